@@ -1,0 +1,1 @@
+"""Interactions in, `Sessions` and `Catalog` out."""

@@ -1,0 +1,69 @@
+"""`Catalog`: the items of a dataset."""
+
+from __future__ import annotations
+
+import html
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from llmseq_cli.errors import LlmseqError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """The items of a dataset, addressed by dense ids 0 … n − 1 that never change for a dataset.
+
+    external_ids, titles, classes: str[n_items] (object arrays); a title or class that is missing is ''.
+    popularity: int64[n_items], interactions of the item in the whole dataset (train and test).
+    in_train: bool[n_items], whether the item occurs in a training session.
+    """
+
+    external_ids: np.ndarray
+    titles: np.ndarray
+    classes: np.ndarray
+    popularity: np.ndarray
+    in_train: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.external_ids)
+
+    def label(self, item: int) -> str:
+        """Title of an item, or its id where it has none."""
+        return self.titles[item] or self.external_ids[item]
+
+    @cached_property
+    def _by_external_id(self) -> dict[str, int]:
+        return {name: item for item, name in enumerate(self.external_ids)}
+
+    @cached_property
+    def _by_title(self) -> dict[str, int]:
+        # Equal titles: the most popular item answers to the name, the lower id among equals.
+        order = np.lexsort((-np.arange(len(self)), self.popularity))
+        return {normalise_title(self.titles[item]): int(item) for item in order if self.titles[item]}
+
+    def find(self, text: str) -> int:
+        """Dense id of the item with this id or title. Raises LlmseqError with the closest name where there is none."""
+        if text in self._by_external_id:
+            return self._by_external_id[text]
+        key = normalise_title(text)
+        if key in self._by_title:
+            return self._by_title[key]
+        containing = [item for title, item in self._by_title.items() if key and key in title]
+        if len(containing) == 1:
+            return containing[0]
+        if containing:
+            best = sorted(containing, key=lambda item: -self.popularity[item])[:3]
+            names = "; ".join(f"{self.external_ids[item]} = {self.titles[item]}" for item in best)
+            raise LlmseqError(f"{len(containing)} titles contain '{text}'", f"give the item's id, for example {names}")
+        hint = did_you_mean(key, list(self._by_title)) if len(self) < 50_000 and self._by_title else ""
+        if not hint.startswith("did"):
+            hint = "`llmseq sql \"select item, title from items limit 20\"` shows items"
+        raise LlmseqError(f"no item has the id or title '{text}'", hint)
+
+
+def normalise_title(title: str) -> str:
+    """Title as it is compared: entities unescaped, case folded, runs of anything but letters and digits one space."""
+    return re.sub(r"[\W_]+", " ", html.unescape(title).casefold()).strip()

@@ -1,0 +1,37 @@
+"""The errors that users see: one line that says what happened and one that says what to do."""
+
+
+class LlmseqError(Exception):
+    """A failure that is explained to the user.
+
+    `message` says what happened in one line, `hint` what to do about it. The command line prints both and exits
+    with `exit_code`; from Python they are attributes of the exception.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class UsageError(LlmseqError):
+    """A command or call whose words are off: an unknown model, setting or format, a value out of range."""
+
+    exit_code = 2
+
+
+class WorkspaceBusyError(LlmseqError):
+    """Another process holds the workspace."""
+
+
+def did_you_mean(word: str, known: list[str]) -> str:
+    """A hint that names the closest known word, or lists the known ones where none is close."""
+    from difflib import get_close_matches
+
+    close = get_close_matches(word, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"

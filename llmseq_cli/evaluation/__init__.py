@@ -1,0 +1,1 @@
+"""Whole-catalog ranking and the metrics computed from it."""

@@ -1,0 +1,161 @@
+"""Settings of models as dataclasses: default, help, validation and search range of a setting in one place.
+
+A settings class is a frozen dataclass whose fields are made by `setting`. `--set key=value`, `llmseq models`, tuning
+and stored runs all read the same fields.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from llmseq_cli.errors import UsageError, did_you_mean
+
+
+@dataclass(frozen=True)
+class SettingInfo:
+    """What is known of a setting besides its default.
+
+    help: one line for `llmseq models`.
+    low, high: inclusive bounds of what is accepted (numbers).
+    choices: the accepted words (strings).
+    tune: the range or choices that tuning searches; None leaves the setting at its value.
+    log: search on a logarithmic scale.
+    """
+
+    help: str
+    low: float | None = None
+    high: float | None = None
+    choices: tuple[Any, ...] | None = None
+    tune: tuple[Any, ...] | None = None
+    log: bool = False
+
+
+def setting(
+    default: Any,
+    help: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[Any, ...] | None = None,
+    tune: tuple[Any, ...] | None = None,
+    log: bool = False,
+) -> Any:
+    """A dataclass field that carries a `SettingInfo`; see there for the arguments."""
+    info = SettingInfo(help, low, high, choices, tune, log)
+    return dataclasses.field(default=default, metadata={"setting": info})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Base of all settings: validates on construction, converts to and from plain dicts."""
+
+    _hints: ClassVar[dict[str, Any]] = {}
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _validate(field.name, getattr(self, field.name), field.metadata["setting"])
+
+    def to_dict(self) -> dict[str, Any]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def describe(cls) -> list[dict[str, Any]]:
+        """One dict a setting: name, type, default, help, range or choices, what tuning searches."""
+        hints = get_type_hints(cls)
+        rows = []
+        for field in fields(cls):
+            info: SettingInfo = field.metadata["setting"]
+            rows.append(
+                {
+                    "name": field.name,
+                    "type": _type_name(hints[field.name]),
+                    "default": field.default,
+                    "low": info.low,
+                    "high": info.high,
+                    "choices": list(info.choices) if info.choices else None,
+                    "tune": list(info.tune) if info.tune else None,
+                    "help": info.help,
+                }
+            )
+        return rows
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def parse_settings(cls: type[S], given: dict[str, Any], owner: str) -> S:
+    """Settings of `cls` from words typed by a user or values of a stored run.
+
+    `owner` is the model's name, for messages. Raises UsageError for an unknown name, a value of the wrong type or
+    out of range.
+    """
+    hints = get_type_hints(cls)
+    names = [field.name for field in fields(cls)]
+    values = {}
+    for name, value in given.items():
+        if name not in names:
+            raise UsageError(f"{owner} has no setting '{name}'", did_you_mean(name, names))
+        values[name] = _convert(name, value, hints[name])
+    return cls(**values)
+
+
+def parse_assignments(words: list[str]) -> dict[str, str]:
+    """{"k": "20"} from ["k=20"], as `--set` gives them. Raises UsageError where the `=` is missing."""
+    pairs = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not equals or not name.strip():
+            raise UsageError(f"'{word}' is not of the form key=value", "for example --set k=140")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    is_union = get_origin(hint) is Union or type(hint).__name__ == "UnionType"
+    return get_args(hint) if is_union else (hint,)
+
+
+def _type_name(hint: Any) -> str:
+    names = {"NoneType": "none", "str": "text"}
+    return " or ".join(names.get(member.__name__, member.__name__) for member in _members(hint))
+
+
+def _convert(name: str, value: Any, hint: Any) -> Any:
+    for member in _members(hint):
+        try:
+            return _convert_to(value, member)
+        except ValueError:
+            continue
+    raise UsageError(f"setting '{name}' takes {_type_name(hint)}, not '{value}'", "`llmseq models` lists all settings")
+
+
+def _convert_to(value: Any, member: type) -> Any:
+    if member is type(None):
+        if value is None or str(value).lower() in ("none", "null"):
+            return None
+    elif member is bool:
+        words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+        if str(value).lower() in words:
+            return words[str(value).lower()]
+    elif member is int:
+        if not isinstance(value, bool) and float(value) == int(float(value)):
+            return int(float(value))
+    elif member is float:
+        return float(value)
+    elif member is str and value is not None:
+        return str(value)
+    raise ValueError(value)
+
+
+def _validate(name: str, value: Any, info: SettingInfo) -> None:
+    if info.choices is not None and isinstance(value, str) and value not in info.choices:
+        raise UsageError(f"setting '{name}' cannot be '{value}'", did_you_mean(value, [str(c) for c in info.choices]))
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if value != value:
+            raise UsageError(f"setting '{name}' is not a number", "`llmseq models` lists the ranges")
+        if info.low is not None and value < info.low:
+            raise UsageError(f"setting '{name}' is {value}, below its least value {info.low:g}", "give a larger value")
+        if info.high is not None and value > info.high:
+            raise UsageError(f"setting '{name}' is {value}, above its largest value {info.high:g}", "give a smaller one")
