@@ -1,0 +1,1 @@
+"""The workspace's DuckDB file: connection, migrations and named queries."""
