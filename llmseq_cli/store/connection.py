@@ -1,0 +1,162 @@
+"""`Store`: opens the workspace's DuckDB file for as long as a piece of work needs it, and explains what goes wrong.
+
+Connections are short: data is read, the connection closed, a model trained, the connection opened again to write.
+So a second process can read the workspace while the first one trains.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from llmseq_cli.errors import LlmseqError, WorkspaceBusyError
+from llmseq_cli.progress import Progress, SilentProgress
+from llmseq_cli.store.migrations import known_migrations, migrate, schema_version
+
+if TYPE_CHECKING:
+    import duckdb
+
+_LOCK_POLL_SECONDS = 0.2
+
+
+class Store:
+    """The DuckDB file of a workspace folder."""
+
+    def __init__(self, folder: Path, *, wait_for_lock: bool = False, progress: Progress | None = None) -> None:
+        self.folder = folder
+        self.file = folder / "llmseq.duckdb"
+        self.wait_for_lock = wait_for_lock
+        self.progress = progress or SilentProgress()
+
+    @contextmanager
+    def read(self, doing: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A read-only connection; any number of processes may hold one at a time.
+
+        Raises LlmseqError where there is no workspace yet, WorkspaceBusyError while another process writes.
+        """
+        if not self.file.exists():
+            raise LlmseqError(
+                f"there is no workspace in {self.folder}",
+                "make one with `llmseq ingest FILE --name NAME` or `llmseq demo`, or name another with --workspace",
+            )
+        with explained(self.folder):
+            con = self._open(doing, read_only=True, wait=self.wait_for_lock)
+            try:
+                if schema_version(con) < known_migrations()[-1][0]:
+                    con.close()
+                    with self.write("upgrading the workspace"):
+                        pass
+                    con = self._open(doing, read_only=True, wait=self.wait_for_lock)
+                yield con
+            finally:
+                con.close()
+
+    @contextmanager
+    def write(self, doing: str, *, wait: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """The one writing connection, with all migrations applied; the folder is made where it is missing.
+
+        `wait` True waits for other processes whatever the user said: for work that would otherwise be lost.
+        """
+        with explained(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            con = self._open(doing, read_only=False, wait=wait or self.wait_for_lock)
+            note = self.folder / "in-use.json"
+            try:
+                with suppress(OSError):  # the note only makes other processes' messages better
+                    note.write_text(json.dumps({"pid": os.getpid(), "doing": doing}), encoding="utf-8")
+                migrate(con)
+                yield con
+            finally:
+                con.close()
+                with suppress(OSError):
+                    note.unlink(missing_ok=True)
+
+    @contextmanager
+    def transaction(self, doing: str, *, wait: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A writing connection in one transaction: all of it is kept, or nothing."""
+        with self.write(doing, wait=wait) as con:
+            con.execute("begin transaction")
+            try:
+                yield con
+                con.execute("commit")
+            except BaseException:
+                with suppress(Exception):  # a transaction that DuckDB aborted itself cannot be rolled back
+                    con.execute("rollback")
+                raise
+
+    def _open(self, doing: str, *, read_only: bool, wait: bool) -> duckdb.DuckDBPyConnection:
+        import duckdb
+
+        told = False
+        while True:
+            try:
+                return duckdb.connect(str(self.file), read_only=read_only, config={"preserve_insertion_order": True})
+            except duckdb.IOException as error:
+                if "lock" not in str(error):
+                    raise
+                holder = self._holder(str(error))
+                if not wait:
+                    raise WorkspaceBusyError(
+                        f"the workspace is in use by {holder}", "wait for it, or say --wait-for-lock"
+                    ) from error
+            if not told:
+                self.progress.message(f"waiting for the workspace, in use by {holder}")
+                told = True
+            time.sleep(_LOCK_POLL_SECONDS)
+
+    def _holder(self, lock_error: str) -> str:
+        """'process N, doing …' of whoever holds the lock, as far as can be told."""
+        found = re.search(r"PID (\d+)", lock_error)
+        if not found:
+            return "another process"
+        pid = int(found.group(1))
+        doing = ""
+        with suppress(OSError, ValueError, KeyError):
+            note = json.loads((self.folder / "in-use.json").read_text(encoding="utf-8"))
+            doing = note["doing"] if note["pid"] == pid else ""
+        return f"process {pid}, {doing}" if doing else f"process {pid}"
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Turns what DuckDB and the file system raise into LlmseqError, and an interrupted query into KeyboardInterrupt."""
+    import duckdb
+
+    try:
+        yield
+    except RuntimeError as error:
+        if "interrupted" in str(error).lower():
+            raise KeyboardInterrupt from error
+        raise
+    except duckdb.InterruptException as error:
+        raise KeyboardInterrupt from error
+    except duckdb.Error as error:
+        raise _explain(error, folder) from error
+    except OSError as error:
+        raise _explain(error, folder) from error
+
+
+def _explain(error: Exception, folder: Path) -> LlmseqError:
+    import duckdb
+
+    text = str(error)
+    line = re.sub(r"\s+", " ", text.split("\n")[0]).strip()
+    if "No space left" in text or "Disk quota" in text or "max_temp_directory_size" in text:
+        return LlmseqError(f"the disk is full: {line}", "free some space and run the command again; nothing was changed")
+    if "not a valid DuckDB database" in text:
+        return LlmseqError(f"{folder / 'llmseq.duckdb'} is not a DuckDB file", "give another folder with --workspace")
+    if "Read-only file system" in text or "Permission denied" in text or "Cannot open file" in text:
+        return LlmseqError(f"the workspace {folder} cannot be written: {line}", "give another folder with --workspace")
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return LlmseqError(f"not enough memory: {line}", "close other programs, or work on fewer rows")
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return LlmseqError(f"the workspace {folder} is not a folder", "give another folder with --workspace")
+    if "newer version" in text or "storage version" in text:
+        return LlmseqError(f"this DuckDB cannot read the workspace: {line}", "upgrade with `pip install -U duckdb`")
+    return LlmseqError(line, "`llmseq doctor` checks the workspace; --debug shows where it happened")

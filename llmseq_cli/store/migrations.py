@@ -1,0 +1,56 @@
+"""Numbered, append-only migrations of the store: each file of sql/schema is applied once, in one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmseq_cli.errors import LlmseqError
+from llmseq_cli.store.queries import query, sql_root
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def known_migrations() -> list[tuple[int, str]]:
+    """(number, query name) of every migration that ships, in order."""
+    files = sorted((sql_root() / "schema").glob("[0-9]*.sql"))
+    return [(int(file.name.split("_")[0]), f"schema/{file.stem}") for file in files]
+
+
+def schema_version(con: duckdb.DuckDBPyConnection) -> int:
+    """Number of the last migration applied, 0 for an empty file.
+
+    Raises LlmseqError where the workspace was written by a newer llmseq, or the file is some other database.
+    """
+    tables = [name for (name,) in con.execute("select table_name from information_schema.tables").fetchall()]
+    if "migration" not in tables:
+        if tables:
+            raise LlmseqError("this DuckDB file was not made by llmseq", "give another folder with --workspace")
+        return 0
+    version = con.execute("select coalesce(max(version), 0) from migration").fetchall()[0][0]
+    newest = known_migrations()[-1][0]
+    if version > newest:
+        raise LlmseqError(
+            f"the workspace was written by a newer llmseq (schema {version}, this one knows {newest})",
+            "upgrade with `pip install -U llmseq`, or give another folder with --workspace",
+        )
+    return version
+
+
+def migrate(con: duckdb.DuckDBPyConnection) -> None:
+    """Apply what is missing. A migration and its record are one transaction: killed anywhere, it is all or nothing."""
+    done = schema_version(con)
+    for number, name in known_migrations():
+        if number <= done:
+            continue
+        con.execute("begin transaction")
+        try:
+            con.execute(
+                "create table if not exists migration (version integer primary key, name varchar, applied_at timestamp)"
+            )
+            con.execute(query(name))
+            con.execute("insert into migration values (?, ?, current_localtimestamp())", [number, name])
+            con.execute("commit")
+        except BaseException:
+            con.execute("rollback")
+            raise
