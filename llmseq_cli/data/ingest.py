@@ -1,0 +1,174 @@
+"""From staged rows to a dataset: k-core, order of sessions, temporal split, statistics. All set work is SQL."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
+from llmseq_cli.progress import Progress
+from llmseq_cli.store.queries import query
+
+if TYPE_CHECKING:
+    import duckdb
+
+TIE_BREAKS = ("random", "input", "item")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How interactions become sessions and sessions become training and test data. Kept with the dataset.
+
+    k_core: sessions and items with fewer interactions are removed until none is left; 0 or 1 removes nothing.
+    min_session: sessions with fewer interactions are removed after that.
+    deduplicate: of several interactions of a user with an item only the first counts.
+    tie_break: order of interactions that bear the same time: "random" (md5 of user and item), "input", "item".
+    test_fraction: share of the sessions, the last ones in time, that are held out.
+    folds: temporal folds for tuning; the training sessions fall into folds + 1 equal bins.
+    seed: varies the random tie-break.
+    """
+
+    k_core: int = 5
+    min_session: int = 2
+    deduplicate: bool = False
+    tie_break: str = "random"
+    test_fraction: float = 0.2
+    folds: int = 3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.tie_break not in TIE_BREAKS:
+            raise UsageError(f"no tie-break is called '{self.tie_break}'", did_you_mean(self.tie_break, [*TIE_BREAKS]))
+        if not 0 < self.test_fraction < 1:
+            raise UsageError(f"--test-fraction is {self.test_fraction}", "give a share between 0 and 1, for example 0.2")
+        if self.k_core < 0 or self.min_session < 1 or not 1 <= self.folds <= 20:
+            raise UsageError("--k-core, --min-session or --folds is out of range", "the defaults are 5, 2 and 3")
+
+    @property
+    def seed_suffix(self) -> str:
+        """What follows user and item in the md5 that breaks ties; seed 0 leaves the bare names."""
+        return f":{self.seed}" if self.seed else ""
+
+
+def build_dataset(
+    con: duckdb.DuckDBPyConnection, name: str, protocol: Protocol, source: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """Turn the staged rows into a stored dataset; returns its statistics.
+
+    The connection must be in a transaction. `source` says where the rows came from and is kept as it is.
+    Raises LlmseqError where nothing is left to train on or to evaluate.
+    """
+    with progress.task("Building sessions") as task:
+        removed = _encode(con, protocol)
+        task.describe("Removing what is rarer than the k-core")
+        rounds = _k_core(con, protocol.k_core)
+        task.describe("Ordering sessions")
+        _order(con, protocol)
+        task.describe("Storing")
+        n_sessions = _scalar(con, "select count(*) from kept_session")
+        if n_sessions == 0:
+            raise LlmseqError(
+                f"no session is left after k-core {protocol.k_core} and --min-session {protocol.min_session}",
+                "lower them, for example --k-core 0",
+            )
+        n_test = math.ceil(protocol.test_fraction * n_sessions - 1e-9)
+        if n_test >= n_sessions:
+            raise LlmseqError(f"{n_sessions} sessions are too few to hold out a test part", "ingest more data")
+        statistics = _store(con, name, protocol, source, n_sessions - n_test)
+    statistics |= {
+        "read": removed["read"],
+        "duplicates_removed": removed["duplicates"],
+        "below_core_removed": removed["read"] - removed["duplicates"] - statistics["interactions"],
+        "k_core_rounds": rounds,
+        "rejected": _scalar(con, "select count(*) from staged_rejection"),
+        "described_without_interactions": _scalar(
+            con, "select count(distinct item_id) from staged_item anti join item_name using (item_id)"
+        ),
+    }
+    con.execute(
+        "update core.dataset set statistics = $s where name = $name", {"s": json.dumps(statistics), "name": name}
+    )
+    return statistics
+
+
+def _scalar(con: duckdb.DuckDBPyConnection, sql: str, parameters: Any = None) -> Any:
+    return con.execute(sql, parameters).fetchall()[0][0]
+
+
+def _encode(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> dict[str, int]:
+    """Names become integers once; the strings are not touched again until the result is stored."""
+    for step in ("name_users", "name_items", "encode"):
+        con.execute(query(f"ingest/{step}"))
+    con.execute("drop table staged_interaction")
+    read = _scalar(con, "select count(*) from event")
+    if read == 0:
+        raise LlmseqError("the input holds no interactions", "check the file, or --map user=…,item=…,time=…")
+    if not protocol.deduplicate:
+        return {"read": read, "duplicates": 0}
+    con.execute(query("ingest/deduplicate"))
+    return {"read": read, "duplicates": read - _scalar(con, "select count(*) from event")}
+
+
+def _k_core(con: duckdb.DuckDBPyConnection, k: int) -> int:
+    """Drop users and items in turn until none is below k; returns the rounds it took. The k-core is unique."""
+    con.execute(query("ingest/count_users"))
+    con.execute(query("ingest/count_items"))
+    rounds = 0
+    while True:
+        con.execute(query("ingest/k_core_drop_users"), {"k": k})
+        users = _scalar(con, "select count(*) from dropped_user")
+        if users:
+            con.execute("delete from live_user where n < $k", {"k": k})
+            con.execute(query("ingest/k_core_recount_items"))
+        con.execute(query("ingest/k_core_drop_items"), {"k": k})
+        items = _scalar(con, "select count(*) from dropped_item")
+        if not users and not items:
+            return rounds
+        rounds += 1
+        if items:
+            con.execute("delete from live_item where n < $k", {"k": k})
+            con.execute(query("ingest/k_core_recount_users"))
+
+
+def _order(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> None:
+    con.execute(query("ingest/keep_sessions"), {"min_session": protocol.min_session})
+    con.execute(query("ingest/keep_items"))
+    con.execute(query("ingest/keep_interactions"))
+    con.execute("drop table event")
+    con.execute(
+        query("ingest/break_ties"), {"tie_break": protocol.tie_break, "seed_suffix": protocol.seed_suffix}
+    )
+    con.execute("drop table kept_interaction")
+
+
+def _store(
+    con: duckdb.DuckDBPyConnection, name: str, protocol: Protocol, source: dict[str, Any], train_sessions: int
+) -> dict[str, Any]:
+    dataset_id = _scalar(
+        con,
+        "insert into core.dataset (name, ingested_at, source, protocol, statistics)"
+        " values ($name, $now, $source, $protocol, '{}') returning dataset_id",
+        {
+            "name": name,
+            "now": datetime.now(UTC).replace(tzinfo=None),
+            "source": json.dumps(source),
+            "protocol": json.dumps(asdict(protocol)),
+        },
+    )
+    split = {"dataset_id": dataset_id, "train_sessions": train_sessions}
+    con.execute(query("ingest/store_sessions"), split | {"bins": protocol.folds + 1})
+    con.execute(query("ingest/store_items"), split)
+    con.execute(query("ingest/store_interactions"), {"dataset_id": dataset_id})
+    con.execute(query("ingest/store_ground_truths"), split)
+    con.execute("insert into core.rejection select $d, file, line, reason from staged_rejection", {"d": dataset_id})
+    cursor = con.execute(query("ingest/statistics"), {"dataset_id": dataset_id})
+    columns = [column[0] for column in cursor.description]
+    row = cursor.fetchall()[0]
+    # Sums come as Decimal or float; counts are to be plain integers in JSON.
+    return {
+        column: float(value) if column in ("average_length", "density", "ties_at_end") else int(value)
+        for column, value in zip(columns, row, strict=True)
+    }
