@@ -1,0 +1,30 @@
+"""All recommenders by name. A new model is one file and one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from llmseq_cli.errors import UsageError, did_you_mean
+from llmseq_cli.models.base import Recommender
+
+# Modules are named, not imported: listing names costs nothing, a model is imported when it is asked for.
+_MODELS = {
+    "most-popular": "llmseq_cli.models.popularity:MostPopular",
+    "sknn": "llmseq_cli.models.neighbors:SKNN",
+    "v-sknn": "llmseq_cli.models.neighbors:VSKNN",
+    "s-sknn": "llmseq_cli.models.neighbors:SSKNN",
+    "sf-sknn": "llmseq_cli.models.neighbors:SFSKNN",
+    "llmseqsim": "llmseq_cli.models.llmseqsim:LLMSeqSim",
+}
+
+
+def model_names() -> list[str]:
+    return list(_MODELS)
+
+
+def model_class(name: str) -> type[Recommender]:
+    """The class of the model with this name. Raises UsageError with the closest name where there is none."""
+    if name not in _MODELS:
+        raise UsageError(f"no model is called '{name}'", did_you_mean(name, model_names()))
+    module, _, attribute = _MODELS[name].partition(":")
+    return getattr(import_module(module), attribute)

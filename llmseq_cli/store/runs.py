@@ -1,0 +1,149 @@
+"""Runs in the store: one trained and scored model with its settings, metrics, ranks and recommendations."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmseq_cli.errors import LlmseqError, did_you_mean
+from llmseq_cli.store.queries import query
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is written of a run beside its lists.
+
+    label: the name in reports, for example "LLM2SASRec".
+    embeddings: source, model, text, reduction and dimensions, or None for models without.
+    environment: versions, device, threads, processor.
+    figures: train_seconds, score_seconds, peak_memory_mb, and what the model reports of its training.
+    """
+
+    dataset_id: int
+    model: str
+    label: str
+    seed: int
+    settings: dict[str, Any]
+    embeddings: dict[str, Any] | None
+    environment: dict[str, Any]
+    figures: dict[str, Any]
+    started_at: datetime
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """A stored run, without its lists."""
+
+    run_id: int
+    run: str
+    dataset: str
+    model: str
+    label: str
+    seed: int
+    settings: dict[str, Any]
+    embeddings: dict[str, Any] | None
+
+
+def next_run_id(con: duckdb.DuckDBPyConnection) -> int:
+    """A number that no other run has or will have."""
+    return con.execute("select nextval('core.run_number')").fetchall()[0][0]
+
+
+def insert_run(
+    con: duckdb.DuckDBPyConnection,
+    run_id: int,
+    record: RunRecord,
+    *,
+    session_ids: np.ndarray,
+    ranks: np.ndarray,
+    items: np.ndarray,
+    scores: np.ndarray,
+    metrics: dict[tuple[str, int], float],
+) -> None:
+    """Store a run. The connection must be in a transaction.
+
+    session_ids: int64[n]; ranks: int32[n], 0 where the ground truth was not found; items: int32[n, depth], −1 where
+    a list is shorter; scores: float32[n, depth]; metrics: {(name, k): value}.
+    Raises LlmseqError where the dataset was removed or replaced in the meantime.
+    """
+    if not con.execute("select 1 from core.dataset where dataset_id = ?", [record.dataset_id]).fetchall():
+        raise LlmseqError("the dataset was replaced while the model trained", "train again on the new one")
+    con.execute(
+        query("runs/insert_run"),
+        {
+            "run_id": run_id,
+            "dataset_id": record.dataset_id,
+            "model": record.model,
+            "label": record.label,
+            "seed": record.seed,
+            "settings": json.dumps(record.settings),
+            "embeddings": json.dumps(record.embeddings) if record.embeddings else None,
+            "environment": json.dumps(record.environment),
+            "figures": json.dumps(record.figures),
+            "sessions": len(session_ids),
+            "depth": items.shape[1],
+            "started_at": record.started_at,
+        },
+    )
+    con.executemany(
+        "insert into core.metric values (?, ?, ?, ?)", [[run_id, name, k, value] for (name, k), value in metrics.items()]
+    )
+    rank_columns = {"session_id": session_ids.astype(np.int32), "rank": ranks.astype(np.int16)}
+    con.register("rank_columns", rank_columns)
+    con.execute("insert into core.session_rank select ?, session_id, nullif(rank, 0) from rank_columns", [run_id])
+    con.unregister("rank_columns")
+    listed = items >= 0
+    list_columns = {
+        "session_id": np.repeat(session_ids.astype(np.int32), listed.sum(axis=1)),
+        "rank": np.broadcast_to(np.arange(1, items.shape[1] + 1, dtype=np.int16), items.shape)[listed],
+        "item_id": items[listed],
+        "score": scores[listed],
+    }
+    con.register("list_columns", list_columns)
+    con.execute("insert into core.recommendation select ?, * from list_columns", [run_id])
+    con.unregister("list_columns")
+
+
+def find_run(con: duckdb.DuckDBPyConnection, name: str, dataset: str | None = None) -> RunInfo:
+    """The run of this name; "latest" is the newest, a model's name its run with the best NDCG@20.
+
+    Raises LlmseqError with the closest name where there is none.
+    """
+    match = re.fullmatch(r".*-(\d+)", name)
+    parameters = {
+        "name": name,
+        "run_id": int(match.group(1)) if match else None,
+        "dataset": dataset,
+    }
+    rows = con.execute(query("runs/find_run"), parameters).fetchall()
+    if not rows:
+        runs = [row[0] for row in con.execute("select run from runs order by started_at desc limit 50").fetchall()]
+        hint = did_you_mean(name, runs) if runs else "`llmseq train MODEL` makes one"
+        raise LlmseqError(f"there is no run '{name}'", hint)
+    run_id, run, dataset_name, model, label, seed, settings, embeddings = rows[0]
+    return RunInfo(
+        run_id,
+        run,
+        dataset_name,
+        model,
+        label,
+        seed,
+        json.loads(settings),
+        json.loads(embeddings) if embeddings else None,
+    )
+
+
+def delete_runs(con: duckdb.DuckDBPyConnection, dataset_id: int) -> list[int]:
+    """Remove all runs of a dataset; returns their ids so that their files can be removed after the commit."""
+    ids = [row[0] for row in con.execute("select run_id from core.run where dataset_id = ?", [dataset_id]).fetchall()]
+    for table in ("metric", "recommendation", "session_rank", "answer", "run"):
+        con.execute(f"delete from core.{table} where run_id in (select unnest($ids::integer[]))", {"ids": ids})
+    return ids
