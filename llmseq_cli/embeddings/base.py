@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -34,3 +34,13 @@ class ItemEmbeddings:
     @property
     def is_sparse(self) -> bool:
         return not isinstance(self.vectors, np.ndarray)
+
+    def describe(self) -> dict[str, Any]:
+        """Where the vectors came from, as kept with a run."""
+        return {
+            "source": self.source,
+            "model": self.model,
+            "text": self.text,
+            "reduce": self.reduction,
+            "dim": self.dim,
+        }

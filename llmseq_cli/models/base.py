@@ -55,6 +55,13 @@ class Recommender(ABC):
         self.settings = settings
         self.n_items = n_items
 
+    @classmethod
+    def label(cls, embeddings: ItemEmbeddings | None) -> str:
+        """The name in reports: LLM2X for a model X that starts from a language model's item embeddings."""
+        if embeddings is None or cls.embeddings_use != "optional":
+            return cls.title
+        return f"{'BERT' if 'bert' in embeddings.model.lower() else 'LLM'}2{cls.title}"
+
     @abstractmethod
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         """Learn from the training sessions; returns figures worth keeping with the run (may be empty)."""

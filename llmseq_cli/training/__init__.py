@@ -1,0 +1,1 @@
+"""From a model's name and settings to a stored run."""

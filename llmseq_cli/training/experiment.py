@@ -1,0 +1,159 @@
+"""Train a model, score the evaluated sessions, store the run."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from llmseq_cli.data.dataset import Dataset, load_dataset
+from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.stored import load_embeddings
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.evaluation.evaluate import Evaluation, evaluate
+from llmseq_cli.models.base import FitContext, Recommender
+from llmseq_cli.models.registry import model_class
+from llmseq_cli.progress import Progress
+from llmseq_cli.settings import parse_settings
+from llmseq_cli.store.connection import Store
+from llmseq_cli.store.runs import RunRecord, insert_run, next_run_id
+from llmseq_cli.training.environment import environment, peak_memory_mb
+
+DEFAULT_DEPTH = 100
+"""How many items a session's stored list holds: metrics at any k up to it need no scoring again."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What to train and on what. `settings` are words or values by name; `embeddings` is SOURCE[:MODEL] or None."""
+
+    model: str
+    dataset: str | None = None
+    embeddings: str | None = None
+    settings: dict[str, Any] | None = None
+    seed: int = 0
+    device: str = "auto"
+    depth: int = DEFAULT_DEPTH
+
+
+def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: Progress) -> list[str]:
+    """Train and score once per seed; returns the names of the stored runs.
+
+    The store is open only while data is read and while a run is written, so others can use the workspace meanwhile.
+    """
+    cls = model_class(experiment.model)
+    settings = parse_settings(cls.Settings, experiment.settings or {}, experiment.model)
+    if not 1 <= experiment.depth <= 1000:
+        raise UsageError(f"--depth is {experiment.depth}", "give a number between 1 and 1000")
+    if experiment.embeddings and cls.embeddings_use == "none":
+        raise UsageError(f"{experiment.model} does not use item embeddings", "leave --embeddings out")
+    if not experiment.embeddings and cls.embeddings_use == "required":
+        raise UsageError(
+            f"{experiment.model} needs item embeddings", "say --embeddings lexical (after `llmseq embed --source lexical`)"
+        )
+    with store.read(f"reading data for {experiment.model}") as con:
+        dataset = load_dataset(con, experiment.dataset)
+        embeddings = None
+        if experiment.embeddings:
+            info = dataset.info
+            embeddings = load_embeddings(con, info.dataset_id, experiment.embeddings, len(dataset.catalog))
+    return [
+        _run_once(store, cls, settings, dataset, embeddings, experiment, experiment.seed + number, progress)
+        for number in range(seeds)
+    ]
+
+
+def _run_once(
+    store: Store,
+    cls: type[Recommender],
+    settings: Any,
+    dataset: Dataset,
+    embeddings: ItemEmbeddings | None,
+    experiment: Experiment,
+    seed: int,
+    progress: Progress,
+) -> str:
+    started_at = datetime.now(UTC).replace(tzinfo=None)
+    device = resolve_device(experiment.device)
+    model = cls(settings, len(dataset.catalog))
+    context = FitContext(dataset.catalog, embeddings, seed, device, progress)
+    clock = time.perf_counter()
+    with progress.task(f"Training {cls.title}"):
+        figures: dict[str, Any] = dict(model.fit(dataset.train, context))
+    figures["train_seconds"] = time.perf_counter() - clock
+    clock = time.perf_counter()
+    with progress.task(f"Scoring {len(dataset.test):,} sessions"):
+        evaluation = evaluate(model.recommend, dataset.test, experiment.depth)
+    figures["score_seconds"] = time.perf_counter() - clock
+    figures["peak_memory_mb"] = peak_memory_mb()
+    record = RunRecord(
+        dataset_id=dataset.info.dataset_id,
+        model=cls.name,
+        label=cls.label(embeddings),
+        seed=seed,
+        settings=settings.to_dict(),
+        embeddings=embeddings.describe() if embeddings else None,
+        environment=environment(device),
+        figures=figures,
+        started_at=started_at,
+    )
+    return _keep(store, model, record, evaluation, dataset)
+
+
+def _keep(store: Store, model: Recommender, record: RunRecord, evaluation: Evaluation, dataset: Dataset) -> str:
+    """Model files first, then the run in one transaction: a run that is listed always has its model."""
+    metrics = evaluation.metrics(dataset.test.targets(), dataset.catalog.popularity)
+    with store.transaction(f"storing a run of {record.model}", wait=True) as con:
+        run_id = next_run_id(con)
+        folder = run_folder(store.folder, f"{record.model}-{run_id}")
+        partial = folder.with_name(folder.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            partial.mkdir(parents=True)
+            model.save(partial)
+            insert_run(
+                con,
+                run_id,
+                record,
+                session_ids=evaluation.session_ids,
+                ranks=evaluation.ranks,
+                items=evaluation.ranking.items,
+                scores=evaluation.ranking.scores,
+                metrics=metrics,
+            )
+            shutil.rmtree(folder, ignore_errors=True)
+            partial.rename(folder)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+    return f"{record.model}-{run_id}"
+
+
+def run_folder(workspace: Path, run: str) -> Path:
+    """Where the files of a run lie."""
+    return workspace / "artifacts" / "runs" / run
+
+
+def load_model(workspace: Path, run: str, model: str) -> Recommender:
+    """The trained model of a stored run. Raises LlmseqError where its files are gone."""
+    folder = run_folder(workspace, run)
+    if not folder.is_dir():
+        raise LlmseqError(f"the files of run '{run}' are gone ({folder})", f"train it again: `llmseq train {model}`")
+    return model_class(model).load(folder)
+
+
+def resolve_device(wanted: str) -> str:
+    """"auto" → the best device there is. Raises UsageError for a device that torch does not see."""
+    if wanted == "cpu":
+        return "cpu"
+    import torch
+
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available.get(wanted, False):
+        raise UsageError(f"there is no device '{wanted}' here", f"use {' or '.join(n for n, ok in available.items() if ok)}")
+    return wanted

@@ -1,0 +1,8 @@
+-- one row per set of embeddings made of the same texts by the same model
+select embedding_id
+from core.embedding
+where
+    dataset_id = $dataset_id
+    and source = $source
+    and model = $model
+    and text = $text
