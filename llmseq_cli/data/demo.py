@@ -252,8 +252,12 @@ def _fill_baskets(dice: _Dice, shop: _Shop, day: np.ndarray) -> tuple[np.ndarray
             category = _next_category(dice, mission, category)
         shelf = shop.shelf[category]
         left = np.where(shelf >= 0, weight[every[:, None], shelf], 0)
-        # A shelf that is bought empty sells its first item again; with these lengths it does not come to that.
+        sold_out = left.sum(axis=1) == 0
+        left[sold_out, 0] = 1
         item = shelf[every, dice.rows(left)]
+        # Who has the whole shelf in the basket goes for the favourite of all that is not in it.
+        item[sold_out] = weight[sold_out].argmax(axis=1)
+        category = np.where(sold_out, shop.category[item], category)
         if step:
             before = baskets[:, step - 1]
             companion = shop.companions[before, category, dice.below(_COMPANIONS, n)]

@@ -241,7 +241,7 @@ AISLES = (
     ),
     _aisle(
         "Charcoal",
-        "Old Oak, Pennywise",
+        "Old Oak, Daily Choice, Pennywise",
         "Grill Charcoal, Charcoal Briquettes, Coconut Briquettes, Beech Smoking Chips",
         "3 kg, 5 kg",
         1,
@@ -321,7 +321,8 @@ AISLES = (
     _aisle(
         "Cleaning",
         "Brightly, Pure Leaf Home, Pennywise",
-        "All-Purpose Cleaner, Glass Cleaner, Bathroom Cleaner, Kitchen Cleaner, Floor Cleaner, Dish Soap, Limescale Remover",
+        "All-Purpose Cleaner, Glass Cleaner, Bathroom Cleaner, Kitchen Cleaner, Floor Cleaner, Dish Soap,"
+        " Limescale Remover",
         "750 ml, 500 ml",
         4,
     ),
