@@ -51,6 +51,9 @@ class Recommender(ABC):
     embeddings_use: ClassVar[str] = "none"
     """Whether the model takes item embeddings: "none", "optional" or "required"."""
 
+    uses_device: ClassVar[bool] = False
+    """Whether the model computes with torch, on the device that the user names."""
+
     def __init__(self, settings: Any, n_items: int) -> None:
         self.settings = settings
         self.n_items = n_items

@@ -77,7 +77,7 @@ def _run_once(
     progress: Progress,
 ) -> str:
     started_at = datetime.now(UTC).replace(tzinfo=None)
-    device = resolve_device(experiment.device)
+    device = resolve_device(experiment.device) if cls.uses_device else "cpu"
     model = cls(settings, len(dataset.catalog))
     context = FitContext(dataset.catalog, embeddings, seed, device, progress)
     clock = time.perf_counter()

@@ -1,0 +1,1 @@
+"""Reads runs and presents them; never trains."""

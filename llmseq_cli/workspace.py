@@ -1,0 +1,249 @@
+"""`Workspace`: everything that the command line does, from Python.
+
+One folder holds all state: `llmseq.duckdb` and `artifacts/`. Each verb opens the store only for as long as it needs
+it, so several processes and notebooks can share a workspace.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmseq_cli.data.ingest import Protocol
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.progress import Progress, SilentProgress
+from llmseq_cli.store.connection import Store
+
+if TYPE_CHECKING:
+    from llmseq_cli.training.experiment import Experiment
+
+DEFAULT_FOLDER = ".llmseq"
+
+
+def workspace_folder(named: str | Path | None = None) -> Path:
+    """The folder that is meant: as named, else $LLMSEQ_WORKSPACE, else ./.llmseq."""
+    return Path(named or os.environ.get("LLMSEQ_WORKSPACE") or DEFAULT_FOLDER).expanduser()
+
+
+class Workspace:
+    """A folder of datasets, embeddings and runs.
+
+    folder: see `workspace_folder`; it is made by the first verb that writes.
+    wait_for_lock: wait while another process writes, instead of raising WorkspaceBusyError.
+    progress: who is told how long work gets on; silent by default.
+    """
+
+    def __init__(
+        self, folder: str | Path | None = None, *, wait_for_lock: bool = False, progress: Progress | None = None
+    ) -> None:
+        self.folder = workspace_folder(folder)
+        self.progress = progress or SilentProgress()
+        self.store = Store(self.folder, wait_for_lock=wait_for_lock, progress=self.progress)
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing is held open between verbs, so there is nothing to close."""
+
+    def ingest(
+        self,
+        paths: Sequence[str | Path],
+        *,
+        name: str,
+        format: str = "auto",
+        items: Sequence[str | Path] = (),
+        columns: dict[str, str] | None = None,
+        protocol: Protocol | None = None,
+        replace: bool = False,
+        strict: bool = False,
+    ) -> dict[str, Any]:
+        """Read interactions (and item metadata) into a dataset; returns its statistics.
+
+        All or nothing: where anything fails the workspace is as before. `columns` maps user, item, time, title and
+        category to columns of a table. Raises LlmseqError for files that cannot be read or leave nothing to train on.
+        """
+        from llmseq_cli.data.download import fetch_all
+        from llmseq_cli.data.ingest import build_dataset
+        from llmseq_cli.data.readers import Source, read
+        from llmseq_cli.store.queries import query
+
+        if not name or name != name.strip() or "/" in name:
+            raise UsageError(f"'{name}' cannot name a dataset", "use letters, digits, - and _, for example --name beauty")
+        self._check_free(name, replace)
+        source = Source(
+            paths=fetch_all([str(path) for path in paths], self.folder / "downloads", self.progress),
+            items=fetch_all([str(path) for path in items], self.folder / "downloads", self.progress),
+            format=format,
+            columns=columns or {},
+            strict=strict,
+        )
+        with self.store.transaction(f"ingesting '{name}'") as con:
+            removed = self._remove_dataset(con, name) if replace else []
+            con.execute(query("ingest/staging"))
+            report = read(con, source, self.progress)
+            statistics = build_dataset(con, name, protocol or Protocol(), asdict(report), self.progress)
+        for run in removed:
+            shutil.rmtree(self.folder / "artifacts" / "runs" / run, ignore_errors=True)
+        return {"name": name, "format": report.format, "notes": report.notes, "runs_removed": len(removed)} | statistics
+
+    def _check_free(self, name: str, replace: bool) -> None:
+        """Refuse early, before hours of reading, what would be refused at the end."""
+        if replace or not self.store.file.exists():
+            return
+        with self.store.read("looking for datasets") as con:
+            taken = con.execute("select 1 from core.dataset where name = ?", [name]).fetchall()
+        if taken:
+            raise LlmseqError(
+                f"there is a dataset '{name}' already", "say --replace to put this in its place, or another --name"
+            )
+
+    @staticmethod
+    def _remove_dataset(con: Any, name: str) -> list[str]:
+        """Delete a dataset and what was made of it; returns the names of its runs."""
+        from llmseq_cli.embeddings.stored import delete_embeddings
+        from llmseq_cli.store.runs import delete_runs
+
+        runs: list[str] = []
+        for (dataset_id,) in con.execute("select dataset_id from core.dataset where name = ?", [name]).fetchall():
+            delete_embeddings(con, dataset_id)
+            runs += delete_runs(con, dataset_id)
+            for table in ("interaction", "session", "item", "rejection", "dataset"):
+                con.execute(f"delete from core.{table} where dataset_id = ?", [dataset_id])
+        return runs
+
+    def datasets(self) -> list[dict[str, Any]]:
+        """One dict a dataset."""
+        from llmseq_cli.data.describe import list_datasets
+
+        with self.store.read("listing datasets") as con:
+            return list_datasets(con)
+
+    def describe(self, dataset: str | None = None) -> dict[str, Any]:
+        """Statistics of a dataset as in the paper's Table 2, its split, lengths and popularity."""
+        from llmseq_cli.data.describe import describe
+
+        with self.store.read("describing a dataset") as con:
+            return describe(con, dataset)
+
+    def audit(self, dataset: str | None = None) -> list[dict[str, Any]]:
+        """What in a dataset endangers an evaluation: one dict a finding."""
+        from llmseq_cli.data.describe import audit
+
+        with self.store.read("auditing a dataset") as con:
+            return audit(con, dataset)
+
+    def embed(
+        self,
+        dataset: str | None = None,
+        *,
+        source: str = "lexical",
+        text: str = "{title}",
+        dimensions: int | None = None,
+        settings: dict[str, Any] | None = None,
+        seed: int = 0,
+    ) -> dict[str, Any]:
+        """Make and keep embeddings of all items; returns what was made.
+
+        source: "lexical" (TF-IDF of words and character n-grams, no network). text: a template over the items'
+        attributes. dimensions: reduce to so many by truncated SVD; None keeps the vectors sparse.
+        """
+        from llmseq_cli.embeddings.make import embed_dataset
+
+        return embed_dataset(
+            self.store,
+            dataset,
+            source=source,
+            text=text,
+            dimensions=dimensions,
+            settings=settings or {},
+            seed=seed,
+            progress=self.progress,
+        )
+
+    def embeddings(self, dataset: str | None = None) -> list[dict[str, Any]]:
+        """One dict a stored set of item embeddings."""
+        from llmseq_cli.embeddings.stored import list_embeddings
+
+        with self.store.read("listing embeddings") as con:
+            return list_embeddings(con, dataset)
+
+    def train(
+        self,
+        model: str,
+        *,
+        dataset: str | None = None,
+        embeddings: str | None = None,
+        settings: dict[str, Any] | None = None,
+        seed: int = 0,
+        seeds: int = 1,
+        device: str = "auto",
+        depth: int | None = None,
+    ) -> list[str]:
+        """Train a model, score the evaluated sessions and store one run a seed; returns the runs' names.
+
+        settings: by name, as `llmseq models` lists them. depth: how many items of each list are kept (default 100).
+        """
+        from llmseq_cli.training.experiment import DEFAULT_DEPTH, Experiment, run_experiment
+
+        experiment: Experiment = Experiment(
+            model, dataset, embeddings, settings, seed, device, DEFAULT_DEPTH if depth is None else depth
+        )
+        return run_experiment(self.store, experiment, seeds, self.progress)
+
+    def recommend(self, run: str, items: Sequence[str], *, k: int = 20) -> list[dict[str, Any]]:
+        """The next items for a session typed in (ids or titles, oldest first): one dict an item, best first."""
+        from llmseq_cli.training.use import recommend_items
+
+        return recommend_items(self.store, run, items, k)
+
+    def score(self, run: str, sessions: str | Path, out: str | Path, *, k: int = 20) -> dict[str, Any]:
+        """Recommend for all sessions of a file; writes session, rank, item, score as Parquet, CSV or JSON lines."""
+        from llmseq_cli.training.use import score_file
+
+        return score_file(self.store, run, str(sessions), Path(out), k, self.progress)
+
+    def report(
+        self,
+        dataset: str | None = None,
+        *,
+        sort: str = "ndcg@20",
+        models: list[str] | None = None,
+        cutoffs: tuple[int, ...] = (10, 20),
+    ) -> list[dict[str, Any]]:
+        """The leaderboard: one dict a run, best first."""
+        from llmseq_cli.data.dataset import find_dataset
+        from llmseq_cli.reporting.leaderboard import leaderboard
+
+        with self.store.read("reporting") as con:
+            if dataset is not None:
+                find_dataset(con, dataset)
+            return leaderboard(con, dataset, sort=sort, models=models, cutoffs=cutoffs)
+
+    def sql(self, statement: str, *, write: bool = False) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """(column names, rows) of a user's query; only reading unless `write`."""
+        opened = self.store.write("running SQL") if write else self.store.read("running SQL")
+        with opened as con:
+            cursor = con.execute(statement)
+            columns = [column[0] for column in cursor.description or []]
+            return columns, cursor.fetchall() if columns else []
+
+    def health(self) -> list[str]:
+        """What is wrong with the workspace, one line each: runs without files, files without runs, leftovers."""
+        from llmseq_cli.training.experiment import run_folder
+
+        if not self.store.file.exists():
+            return []
+        problems = []
+        with self.store.read("checking the workspace") as con:
+            runs = {row[0] for row in con.execute("select run from runs").fetchall()}
+        problems += [f"run {run} has no model files" for run in sorted(runs) if not run_folder(self.folder, run).is_dir()]
+        with suppress(FileNotFoundError):
+            folders = sorted(path.name for path in (self.folder / "artifacts" / "runs").iterdir())
+            problems += [f"artifacts/runs/{name} belongs to no run and can be deleted" for name in folders if name not in runs]
+        return problems

@@ -1,0 +1,144 @@
+-- one row per thing that endangers an evaluation: how many of what are affected
+with sessions as (
+    select
+        s.session_id,
+        s.part,
+        s.length,
+        s.ground_truth,
+        min(x.time) as first_time,
+        max(x.time) as last_time,
+        count(distinct x.time) as times,
+        count(distinct x.item_id) as items,
+        count(*) filter (where i.train_popularity > 0) as known_items
+    from core.session as s
+    inner join core.interaction as x on s.dataset_id = x.dataset_id and s.session_id = x.session_id
+    inner join core.item as i on s.dataset_id = i.dataset_id and x.item_id = i.item_id
+    where s.dataset_id = $dataset_id
+    group by all
+),
+
+-- the point in time at which the split cuts: the last interaction of the first test session
+cut as (
+    select min(last_time) as time
+    from sessions
+    where part = 'test'
+),
+
+endings as (
+    select
+        x.session_id,
+        min(x.time) = max(x.time) as tied
+    from core.interaction as x
+    inner join core.session as s on x.dataset_id = s.dataset_id and x.session_id = s.session_id
+    where
+        x.dataset_id = $dataset_id
+        and x.position >= s.length - 1
+        and s.length > 1
+    group by x.session_id
+),
+
+counts as (
+    select
+        count(*) as sessions,
+        count(*) filter (where part = 'train') as train,
+        count(*) filter (where part = 'test') as test,
+        count(ground_truth) as evaluated,
+        count(*) filter (where times < length) as with_ties,
+        count(*) filter (where items < length) as with_repeats,
+        count(*) filter (where part = 'train' and last_time >= cut.time) as train_past_cut,
+        count(*) filter (where part = 'test' and first_time < cut.time) as test_before_cut,
+        count(*) filter (where part = 'test' and known_items < length) as test_with_unknown,
+        count(*) filter (where part = 'test' and ground_truth is null) as dropped,
+        count(*) filter (where ground_truth is not null and known_items = 2) as single_prompt
+    from sessions, cut
+),
+
+catalog as (
+    select
+        count(*) as items,
+        count(*) filter (where train_popularity = 0) as test_only,
+        count(*) filter (where title is null) as untitled
+    from core.item
+    where dataset_id = $dataset_id
+)
+
+select
+    1 as place,
+    'sessions whose last two items bear the same time' as finding,
+    (select count(*) filter (where tied) from endings) as affected,
+    sessions as total,
+    'the tie-break decides what is the ground truth; compare only figures with the same one' as consequence
+from counts
+union all
+select
+    2,
+    'sessions with any tied times',
+    with_ties,
+    sessions,
+    'their inner order is the tie-break''s, not the user''s'
+from counts
+union all
+select
+    3,
+    'sessions that hold an item more than once',
+    with_repeats,
+    sessions,
+    'a ground truth that stands in the prompt cannot be hit while prompt items are excluded'
+from counts
+union all
+select
+    4,
+    'training sessions that reach the split point',
+    train_past_cut,
+    train,
+    'they end at the very time of the first test session; the name''s md5 decides on which side they fall'
+from counts
+union all
+select
+    5,
+    'test sessions that begin before the split point',
+    test_before_cut,
+    test,
+    'their early items lie in the time that models were trained on'
+from counts
+union all
+select
+    6,
+    'items that occur only in test sessions',
+    test_only,
+    items,
+    'they are taken out of the prompts and cannot be recommended'
+from catalog
+union all
+select
+    7,
+    'test sessions that lose such items',
+    test_with_unknown,
+    test,
+    'their prompts are shorter than what the user did'
+from counts
+union all
+select
+    8,
+    'test sessions left out for fewer than two known items',
+    dropped,
+    test,
+    'they are not evaluated'
+from counts
+union all
+select
+    9,
+    'prompts left with a single item',
+    single_prompt,
+    evaluated,
+    'sequence models have nothing to work on there'
+from counts
+union all
+select
+    10,
+    'items without a title',
+    untitled,
+    items,
+    'text embeddings know nothing of them'
+from catalog
+order by place

@@ -1,0 +1,11 @@
+-- one row per dataset
+select
+    dataset as name,
+    sessions,
+    items,
+    interactions,
+    evaluated_sessions,
+    tie_break,
+    ingested_at
+from datasets
+order by name
