@@ -68,7 +68,7 @@ class Workspace:
         All or nothing: where anything fails the workspace is as before. `columns` maps user, item, time, title and
         category to columns of a table. Raises LlmseqError for files that cannot be read or leave nothing to train on.
         """
-        from llmseq_cli.data.download import fetch_all
+        from llmseq_cli.data.addresses import fetch_all
         from llmseq_cli.data.ingest import build_dataset
         from llmseq_cli.data.readers import Source, read
         from llmseq_cli.store.queries import query
@@ -77,8 +77,8 @@ class Workspace:
             raise UsageError(f"'{name}' cannot name a dataset", "use letters, digits, - and _, for example --name beauty")
         self._check_free(name, replace)
         source = Source(
-            paths=fetch_all([str(path) for path in paths], self.folder / "downloads", self.progress),
-            items=fetch_all([str(path) for path in items], self.folder / "downloads", self.progress),
+            paths=fetch_all([str(path) for path in paths], self.folder / "artifacts" / "downloads", self.progress),
+            items=fetch_all([str(path) for path in items], self.folder / "artifacts" / "downloads", self.progress),
             format=format,
             columns=columns or {},
             strict=strict,

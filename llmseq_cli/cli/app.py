@@ -1,0 +1,84 @@
+"""The `llmseq` program: its commands, and the one place where errors become lines and exit statuses."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from llmseq_cli._version import __version__
+from llmseq_cli.cli import data, demo, doctor, embed, models, report, sql, train
+from llmseq_cli.cli.console import print_error
+from llmseq_cli.errors import LlmseqError
+
+app = typer.Typer(
+    name="llmseq",
+    help="Try, tune and compare sequential recommenders with LLMs.",
+    epilog="Start with `llmseq demo`. Every command has examples: `llmseq COMMAND --help`.",
+    # Locals in tracebacks can hold API keys; errors are shown by `run` anyway.
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for group in (demo, doctor, data, embed, models, train, report, sql):
+    group.register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"llmseq {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    workspace: Annotated[
+        Optional[Path],
+        typer.Option("--workspace", help="Folder of the workspace, for any command.", metavar="DIR", hidden=True),
+    ] = None,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    if workspace is not None:
+        os.environ["LLMSEQ_WORKSPACE"] = str(workspace)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
+    arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    debug = "--debug" in arguments
+    try:
+        status = app(args=arguments, prog_name="llmseq", standalone_mode=False)
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except typer.exceptions.TyperException as error:
+        context = getattr(error, "ctx", None)
+        print_error(
+            _one_line(error.format_message()), f"`{context.command_path if context else 'llmseq'} --help` tells more"
+        )
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        print_error("interrupted", "nothing half-written was kept; run the same command again")
+        return 130
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): not our failure. Nothing more can be printed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except LlmseqError as error:
+        if debug:
+            raise
+        print_error(_one_line(error.message), _one_line(error.hint))
+        return error.exit_code
+    except Exception as error:
+        if debug:
+            raise
+        print_error(f"{type(error).__name__}: {_one_line(str(error))}", "this is a bug; --debug shows where it happened")
+        return 1
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

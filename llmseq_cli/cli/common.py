@@ -1,0 +1,114 @@
+"""What all commands share: their common options, and how their words become a `Workspace`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Optional
+
+import typer
+
+from llmseq_cli.cli.console import RichProgress
+
+if TYPE_CHECKING:
+    from llmseq_cli.workspace import Workspace
+
+DatasetOption = Annotated[
+    Optional[str], typer.Option("--dataset", help="Which dataset; may be left out where there is one.", metavar="NAME")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else.")]
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.")]
+SetOption = Annotated[
+    Optional[list[str]],
+    typer.Option("--set", help="A setting, see `llmseq models`; may be repeated.", metavar="KEY=VALUE"),
+]
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options that every command takes."""
+
+    workspace: Path | None
+    wait_for_lock: bool
+    quiet: bool
+
+    def open(self) -> Workspace:
+        from llmseq_cli.workspace import Workspace
+
+        return Workspace(self.workspace, wait_for_lock=self.wait_for_lock, progress=self.progress())
+
+    def progress(self) -> RichProgress:
+        return RichProgress(self.quiet)
+
+
+_COMMON: list[tuple[str, Any, Any]] = [
+    (
+        "workspace",
+        Annotated[
+            Optional[Path],
+            typer.Option(
+                "--workspace",
+                help="Folder of the workspace; else $LLMSEQ_WORKSPACE, else ./.llmseq.",
+                metavar="DIR",
+                rich_help_panel="Common options",
+            ),
+        ],
+        None,
+    ),
+    (
+        "wait_for_lock",
+        Annotated[
+            bool,
+            typer.Option(
+                "--wait-for-lock",
+                help="Wait while another process writes to the workspace.",
+                rich_help_panel="Common options",
+            ),
+        ],
+        False,
+    ),
+    (
+        "quiet",
+        Annotated[
+            bool, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel="Common options")
+        ],
+        False,
+    ),
+    (
+        "debug",
+        Annotated[
+            bool,
+            typer.Option("--debug", help="Show where an error happened.", rich_help_panel="Common options"),
+        ],
+        False,
+    ),
+]
+
+
+def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Registers a function as a command; its first parameter, a `Common`, is made of the options that all share."""
+
+    def register(function: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        shared = [
+            inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for key, annotation, default in _COMMON
+        ]
+
+        @functools.wraps(function)
+        def wrapper(**given: Any) -> None:
+            # --debug is read by `run` (app.py), which is the one that shows errors.
+            given.pop("debug")
+            common = Common(given.pop("workspace"), given.pop("wait_for_lock"), given.pop("quiet") or given.get("json", False))
+            function(common, **given)
+
+        parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
+        wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        app.command(name)(wrapper)
+        return function
+
+    return register

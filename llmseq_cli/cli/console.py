@@ -1,0 +1,146 @@
+"""Output: results to stdout, everything else to stderr; tables that fit, numbers that line up."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from llmseq_cli.progress import Task
+
+out = Console(highlight=False, soft_wrap=False)
+err = Console(stderr=True, highlight=False)
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on stdout; what is not a number is null, as JSON knows no NaN."""
+    sys.stdout.write(json.dumps(_finite(document), indent=2, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if hasattr(value, "item"):
+        return value.item()
+    return str(value)
+
+
+def print_error(message: str, hint: str = "") -> None:
+    """The two lines that every failure ends with."""
+    err.print(Text(f"error: {message}", style="bold red"), soft_wrap=True)
+    if hint:
+        err.print(Text(f"hint: {hint}"), soft_wrap=True)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "", marks: Any = None) -> None:
+    """A table on stdout; columns of numbers line up on the right.
+
+    marks: {(row, column): rich style} for single cells.
+    """
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for place, name in enumerate(columns):
+        numeric = bool(rows) and all(isinstance(row[place], (int, float, type(None))) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+    for number, row in enumerate(rows):
+        cells = [Text(show(value), style=(marks or {}).get((number, place), "")) for place, value in enumerate(row)]
+        table.add_row(*cells)
+    out.print(table)
+
+
+def print_facts(facts: Sequence[tuple[str, Any]], *, title: str = "") -> None:
+    """Names and values below each other."""
+    table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in facts:
+        table.add_row(Text(name), Text(show(value)))
+    out.print(table)
+
+
+def show(value: Any) -> str:
+    """A value as a person reads it: 12,101, 0.0604, yes, –."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    if isinstance(value, datetime):
+        return value.strftime("%Y-%m-%d %H:%M")
+    return str(value)
+
+
+class RichProgress:
+    """Progress bars on stderr where it is a terminal; without one only lines that stay."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+
+    def message(self, text: str) -> None:
+        if not self.quiet:
+            err.print(Text(text), soft_wrap=True)
+
+    def warn(self, text: str) -> None:
+        err.print(Text(f"warning: {text}", style="yellow"), soft_wrap=True)
+
+    @contextmanager
+    def task(self, description: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
+        if self.quiet or not err.is_terminal:
+            yield _NoBar()
+            return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+        from rich.progress import TimeElapsedColumn, TimeRemainingColumn, DownloadColumn, TransferSpeedColumn
+
+        columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}")]
+        if total is None:
+            columns += [TimeElapsedColumn()]
+        elif unit == "B":
+            columns += [BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
+        else:
+            columns += [BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn(unit), TextColumn("{task.fields[rate]}")]
+            columns += [TimeRemainingColumn()]
+        with Progress(*columns, console=err, transient=True) as bars:
+            yield _Bar(bars, bars.add_task(description, total=total, rate=""))
+
+
+class _NoBar:
+    def advance(self, amount: float = 1) -> None:
+        pass
+
+    def describe(self, text: str) -> None:
+        pass
+
+
+class _Bar:
+    def __init__(self, bars: Any, number: Any) -> None:
+        self._bars = bars
+        self._number = number
+
+    def advance(self, amount: float = 1) -> None:
+        self._bars.update(self._number, advance=amount)
+        speed = self._bars.tasks[0].speed
+        if speed:
+            self._bars.update(self._number, rate=f"{speed:,.0f}/s")
+
+    def describe(self, text: str) -> None:
+        self._bars.update(self._number, description=text)

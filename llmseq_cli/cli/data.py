@@ -1,0 +1,237 @@
+"""`ingest`, `download`, `datasets`, `describe`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
+from llmseq_cli.cli.console import out, print_facts, print_json, print_table
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "ingest")(ingest)
+    command(app, "download")(download)
+    command(app, "datasets")(datasets)
+    command(app, "describe")(describe)
+
+
+def ingest(
+    common: Common,
+    paths: Annotated[list[str], typer.Argument(help="Files, globs, folders or http(s) addresses.", metavar="PATH...")],
+    name: Annotated[str, typer.Option("--name", help="What to call the dataset.", metavar="NAME")],
+    format: Annotated[
+        str, typer.Option("--format", help="auto, amazon, steam, movielens, recbole or table.")
+    ] = "auto",
+    items: Annotated[
+        Optional[list[str]], typer.Option("--items", help="A file of item metadata; may be repeated.", metavar="PATH")
+    ] = None,
+    map: Annotated[
+        Optional[list[str]],
+        typer.Option(
+            "--map", help="Columns of a table: user=…,item=…,time=…,title=…,category=….", metavar="KEY=COLUMN,…"
+        ),
+    ] = None,
+    k_core: Annotated[
+        int, typer.Option("--k-core", help="Remove sessions and items with fewer interactions, until none is left.")
+    ] = 5,
+    min_session: Annotated[int, typer.Option("--min-session", help="Shortest session that stays.")] = 2,
+    deduplicate: Annotated[
+        bool, typer.Option("--deduplicate", help="Of repeated interactions of a user with an item keep the first.")
+    ] = False,
+    tie_break: Annotated[
+        str, typer.Option("--tie-break", help="Order of equal times: random, input or item.")
+    ] = "random",
+    test_fraction: Annotated[
+        float, typer.Option("--test-fraction", help="Share of the sessions, the last in time, that are held out.")
+    ] = 0.2,
+    folds: Annotated[int, typer.Option("--folds", help="Temporal folds for tuning.")] = 3,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random tie-break.")] = 0,
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a dataset of this name, and its runs.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail on the first bad row.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Read interactions and item metadata into a dataset, all or nothing.
+
+    The format, columns and unit of time are guessed and shown; --format and --map overrule the guess.
+
+    Examples:
+
+        llmseq ingest data/beauty --name beauty
+
+        llmseq ingest clicks.csv.gz --items products.csv --name shop --map user=visitor,time=ts --k-core 0
+    """
+    from llmseq_cli.data.ingest import Protocol
+    from llmseq_cli.settings import parse_assignments
+
+    protocol = Protocol(k_core, min_session, deduplicate, tie_break, test_fraction, folds, seed)
+    columns = parse_assignments([word for words in map or [] for word in words.split(",") if word])
+    done = common.open().ingest(
+        paths,
+        name=name,
+        format=format,
+        items=items or [],
+        columns=columns,
+        protocol=protocol,
+        replace=replace,
+        strict=strict,
+    )
+    if json:
+        print_json(done)
+        return
+    print_facts(_ingested(done), title=f"Dataset {name}")
+
+
+def _ingested(done: dict[str, Any]) -> list[tuple[str, Any]]:
+    removed = [
+        f"{done[key]:,} {what}"
+        for key, what in [
+            ("rejected", "bad rows set aside"),
+            ("duplicates_removed", "duplicates"),
+            ("below_core_removed", "below the k-core or in too short sessions"),
+        ]
+        if done[key]
+    ]
+    extra = [("runs removed", done["runs_removed"])] if done["runs_removed"] else []
+    return [
+        ("interactions", f"{done['interactions']:,} of {done['read'] + done['rejected']:,} rows read"),
+        ("left out", "; ".join(removed) or "nothing"),
+        ("sessions", f"{done['sessions']:,}, on average {done['average_length']:.1f} interactions"),
+        ("items", f"{done['items']:,} in {done['classes']:,} classes, {done['untitled_items']:,} without a title"),
+        ("train", f"{done['train_sessions']:,} sessions, {done['train_items']:,} items"),
+        ("test", f"{done['test_sessions']:,} sessions, {done['evaluated_sessions']:,} of them evaluated"),
+        ("tied endings", f"{done['ties_at_end']:.1%} of the sessions end in equal times"),
+        *extra,
+    ]
+
+
+def download(
+    common: Common,
+    name: Annotated[Optional[str], typer.Argument(help="Which dataset; without it all are listed.")] = None,
+    to: Annotated[Path, typer.Option("--out", help="Folder to put the files into.", metavar="DIR")] = Path("data"),
+    base_url: Annotated[
+        Optional[str], typer.Option("--base-url", help="A mirror to fetch the files from.", metavar="URL")
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Fetch a public dataset by name; a download that was cut off goes on where it stopped.
+
+    Examples:
+
+        llmseq download
+
+        llmseq download beauty --out data/beauty
+    """
+    from llmseq_cli.data.public_datasets import PUBLIC_DATASETS, download_dataset
+
+    if name is None:
+        rows = [
+            {"name": key, "format": one.format, "files": len(one.files), "page": one.page}
+            for key, one in PUBLIC_DATASETS.items()
+        ]
+        if json:
+            print_json(rows)
+        else:
+            print_table(["name", "format", "files", "page"], [list(row.values()) for row in rows])
+        return
+    done = download_dataset(name, to, common.progress(), base_url)
+    if json:
+        print_json({"name": name, "paths": [str(p) for p in done.paths], "format": done.format, "page": done.page})
+        return
+    for path in done.paths:
+        out.print(str(path), soft_wrap=True)
+    words = " ".join(str(path) for path in done.paths)
+    common.progress().message(f"next: llmseq ingest {words} --format {done.format} --name {name} --k-core {done.k_core}")
+
+
+def datasets(common: Common, json: JsonOption = False) -> None:
+    """List the datasets of the workspace.
+
+    Example:
+
+        llmseq datasets
+    """
+    rows = common.open().datasets()
+    if json:
+        print_json(rows)
+        return
+    columns = ["name", "sessions", "items", "interactions", "evaluated_sessions", "tie_break"]
+    titles = ["dataset", "sessions", "items", "interactions", "evaluated", "tie-break"]
+    print_table(titles, [[row[column] for column in columns] for row in rows])
+
+
+def describe(
+    common: Common,
+    name: Annotated[
+        Optional[str], typer.Argument(help="Which dataset; may be left out where there is one.", metavar="NAME")
+    ] = None,
+    dataset: DatasetOption = None,
+    audit: Annotated[bool, typer.Option("--audit", help="List what endangers an evaluation.")] = False,
+    json: JsonOption = False,
+) -> None:
+    """Statistics of a dataset, its split, session lengths and popularity.
+
+    Examples:
+
+        llmseq describe beauty
+
+        llmseq describe beauty --audit
+    """
+    workspace = common.open()
+    if audit:
+        findings = workspace.audit(name or dataset)
+        if json:
+            print_json(findings)
+        else:
+            _print_audit(findings)
+        return
+    facts = workspace.describe(name or dataset)
+    if json:
+        print_json(facts)
+    else:
+        _print_description(facts)
+
+
+def _print_audit(findings: list[dict[str, Any]]) -> None:
+    rows = []
+    for one in findings:
+        share = f"{one['affected'] / one['total']:.1%}" if one["total"] else "–"
+        rows.append([one["affected"], share, one["finding"], one["consequence"]])
+    print_table(["count", "share", "what", "what it means"], rows)
+
+
+def _print_description(facts: dict[str, Any]) -> None:
+    protocol = facts["protocol"]
+    print_facts(
+        [
+            ("sessions", facts["sessions"]),
+            ("items", f"{facts['items']:,}, {facts['untitled_items']:,} without a title"),
+            ("classes", facts["classes"]),
+            ("interactions", facts["interactions"]),
+            ("average length", f"{facts['average_length']:.1f}"),
+            ("density", f"{facts['density']:.3%}"),
+            ("protocol", f"{protocol['k_core']}-core, sessions of at least {protocol['min_session']}"),
+            ("tie-break", f"{facts['tie_break']}, seed {protocol['seed']}"),
+            ("tied endings", f"{facts['ties_at_end']:.1%}"),
+            ("train", f"{facts['train_sessions']:,} sessions, {facts['train_items']:,} items"),
+            ("test", f"{facts['test_sessions']:,} sessions, {facts['evaluated_sessions']:,} evaluated"),
+            ("rejected rows", facts["rejected"]),
+        ],
+        title=f"Dataset {facts['name']}",
+    )
+    out.print()
+    most = max(row["sessions"] for row in facts["lengths"])
+    bars = [[row["length"], row["sessions"], "█" * round(40 * row["sessions"] / most)] for row in facts["lengths"]]
+    print_table(["length", "sessions", ""], bars)
+    out.print()
+    print_table(
+        ["tenth of the catalog", "popularity", "share of interactions", ""],
+        [
+            [row["tenth"], f"{row['least']:,}–{row['most']:,}", f"{row['share']:.1%}", "█" * round(40 * row["share"])]
+            for row in facts["popularity"]
+        ],
+    )

@@ -1,0 +1,68 @@
+"""`doctor`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import Any
+
+import typer
+
+from llmseq_cli.cli.common import Common, JsonOption, command
+from llmseq_cli.cli.console import out, print_facts, print_json
+from llmseq_cli.errors import LlmseqError
+
+_KEYS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "GOOGLE_CLOUD_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS", "HF_TOKEN")
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "doctor")(doctor)
+
+
+def doctor(common: Common, json: JsonOption = False) -> None:
+    """Show versions, device, which keys are set (never their values) and the workspace's health.
+
+    Example:
+
+        llmseq doctor
+    """
+    from llmseq_cli.training.environment import environment
+    from llmseq_cli.training.experiment import resolve_device
+
+    facts: dict[str, Any] = environment(resolve_device("auto"))
+    facts["keys"] = {key: bool(os.environ.get(key)) for key in _KEYS}
+    facts["workspace"] = _workspace(common)
+    if json:
+        print_json(facts)
+        return
+    workspace = facts["workspace"]
+    print_facts(
+        [
+            *facts["versions"].items(),
+            ("platform", facts["platform"]),
+            ("processor", f"{facts['processor']}, {facts['cores']} cores"),
+            ("device", facts["device"]),
+            *((key, "set" if there else "not set") for key, there in facts["keys"].items()),
+            ("workspace", workspace["folder"]),
+            ("state", workspace["state"]),
+            ("free on disk", f"{workspace['free_gb']:.1f} GB"),
+        ]
+    )
+    for problem in workspace["problems"]:
+        out.print(f"problem: {problem}", soft_wrap=True)
+
+
+def _workspace(common: Common) -> dict[str, Any]:
+    workspace = common.open()
+    folder = workspace.folder
+    there = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
+    report = {"folder": str(folder), "free_gb": shutil.disk_usage(there).free / 1e9, "problems": []}
+    if not workspace.store.file.exists():
+        return report | {"state": "not made yet"}
+    try:
+        datasets = workspace.datasets()
+        problems = workspace.health()
+    except LlmseqError as error:
+        return report | {"state": "not usable", "problems": [str(error)]}
+    size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    return report | {"state": f"{len(datasets)} datasets, {size:,.1f} MB", "problems": problems}

@@ -1,0 +1,113 @@
+"""`train`, `recommend`, `score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption, SetOption, command
+from llmseq_cli.cli.console import out, print_facts, print_json, print_table
+from llmseq_cli.cli.leaderboard import print_leaderboard
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "train")(train)
+    command(app, "recommend")(recommend)
+    command(app, "score")(score)
+
+
+def train(
+    common: Common,
+    model: Annotated[str, typer.Argument(help="Which model, see `llmseq models`.", metavar="MODEL")],
+    dataset: DatasetOption = None,
+    embeddings: Annotated[
+        Optional[str],
+        typer.Option("--embeddings", help="Item embeddings, see `llmseq embeddings`.", metavar="SOURCE[:MODEL]"),
+    ] = None,
+    set: SetOption = None,
+    seed: SeedOption = 0,
+    seeds: Annotated[int, typer.Option("--seeds", help="Train this often, with seeds counting up.", min=1)] = 1,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    depth: Annotated[
+        int, typer.Option("--depth", help="Items kept of each list; metrics at any k up to it.", min=1, max=1000)
+    ] = 100,
+    json: JsonOption = False,
+) -> None:
+    """Train a model, score the test sessions and keep the run.
+
+    Examples:
+
+        llmseq train v-sknn --set k=320 --set sample_size=1530
+
+        llmseq train llmseqsim --embeddings lexical
+    """
+    from llmseq_cli.settings import parse_assignments
+
+    workspace = common.open()
+    runs = workspace.train(
+        model,
+        dataset=dataset,
+        embeddings=embeddings,
+        settings=parse_assignments(set or []),
+        seed=seed,
+        seeds=seeds,
+        device=device,
+        depth=depth,
+    )
+    rows = workspace.report(models=runs, cutoffs=(min(10, depth), min(20, depth)), sort=f"ndcg@{min(20, depth)}")
+    if json:
+        print_json(rows)
+    else:
+        print_leaderboard(rows)
+
+
+def recommend(
+    common: Common,
+    run: Annotated[str, typer.Argument(help="A run, a model's name (its best run) or latest.", metavar="RUN")],
+    items: Annotated[list[str], typer.Argument(help="Ids or titles, oldest first.", metavar="ITEM...")],
+    k: Annotated[int, typer.Option("-k", help="How many items.", min=1)] = 20,
+    json: JsonOption = False,
+) -> None:
+    """Recommend the next items for a session typed in.
+
+    Examples:
+
+        llmseq recommend latest B0001 B0007
+
+        llmseq recommend llmseqsim "spaghetti no. 5" -k 5
+    """
+    rows = common.open().recommend(run, items, k=k)
+    if json:
+        print_json(rows)
+        return
+    if not rows:
+        out.print("The run has nothing to recommend for this session.")
+        return
+    print_table(["rank", "item", "score", "title"], [[r["rank"], r["item"], r["score"], r["title"]] for r in rows])
+
+
+def score(
+    common: Common,
+    run: Annotated[str, typer.Argument(help="A run, a model's name (its best run) or latest.", metavar="RUN")],
+    sessions: Annotated[
+        str, typer.Option("--sessions", help="Table with a session and an item column (and a time).", metavar="FILE")
+    ],
+    to: Annotated[Path, typer.Option("--out", help="Where to write: .parquet, .csv or .jsonl.", metavar="FILE")],
+    k: Annotated[int, typer.Option("-k", help="How many items a session.", min=1)] = 20,
+    json: JsonOption = False,
+) -> None:
+    """Recommend for all sessions of a file.
+
+    Example:
+
+        llmseq score v-sknn --sessions today.csv --out recommendations.parquet
+    """
+    done = common.open().score(run, sessions, to, k=k)
+    if json:
+        print_json(done)
+        return
+    print_facts(
+        [("sessions", done["sessions"]), ("items not in the catalog", done["unknown_items"]), ("written to", done["out"])]
+    )
