@@ -1,0 +1,73 @@
+from dataclasses import dataclass
+
+import pytest
+
+from llmseq_cli.errors import UsageError
+from llmseq_cli.settings import Settings, parse_assignments, parse_settings, setting
+
+
+@dataclass(frozen=True)
+class Example(Settings):
+    k: int = setting(100, "neighbours", low=1, high=500, tune=(50, 500))
+    sample: int | str = setting("all", "sample", low=1, choices=("all",))
+    decay: str = setting("harmonic", "decay", choices=("none", "harmonic"))
+    idf: bool = setting(False, "idf")
+    clip: float | None = setting(None, "clip", low=0)
+
+
+def test_defaults_are_kept():
+    assert parse_settings(Example, {}, "example") == Example()
+
+
+def test_words_become_values():
+    settings = parse_settings(
+        Example, {"k": "320", "sample": "1530", "decay": "none", "idf": "true", "clip": "1.5"}, "example"
+    )
+    assert settings == Example(k=320, sample=1530, decay="none", idf=True, clip=1.5)
+
+
+def test_none_is_a_value_where_it_is_allowed():
+    assert parse_settings(Example, {"clip": "none"}, "example").clip is None
+
+
+def test_to_dict_comes_back_the_same():
+    settings = Example(k=7, sample=9, clip=2.0)
+    assert parse_settings(Example, settings.to_dict(), "example") == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"kk": "3"}, "example has no setting 'kk'"),
+        ({"k": "many"}, "takes int, not 'many'"),
+        ({"k": "2.5"}, "takes int, not '2.5'"),
+        ({"k": "0"}, "below its least value 1"),
+        ({"k": "501"}, "above its largest value 500"),
+        ({"decay": "harmonc"}, "cannot be 'harmonc'"),
+        ({"sample": "some"}, "cannot be 'some'"),
+        ({"idf": "maybe"}, "takes bool"),
+        ({"clip": "nan"}, "is not a number"),
+    ],
+)
+def test_bad_values_are_refused(given, message):
+    with pytest.raises(UsageError, match=message):
+        parse_settings(Example, given, "example")
+
+
+def test_a_near_miss_is_suggested():
+    with pytest.raises(UsageError) as error:
+        parse_settings(Example, {"decai": "none"}, "example")
+    assert error.value.hint == "did you mean 'decay'?"
+
+
+def test_describe_lists_ranges():
+    rows = {row["name"]: row for row in Example.describe()}
+    assert rows["k"]["tune"] == [50, 500]
+    assert rows["sample"]["type"] == "int or text"
+    assert rows["clip"]["type"] == "float or none"
+
+
+def test_assignments():
+    assert parse_assignments(["k=3", "decay = none"]) == {"k": "3", "decay": "none"}
+    with pytest.raises(UsageError, match="not of the form key=value"):
+        parse_assignments(["k"])
