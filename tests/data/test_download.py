@@ -1,0 +1,562 @@
+"""Downloads against a real server on the loopback that misbehaves on demand."""
+
+import errno
+import gzip
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter, namedtuple
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+
+from llmseq_cli.data.download import download, file_name, plain_url
+from llmseq_cli.data.transfer import LONGEST_PAUSE, Patience
+from llmseq_cli.errors import LlmseqError, UsageError
+
+BODY = np.random.default_rng(1).bytes(300_000)
+SHA256 = hashlib.sha256(BODY).hexdigest()
+QUICK = Patience(tries=4, first_wait=0.01, timeout=5)
+HALF = len(BODY) // 2
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `files` by path. The other attributes say how it misbehaves; `requests` is what it was asked, `sent`
+    the bytes that each request got."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files = {"/file.bin": BODY}
+        self.etags = {}
+        self.ranges = True
+        self.if_range = True
+        self.last_modified = "Mon, 06 May 2024 10:00:00 GMT"
+        self.cuts = []
+        self.refusals = []
+        self.redirects = {}
+        self.extra_headers = {}
+        self.length_error = 0
+        self.hold_at = None
+        self.release = threading.Event()
+        self.before = lambda: None
+        self.requests = []
+        self.sent = Counter()
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def etag(self, path):
+        return self.etags.get(path, f'"{hashlib.md5(self.files[path]).hexdigest()}"')
+
+
+class Handler(BaseHTTPRequestHandler):
+    def log_message(self, *_):
+        pass
+
+    def do_GET(self):
+        server = self.server
+        self.number = len(server.requests)
+        server.requests.append((self.path, dict(self.headers)))
+        server.before()
+        path = self.path.partition("?")[0]
+        if server.refusals:
+            return self.answer(*server.refusals.pop(0))
+        if path in server.redirects:
+            return self.answer(302, {"Location": server.redirects[path]})
+        if path not in server.files:
+            return self.answer(404, {})
+        body, start = server.files[path], 0
+        wanted = self.headers.get("Range")
+        condition = self.headers.get("If-Range")
+        current = not server.if_range or condition in (None, server.etag(path), server.last_modified)
+        headers = {"ETag": server.etag(path), "Last-Modified": server.last_modified}
+        headers = {name: value for name, value in headers.items() if value} | server.extra_headers
+        if wanted and server.ranges and current:
+            start = int(wanted.removeprefix("bytes=").rstrip("-"))
+            if start >= len(body):
+                return self.answer(416, {"Content-Range": f"bytes */{len(body)}"})
+            headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
+        rest = body[start:]
+        self.send_response(206 if "Content-Range" in headers else 200)
+        for name, value in {"Content-Length": str(len(rest) + server.length_error), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if server.hold_at is not None:
+            self.send(rest[: server.hold_at])
+            server.release.wait(10)
+            rest = rest[server.hold_at :]
+        self.send(rest[: server.cuts.pop(0)] if server.cuts else rest)
+
+    def send(self, data):
+        try:
+            self.wfile.write(data)
+            self.wfile.flush()
+        except OSError:
+            return
+        self.server.sent[self.number] += len(data)
+
+    def answer(self, status, headers):
+        self.send_response(status)
+        for name, value in {"Content-Length": "0", **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+
+@pytest.fixture
+def server():
+    server = Server()
+    yield server
+    server.release.set()
+    server.shutdown()
+    server.server_close()
+
+
+class Recorder:
+    """A Progress that keeps what it is told. `on_advance` is called with where the task stands."""
+
+    def __init__(self, on_advance=lambda at: None):
+        self.tasks = []
+        self.messages = []
+        self.on_advance = on_advance
+
+    @contextmanager
+    def task(self, description, total=None, unit=""):
+        self.tasks.append({"description": description, "total": total, "unit": unit, "at": 0})
+        yield self
+
+    def advance(self, amount=1):
+        self.tasks[-1]["at"] += amount
+        self.on_advance(self.tasks[-1]["at"])
+
+    def describe(self, text):
+        pass
+
+    def message(self, text):
+        self.messages.append(text)
+
+    warn = message
+
+
+def fetch(server, out, path="/file.bin", **options):
+    return download(server.url + path, out, **{"patience": QUICK, **options})
+
+
+def leave_half(server, out):
+    """A part of half the file, from a call that was cut off."""
+    server.cuts = [HALF]
+    with pytest.raises(LlmseqError):
+        fetch(server, out, patience=Patience(tries=1))
+    assert (out / "file.bin.part").stat().st_size == HALF
+    server.requests.clear()
+    server.sent.clear()
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_download_checks_and_records(server, tmp_path):
+    progress = Recorder()
+    got = fetch(server, tmp_path / "new" / "folder", sha256=SHA256.upper(), progress=progress)
+    assert got.path.read_bytes() == BODY
+    assert (got.bytes, got.sha256, got.resumed_from, got.from_cache) == (len(BODY), SHA256, 0, False)
+    assert names(got.path.parent) == ["file.bin", "file.bin.download.json"]
+    record = json.loads((got.path.parent / "file.bin.download.json").read_text())
+    assert record["url"] == f"{server.url}/file.bin"
+    assert (record["bytes"], record["sha256"], record["etag"]) == (len(BODY), SHA256, server.etag("/file.bin"))
+    assert progress.tasks == [{"description": "file.bin", "total": len(BODY), "unit": "B", "at": len(BODY)}]
+    assert server.requests[0][1]["Accept-Encoding"] == "identity"
+
+
+def test_second_download_asks_nothing(server, tmp_path):
+    fetch(server, tmp_path)
+    progress = Recorder()
+    again = fetch(server, tmp_path, progress=progress)
+    assert again.from_cache
+    assert (again.bytes, again.sha256) == (len(BODY), SHA256)
+    assert len(server.requests) == 1
+    assert progress.messages == ["file.bin is already there"]
+
+
+@pytest.mark.parametrize("change", ["size", "address", "sha256"])
+def test_download_again_where_the_file_is_not_what_was_kept(server, tmp_path, change):
+    got = fetch(server, tmp_path)
+    options = {}
+    if change == "size":
+        got.path.write_bytes(BODY[:-1])
+    elif change == "address":
+        options["path"] = "/file.bin?version=2"
+    else:
+        server.files["/file.bin"] = BODY[::-1]
+        options["sha256"] = hashlib.sha256(BODY[::-1]).hexdigest()
+    again = fetch(server, tmp_path, **options)
+    assert not again.from_cache
+    assert again.path.read_bytes() == server.files["/file.bin"]
+
+
+def test_a_file_of_someone_else_is_not_replaced(server, tmp_path):
+    (tmp_path / "file.bin").write_text("mine")
+    with pytest.raises(LlmseqError, match="already there") as caught:
+        fetch(server, tmp_path)
+    assert "--out" in caught.value.hint
+    assert (tmp_path / "file.bin").read_text() == "mine"
+    assert server.requests == []
+
+
+def test_a_file_of_someone_else_counts_where_its_checksum_fits(server, tmp_path):
+    (tmp_path / "file.bin").write_bytes(BODY)
+    assert fetch(server, tmp_path, sha256=SHA256).from_cache
+    assert server.requests == []
+
+
+def test_cut_connections_are_taken_up_where_they_broke(server, tmp_path):
+    server.cuts = [HALF, 1000]
+    progress = Recorder()
+    got = fetch(server, tmp_path, progress=progress)
+    assert got.path.read_bytes() == BODY
+    assert got.resumed_from == 0
+    assert [headers.get("Range") for _, headers in server.requests] == [
+        None,
+        f"bytes={HALF}-",
+        f"bytes={HALF + 1000}-",
+    ]
+    assert server.requests[1][1]["If-Range"] == server.etag("/file.bin")
+    assert sum(server.sent.values()) == len(BODY)
+    assert len(progress.tasks) == 1
+    assert progress.tasks[0]["at"] == len(BODY)
+    assert "the connection broke off; trying again" in progress.messages[0]
+
+
+def test_later_call_resumes(server, tmp_path):
+    leave_half(server, tmp_path)
+    progress = Recorder()
+    got = fetch(server, tmp_path, sha256=SHA256, progress=progress)
+    assert got.resumed_from == HALF
+    assert server.sent == {0: len(BODY) - HALF}
+    assert progress.tasks[0]["at"] == len(BODY)
+    assert names(tmp_path) == ["file.bin", "file.bin.download.json"]
+
+
+def test_last_modified_serves_where_there_is_no_strong_etag(server, tmp_path):
+    server.etags["/file.bin"] = 'W/"weak"'
+    leave_half(server, tmp_path)
+    assert fetch(server, tmp_path).resumed_from == HALF
+    assert server.requests[0][1]["If-Range"] == server.last_modified
+
+
+def test_without_any_validator_it_starts_over(server, tmp_path):
+    server.etags["/file.bin"] = server.last_modified = ""
+    leave_half(server, tmp_path)
+    got = fetch(server, tmp_path)
+    assert got.resumed_from == 0
+    assert got.sha256 == SHA256
+    assert "Range" not in server.requests[0][1]
+
+
+def test_without_validator_a_known_checksum_lets_it_resume(server, tmp_path):
+    server.etags["/file.bin"] = server.last_modified = ""
+    leave_half(server, tmp_path)
+    assert fetch(server, tmp_path, sha256=SHA256).resumed_from == HALF
+
+
+def test_what_does_not_fit_the_checksum_is_fetched_anew_once(server, tmp_path):
+    leave_half(server, tmp_path)
+    part = tmp_path / "file.bin.part"
+    part.write_bytes(bytes(HALF))
+    got = fetch(server, tmp_path, sha256=SHA256)
+    assert got.path.read_bytes() == BODY
+    assert got.resumed_from == 0
+    assert len(server.requests) == 2
+
+
+def test_server_that_ignores_ranges(server, tmp_path):
+    server.ranges = False
+    leave_half(server, tmp_path)
+    got = fetch(server, tmp_path)
+    assert got.path.read_bytes() == BODY
+    assert got.resumed_from == 0
+
+
+@pytest.mark.parametrize("honest", [True, False])
+def test_file_that_changed_meanwhile_is_not_patched_together(server, tmp_path, honest):
+    leave_half(server, tmp_path)
+    server.if_range = honest
+    server.files["/file.bin"] = new = BODY[::-1]
+    got = fetch(server, tmp_path)
+    assert got.path.read_bytes() == new
+    assert got.resumed_from == 0
+
+
+def test_file_that_changes_between_tries(server, tmp_path):
+    new = BODY[::-1]
+    server.cuts = [HALF]
+
+    def change():
+        if len(server.requests) == 2:
+            server.files["/file.bin"] = new
+
+    server.before = change
+    assert fetch(server, tmp_path).path.read_bytes() == new
+
+
+def test_file_that_became_shorter_is_fetched_anew(server, tmp_path):
+    leave_half(server, tmp_path)
+    server.if_range = False
+    server.files["/file.bin"] = BODY[: HALF // 2]
+    assert fetch(server, tmp_path).path.read_bytes() == BODY[: HALF // 2]
+
+
+def test_part_that_is_whole_is_only_renamed(server, tmp_path):
+    leave_half(server, tmp_path)
+    (tmp_path / "file.bin.part").write_bytes(BODY)
+    assert fetch(server, tmp_path).sha256 == SHA256
+    assert server.requests == []
+
+
+def test_range_behind_the_end_means_that_all_is_there(server, tmp_path):
+    server.length_error = 500
+    got = fetch(server, tmp_path)
+    assert got.path.read_bytes() == BODY
+    assert [headers.get("Range") for _, headers in server.requests] == [None, f"bytes={len(BODY)}-"]
+
+
+def test_wrong_length_without_ranges_is_given_up(server, tmp_path):
+    server.length_error = 500
+    server.ranges = False
+    with pytest.raises(LlmseqError, match=r"could not be fetched from 127\.0\.0\.1"):
+        fetch(server, tmp_path)
+    assert len(server.requests) == QUICK.tries
+    assert not (tmp_path / "file.bin").exists()
+
+
+def test_fruitful_tries_start_the_count_again(server, tmp_path, monkeypatch):
+    monkeypatch.setattr("llmseq_cli.data.transfer.FRUITFUL_BYTES", 20_000)
+    server.cuts = [30_000] * 8
+    assert fetch(server, tmp_path).sha256 == SHA256
+    assert len(server.requests) == 9
+
+
+def test_busy_server_is_asked_again_when_it_says(server, tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr("llmseq_cli.data.transfer.time.sleep", waited.append)
+    server.refusals = [(503, {"Retry-After": "7"}), (429, {"Retry-After": "Wed, 01 Jan 2020 00:00:00 GMT"}), (500, {})]
+    progress = Recorder()
+    assert fetch(server, tmp_path, progress=progress).sha256 == SHA256
+    assert waited[:2] == [7.0, 0.0]
+    assert 0 < waited[2] < 1
+    assert "answers 503 Service Unavailable; trying again in 7 s (1 of 4)" in progress.messages[0]
+
+
+def test_server_that_asks_for_a_long_pause_is_left_alone(server, tmp_path):
+    server.refusals = [(503, {"Retry-After": str(int(LONGEST_PAUSE) + 1)})]
+    with pytest.raises(LlmseqError, match="come back in 121 seconds"):
+        fetch(server, tmp_path)
+    assert len(server.requests) == 1
+
+
+def test_server_that_stays_busy_is_given_up(server, tmp_path):
+    server.refusals = [(503, {})] * 10
+    with pytest.raises(LlmseqError, match="answers 503"):
+        fetch(server, tmp_path)
+    assert len(server.requests) == QUICK.tries
+
+
+@pytest.mark.parametrize(("status", "words"), [(404, "has no file.bin"), (403, "does not give out"), (418, "418")])
+def test_refusals_are_final_and_leave_nothing(server, tmp_path, status, words):
+    server.refusals = [(status, {})]
+    with pytest.raises(LlmseqError, match=words) as caught:
+        fetch(server, tmp_path)
+    assert caught.value.hint
+    assert len(server.requests) == 1
+    assert names(tmp_path) == []
+
+
+def test_no_server(tmp_path):
+    with Server() as closed:
+        url = closed.url
+        closed.shutdown()
+    with pytest.raises(LlmseqError, match="refuses the connection"):
+        download(f"{url}/file.bin", tmp_path, patience=QUICK)
+    with pytest.raises(LlmseqError, match="no server is called nowhere.invalid"):
+        download("https://nowhere.invalid/file.bin", tmp_path, patience=QUICK)
+    assert names(tmp_path) == []
+
+
+def test_silent_server_is_given_up(server, tmp_path):
+    server.hold_at = 1000
+    with pytest.raises(LlmseqError, match="stopped sending"):
+        fetch(server, tmp_path, patience=Patience(tries=2, first_wait=0.01, timeout=0.1))
+    assert len(server.requests) == 2
+
+
+def test_redirects_are_followed_and_the_name_is_that_of_the_address(server, tmp_path):
+    server.redirects = {"/latest/data.bin": "/file.bin"}
+    server.cuts = [HALF]
+    got = fetch(server, tmp_path, path="/latest/data.bin")
+    assert got.path.name == "data.bin"
+    assert got.path.read_bytes() == BODY
+    assert sum(server.sent.values()) == len(BODY)
+
+
+def test_redirects_in_circles(server, tmp_path):
+    server.redirects = {"/file.bin": "/file.bin"}
+    with pytest.raises(LlmseqError, match="in circles"):
+        fetch(server, tmp_path)
+
+
+def test_wrong_checksum(server, tmp_path):
+    with pytest.raises(LlmseqError, match="not the expected file"):
+        fetch(server, tmp_path, sha256="0" * 64)
+    assert names(tmp_path) == []
+
+
+def test_gzip_files_stay_as_they_are(server, tmp_path):
+    """Some servers declare a .gz as content that is encoded in transfer; a client would unpack it."""
+    packed = gzip.compress(BODY)
+    server.files["/reviews.json.gz"] = packed
+    server.extra_headers = {"Content-Encoding": "gzip"}
+    server.cuts = [len(packed) // 2]
+    assert fetch(server, tmp_path, path="/reviews.json.gz").path.read_bytes() == packed
+
+
+def test_what_is_compressed_on_the_way_is_unpacked(server, tmp_path):
+    server.files["/table.csv"] = gzip.compress(b"user,item\n" * 1000)
+    server.extra_headers = {"Content-Encoding": "gzip"}
+    assert fetch(server, tmp_path, path="/table.csv").path.read_bytes() == b"user,item\n" * 1000
+
+
+def test_a_login_page_is_no_gzip_file(server, tmp_path):
+    server.files["/reviews.json.gz"] = b"<html>please log in</html>"
+    with pytest.raises(LlmseqError, match="is no such file"):
+        fetch(server, tmp_path, path="/reviews.json.gz")
+    assert names(tmp_path) == []
+
+
+def test_empty_file(server, tmp_path):
+    server.files["/empty.csv"] = b""
+    got = fetch(server, tmp_path, path="/empty.csv")
+    assert (got.bytes, got.path.read_bytes()) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("https://host/a/My%20data%20%C3%A4.csv?x=1#y", "My data ä.csv"),
+        ("https://host/a/%2e%2e%2fetc%2fpasswd", "passwd"),
+        ("https://host/a/..%5c..%5cboot.ini", "_.._boot.ini"),
+        ("https://host/%2e%2e", "download"),
+        ("https://host", "download"),
+        ("https://host/dir/", "dir"),
+        ("https://host/a%3Ab%00c.csv", "a_b_c.csv"),
+    ],
+)
+def test_names_from_addresses(address, name):
+    assert file_name(address) == name
+
+
+@pytest.mark.parametrize(
+    "address", ["file:///etc/passwd", "ftp://host/x", "s3://b/x", "host/x", "http://", "http://h:x/"]
+)
+def test_only_http(address, tmp_path):
+    with pytest.raises(UsageError):
+        download(address, tmp_path)
+
+
+def test_credentials_are_used_and_never_shown(server, tmp_path):
+    address = f"http://ann:s3cret%21@127.0.0.1:{server.server_port}/file.bin?token=hush"
+    assert plain_url(address) == f"{server.url}/file.bin"
+    server.cuts = [HALF]
+    server.refusals = [(503, {})]
+    progress = Recorder()
+    download(address, tmp_path, progress=progress, patience=QUICK)
+    assert server.requests[0][1]["Authorization"] == "Basic YW5uOnMzY3JldCE="
+    assert server.requests[0][0] == "/file.bin?token=hush"
+    server.refusals = [(403, {})]
+    with pytest.raises(LlmseqError) as caught:
+        download(address, tmp_path / "other", patience=QUICK)
+    shown = [str(caught.value), *progress.messages, (tmp_path / "file.bin.download.json").read_text()]
+    leave_half(server, tmp_path / "third")
+    shown += [path.read_text() for path in (tmp_path / "third").glob("*.json")]
+    assert not any(secret in text for text in shown for secret in ("s3cret", "ann", "hush"))
+
+
+def test_interrupt_leaves_a_part_to_resume(server, tmp_path):
+    def interrupt(at):
+        if at >= HALF:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(server, tmp_path, progress=Recorder(interrupt))
+    there = (tmp_path / "file.bin.part").stat().st_size
+    assert HALF <= there < len(BODY)
+    got = fetch(server, tmp_path)
+    assert got.resumed_from == there
+    assert got.sha256 == SHA256
+
+
+def test_killed_process_is_resumed(server, tmp_path):
+    server.hold_at = HALF
+    code = (
+        "import sys, pathlib; from llmseq_cli.data.download import download; download(sys.argv[1], pathlib.Path('.'))"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, f"{server.url}/file.bin"], cwd=tmp_path)
+    part = tmp_path / "file.bin.part"
+    deadline = time.monotonic() + 20
+    while (not part.exists() or part.stat().st_size < HALF) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    with pytest.raises(LlmseqError, match="another process is downloading"):
+        fetch(server, tmp_path)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    server.release.set()
+    server.hold_at = None
+    got = fetch(server, tmp_path, sha256=SHA256)
+    assert got.resumed_from == HALF
+    assert server.sent[1] == len(BODY) - HALF
+
+
+def test_too_little_space_is_said_before_it_is_filled(server, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 0, 10))
+    with pytest.raises(LlmseqError, match="only 10 are free"):
+        fetch(server, tmp_path)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full, a device that is always full")
+def test_full_disk(server, tmp_path):
+    (tmp_path / "file.bin.part").symlink_to("/dev/full")
+    with pytest.raises(LlmseqError, match="is full") as caught:
+        fetch(server, tmp_path)
+    assert "goes on where it stopped" in caught.value.hint
+    assert caught.value.__cause__.errno == errno.ENOSPC
+
+
+def test_part_survives_a_limit_on_file_sizes(server, tmp_path):
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, hard))
+    try:
+        with pytest.raises(LlmseqError, match="cannot hold a file as large"):
+            fetch(server, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert fetch(server, tmp_path, sha256=SHA256).resumed_from > 0
+
+
+def test_folder_that_is_a_file(server, tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(LlmseqError, match="cannot be written") as caught:
+        fetch(server, tmp_path / "out")
+    assert "--out" in caught.value.hint
