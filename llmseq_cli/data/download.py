@@ -118,6 +118,12 @@ def _parse(url: str) -> SplitResult:
     return split
 
 
+def begun_at(out: Path, name: str) -> str | None:
+    """The address, as `plain_url` gives it, from which a part of this file was fetched and kept; None without one."""
+    url = read_json(_origin_path(out / name)).get("url")
+    return str(url) if url and _part_path(out / name).exists() else None
+
+
 def _origin(url: str) -> Origin:
     query = _parse(url).query
     return Origin(plain_url(url), hashlib.sha256(query.encode()).hexdigest() if query else "")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from llmseq_cli._version import __version__
-from llmseq_cli.data.transfer_errors import explain_connection, refusal, transport_reason
+from llmseq_cli.data.transfer_errors import SourceError, explain_connection, refusal, transport_reason
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.progress import Progress, Task
 
@@ -155,7 +155,7 @@ class Transfer:
         digest = self._fetch_whole()
         if not self._is_its_kind():
             self._start_over(self.nowhere)
-            raise LlmseqError(
+            raise SourceError(
                 f"what {self.host} sends as {self.target.name} is no such file",
                 "open the address in a browser: it may lead to a login or a notice",
             )
@@ -165,7 +165,7 @@ class Transfer:
             digest = self._fetch_whole()
         if self.sha256 not in (None, digest):
             self._start_over(self.nowhere)
-            raise LlmseqError(
+            raise SourceError(
                 f"{self.target.name} from {self.host} is not the expected file: its SHA-256 is {digest[:16]}…, "
                 f"not {str(self.sha256)[:16]}…",
                 "the file at the address has changed, or something on the way replaces it; try another mirror",
@@ -232,7 +232,7 @@ class Transfer:
             ) as client:
                 retrying(self._try, client, bare)
         except _TransientError as error:
-            raise LlmseqError(
+            raise SourceError(
                 f"{self.target.name} could not be fetched from {self.host}: {error.reason}",
                 f"run it again later: {self._size():,} bytes are kept and it goes on there"
                 if self._resumable()
@@ -268,7 +268,7 @@ class Transfer:
             self._count_failure()
             raise
         except (httpx.TooManyRedirects, httpx.UnsupportedProtocol) as error:
-            raise LlmseqError(
+            raise SourceError(
                 f"{self.host} sends the request round in circles or elsewhere", "check the address"
             ) from error
         except httpx.InvalidURL:
@@ -376,7 +376,7 @@ class Transfer:
         """Seconds of `Retry-After`, given as a number or a date; None without. Raises LlmseqError for a long one."""
         pause = _retry_after(response.headers.get("Retry-After", ""), lambda: datetime.now(UTC))
         if pause is not None and pause > LONGEST_PAUSE:
-            raise LlmseqError(
+            raise SourceError(
                 f"{self.host} asks to come back in {pause:.0f} seconds", "run it again then: what is there is kept"
             )
         return pause

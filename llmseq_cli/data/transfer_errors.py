@@ -11,6 +11,10 @@ from pathlib import Path
 from llmseq_cli.errors import LlmseqError
 
 
+class SourceError(LlmseqError):
+    """This address does not give the file; another one may."""
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     cause: BaseException | None = error
     while cause is not None:
@@ -18,22 +22,22 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__ or cause.__context__
 
 
-def explain_connection(error: Exception, host: str) -> LlmseqError | None:
+def explain_connection(error: Exception, host: str) -> SourceError | None:
     """The error for a server that cannot be reached at all; None where trying again may help."""
     import httpx
 
     for cause in _causes(error):
         if isinstance(cause, socket.gaierror):
-            return LlmseqError(f"no server is called {host}", "check the address and that you are online")
+            return SourceError(f"no server is called {host}", "check the address and that you are online")
         if isinstance(cause, ConnectionRefusedError):
-            return LlmseqError(f"{host} refuses the connection", "check the address and its port, or try again later")
+            return SourceError(f"{host} refuses the connection", "check the address and its port, or try again later")
         if isinstance(cause, ssl.SSLCertVerificationError):
-            return LlmseqError(
+            return SourceError(
                 f"the certificate of {host} is not valid: {cause.verify_message}",
                 "fetch the file with a browser if you trust the server, then `llmseq ingest` the file",
             )
         if isinstance(cause, httpx.ProxyError):
-            return LlmseqError("the proxy does not let the request through", "check HTTPS_PROXY and NO_PROXY")
+            return SourceError("the proxy does not let the request through", "check HTTPS_PROXY and NO_PROXY")
     return None
 
 
@@ -48,17 +52,17 @@ def transport_reason(error: Exception) -> str:
     return "the connection broke off"
 
 
-def refusal(status: int, host: str, name: str) -> LlmseqError:
+def refusal(status: int, host: str, name: str) -> SourceError:
     """The error for an answer that another try does not change."""
     if status in (404, 410):
-        return LlmseqError(
+        return SourceError(
             f"{host} has no {name} at this address ({status})", "check the address, or try another mirror"
         )
     if status in (401, 403, 407):
-        return LlmseqError(
+        return SourceError(
             f"{host} does not give out {name} ({status})", "it may need a login, or an address that has not expired"
         )
-    return LlmseqError(f"{host} answers {status} for {name}", "check the address, or try another mirror")
+    return SourceError(f"{host} answers {status} for {name}", "check the address, or try another mirror")
 
 
 def cannot_write(error: OSError, target: Path) -> LlmseqError:

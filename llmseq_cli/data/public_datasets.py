@@ -1,0 +1,208 @@
+"""Public datasets by name: where their files are, how they are read, and whose they are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmseq_cli.data.download import begun_at, download, file_name, plain_url, present
+from llmseq_cli.data.transfer import Patience
+from llmseq_cli.data.transfer_errors import SourceError, cannot_write
+from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
+from llmseq_cli.progress import Progress, SilentProgress
+
+_SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
+_STEAM = ("https://mcauleylab.ucsd.edu/public_datasets/data/steam", "https://cseweb.ucsd.edu/~wckang")
+_MOVIELENS = "files.grouplens.org/datasets/movielens"
+
+
+@dataclass(frozen=True)
+class PublicFile:
+    """One file of a dataset.
+
+    urls: mirrors, tried in this order.
+    sha256: of files that their owners have frozen.
+    members: of an archive, what is unpacked; the first of them are what `ingest` reads, a README comes along.
+    """
+
+    urls: tuple[str, ...]
+    sha256: str | None = None
+    members: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return file_name(self.urls[0])
+
+
+@dataclass(frozen=True)
+class PublicDataset:
+    """format: for `ingest`. k_core: what is common with this dataset. page: licence, and what to cite."""
+
+    files: tuple[PublicFile, ...]
+    format: str
+    k_core: int
+    page: str
+
+
+@dataclass(frozen=True)
+class DownloadedDataset:
+    """paths: what to give to `ingest`, with this format. page: licence, and what to cite."""
+
+    paths: list[Path]
+    format: str
+    k_core: int
+    page: str
+
+
+def _amazon_2014(category: str) -> PublicDataset:
+    names = (f"reviews_{category}_5.json.gz", f"meta_{category}.json.gz")
+    page = "https://cseweb.ucsd.edu/~jmcauley/datasets/amazon/links.html"
+    return PublicDataset(tuple(PublicFile((f"{_SNAP}/{name}",)) for name in names), "amazon", 5, page)
+
+
+def _movielens(version: str, data: str, items: str, readme: str, sha256: str | None = None) -> PublicDataset:
+    # Their certificate has lapsed before. What bears a checksum may as well come without one.
+    schemes = ("https", "http") if sha256 else ("https",)
+    archive = PublicFile(
+        tuple(f"{scheme}://{_MOVIELENS}/{version}.zip" for scheme in schemes),
+        sha256,
+        tuple(f"{version}/{member}" for member in (data, items, readme)),
+    )
+    return PublicDataset((archive,), "movielens", 5, "https://grouplens.org/datasets/movielens/")
+
+
+PUBLIC_DATASETS: dict[str, PublicDataset] = {
+    "beauty": _amazon_2014("Beauty"),
+    "sports": _amazon_2014("Sports_and_Outdoors"),
+    "toys": _amazon_2014("Toys_and_Games"),
+    "video-games": _amazon_2014("Video_Games"),
+    "steam": PublicDataset(
+        tuple(
+            PublicFile(tuple(f"{mirror}/{name}" for mirror in _STEAM))
+            for name in ("steam_reviews.json.gz", "steam_games.json.gz")
+        ),
+        "steam",
+        5,
+        "https://cseweb.ucsd.edu/~jmcauley/datasets.html#steam_data",
+    ),
+    "movielens-100k": _movielens(
+        "ml-100k",
+        "u.data",
+        "u.item",
+        "README",
+        "50d2a982c66986937beb9ffb3aa76efe955bf3d5c6b761f4e3a7cd717c6a3229",
+    ),
+    "movielens-1m": _movielens(
+        "ml-1m",
+        "ratings.dat",
+        "movies.dat",
+        "README",
+        "a6898adb50b9ca05aa231689da44c217cb524e7ebd39d264c56e2832f2c54e20",
+    ),
+    "movielens-20m": _movielens(
+        "ml-20m",
+        "ratings.csv",
+        "movies.csv",
+        "README.txt",
+        "96f243c338a8665f6bcc89c53edf6ee39162a846940de6b7c8c48aeada765ff3",
+    ),
+    "movielens-25m": _movielens(
+        "ml-25m",
+        "ratings.csv",
+        "movies.csv",
+        "README.txt",
+        "8b21cfb7eb1706b4ec0aac894368d90acf26ebdfb6aced3ebd4ad5bd1eb9c6aa",
+    ),
+    "movielens-32m": _movielens("ml-32m", "ratings.csv", "movies.csv", "README.txt"),
+    "movielens-latest-small": _movielens("ml-latest-small", "ratings.csv", "movies.csv", "README.txt"),
+}
+
+
+def dataset_names() -> list[str]:
+    return list(PUBLIC_DATASETS)
+
+
+def find_public_dataset(name: str) -> PublicDataset:
+    """Raises UsageError for a name that is not known."""
+    if name not in PUBLIC_DATASETS:
+        raise UsageError(f"no public dataset is called '{name}'", did_you_mean(name, dataset_names()))
+    return PUBLIC_DATASETS[name]
+
+
+def download_dataset(
+    name: str,
+    out: Path,
+    progress: Progress | None = None,
+    base_url: str | None = None,
+    *,
+    patience: Patience | None = None,
+) -> DownloadedDataset:
+    """Fetch the files of a public dataset into the folder `out`, and unpack what is packed together.
+
+    base_url: replaces everything before the names of the files, for a mirror of one's own.
+    patience: how often and how long to try each address.
+
+    Raises UsageError for an unknown name, LlmseqError where a file cannot be had from any of its mirrors.
+    """
+    dataset = find_public_dataset(name)
+    progress = progress or SilentProgress()
+    paths: list[Path] = []
+    for file in dataset.files:
+        urls = (f"{base_url.rstrip('/')}/{file.name}",) if base_url else file.urls
+        path = _from_any(file, urls, out, progress, patience)
+        paths += _unpack(path, file.members, out) if file.members else [path]
+    return DownloadedDataset(paths, dataset.format, dataset.k_core, dataset.page)
+
+
+def _from_any(
+    file: PublicFile, urls: tuple[str, ...], out: Path, progress: Progress, patience: Patience | None
+) -> Path:
+    """The file from the first mirror that gives it; one that a part of it came from goes first."""
+    for url in urls:
+        if present(url, out, name=file.name, sha256=file.sha256):
+            progress.message(f"{file.name} is already there")
+            return out / file.name
+    begun = begun_at(out, file.name)
+    ordered = sorted(urls, key=lambda url: plain_url(url) != begun)
+    for url, another in zip(ordered, [*ordered[1:], None], strict=True):
+        try:
+            return download(url, out, name=file.name, sha256=file.sha256, progress=progress, patience=patience).path
+        except SourceError as error:
+            if another is None:
+                raise
+            progress.warn(f"{error.message}; trying {plain_url(another)}")
+    raise AssertionError("a file has at least one address")
+
+
+def _unpack(archive: Path, members: tuple[str, ...], out: Path) -> list[Path]:
+    """Paths of the unpacked members but for the README. Only what is named is unpacked, whatever else is in there."""
+    paths = [out / member for member in members]
+    try:
+        with zipfile.ZipFile(archive) as packed:
+            for member, path in zip(members, paths, strict=True):
+                _unpack_one(packed, member, path)
+    except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:
+        raise LlmseqError(
+            f"{archive} is damaged or not the archive that was expected", f"delete {archive} and download it again"
+        ) from error
+    except OSError as error:
+        raise cannot_write(error, out) from error
+    return [path for path in paths if not path.name.startswith("README")]
+
+
+def _unpack_one(packed: zipfile.ZipFile, member: str, path: Path) -> None:
+    if path.is_file() and path.stat().st_size == packed.getinfo(member).file_size:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    try:
+        with packed.open(member) as source, part.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        os.replace(part, path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
