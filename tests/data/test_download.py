@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections import namedtuple
+from types import SimpleNamespace
 
 import pytest
 from file_server import BODY, SHA256, FileServer, Recorder
@@ -21,11 +21,11 @@ from llmseq_cli.errors import LlmseqError, UsageError
 
 HALF = len(BODY) // 2
 QUICK = Patience(tries=4, first_wait=0.01, timeout=5)
-HALF = len(BODY) // 2
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
     server = FileServer()
     yield server
     server.stop()
@@ -265,7 +265,8 @@ def test_refusals_are_final_and_leave_nothing(server, tmp_path, status, words):
     assert names(tmp_path) == []
 
 
-def test_no_server(tmp_path):
+def test_no_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
     closed = FileServer()
     url = closed.url
     closed.stop()
@@ -410,8 +411,7 @@ def test_killed_process_is_resumed(server, tmp_path):
 
 
 def test_too_little_space_is_said_before_it_is_filled(server, tmp_path, monkeypatch):
-    usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10, 0, 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(LlmseqError, match="only 10 are free"):
         fetch(server, tmp_path)
 

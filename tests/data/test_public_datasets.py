@@ -3,7 +3,9 @@
 import gzip
 import hashlib
 import io
+import shutil
 import zipfile
+from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -19,7 +21,8 @@ RATINGS = b"userId,movieId,rating,timestamp\n1,2,3.0,1000\n" * 500
 
 
 @pytest.fixture
-def server():
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "*")
     server = FileServer()
     yield server
     server.stop()
@@ -153,9 +156,7 @@ def test_a_part_is_taken_up_at_the_mirror_that_it_came_from(server, mirrored, tm
 
 
 def test_a_full_disk_is_no_reason_to_try_another_mirror(server, mirrored, tmp_path, monkeypatch):
-    import llmseq_cli.data.transfer as transfer
-
-    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: transfer.shutil._ntuple_diskusage(10, 0, 10))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(LlmseqError, match="only 10 are free"):
         fetch("mirrored", tmp_path)
     assert len(server.requests) == 1
