@@ -136,7 +136,7 @@ class Transfer:
         sha256: str | None,
         patience: Patience,
     ) -> None:
-        self.url = url
+        self.url = url.strip()
         self.target = target
         self.part = part
         self.meter = meter
@@ -207,14 +207,8 @@ class Transfer:
 
     def _fetch_whole(self) -> str:
         """SHA-256 of the part, complete as far as its size tells."""
-        import httpx
         import tenacity
 
-        split = urlsplit(self.url.strip())
-        # Taken out of the address, so that no log of the client shows them.
-        auth = (unquote(split.username), unquote(split.password or "")) if split.username else None
-        netloc = split.netloc.rpartition("@")[2]
-        bare = urlunsplit((split.scheme, netloc, split.path, split.query, ""))
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(_TransientError),
             stop=lambda state: self.failures >= self.patience.tries,
@@ -224,13 +218,8 @@ class Transfer:
             reraise=True,
         )
         try:
-            with httpx.Client(
-                follow_redirects=True,
-                timeout=self.patience.timeout,
-                headers={"User-Agent": f"llmseq/{__version__}"},
-                auth=auth,
-            ) as client:
-                retrying(self._try, client, bare)
+            with self._client() as client:
+                retrying(self._try, client)
         except _TransientError as error:
             raise SourceError(
                 f"{self.target.name} could not be fetched from {self.host}: {error.reason}",
@@ -241,6 +230,24 @@ class Transfer:
         self.part.flush()
         self.part.seek(0)
         return hashlib.file_digest(self.part, "sha256").hexdigest()
+
+    def _client(self) -> httpx.Client:
+        import httpx
+
+        split = urlsplit(self.url)
+        auth = (unquote(split.username), unquote(split.password or "")) if split.username else None
+        try:
+            return httpx.Client(
+                follow_redirects=True,
+                timeout=self.patience.timeout,
+                headers={"User-Agent": f"llmseq/{__version__}"},
+                auth=auth,
+            )
+        except OSError as error:
+            raise LlmseqError(
+                f"the certificates of this machine cannot be read: {error.strerror or error}",
+                "check SSL_CERT_FILE and SSL_CERT_DIR",
+            ) from error
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
         """Seconds until the next try: what the server asks for, else doubling with jitter."""
@@ -258,12 +265,12 @@ class Transfer:
             f"{self.target.name}: {error}; trying again in {wait:.0f} s ({self.failures} of {self.patience.tries})"
         )
 
-    def _try(self, client: httpx.Client, url: str) -> None:
+    def _try(self, client: httpx.Client) -> None:
         """One request. Returns when the part is whole; raises _TransientError where another try may help."""
         import httpx
 
         try:
-            self._request(client, url)
+            self._request(client)
         except _TransientError:
             self._count_failure()
             raise
@@ -287,7 +294,10 @@ class Transfer:
         self.failures = 1 if size >= self.most + FRUITFUL_BYTES else self.failures + 1
         self.most = max(self.most, size)
 
-    def _request(self, client: httpx.Client, url: str) -> None:
+    def _request(self, client: httpx.Client) -> None:
+        split = urlsplit(self.url)
+        # User and password go by `auth`, so that no log of the client shows them in the address.
+        url = urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, split.query, ""))
         # Else a server may compress the file on the way, and the size of what arrives is not that of the file.
         headers = {"Accept-Encoding": "identity"}
         if self._resumable():

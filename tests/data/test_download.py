@@ -446,3 +446,10 @@ def test_folder_that_is_a_file(server, tmp_path):
     with pytest.raises(LlmseqError, match="cannot be written") as caught:
         fetch(server, tmp_path / "out")
     assert "--out" in caught.value.hint
+
+
+def test_certificates_that_are_not_there(server, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nowhere.pem"))
+    with pytest.raises(LlmseqError, match="certificates of this machine") as caught:
+        fetch(server, tmp_path)
+    assert "SSL_CERT_FILE" in caught.value.hint
