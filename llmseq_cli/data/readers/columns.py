@@ -1,0 +1,68 @@
+"""Which column of a table is what: as the user says, else guessed by its name."""
+
+from __future__ import annotations
+
+import re
+
+from llmseq_cli.data.readers.tables import Table
+from llmseq_cli.errors import LlmseqError, did_you_mean
+
+_NAMES = {
+    "user": "userid user sessionid session visitorid visitor customerid customer reviewerid reviewer username uid"
+    " accountid memberid clientid basketid orderid cartid invoiceno deviceid",
+    "item": "itemid item productid product parentasin asin sku movieid movie articleid article stockcode gameid bookid"
+    " trackid songid iid goodsid productcode",
+    "time": "timestamp time datetime date ts eventtime eventtimestamp createdat unixreviewtime reviewtime invoicedate"
+    " clicktime orderdate when",
+    "title": "title name itemname productname itemtitle producttitle movietitle",
+    "category": "category categories class genre genres department maincategory productcategory categoryid categorycode",
+}
+_ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
+
+
+def plain_name(column: str) -> str:
+    """'Product_ID' → 'productid'."""
+    return re.sub(r"[^a-z0-9]", "", column.lower())
+
+
+def role_of(column: str) -> str | None:
+    """What a column of this name usually is, or None."""
+    return _ROLES.get(plain_name(column))
+
+
+def guess(columns: list[str], role: str) -> str | None:
+    """The column whose name fits a role best."""
+    plain = {plain_name(column): column for column in reversed(columns)}
+    return next((plain[name] for name in _NAMES[role].split() if name in plain), None)
+
+
+def named_column(table: Table, wanted: str) -> str | None:
+    """The column that the user means by name or 1-based position, None where the table has none such."""
+    if wanted in table.columns:
+        return wanted
+    same = [column for column in table.columns if column.lower() == wanted.lower()]
+    if same:
+        return same[0]
+    if wanted.isdigit() and 1 <= int(wanted) <= len(table.columns):
+        return table.columns[int(wanted) - 1]
+    return None
+
+
+def required_column(table: Table, role: str, given: dict[str, str]) -> str:
+    """The column for a role: as given, else guessed. Raises LlmseqError where that fails."""
+    if role in given:
+        column = named_column(table, given[role])
+        if column is None:
+            raise unknown_column(table, given[role])
+        return column
+    column = guess(table.columns, role)
+    if column is None:
+        raise LlmseqError(
+            f"no column of {table.file} looks like the {role}: {', '.join(table.columns[:12])}",
+            "say which with --map user=…,item=…,time=…",
+        )
+    return column
+
+
+def unknown_column(table: Table, wanted: str) -> LlmseqError:
+    return LlmseqError(f"{table.file} has no column '{wanted}'", did_you_mean(wanted, table.columns))

@@ -1,0 +1,66 @@
+"""Items as sources describe them, into staged_item: clean titles, classes, text attributes."""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import duckdb
+
+_LONGEST_TEXT = 1000  # characters of an attribute that are kept: descriptions can be whole pages
+_ITEMS_PER_INSERT = 20_000
+
+
+def clean_text(text: Any) -> str:
+    """HTML entities unescaped (twice where they were escaped twice), control characters and runs of space one space."""
+    if text is None:
+        return ""
+    plain = html.unescape(html.unescape(str(text)))
+    return " ".join("".join(c if c.isprintable() else " " for c in plain).split())
+
+
+def keywords(value: Any) -> list[str]:
+    """All words of a category in whatever form: a text, a list, a list of lists; each once, in their order."""
+    if value is None or value == "":
+        return []
+    if isinstance(value, (list, tuple, set)):
+        return list(dict.fromkeys(word for inner in value for word in keywords(inner)))
+    return [clean_text(value)] if clean_text(value) else []
+
+
+def class_of(words: list[str]) -> str | None:
+    """The class of an item: its category keywords, sorted and joined with _ (Boz et al., Section 7.1.2)."""
+    return "_".join(sorted(set(words))) or None
+
+
+def stage_items(
+    con: duckdb.DuckDBPyConnection, items: Iterable[tuple[str, Any, list[str], dict[str, Any]]]
+) -> int:
+    """Write (item id, title, category keywords, other attributes) into staged_item; returns how many."""
+    written = 0
+    iterator: Iterator[Any] = iter(items)
+    while batch := list(islice(iterator, _ITEMS_PER_INSERT)):
+        rows = [_row(*item) for item in batch]
+        columns = ("item_id", "title", "category", "fields")
+        staged = {name: np.array([row[at] for row in rows], dtype=object) for at, name in enumerate(columns)}
+        con.register("staged_batch", staged)
+        con.execute("insert into staged_item select item_id, title, category, fields::json from staged_batch")
+        con.unregister("staged_batch")
+        written += len(rows)
+    return written
+
+
+def _row(item_id: str, title: Any, words: list[str], attributes: dict[str, Any]) -> tuple[str, Any, Any, str]:
+    name = clean_text(title)
+    fields = {"title": name, "categories": " ".join(words)}
+    for key, value in attributes.items():
+        text = " ".join(keywords(value)) if isinstance(value, (list, tuple)) else clean_text(value)
+        fields[key] = text[:_LONGEST_TEXT]
+    kept = {key: text for key, text in fields.items() if text}
+    return item_id, name or None, class_of(words), json.dumps(kept, ensure_ascii=False)

@@ -1,0 +1,64 @@
+"""Text files as lines: JSON lines by DuckDB, Python literals by `ast.literal_eval`, never by eval."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from llmseq_cli.data.readers.base import quoted, unreadable
+
+if TYPE_CHECKING:
+    import duckdb
+
+_LINES_PER_BATCH = 20_000
+
+
+def lines_of(file: str, encoding: str = "utf-8") -> str:
+    """SQL of a table with one row a line: `line`, NULL where it is blank. Compression, BOM and CRLF are dealt with.
+
+    encoding: "utf-8" or "latin-1". The rows come in the order of the file, so that `row_number() over ()` is the line's number.
+    """
+    return (
+        f"read_csv({quoted(file)}, header = false, auto_detect = false, columns = {{'line': 'VARCHAR'}}, delim = chr(1),"
+        f" quote = '', escape = '', strict_mode = false, max_line_size = 100000000, encoding = {quoted(encoding)})"
+    )
+
+
+def is_json(line: str) -> bool:
+    """Whether a line is a JSON object (rather than a Python literal)."""
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
+
+
+def parse_record(line: str) -> dict[str, Any] | str:
+    """The object that a line holds, as JSON or as a Python literal; or the reason why it holds none."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        try:
+            record = ast.literal_eval(line)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return "the line is neither JSON nor a Python literal"
+    return record if isinstance(record, dict) else "the line holds no object"
+
+
+def batches_of_lines(
+    con: duckdb.DuckDBPyConnection, file: str, encoding: str = "utf-8"
+) -> Iterator[list[tuple[int, str]]]:
+    """Batches of (line number, line) of all lines that are not blank. Raises LlmseqError for an unreadable file."""
+    import duckdb
+
+    # A cursor of its own: the caller writes what it reads through the connection.
+    reader = con.cursor()
+    try:
+        reader.execute(f"select row_number() over () as number, line from {lines_of(file, encoding)}")
+        while batch := reader.fetchmany(_LINES_PER_BATCH):
+            yield [(number, line) for number, line in batch if line and not line.isspace()]
+    except duckdb.Error as error:
+        raise unreadable(file, error) from error
+    finally:
+        reader.close()

@@ -1,0 +1,87 @@
+"""MovieLens: 100k (u.data, u.item), 1M and 10M (.dat), 20M and later (.csv)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmseq_cli.data.readers.base import Reading
+from llmseq_cli.data.readers.items import keywords, stage_items
+from llmseq_cli.data.readers.lines import batches_of_lines
+from llmseq_cli.data.readers.table import read_interactions, read_items
+from llmseq_cli.data.readers.tables import CsvTable, open_table
+from llmseq_cli.errors import LlmseqError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_RATINGS = ("u.data", "ratings.dat", "ratings.csv")
+_MOVIES = ("u.item", "movies.dat", "movies.csv")
+_GENRES_100K = (
+    "unknown Action Adventure Animation Children Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical Mystery"
+    " Romance Sci-Fi Thriller War Western"
+).split()
+
+
+def is_movielens(file: str) -> bool:
+    return _kind(file) in (*_RATINGS, *_MOVIES) and not file.endswith(".parquet")
+
+
+def _kind(file: str) -> str:
+    return Path(file).name.removesuffix(".gz").removesuffix(".zst").lower()
+
+
+def read_movielens(reading: Reading, files: list[str], item_files: list[str]) -> None:
+    """Read ratings and movies; movies that lie beside the ratings are found."""
+    ratings = [file for file in files if _kind(file) in _RATINGS]
+    if not ratings:
+        raise LlmseqError(f"none of the files is one of {', '.join(_RATINGS)}", "name MovieLens' own files")
+    movies = [*item_files, *(file for file in files if _kind(file) in _MOVIES)]
+    beside = [str(Path(file).with_name(name)) for file in ratings for name in _MOVIES if _fits(file, name)]
+    movies = movies or [file for file in dict.fromkeys(beside) if Path(file).exists()]
+    for file in ratings:
+        read_interactions(reading, _ratings_table(reading, file))
+    for file in movies:
+        _read_movies(reading, file)
+
+
+def _fits(ratings: str, movies: str) -> bool:
+    return _RATINGS.index(_kind(ratings)) == _MOVIES.index(movies)
+
+
+def _ratings_table(reading: Reading, file: str) -> Any:
+    names = ["user_id", "item_id", "rating", "timestamp"]
+    if _kind(file) == "u.data":
+        return CsvTable(reading.con, file, "\t", False, names, quote="")
+    if _kind(file) == "ratings.dat":
+        return CsvTable(reading.con, file, "::", False, names, quote="")
+    return open_table(reading.con, file)
+
+
+def _read_movies(reading: Reading, file: str) -> None:
+    if _kind(file) == "movies.csv":
+        read_items(reading, open_table(reading.con, file), required=True, words=_piped)
+        return
+    reading.report.item_files.append(file)
+    reading.note(f"{file}: MovieLens movies (Latin-1)")
+    stage_items(reading.con, _movies(reading, file))
+
+
+def _movies(reading: Reading, file: str) -> Iterator[tuple[str, Any, list[str], dict[str, Any]]]:
+    separator = "|" if _kind(file) == "u.item" else "::"
+    for batch in batches_of_lines(reading.con, file, "latin-1"):
+        for _, line in batch:
+            parts = line.split(separator)
+            if len(parts) < 3:
+                continue
+            if separator == "::":
+                genres = _piped(parts[2])
+            else:
+                genres = [name for name, flag in zip(_GENRES_100K, parts[5:], strict=False) if flag == "1"]
+            year = re.search(r"\((\d{4})\)\s*$", parts[1])
+            yield parts[0], parts[1], genres, {"genres": genres, "year": year.group(1) if year else None}
+
+
+def _piped(text: Any) -> list[str]:
+    return [] if text in (None, "(no genres listed)") else keywords(str(text).split("|"))

@@ -1,0 +1,164 @@
+"""Files of one object a line (JSON or Python literal): the Amazon and Steam dumps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llmseq_cli.data.readers.base import Reading, finish_file, first_line, quoted, strict_failure, unreadable
+from llmseq_cli.data.readers.items import stage_items
+from llmseq_cli.data.readers.lines import batches_of_lines, is_json, lines_of, parse_record
+from llmseq_cli.data.readers.times import EARLIEST, LATEST, guess_time_form
+from llmseq_cli.errors import LlmseqError
+from llmseq_cli.store.queries import query
+
+Item = tuple[str, Any, list[str], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class InteractionLayout:
+    """Which keys of an object hold user, item and time; a file has this layout where it has all of them."""
+
+    name: str
+    user: str
+    item: str
+    time: str
+
+
+@dataclass(frozen=True)
+class ItemLayout:
+    """How an object describes an item: which keys it must and must not have, and what becomes of it."""
+
+    name: str
+    has: tuple[str, ...]
+    lacks: tuple[str, ...]
+    convert: Callable[[dict[str, Any]], Item]
+
+
+def classify(
+    reading: Reading, file: str, interactions: tuple[InteractionLayout, ...], items: tuple[ItemLayout, ...]
+) -> InteractionLayout | ItemLayout | None:
+    """The layout of a file by its first object."""
+    record = parse_record(first_line(reading.con, file))
+    if isinstance(record, str):
+        return None
+    for layout in interactions:
+        if {layout.user, layout.item, layout.time} <= set(record):
+            return layout
+    for described in items:
+        if set(described.has) <= set(record) and not set(described.lacks) & set(record):
+            return described
+    return None
+
+
+def read_records(
+    reading: Reading,
+    files: list[str],
+    item_files: list[str],
+    interactions: tuple[InteractionLayout, ...],
+    items: tuple[ItemLayout, ...],
+) -> None:
+    """Read all files by their layouts. Raises LlmseqError for a file that has none, or where none holds interactions."""
+    found = [(file, classify(reading, file, interactions, items)) for file in [*files, *item_files]]
+    for file, layout in found:
+        if layout is None:
+            kinds = ", ".join(layout.name for layout in (*interactions, *items))
+            raise LlmseqError(f"{file} holds none of: {kinds}", "check --format; any table reads with --format table")
+    if not any(isinstance(layout, InteractionLayout) for _, layout in found):
+        raise LlmseqError("no file holds interactions", "name the file of reviews besides the one of items")
+    for file, layout in found:
+        if isinstance(layout, InteractionLayout):
+            reading.note(f"{file}: {layout.name}")
+            _read_interactions(reading, file, layout)
+            reading.report.files.append(file)
+        elif isinstance(layout, ItemLayout):
+            reading.note(f"{file}: {layout.name}")
+            _read_items(reading, file, layout)
+            reading.report.item_files.append(file)
+
+
+def _read_interactions(reading: Reading, file: str, layout: InteractionLayout) -> None:
+    if is_json(first_line(reading.con, file)):
+        _read_json(reading, file, layout)
+    else:
+        _read_literals(reading, file, layout)
+    finish_file(reading, file)
+
+
+def _read_json(reading: Reading, file: str, layout: InteractionLayout) -> None:
+    """JSON lines never leave DuckDB."""
+    import duckdb
+
+    con = reading.con
+    path = {key: quoted(f'$."{name}"') for key, name in vars(layout).items() if key != "name"}
+    try:
+        sample = con.execute(
+            f"select json_extract_string(line, {path['time']}) from {lines_of(file)} where json_valid(line) limit 1000"
+        ).fetchall()
+        form = guess_time_form([row[0] for row in sample if row[0]])
+        time = form.expression("time_text") if form else "null::timestamp"
+        statement = query("ingest/read_json_lines").format(
+            lines=lines_of(file), user=path["user"], item=path["item"], time_text=path["time"], time=time
+        )
+        with reading.progress.task(f"Reading {file}"):
+            con.execute(statement, {"before": reading.rows_before, "earliest": EARLIEST, "latest": LATEST})
+    except duckdb.Error as error:
+        raise unreadable(file, error) from error
+
+
+def _read_literals(reading: Reading, file: str, layout: InteractionLayout) -> None:
+    form = None
+    with reading.progress.task(f"Reading {file}", None) as task:
+        for batch in batches_of_lines(reading.con, file):
+            rows = [(number, parse_record(line)) for number, line in batch]
+            times = [str(record.get(layout.time, "")) for _, record in rows if isinstance(record, dict)]
+            form = form or guess_time_form(times[:1000])
+            columns = {
+                "number": np.array([number for number, _ in rows], dtype=np.int64),
+                "user_id": _texts(rows, layout.user),
+                "item_id": _texts(rows, layout.item),
+                "time_text": _texts(rows, layout.time),
+                "reason": np.array([r if isinstance(r, str) else None for _, r in rows], dtype=object),
+            }
+            time = form.expression("time_text") if form else "null::timestamp"
+            reading.con.register("literal_rows", columns)
+            reading.con.execute(
+                query("ingest/read_literals").format(time=time),
+                {"before": reading.rows_before, "earliest": EARLIEST, "latest": LATEST},
+            )
+            reading.con.unregister("literal_rows")
+            task.advance(len(batch))
+
+
+def _texts(rows: list[tuple[int, dict[str, Any] | str]], key: str) -> np.ndarray:
+    values = [record.get(key) if isinstance(record, dict) else None for _, record in rows]
+    return np.array([None if value is None else str(value) for value in values], dtype=object)
+
+
+def _read_items(reading: Reading, file: str, layout: ItemLayout) -> None:
+    with reading.progress.task(f"Reading {file}"):
+        stage_items(reading.con, _items(reading, file, layout))
+
+
+def _items(reading: Reading, file: str, layout: ItemLayout) -> Iterator[Item]:
+    rejected: list[tuple[str, int, str]] = []
+    for batch in batches_of_lines(reading.con, file):
+        for number, line in batch:
+            record = parse_record(line)
+            reason = record if isinstance(record, str) else _lacks_id(record, layout)
+            if reason:
+                if reading.source.strict:
+                    raise strict_failure(file, number, reason)
+                rejected.append((file, number, reason))
+            elif isinstance(record, dict):
+                yield layout.convert(record)
+    if rejected:
+        reading.con.executemany("insert into staged_rejection values (?, ?, ?)", [list(row) for row in rejected])
+
+
+def _lacks_id(record: dict[str, Any], layout: ItemLayout) -> str:
+    missing = [key for key in layout.has if record.get(key) in (None, "")]
+    return f"the item has no {missing[0]}" if missing else ""

@@ -1,0 +1,19 @@
+"""Steam reviews and games: the Python-literal dumps of Kang & McAuley."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmseq_cli.data.readers.items import keywords
+from llmseq_cli.data.readers.records import InteractionLayout, Item, ItemLayout
+
+INTERACTIONS = (InteractionLayout("Steam reviews", "username", "product_id", "date"),)
+
+
+def _game(record: dict[str, Any]) -> Item:
+    attributes = {key: record.get(key) for key in ("tags", "genres", "developer", "publisher")}
+    title = record.get("title") or record.get("app_name")
+    return str(record["id"]), title, keywords(record.get("genres")), attributes
+
+
+ITEMS = (ItemLayout("Steam games", ("id",), ("username",), _game),)

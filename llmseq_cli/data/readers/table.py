@@ -1,0 +1,160 @@
+"""Any table of interactions, with or without a table of items."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from llmseq_cli.data.readers.base import Reading, finish_file, strict_failure, unreadable
+from llmseq_cli.data.readers.columns import guess, named_column, required_column, unknown_column
+from llmseq_cli.data.readers.items import keywords, stage_items
+from llmseq_cli.data.readers.tables import CsvTable, Table, item_rows, open_table
+from llmseq_cli.data.readers.times import EARLIEST, LATEST, TimeForm, guess_time_form
+from llmseq_cli.errors import LlmseqError
+from llmseq_cli.store.queries import query
+
+_SAMPLE_ROWS = 1000
+_NO_ATTRIBUTES = ("user", "item", "time", "title", "category")
+
+
+def read_tables(reading: Reading, files: list[str], item_files: list[str]) -> None:
+    """Read tables of interactions; without a table of items their own title and category columns describe the items."""
+    tables = [open_table(reading.con, file) for file in files]
+    described = [open_table(reading.con, file) for file in item_files]
+    _check_map(reading.source.columns, [*tables, *described])
+    for table in tables:
+        read_interactions(reading, table)
+    for table in described or tables:
+        read_items(reading, table, required=bool(described))
+
+
+def _check_map(given: dict[str, str], tables: list[Table]) -> None:
+    for wanted in given.values():
+        if not any(named_column(table, wanted) for table in tables):
+            raise unknown_column(tables[0], wanted)
+
+
+def read_interactions(reading: Reading, table: Table) -> None:
+    """Stage the interactions of a table. Raises LlmseqError where a column is missing or no time can be told."""
+    given = reading.source.columns
+    if isinstance(table, CsvTable) and table.columns[0] == "1":
+        given = _positions(reading, table) | given
+    columns = {role: required_column(table, role, given) for role in ("user", "item", "time")}
+    form = _time_form(reading, table, columns["time"])
+    named = ", ".join(f"{role} = {column}" for role, column in columns.items())
+    separated = f", separated by {_shown(table.delimiter)}" if isinstance(table, CsvTable) else ""
+    reading.note(f"{table.file}: {named} ({form.name}){separated}")
+    scan = table.scan({"user_id": columns["user"], "item_id": columns["item"], "time_value": columns["time"]})
+    statement = query("ingest/read_table").format(scan=scan, time=form.expression("time_value"))
+    try:
+        with reading.progress.task(f"Reading {table.file}"):
+            reading.con.execute(
+                statement, {"before": reading.rows_before, "earliest": EARLIEST, "latest": LATEST}
+            )
+    except Exception as error:
+        raise unreadable(table.file, error) from error
+    table.collect_rejected(reading)
+    finish_file(reading, table.file, table.lines)
+    reading.report.files.append(table.file)
+
+
+def _shown(delimiter: str) -> str:
+    return {"\t": "tab", ",": "comma"}.get(delimiter, delimiter)
+
+
+def _sample(reading: Reading, table: Table, columns: dict[str, str]) -> list[tuple[str | None, ...]]:
+    chosen = ", ".join(f'"{alias}"::varchar' for alias in columns)
+    try:
+        rows = reading.con.execute(f"select {chosen} from {table.scan(columns)} limit {_SAMPLE_ROWS}").fetchall()
+    except Exception as error:
+        raise unreadable(table.file, error) from error
+    for leftover in ("reject_errors", "reject_scans"):  # of the sample; the whole file is still to be read
+        reading.con.execute(f"drop table if exists {leftover}")
+    return rows
+
+
+def _time_form(reading: Reading, table: Table, column: str) -> TimeForm:
+    kind = table.type_of(column)
+    if kind.startswith(("TIMESTAMP", "DATE")):
+        return TimeForm(kind.lower(), "{0}::timestamp")
+    values = [row[0] for row in _sample(reading, table, {"time_value": column}) if row[0]]
+    form = guess_time_form(values)
+    if form is None:
+        shown = f" such as '{values[0]}'" if values else ""
+        raise LlmseqError(
+            f"the column {column} of {table.file} holds no times{shown}", "name another with --map time=COLUMN"
+        )
+    return form
+
+
+def _positions(reading: Reading, table: CsvTable) -> dict[str, str]:
+    """Columns of a table without a header: user and item first, time where the values look like times."""
+    rows = _sample(reading, table, {f"c{name}": name for name in table.columns})
+    for place in range(2, len(table.columns)):
+        values = [row[place] for row in rows if row[place]]
+        large = [value for value in values if value.replace(".", "", 1).isdigit() and float(value) >= 1e8]
+        dates = values and not any(value.replace(".", "", 1).isdigit() for value in values) and guess_time_form(values)
+        if values and (len(large) * 2 > len(values) or dates):
+            return {"user": "1", "item": "2", "time": table.columns[place]}
+    return {"user": "1", "item": "2"}
+
+
+def read_items(
+    reading: Reading, table: Table, *, required: bool, words: Callable[[Any], list[str]] = keywords
+) -> None:
+    """Stage the items that a table describes; `words` splits its category column into keywords."""
+    given = reading.source.columns
+    columns = _item_columns(table, given, required)
+    if not required and not {"title", "category"} & set(columns):
+        return
+    if required:
+        reading.report.item_files.append(table.file)
+        reading.note(f"{table.file}: " + ", ".join(f"{alias} = {column}" for alias, column in columns.items()))
+    with reading.progress.task(f"Reading items of {table.file}"):
+        stage_items(reading.con, _described(reading, table, columns, words, required))
+    table.collect_rejected(reading) if required else None
+    for leftover in ("reject_errors", "reject_scans"):
+        reading.con.execute(f"drop table if exists {leftover}")
+
+
+def _item_columns(table: Table, given: dict[str, str], required: bool) -> dict[str, str]:
+    """{alias: column}: item, title and category by name; of a table of items every other column is an attribute."""
+    columns = {}
+    for role in ("item", "title", "category"):
+        column = named_column(table, given[role]) if role in given else None
+        column = column or guess(table.columns, role) or (role == "item" and guess_id(table)) or None
+        if column:
+            columns[role] = column
+    if "item" not in columns:
+        raise LlmseqError(f"no column of {table.file} looks like the item", "say which with --map item=COLUMN")
+    for alias, wanted in given.items():
+        column = named_column(table, wanted)
+        if alias not in _NO_ATTRIBUTES and column:
+            columns[alias] = column
+    if required:
+        columns |= {column: column for column in table.columns if column not in columns.values()}
+    return columns
+
+
+def guess_id(table: Table) -> str | None:
+    """A table of items may call its key just id; one without names has it first."""
+    if "1" in table.columns:
+        return "1"
+    return next((column for column in table.columns if column.lower() == "id"), None)
+
+
+def _described(
+    reading: Reading, table: Table, columns: dict[str, str], words: Callable[[Any], list[str]], required: bool
+) -> Iterator[tuple[str, Any, list[str], dict[str, Any]]]:
+    seen: set[str] = set()
+    for number, row in item_rows(table, columns):
+        item = (row.pop("item") or "").strip()
+        if not item:
+            if required and reading.source.strict:
+                raise strict_failure(table.file, number, "no item")
+            continue
+        if item in seen:
+            continue
+        seen.add(item)
+        title, category = row.pop("title", None), row.pop("category", None)
+        yield item, title, words(category), row

@@ -1,0 +1,44 @@
+"""A table of sessions to recommend for: a session and an item column, and a time where the rows are not in order."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from llmseq_cli.data.readers.base import find_files, unreadable
+from llmseq_cli.data.readers.columns import guess, required_column
+from llmseq_cli.data.readers.tables import open_table
+from llmseq_cli.data.readers.times import guess_time_form
+from llmseq_cli.progress import Progress
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+def read_sessions(con: duckdb.DuckDBPyConnection, path: str, progress: Progress) -> None:
+    """Make the table staged_session_item(session_id, item_id, time, input_order) of a file's rows.
+
+    Raises LlmseqError for a file that is no table, or has no column for session or item.
+    """
+    table = open_table(con, find_files([path])[0])
+    columns = {"session_id": required_column(table, "user", {}), "item_id": required_column(table, "item", {})}
+    time = guess(table.columns, "time")
+    if time:
+        columns["time_value"] = time
+    expression = "null::timestamp"
+    try:
+        if time and table.type_of(time).startswith(("TIMESTAMP", "DATE")):
+            expression = "time_value::timestamp"
+        elif time:
+            sample = con.execute(f"select time_value::varchar from {table.scan(columns)} limit 1000").fetchall()
+            con.execute("drop table if exists reject_errors")
+            con.execute("drop table if exists reject_scans")
+            form = guess_time_form([row[0] for row in sample if row[0]])
+            expression = form.expression("time_value") if form else expression
+        with progress.task(f"Reading {path}"):
+            con.execute(
+                "create or replace temp table staged_session_item as select trim(session_id::varchar) as session_id,"
+                f" trim(item_id::varchar) as item_id, {expression} as time, number as input_order"
+                f" from {table.scan(columns)} where session_id is not null and item_id is not null"
+            )
+    except Exception as error:
+        raise unreadable(path, error) from error

@@ -1,0 +1,27 @@
+-- one row per row of a table of interactions; names in braces are filled in by the reader
+insert into staged_interaction
+with timed as (
+    select
+        number,
+        problem,
+        trim(user_id::varchar) as user_id,
+        trim(item_id::varchar) as item_id,
+        time_value,
+        {time} as time
+    from {scan}
+)
+
+select
+    user_id,
+    item_id,
+    time,
+    number + $before as input_order,
+    case
+        when problem is not null then problem
+        when coalesce(user_id, '') = '' then 'no user'
+        when coalesce(item_id, '') = '' then 'no item'
+        when time is null then 'no time: ''' || coalesce(time_value::varchar, '') || ''''
+        when time not between $earliest::timestamp and $latest::timestamp
+            then 'time out of range: ''' || time_value::varchar || ''''
+    end as rejected_because
+from timed
