@@ -50,15 +50,27 @@ def print_error(message: str, hint: str = "") -> None:
         err.print(Text(f"hint: {hint}"), soft_wrap=True)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "", marks: Any = None) -> None:
+def print_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    title: str = "",
+    marks: dict[tuple[int, int], str] | None = None,
+    right: Sequence[str] = (),
+    whole: Sequence[str] = (),
+) -> None:
     """A table on stdout; columns of numbers line up on the right.
 
-    marks: {(row, column): rich style} for single cells.
+    marks: {(row, column): rich style} for single cells. right: further columns that line up on the right.
+    whole: columns that are never folded.
     """
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for place, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[place], (int, float, type(None))) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric)
+        numeric = numeric or name in right
+        table.add_column(
+            name, justify="right" if numeric else "left", overflow="fold", no_wrap=numeric or name in whole
+        )
     for number, row in enumerate(rows):
         cells = [Text(show(value), style=(marks or {}).get((number, place), "")) for place, value in enumerate(row)]
         table.add_row(*cells)

@@ -201,7 +201,7 @@ def _print_audit(findings: list[dict[str, Any]]) -> None:
     for one in findings:
         share = f"{one['affected'] / one['total']:.1%}" if one["total"] else "–"
         rows.append([one["affected"], share, one["finding"], one["consequence"]])
-    print_table(["count", "share", "what", "what it means"], rows)
+    print_table(["count", "share", "what", "what it means"], rows, right=["share"])
 
 
 def _print_description(facts: dict[str, Any]) -> None:
@@ -234,4 +234,5 @@ def _print_description(facts: dict[str, Any]) -> None:
             [row["tenth"], f"{row['least']:,}–{row['most']:,}", f"{row['share']:.1%}", "█" * round(40 * row["share"])]
             for row in facts["popularity"]
         ],
+        right=["popularity", "share of interactions"],
     )

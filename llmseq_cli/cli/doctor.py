@@ -64,5 +64,6 @@ def _workspace(common: Common) -> dict[str, Any]:
         problems = workspace.health()
     except LlmseqError as error:
         return report | {"state": "not usable", "problems": [str(error)]}
+    names = ", ".join(row["name"] for row in datasets)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-    return report | {"state": f"{len(datasets)} datasets, {size:,.1f} MB", "problems": problems}
+    return report | {"state": f"usable, {size:,.1f} MB, datasets: {names or 'none'}", "problems": problems}

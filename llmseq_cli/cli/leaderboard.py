@@ -8,6 +8,7 @@ from llmseq_cli.cli.console import out, print_table
 from llmseq_cli.reporting.names import METRIC_NAMES
 
 _WIDE = 120  # columns of the terminal from which on all metrics are shown
+_WIDEST = 150  # and from which on there is room for times
 
 
 def print_leaderboard(rows: list[dict[str, Any]], *, title: str = "") -> None:
@@ -19,15 +20,17 @@ def print_leaderboard(rows: list[dict[str, Any]], *, title: str = "") -> None:
     if out.width < _WIDE:
         last = metrics[-1].partition("@")[2]
         metrics = [key for key in metrics if key.endswith(f"@{last}")]
-    several = len({row["dataset"] for row in rows}) > 1
-    columns = ["run", "model", *(["dataset"] if several else []), *(_heading(key) for key in metrics), "train s"]
-    cells = [
-        [row["run"], row["label"], *([row["dataset"]] if several else []), *(_digits(key, row[key]) for key in metrics)]
-        + [f"{row['train_seconds']:.1f}"]
-        for row in rows
-    ]
-    first = 3 if several else 2
-    print_table(columns, cells, title=title, marks=_marks(rows, metrics, first))
+    columns: dict[str, list[str]] = {"run": [row["run"] for row in rows], "model": [row["label"] for row in rows]}
+    if len({row["dataset"] for row in rows}) > 1:
+        columns["dataset"] = [row["dataset"] for row in rows]
+    first = len(columns)
+    columns |= {_heading(key): [_digits(key, row[key]) for row in rows] for key in metrics}
+    if out.width >= _WIDEST:
+        columns["train s"] = [f"{row['train_seconds']:.1f}" for row in rows]
+        columns["score s"] = [f"{row['score_seconds']:.1f}" for row in rows]
+    names = list(columns)
+    cells = list(zip(*columns.values(), strict=True))
+    print_table(names, cells, title=title, marks=_marks(rows, metrics, first), right=names[first:], whole=["run", "model"])
 
 
 def _heading(key: str) -> str:
