@@ -104,7 +104,8 @@ def file_name(url: str) -> str:
     """The name that a file from this address gets: its last part, decoded, without what file systems forbid."""
     last = unquote(_parse(url).path).rstrip("/").rpartition("/")[2]
     safe = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", last).strip(" .")
-    return safe[-150:] or "download"
+    # File systems count bytes, and the records beside the file bear longer names.
+    return safe.encode()[-150:].decode(errors="ignore").strip(" .") or "download"
 
 
 def _parse(url: str) -> SplitResult:
