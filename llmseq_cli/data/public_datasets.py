@@ -16,6 +16,7 @@ from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.progress import Progress, SilentProgress
 
 _SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
+_MCAULEY = ("https://mcauleylab.ucsd.edu/public_datasets/data", "https://datarepo.eng.ucsd.edu/mcauley_group/data")
 _STEAM = ("https://mcauleylab.ucsd.edu/public_datasets/data/steam", "https://cseweb.ucsd.edu/~wckang")
 _MOVIELENS = "files.grouplens.org/datasets/movielens"
 
@@ -64,6 +65,21 @@ def _amazon_2014(category: str) -> PublicDataset:
     return PublicDataset(tuple(PublicFile((f"{_SNAP}/{name}",)) for name in names), "amazon", 5, page)
 
 
+def _amazon_2018(category: str) -> PublicDataset:
+    names = (f"categoryFilesSmall/{category}_5.json.gz", f"metaFiles2/meta_{category}.json.gz")
+    return _mcauley("amazon_v2", names, "https://cseweb.ucsd.edu/~jmcauley/datasets/amazon_v2/")
+
+
+def _amazon_2023(category: str) -> PublicDataset:
+    names = (f"review_categories/{category}.jsonl.gz", f"meta_categories/meta_{category}.jsonl.gz")
+    return _mcauley("amazon_2023/raw", names, "https://amazon-reviews-2023.github.io/")
+
+
+def _mcauley(release: str, names: tuple[str, ...], page: str) -> PublicDataset:
+    files = (PublicFile(tuple(f"{mirror}/{release}/{name}" for mirror in _MCAULEY)) for name in names)
+    return PublicDataset(tuple(files), "amazon", 5, page)
+
+
 def _movielens(version: str, data: str, items: str, readme: str, sha256: str | None = None) -> PublicDataset:
     # Their certificate has lapsed before. What bears a checksum may as well come without one.
     schemes = ("https", "http") if sha256 else ("https",)
@@ -80,6 +96,12 @@ PUBLIC_DATASETS: dict[str, PublicDataset] = {
     "sports": _amazon_2014("Sports_and_Outdoors"),
     "toys": _amazon_2014("Toys_and_Games"),
     "video-games": _amazon_2014("Video_Games"),
+    "amazon-2018-luxury-beauty": _amazon_2018("Luxury_Beauty"),
+    "amazon-2018-musical-instruments": _amazon_2018("Musical_Instruments"),
+    "amazon-2023-all-beauty": _amazon_2023("All_Beauty"),
+    "amazon-2023-industrial-and-scientific": _amazon_2023("Industrial_and_Scientific"),
+    "amazon-2023-musical-instruments": _amazon_2023("Musical_Instruments"),
+    "amazon-2023-video-games": _amazon_2023("Video_Games"),
     "steam": PublicDataset(
         tuple(
             PublicFile(tuple(f"{mirror}/{name}" for mirror in _STEAM))
@@ -153,7 +175,11 @@ def download_dataset(
     paths: list[Path] = []
     for file in dataset.files:
         urls = (f"{base_url.rstrip('/')}/{file.name}",) if base_url else file.urls
-        path = _from_any(file, urls, out, progress, patience)
+        try:
+            path = _from_any(file, urls, out, progress, patience)
+        except SourceError as error:
+            by_hand = f"or fetch {file.name} by hand, see {dataset.page}"
+            raise SourceError(error.message, f"{error.hint}; {by_hand}" if error.hint else by_hand) from error
         paths += _unpack(path, file.members, out) if file.members else [path]
     return DownloadedDataset(paths, dataset.format, dataset.k_core, dataset.page)
 

@@ -16,6 +16,7 @@ import pytest
 from file_server import BODY, SHA256, FileServer, Recorder
 
 from llmseq_cli.data.download import download, file_name, plain_url
+from llmseq_cli.data.public_datasets import PUBLIC_DATASETS, download_dataset
 from llmseq_cli.data.transfer import LONGEST_PAUSE, Patience
 from llmseq_cli.errors import LlmseqError, UsageError
 
@@ -277,6 +278,36 @@ def test_no_server(tmp_path, monkeypatch):
     assert names(tmp_path) == []
 
 
+@pytest.mark.parametrize("failure", [404, 403, 503, "refused"])
+def test_where_a_dataset_can_be_fetched_by_hand_is_said(server, tmp_path, failure):
+    server.refusals = [(failure, {})] * QUICK.tries
+    if failure == "refused":
+        server.stop()
+    with pytest.raises(LlmseqError) as caught:
+        download_dataset("beauty", tmp_path, None, server.url, patience=QUICK)
+    assert caught.value.hint.endswith(
+        f"or fetch reviews_Beauty_5.json.gz by hand, see {PUBLIC_DATASETS['beauty'].page}"
+    )
+    assert "\n" not in caught.value.hint
+
+
+def test_amazon_releases_are_found_on_the_second_mirror_too():
+    for name, first in (
+        ("amazon-2018-luxury-beauty", "amazon_v2/categoryFilesSmall/Luxury_Beauty_5.json.gz"),
+        ("amazon-2023-all-beauty", "amazon_2023/raw/review_categories/All_Beauty.jsonl.gz"),
+    ):
+        reviews, meta = PUBLIC_DATASETS[name].files
+        assert [url.endswith(first) for url in reviews.urls] == [True, True]
+        assert meta.name.startswith("meta_")
+        assert len({url.split("/")[2] for url in meta.urls}) == 2
+
+
+def test_no_two_datasets_share_a_file_name():
+    """They go into one folder by default, where one release would replace another."""
+    every = [file.name for dataset in PUBLIC_DATASETS.values() for file in dataset.files]
+    assert len(set(every)) == len(every)
+
+
 def test_silent_server_is_given_up(server, tmp_path):
     server.hold_at = 1000
     with pytest.raises(LlmseqError, match="stopped sending"):
@@ -343,10 +374,18 @@ def test_empty_file(server, tmp_path):
         ("https://host", "download"),
         ("https://host/dir/", "dir"),
         ("https://host/a%3Ab%00c.csv", "a_b_c.csv"),
+        (f"https://host/{'%E6%95%B0' * 150}.csv", "数" * 48 + ".csv"),
     ],
 )
 def test_names_from_addresses(address, name):
     assert file_name(address) == name
+
+
+def test_long_names_can_be_written(server, tmp_path):
+    path = "/" + "%E6%95%B0" * 150 + ".csv"
+    server.files[path] = BODY
+    got = fetch(server, tmp_path, path=path)
+    assert got.path.read_bytes() == BODY
 
 
 @pytest.mark.parametrize(
