@@ -4,9 +4,12 @@ import sys
 
 
 def main() -> None:
-    from llmseq_cli.cli.app import run
+    try:
+        from llmseq_cli.cli.app import run
 
-    sys.exit(run())
+        sys.exit(run())
+    except KeyboardInterrupt:  # before any command began
+        sys.exit(130)
 
 
 if __name__ == "__main__":

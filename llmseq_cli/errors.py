@@ -29,6 +29,12 @@ class WorkspaceBusyError(LlmseqError):
     """Another process holds the workspace."""
 
 
+class Interrupted(LlmseqError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = 130
+
+
 def did_you_mean(word: str, known: list[str]) -> str:
     """A hint that names the closest known word, or lists the known ones where none is close."""
     from difflib import get_close_matches

@@ -61,9 +61,6 @@ def run(arguments: list[str] | None = None) -> int:
             _one_line(error.format_message()), f"`{context.command_path if context else 'llmseq'} --help` tells more"
         )
         return 2
-    except (KeyboardInterrupt, typer.Abort):
-        print_error("interrupted", "nothing half-written was kept; run the same command again")
-        return 130
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not our failure. Nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

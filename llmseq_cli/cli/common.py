@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from llmseq_cli.cli.console import RichProgress
+from llmseq_cli.errors import Interrupted
 
 if TYPE_CHECKING:
     from llmseq_cli.workspace import Workspace
@@ -102,8 +103,13 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
         def wrapper(**given: Any) -> None:
             # --debug is read by `run` (app.py), which is the one that shows errors.
             given.pop("debug")
-            common = Common(given.pop("workspace"), given.pop("wait_for_lock"), given.pop("quiet") or given.get("json", False))
-            function(common, **given)
+            quiet = given.pop("quiet") or given.get("json", False)
+            common = Common(given.pop("workspace"), given.pop("wait_for_lock"), quiet)
+            try:
+                function(common, **given)
+            except KeyboardInterrupt:
+                # Typer would end the program by itself, without a word.
+                raise Interrupted("interrupted", "nothing half-written was kept; run the same command again") from None
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

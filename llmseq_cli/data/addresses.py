@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +10,16 @@ from llmseq_cli.progress import Progress
 
 
 def fetch_all(paths: Sequence[str], folder: Path, progress: Progress) -> list[str]:
-    """Local paths for all paths; addresses are downloaded into `folder`, once, and resumed where they were cut off."""
-    from llmseq_cli.data.download import download
+    """Local paths for all paths; addresses are downloaded below `folder`, once, and resumed where they were cut off.
 
-    return [
-        str(download(path, folder, progress=progress).path) if path.startswith(("http://", "https://")) else path
-        for path in paths
-    ]
+    Every address has a subfolder of its own: two files of the same name stay two files.
+    """
+    from llmseq_cli.data.download import download, plain_url
+
+    local = []
+    for path in paths:
+        if path.startswith(("http://", "https://")):
+            own = hashlib.sha256(plain_url(path).encode()).hexdigest()[:12]
+            path = str(download(path, folder / own, progress=progress).path)
+        local.append(path)
+    return local
