@@ -1,0 +1,85 @@
+"""`EmbeddingSource`: what every source of text embeddings speaks, remote or local."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from llmseq_cli.errors import LlmseqError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may hold, and how much may be sent a minute; None where the source sets no limit.
+
+    requests_per_minute and tokens_per_minute are what a new account is usually allowed; the user can say otherwise.
+    """
+
+    texts_per_request: int
+    tokens_per_request: int | None = None
+    tokens_per_text: int | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back for one request.
+
+    vectors: float32[n_texts, dim], in the order of the texts.
+    tokens: tokens that the provider counted, None where it does not say.
+    """
+
+    vectors: np.ndarray
+    tokens: int | None = None
+
+
+class TransientError(Exception):
+    """A failure that may pass: rate limit, overload, broken connection. `wait`: seconds the server asks for, or None."""
+
+    def __init__(self, reason: str, wait: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.wait = wait
+
+
+class RefusedError(Exception):
+    """The server refuses these very texts (too long, forbidden, malformed); other texts may still pass."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class FinalError(LlmseqError):
+    """No further request can succeed: wrong key, no quota left, unknown model."""
+
+
+class EmbeddingSource(ABC):
+    """Turns texts into vectors. `embed` is one request (remote) or one batch (local) and may be called from threads.
+
+    model: the model's id. dimensions: how many were asked for, None for the model's own number.
+    """
+
+    name: ClassVar[str]
+    remote: ClassVar[bool]
+    """Whether texts leave this machine: only then do rates, concurrency and money matter."""
+
+    model: str
+    dimensions: int | None
+    limits: Limits
+
+    @abstractmethod
+    def count_tokens(self, texts: list[str]) -> np.ndarray:
+        """Tokens of every text, int64[n_texts]; an upper estimate where the model's tokenizer is not at hand."""
+
+    @abstractmethod
+    def cut(self, text: str, tokens: int) -> str:
+        """The longest beginning of the text that has at most so many tokens by `count_tokens`."""
+
+    @abstractmethod
+    def embed(self, texts: list[str]) -> Answer:
+        """Vectors of non-empty texts. Raises TransientError, RefusedError or FinalError."""
