@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmseq_cli.errors import LlmseqError
+from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.settings import Settings, setting
 
 if TYPE_CHECKING:
@@ -16,9 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LexicalSettings(Settings):
-    words: int = setting(2, "longest run of words that is a term; 0 uses no words", low=0, high=5)
+    """Defaults: of the settings tried that came within a standard error of the best, the one with the fewest terms.
+
+    Measured by NDCG@20 of LLMSeqSim over three temporal folds of the training sessions of Amazon Beauty.
+    """
+
+    words: int = setting(1, "longest run of words that is a term; 0 uses no words", low=0, high=5)
     characters: int = setting(4, "longest run of characters within a word that is a term; 0 uses none", low=0, high=8)
-    min_characters: int = setting(3, "shortest run of characters that is a term", low=1, high=8)
+    min_characters: int = setting(4, "shortest run of characters that is a term", low=1, high=8)
     character_weight: float = setting(0.5, "weight of the characters' part beside the words' part of 1", low=0)
     min_df: int = setting(1, "terms in fewer texts than this are left out", low=1)
     sublinear: bool = setting(True, "count a term as 1 + ln(times) instead of its times")
@@ -30,7 +35,8 @@ def embed_texts(
     """L2-normalised vectors of the texts: sparse float32[len(texts), n_terms], or dense [len(texts), dimensions].
 
     Dense vectors are made by truncated SVD of the sparse ones. An empty text gets the zero vector.
-    Raises LlmseqError where no term is left, or there are fewer terms or texts than `dimensions`.
+    Raises UsageError where the settings leave neither words nor characters, LlmseqError where no term is left in the
+    texts, or there are fewer terms or texts than `dimensions`.
     """
     from scipy.sparse import csr_array, hstack
     from sklearn.preprocessing import normalize
@@ -43,8 +49,10 @@ def embed_texts(
         part = _tfidf(texts, settings, analyzer="char_wb", shortest=shortest, longest=settings.characters)
         parts.append(part * settings.character_weight)
     if not parts:
-        raise LlmseqError("the lexical source has neither words nor characters to work with", "set words or characters")
-    vectors = csr_array(normalize(hstack(parts, format="csr")), dtype=np.float32)
+        raise UsageError(
+            "the lexical source has neither words nor characters to work with", "set words=2 or characters=4"
+        )
+    vectors = csr_array(normalize(hstack(parts, format="csr"), copy=False), dtype=np.float32)
     if dimensions is None:
         return vectors
     return _truncated_svd(vectors, dimensions, seed)
@@ -75,8 +83,10 @@ def _truncated_svd(vectors: csr_array, dimensions: int, seed: int) -> np.ndarray
     most = min(vectors.shape) - 1
     if dimensions > most:
         raise LlmseqError(
-            f"{dimensions} dimensions are more than the {vectors.shape[0]:,} texts with {vectors.shape[1]:,} terms give",
+            f"{dimensions} dimensions are more than {vectors.shape[0]:,} texts with {vectors.shape[1]:,} terms give",
             f"ask for at most {most}",
         )
     reduced = TruncatedSVD(dimensions, random_state=seed).fit_transform(vectors)
-    return normalize(reduced).astype(np.float32)
+    # Rounding can leave a trace in the row of an empty text, which normalising would blow up to a vector.
+    reduced[np.diff(vectors.indptr) == 0] = 0
+    return normalize(reduced, copy=False).astype(np.float32)

@@ -71,9 +71,9 @@ def weight_matrix(sessions: Sessions, n_items: int, pooling: str) -> csr_array:
     rows = sessions.rows()
     totals = np.bincount(rows, weights, minlength=len(sessions))
     weights /= totals[rows]
-    matrix = csr_array(
-        (weights, sessions.items.astype(np.int64), sessions.offsets), shape=(len(sessions), n_items)
-    )
+    # Copies, for summing duplicates moves items and offsets in place.
+    parts = (weights, sessions.items.astype(np.int64), sessions.offsets.copy())
+    matrix = csr_array(parts, shape=(len(sessions), n_items))
     matrix.sum_duplicates()
     return matrix.astype(np.float32)
 

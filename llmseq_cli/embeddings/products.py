@@ -1,8 +1,11 @@
-"""Products of session vectors with the vectors of all items, dense or sparse, the same whatever else is in the batch."""
+"""Products of session vectors with the vectors of all items, dense or sparse."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,14 +15,18 @@ Products = Callable[[Any], np.ndarray]
 
 _BUFFER_NUMBERS = 2**26  # 256 MiB as float32
 _MOST_COLUMNS = 256
+_ITEMS_PER_TASK = 2048
 
 
-def item_products(vectors: Any) -> Products:
-    """A function that multiplies session vectors with all item vectors (float32[n_items, dim] or a csr_array)."""
+def item_products(vectors: Any, factors: np.ndarray | None = None) -> Products:
+    """A function that multiplies session vectors with all item vectors.
+
+    vectors: float32[n_items, dim], an array or a csr_array. factors: float32[n_items], scale the items' vectors.
+    """
     if isinstance(vectors, np.ndarray):
-        transposed = np.ascontiguousarray(vectors.T)
+        transposed = np.multiply(vectors.T, 1 if factors is None else factors, order="C")
         return lambda sessions: sessions @ transposed
-    return _SparseProducts(vectors)
+    return _SparseProducts(vectors, factors)
 
 
 class _SparseProducts:
@@ -27,23 +34,59 @@ class _SparseProducts:
 
     The term lists of common character n-grams are long, which makes sparse × sparse slow; here every stored number of
     an item vector meets a whole row of contiguous sessions. The dense buffer is kept between calls and only the
-    places that were written are cleared. Sums run over an item's terms in their order, so a session's products do not
-    depend on its neighbours.
+    places that were written are cleared. Sums run over an item's terms in their order, so that a session's products
+    depend neither on its neighbours nor on the threads that share the items.
     """
 
-    def __init__(self, vectors: Any) -> None:
+    def __init__(self, vectors: Any, factors: np.ndarray | None) -> None:
+        self.vectors, self.factors = vectors, factors
         n_terms = vectors.shape[1]
-        self.vectors = vectors
         self.width = max(8, min(_MOST_COLUMNS, _BUFFER_NUMBERS // max(n_terms, 1)))
-        self.buffer = np.zeros((n_terms, self.width), dtype=np.float32)
+        self.buffer = np.zeros(n_terms * self.width, dtype=np.float32)
+
+    @cached_property
+    def parts(self) -> list[tuple[slice, Any]]:
+        """The item vectors in parts, without copying them unless they are scaled."""
+        from scipy.sparse import csr_array
+
+        v, n_items = self.vectors, self.vectors.shape[0]
+        data = v.data if self.factors is None else v.data * np.repeat(self.factors, np.diff(v.indptr))
+        parts = []
+        for start in range(0, n_items, _ITEMS_PER_TASK):
+            stop = min(start + _ITEMS_PER_TASK, n_items)
+            first, last = v.indptr[start], v.indptr[stop]
+            pieces = (data[first:last], v.indices[first:last], v.indptr[start : stop + 1] - first)
+            parts.append((slice(start, stop), csr_array(pieces, shape=(stop - start, v.shape[1]))))
+        return parts
 
     def __call__(self, sessions: Any) -> np.ndarray:
-        n = sessions.shape[0]
-        scores = np.empty((n, self.vectors.shape[0]), dtype=np.float32)
-        for start in range(0, n, self.width):
-            block = sessions[start : start + self.width]
-            columns = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
-            self.buffer[block.indices, columns] = block.data
-            scores[start : start + self.width] = (self.vectors @ self.buffer).T[: block.shape[0]]
-            self.buffer[block.indices, columns] = 0
+        scores = np.zeros((sessions.shape[0], self.vectors.shape[0]), dtype=np.float32)
+        # What fills up a block holds nothing: its products are 0 without being computed.
+        n = int(np.flatnonzero(np.diff(sessions.indptr))[-1]) + 1 if sessions.nnz else 0
+        with ThreadPoolExecutor(_threads()) as pool:
+            for start in range(0, n, self.width):
+                block = sessions[start : min(start + self.width, n)]
+                self._multiply(block, scores[start : start + block.shape[0]], pool)
         return scores
+
+    def _multiply(self, sessions: Any, scores: np.ndarray, pool: ThreadPoolExecutor) -> None:
+        n, n_terms = sessions.shape
+        columns = self.buffer[: n_terms * n].reshape(n_terms, n)
+        places = (sessions.indices, np.repeat(np.arange(n), np.diff(sessions.indptr)))
+        columns[places] = sessions.data
+
+        def one_part(part: tuple[slice, Any]) -> None:
+            items, vectors = part
+            scores[:, items] = (vectors @ columns).T
+
+        for _ in pool.map(one_part, self.parts):
+            pass
+        columns[places] = 0
+
+
+def _threads() -> int:
+    """Cores for the parts of a product; like the BLAS libraries it keeps to OMP_NUM_THREADS."""
+    from joblib import cpu_count
+
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return min(cpu_count(), int(asked)) if asked.isdigit() and int(asked) else cpu_count()

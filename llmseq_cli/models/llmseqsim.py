@@ -24,9 +24,7 @@ SIMILARITIES = ("cosine", "dot", "euclidean")
 
 @dataclass(frozen=True)
 class LLMSeqSimSettings(Settings):
-    pooling: str = setting(
-        "harmonic", "how items become a session vector", choices=POOLINGS, tune=POOLINGS
-    )
+    pooling: str = setting("harmonic", "how items become a session vector", choices=POOLINGS, tune=POOLINGS)
     similarity: str = setting("cosine", "of session and item vectors", choices=SIMILARITIES, tune=SIMILARITIES)
 
 
@@ -48,21 +46,24 @@ class LLMSeqSim(Recommender):
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         if context.embeddings is None:
-            raise UsageError("llmseqsim needs item embeddings", "say --embeddings lexical, after `llmseq embed`")
-        self.vectors = context.embeddings.vectors
+            raise UsageError(
+                "llmseqsim needs item embeddings",
+                "make some with `llmseq embed --source lexical`, then say --embeddings lexical",
+            )
+        self.vectors = context.embeddings.vectors.astype(np.float32, copy=False)
         self.candidates = (train.counts(self.n_items) > 0) & (_squared_norms(self.vectors) > 0)
         return {}
 
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
-        vectors, norms = self.vectors, _squared_norms(self.vectors)
-        if self.settings.similarity == "cosine":
-            vectors = _scaled_rows(vectors, _inverse_root(norms))
-        products = item_products(vectors)
+        norms = _squared_norms(self.vectors)
+        products = item_products(self.vectors, _inverse_root(norms) if self.settings.similarity == "cosine" else None)
 
         def score(block: Sessions) -> np.ndarray:
             return self._similarities(pool(block, self.vectors, self.settings.pooling), products, norms)
 
-        return rank_in_blocks(prompts, score, k, self.n_items, exclude_prompt=exclude_prompt, candidates=self.candidates)
+        return rank_in_blocks(
+            prompts, score, k, self.n_items, exclude_prompt=exclude_prompt, candidates=self.candidates
+        )
 
     def _similarities(self, sessions: Any, products: Products, norms: np.ndarray) -> np.ndarray:
         """float32[n_sessions, n_items]; a session whose vector is 0 is similar to nothing (−inf)."""
@@ -111,11 +112,3 @@ def _squared_norms(vectors: Any) -> np.ndarray:
 def _inverse_root(squares: np.ndarray) -> np.ndarray:
     """1/√x, 0 where x is 0."""
     return np.divide(1, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 0)
-
-
-def _scaled_rows(vectors: Any, factors: np.ndarray) -> Any:
-    if isinstance(vectors, np.ndarray):
-        return vectors * factors[:, None]
-    from scipy.sparse import csr_array, diags_array
-
-    return csr_array(diags_array(factors) @ vectors)
