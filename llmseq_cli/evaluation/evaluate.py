@@ -30,12 +30,13 @@ class Evaluation:
     ranks: np.ndarray
     session_ids: np.ndarray
 
-    def metrics(self, targets: np.ndarray, popularity: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS) -> dict[tuple[str, int], float]:
-        """{(metric, k): value} for every cut-off that the lists are deep enough for."""
+    def metrics(
+        self, targets: np.ndarray, popularity: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS
+    ) -> dict[tuple[str, int], float]:
+        """{(metric, k): value} for every cut-off that the lists are deep enough for, or for their depth where none is."""
         return {
             (name, k): value
-            for k in cutoffs
-            if k <= self.ranking.k
+            for k in [k for k in cutoffs if k <= self.ranking.k] or [self.ranking.k]
             for name, value in metrics_at(self.ranking.items, self.ranks, targets, popularity, k).items()
         }
 

@@ -141,9 +141,10 @@ def find_run(con: duckdb.DuckDBPyConnection, name: str, dataset: str | None = No
     )
 
 
-def delete_runs(con: duckdb.DuckDBPyConnection, dataset_id: int) -> list[int]:
-    """Remove all runs of a dataset; returns their ids so that their files can be removed after the commit."""
-    ids = [row[0] for row in con.execute("select run_id from core.run where dataset_id = ?", [dataset_id]).fetchall()]
+def delete_runs(con: duckdb.DuckDBPyConnection, dataset_id: int) -> list[str]:
+    """Remove all runs of a dataset; returns their names so that their files can be removed after the commit."""
+    rows = con.execute("select run_id, model from core.run where dataset_id = ?", [dataset_id]).fetchall()
+    ids = [run_id for run_id, _ in rows]
     for table in ("metric", "recommendation", "session_rank", "answer", "run"):
         con.execute(f"delete from core.{table} where run_id in (select unnest($ids::integer[]))", {"ids": ids})
-    return ids
+    return [f"{model}-{run_id}" for run_id, model in rows]

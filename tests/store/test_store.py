@@ -1,0 +1,224 @@
+"""The workspace's file: migrations, who may hold it, what happens to it when things go wrong."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from llmseq_cli.errors import LlmseqError, WorkspaceBusyError
+from llmseq_cli.store.connection import Store
+from llmseq_cli.store.migrations import known_migrations, migrate, schema_version
+from llmseq_cli.store.queries import query, sql_root
+
+CONTRACT = {
+    "datasets": ["dataset"],
+    "items": ["dataset", "item", "title", "category", "popularity", "text"],
+    "interactions": ["dataset", "session", "position", "item", "time"],
+    "splits": ["dataset", "session", "part"],
+    "item_embeddings": ["dataset", "item", "source", "model", "text", "vector"],
+    "runs": ["run", "dataset", "model", "label", "settings", "seed", "status"],
+    "metrics": ["run", "metric", "k", "value"],
+    "recommendations": ["run", "session", "rank", "item", "score"],
+    "ranks": ["run", "session", "ground_truth", "rank"],
+    "jobs": ["job", "dataset", "task", "provider", "remote_id", "status", "model"],
+    "answers": ["run", "session", "sample", "text", "item", "similarity", "kind"],
+    "trials": ["study", "trial", "settings", "value", "state"],
+    "rejected": ["dataset", "file", "line", "reason"],
+}
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "workspace")
+
+
+def hold(store: Store, seconds: float) -> subprocess.Popen[str]:
+    """Another process that writes to the workspace for so long; returns once it holds it."""
+    code = (
+        "import sys, time; from pathlib import Path; from llmseq_cli.store.connection import Store\n"
+        f"with Store(Path(sys.argv[1])).write('ingesting slowly'):\n    print('held', flush=True); time.sleep({seconds})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(store.folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def test_a_new_workspace_has_all_views_of_the_contract(store):
+    with store.write("testing") as con:
+        for view, columns in CONTRACT.items():
+            there = [column[0] for column in con.execute(f"select * from {view} limit 0").description]
+            assert set(columns) <= set(there), view
+
+
+def test_migrations_are_numbered_without_gaps_and_applied_once(store):
+    numbers = [number for number, _ in known_migrations()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    with store.write("testing") as con:
+        assert schema_version(con) == numbers[-1]
+        migrate(con)
+        assert con.execute("select count(*) from migration").fetchall() == [(len(numbers),)]
+
+
+def test_a_failing_migration_leaves_nothing(tmp_path, monkeypatch):
+    folder = tmp_path / "sql" / "schema"
+    folder.mkdir(parents=True)
+    (folder / "0001_good.sql").write_text("create table good (x integer)")
+    (folder / "0002_bad.sql").write_text("create table half (x integer); create table half (x integer)")
+    monkeypatch.setattr("llmseq_cli.store.migrations.sql_root", lambda: tmp_path / "sql")
+    monkeypatch.setattr("llmseq_cli.store.migrations.query", lambda name: (tmp_path / "sql" / f"{name}.sql").read_text())
+    con = duckdb.connect()
+    with pytest.raises(duckdb.CatalogException):
+        migrate(con)
+    assert schema_version(con) == 1
+    assert con.execute("select count(*) from duckdb_tables() where table_name = 'half'").fetchall() == [(0,)]
+
+
+def test_an_older_workspace_is_upgraded_even_by_a_reader(store):
+    with store.write("testing") as con:
+        con.execute("delete from migration where version > 1")
+        con.execute("drop view jobs; drop view answers; drop view trials")
+        con.execute("drop table core.job; drop table core.answer; drop table core.trial; drop sequence core.job_number")
+        for table in con.execute(
+            "select schema_name || '.' || table_name from duckdb_tables() where table_name in ('text_vector', 'item_text')"
+        ).fetchall():
+            con.execute(f"drop table {table[0]} cascade")
+    with store.read("testing") as con:
+        assert schema_version(con) == known_migrations()[-1][0]
+        assert con.execute("select count(*) from jobs").fetchall() == [(0,)]
+
+
+def test_a_newer_workspace_is_refused(store):
+    with store.write("testing") as con:
+        con.execute("insert into migration values (999, 'future', now())")
+    for opened in (store.read, store.write):
+        with pytest.raises(LlmseqError, match="written by a newer llmseq") as error, opened("testing"):
+            pass
+        assert "pip install -U llmseq" in error.value.hint
+
+
+def test_a_file_that_is_no_workspace_is_refused(store):
+    store.folder.mkdir()
+    store.file.write_bytes(b"not a database" * 1000)
+    with pytest.raises(LlmseqError, match="is not a DuckDB file"), store.read("testing"):
+        pass
+    store.file.unlink()
+    duckdb.connect(str(store.file)).execute("create table theirs (x integer)").close()
+    with pytest.raises(LlmseqError, match="was not made by llmseq"), store.write("testing"):
+        pass
+
+
+def test_reading_where_there_is_no_workspace(store):
+    with pytest.raises(LlmseqError, match="there is no workspace in") as error, store.read("testing"):
+        pass
+    assert "llmseq demo" in error.value.hint
+    assert not store.folder.exists()
+
+
+def test_a_second_process_is_told_who_holds_the_workspace(store):
+    holder = hold(store, 30)
+    try:
+        for opened in (store.read, store.write):
+            with pytest.raises(WorkspaceBusyError) as error, opened("testing"):
+                pass
+            assert f"in use by process {holder.pid}, ingesting slowly" in error.value.message
+            assert "--wait-for-lock" in error.value.hint
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_waiting_for_the_lock(store):
+    holder = hold(store, 1)
+    patient = Store(store.folder, wait_for_lock=True)
+    with patient.write("testing") as con:
+        assert con.execute("select 1").fetchall() == [(1,)]
+    assert holder.wait() == 0
+
+
+def test_several_processes_read_at_once(store):
+    with store.write("testing"):
+        pass
+    code = (
+        "import sys; from pathlib import Path; from llmseq_cli.store.connection import Store\n"
+        "with Store(Path(sys.argv[1])).read('x') as con: print(con.execute('select count(*) from runs').fetchall())"
+    )
+    with store.read("testing"):
+        done = subprocess.run([sys.executable, "-c", code, str(store.folder)], capture_output=True, text=True, check=False)
+    assert done.stdout == "[(0,)]\n", done.stderr
+
+
+def test_kill_in_the_middle_of_a_transaction_leaves_the_workspace_as_it_was(store):
+    with store.write("testing") as con:
+        con.execute("create table kept as select 1 as x")
+    code = (
+        "import sys, time; from pathlib import Path; from llmseq_cli.store.connection import Store\n"
+        "with Store(Path(sys.argv[1])).transaction('x') as con:\n"
+        "    con.execute('create table half as select range as x from range(3000000)')\n"
+        "    print('half', flush=True); time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code, str(store.folder)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "half\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with store.write("testing") as con:
+        assert con.execute("select x from kept").fetchall() == [(1,)]
+        assert con.execute("select count(*) from duckdb_tables() where table_name = 'half'").fetchall() == [(0,)]
+
+
+def test_a_transaction_that_fails_is_rolled_back(store):
+    with pytest.raises(ZeroDivisionError), store.transaction("testing") as con:
+        con.execute("create table half (x integer)")
+        raise ZeroDivisionError
+    with store.read("testing") as con:
+        assert con.execute("select count(*) from duckdb_tables() where table_name = 'half'").fetchall() == [(0,)]
+
+
+def test_an_interrupted_query_is_a_keyboard_interrupt(store):
+    import threading
+
+    with pytest.raises(KeyboardInterrupt), store.write("testing") as con:
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGINT)).start()
+        clock = time.monotonic()
+        con.execute("create temp table t as select md5(range::varchar) as x from range(200000000) order by x")
+        pytest.fail(f"was not interrupted within {time.monotonic() - clock:.0f} s")
+
+
+def test_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(LlmseqError, match="is not a folder"), Store(tmp_path / "file").write("testing"):
+        pass
+
+
+def test_database_errors_become_one_line(store):
+    with pytest.raises(LlmseqError, match="Catalog Error: Table with name nothing does not exist") as error:
+        with store.write("testing") as con:
+            con.execute("select * from nothing")
+    assert "\n" not in error.value.message
+
+
+def test_every_query_file_says_what_a_row_is():
+    for file in sorted(sql_root().rglob("*.sql")):
+        name = str(file.relative_to(sql_root()).with_suffix(""))
+        assert query(name).startswith("--"), name
+        if file.parent.name != "schema":
+            assert "one row" in query(name), f"{name} does not say what one row is"
+
+
+def test_every_query_file_is_used():
+    package = Path(query.__wrapped__.__globals__["__file__"]).parent.parent
+    code = "\n".join(file.read_text() for file in package.rglob("*.py"))
+    for file in sorted(sql_root().rglob("*.sql")):
+        name = str(file.relative_to(sql_root()).with_suffix(""))
+        if file.parent.name == "schema":
+            continue
+        folder, _, stem = name.partition("/")
+        assert f'"{name}"' in code or f"'{name}'" in code or (f'"{folder}/{{' in code and f'"{stem}"' in code), name

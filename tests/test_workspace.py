@@ -1,0 +1,79 @@
+"""The same verbs from Python."""
+
+import pytest
+
+from llmseq_cli import LlmseqError, Workspace, __version__
+
+
+def test_a_notebook_session(shop):
+    made = shop.embed("shop")
+    assert made["items_without_text"] == 0
+    [run] = shop.train("llmseqsim", embeddings="lexical", settings={"pooling": "mean"})
+    [row] = shop.report("shop")
+    assert row["run"] == run
+    assert row["settings"]["pooling"] == "mean"
+    assert shop.recommend(run, ["i00"], k=2)[0]["rank"] == 1
+    columns, rows = shop.sql("select dataset, run from runs")
+    assert (columns, rows) == (["dataset", "run"], [("shop", run)])
+
+
+def test_workspace_is_a_context_manager_and_leaves_no_lock(shop):
+    with Workspace(shop.folder) as first, Workspace(shop.folder) as second:
+        assert first.datasets() == second.datasets()
+
+
+def test_what_a_run_was_made_with_is_kept(shop):
+    shop.train("v-sknn", seed=3)
+    _, [(environment, figures, seed)] = shop.sql("select environment, figures, seed from runs")
+    import json
+
+    assert json.loads(environment)["versions"]["llmseq"] == __version__
+    assert json.loads(figures)["train_seconds"] >= 0
+    assert seed == 3
+
+
+def test_a_dataset_replaced_while_a_model_trains_is_noticed(shop, shop_files, monkeypatch):
+    from llmseq_cli.models.neighbors import SKNN
+
+    fit = SKNN.fit
+
+    def fit_meanwhile(self, train, context):
+        Workspace(shop.folder).ingest([shop_files[0]], name="shop", replace=True)
+        return fit(self, train, context)
+
+    monkeypatch.setattr(SKNN, "fit", fit_meanwhile)
+    with pytest.raises(LlmseqError, match="was replaced while the model trained"):
+        shop.train("sknn")
+    assert shop.report() == []
+    assert shop.health() == []
+
+
+def test_other_processes_can_read_while_a_model_trains(shop, monkeypatch):
+    import subprocess
+    import sys
+
+    from llmseq_cli.models.neighbors import SKNN
+
+    fit, outputs = SKNN.fit, []
+
+    def fit_meanwhile(self, train, context):
+        command = [sys.executable, "-m", "llmseq_cli", "datasets", "--json", "--workspace", str(shop.folder)]
+        outputs.append(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
+        return fit(self, train, context)
+
+    monkeypatch.setattr(SKNN, "fit", fit_meanwhile)
+    shop.train("sknn")
+    assert '"shop"' in outputs[0]
+
+
+def test_unknown_depth_is_refused(shop):
+    with pytest.raises(LlmseqError, match="--depth is 0"):
+        shop.train("sknn", depth=0)
+
+
+def test_lists_are_kept_to_the_depth_asked_for(shop):
+    [run] = shop.train("most-popular", depth=5)
+    _, [(deepest,)] = shop.sql(f"select max(rank) from recommendations where run = '{run}'")
+    assert deepest == 5
+    [row] = shop.report(cutoffs=(5,), sort="ndcg@5")
+    assert row["depth"] == 5
