@@ -14,7 +14,7 @@ _BLOCK_NUMBERS = 2**26  # scores that stand in memory at once: 256 MiB as float3
 
 _GROUP = 32  # items whose maximum stands for them when the best groups are looked for
 
-_NOISE_BITS = 8  # of the 24 significant bits of a float32 score
+_NOISE_BITS = 6  # of the 24 significant bits of a float32 score
 
 
 def block_size(n_items: int) -> int:
@@ -61,7 +61,7 @@ def _filled_up(block: Sessions, size: int) -> Sessions:
 
 
 def without_noise(scores: np.ndarray) -> np.ndarray:
-    """float32 scores rounded in place to 16 significant bits (steps of about 1 in 100,000).
+    """float32 scores rounded in place to 18 significant bits: steps of at most 1 in 131,072.
 
     The last bits of a matrix product depend on the processor's kernels and on the column: two items with the same
     vector can get scores that differ there, on one machine and not on another. Rounded, such scores tie, and the tie
