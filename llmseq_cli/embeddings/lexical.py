@@ -87,6 +87,4 @@ def _truncated_svd(vectors: csr_array, dimensions: int, seed: int) -> np.ndarray
             f"ask for at most {most}",
         )
     reduced = TruncatedSVD(dimensions, random_state=seed).fit_transform(vectors)
-    # Rounding can leave a trace in the row of an empty text, which normalising would blow up to a vector.
-    reduced[np.diff(vectors.indptr) == 0] = 0
     return normalize(reduced, copy=False).astype(np.float32)

@@ -98,6 +98,15 @@ def test_every_block_is_scored_in_the_same_shape():
     assert not any(set(prompts[p].tolist()) & set(ranking.items[p].tolist()) for p in range(len(prompts)))
 
 
+def test_noise_of_a_product_does_not_decide_the_order():
+    noise = np.random.default_rng(6).uniform(-3e-7, 3e-7, size=50).astype(np.float32)
+    prompts = Sessions.from_lists([[]])
+    ranking = rank_in_blocks(
+        prompts, lambda block: np.tile(np.float32(0.7) + noise, (len(block), 1)), 50, 50, exclude_prompt=True
+    )
+    assert ranking.items[0].tolist() == list(range(50))
+
+
 def test_no_prompts():
     ranking = rank_in_blocks(
         Sessions.from_lists([]), lambda block: pytest.fail("nothing to score"), 4, 50, exclude_prompt=True
