@@ -2,66 +2,106 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.evaluation.top_k import top_k
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 _LEAST = np.iinfo(np.int64).min
-_MASK_NUMBERS = 2**27  # bytes of the table that marks the items to leave out
+_BLOCK_CELLS = 2**26  # cells of the tables that stand in memory for a block of rows
+_TABLE_CELLS = 2**18  # cells that are partitioned at once: they fit a core's cache
+_GROUPS_PER_PLACE = 8  # groups for every place of a list: few of the best then fall into the same group
+_DENSE = 0.25  # share of the items from which a row is cheaper to rank dense
 
 
 def sparse_top_k(scores: csr_array, k: int, *, exclude: Sessions | None = None) -> Ranking:
     """The k highest stored scores of every row, best first, among equal scores the lower item id.
 
-    scores: float32[n, n_items]; what is not stored is not recommended. exclude: sessions, one a row, whose items are
-    not recommended. Lists are filled up with NO_ITEM.
+    scores: float32[n, n_items], no entry stored twice; what is not stored, or stored as 0, −inf or NaN, is not
+    recommended. exclude: sessions, one a row, whose items are not recommended. Lists are filled up with NO_ITEM.
     """
     n, n_items = scores.shape
-    if exclude is not None and n * n_items > _MASK_NUMBERS and n > 1:
-        half = n // 2
-        return Ranking.concatenate(
-            [
-                sparse_top_k(scores[:half], k, exclude=exclude.slice(0, half)),
-                sparse_top_k(scores[half:], k, exclude=exclude.slice(half, n)),
-            ]
-        )
-    rows = np.repeat(np.arange(n, dtype=np.int32), np.diff(scores.indptr))
-    keys = sort_keys(scores.data, n_items - 1 - scores.indices)
+    depth = min(k, n_items)
+    lists = Ranking(np.full((n, k), NO_ITEM, dtype=np.int32), np.full((n, k), -np.inf, dtype=np.float32))
+    for rows in blocks(np.full(n, n_items), _BLOCK_CELLS):
+        start, stop = scores.indptr[rows.start], scores.indptr[rows.stop]
+        values, items = scores.data[start:stop].astype(np.float32), scores.indices[start:stop]
+        offsets = scores.indptr[rows.start : rows.stop + 1].astype(np.int64) - start
+        values[~(np.abs(values) > 0)] = -np.inf
+        block = None if exclude is None else exclude.slice(rows.start, rows.stop)
+        if stop - start > _DENSE * n_items * (rows.stop - rows.start):
+            part = _dense_lists(values, items, offsets, depth, n_items, block)
+        else:
+            part = _sparse_lists(values, items, offsets, depth, n_items, block)
+        lists.items[rows, :depth], lists.scores[rows, :depth] = part.items, part.scores
+    return lists
+
+
+def _dense_lists(
+    values: np.ndarray, items: np.ndarray, offsets: np.ndarray, k: int, n_items: int, exclude: Sessions | None
+) -> Ranking:
+    table = np.full((len(offsets) - 1, n_items), -np.inf, dtype=np.float32)
+    table[np.repeat(np.arange(len(table)), np.diff(offsets)), items] = values
+    return top_k(table, k, exclude=exclude)
+
+
+def _sparse_lists(
+    values: np.ndarray, items: np.ndarray, offsets: np.ndarray, k: int, n_items: int, exclude: Sessions | None
+) -> Ranking:
+    """Bounds of the float32 scores settle what is out; integer keys order the few that are left without a tie."""
+    n, lengths = len(offsets) - 1, np.diff(offsets)
     if exclude is not None:
-        left_out = np.zeros((n, n_items), dtype=bool)
-        left_out[exclude.rows(), exclude.items] = True
-        keys[left_out[rows, scores.indices]] = _LEAST
-    chosen = np.flatnonzero(largest_per_row(keys, scores.indptr, k) & (keys != _LEAST))
-    rows, keys = rows[chosen], keys[chosen]
-    # Few are left: order them by row, and by falling key within a row.
-    lengths = np.bincount(rows, minlength=n)
-    starts = np.cumsum(lengths) - lengths
+        left_out = np.zeros(n * n_items, dtype=bool)
+        left_out[exclude.rows() * n_items + exclude.items] = True
+        cells = np.repeat(np.arange(n) * n_items, lengths)
+        cells += items
+        values[left_out[cells]] = -np.inf
+    bounds = np.repeat(nth_largest(values, offsets, k, -np.inf, loose=True), lengths)
+    left = np.flatnonzero((values >= bounds) & (values > -np.inf))
+    offsets = np.searchsorted(left, offsets)
+    keys = sort_keys(values[left], n_items - 1 - items[left])
+    best = np.flatnonzero(largest_per_row(keys, offsets, k))
+    keys, offsets = keys[best], np.searchsorted(best, offsets)
+    rows = np.repeat(np.arange(n), np.diff(offsets))
     table = np.full((n, k), _LEAST)
-    table[rows, np.arange(len(rows)) - starts[rows]] = keys
+    table[rows, np.arange(len(keys)) - offsets[rows]] = keys
     table.sort(axis=1)
     table = table[:, ::-1]
     listed = table != _LEAST
-    items = np.where(listed, n_items - 1 - (table & 0xFFFFFFFF), NO_ITEM).astype(np.int32)
-    values = np.where(listed, _scores_of(table), -np.inf).astype(np.float32)
-    return Ranking(items, values)
+    found = np.where(listed, n_items - 1 - (table & 0xFFFFFFFF), NO_ITEM).astype(np.int32)
+    return Ranking(found, np.where(listed, _values_of(table), -np.inf).astype(np.float32))
+
+
+def blocks(costs: np.ndarray, most: int) -> Iterator[slice]:
+    """Consecutive rows whose costs (≥ 0) sum to at most `most`; a row that costs more stands alone."""
+    ends = np.cumsum(costs)
+    start = 0
+    while start < len(costs):
+        before = ends[start - 1] if start else 0
+        stop = max(start + 1, int(np.searchsorted(ends, before + most, side="right")))
+        yield slice(start, stop)
+        start = stop
 
 
 def sort_keys(values: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """int64 keys that order like (value, second): float32 values, second in 0 … 2³² − 1. No two are equal if no
-    two pairs are, so that what is largest is never a matter of chance."""
+    """int64 keys that order like (value, second): float32 values, second in 0 … 2³² − 1.
+
+    No two keys are equal if no two pairs are, so that which is the largest is never a matter of chance.
+    """
     # The bits of a positive float order like integers, those of a negative one the other way round.
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.int32).astype(np.int64)
     bits = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
     return (bits << 32) | second.astype(np.int64)
 
 
-def _scores_of(keys: np.ndarray) -> np.ndarray:
+def _values_of(keys: np.ndarray) -> np.ndarray:
     bits = keys >> 32
     bits = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
     return bits.astype(np.int32).view(np.float32)
@@ -70,22 +110,33 @@ def _scores_of(keys: np.ndarray) -> np.ndarray:
 def largest_per_row(keys: np.ndarray, offsets: np.ndarray, k: int) -> np.ndarray:
     """bool[n_entries]: which entries are among the k largest of their row.
 
-    keys: int64[n_entries], distinct within a row; row r holds entries offsets[r] … offsets[r + 1] − 1.
-    Rows that are longer than k are laid out in tables of rows of similar length, which are partitioned at once.
+    keys: int[n_entries], distinct within a row; row r holds entries offsets[r] … offsets[r + 1] − 1.
     """
-    lengths = np.diff(offsets).astype(np.int64)
-    chosen = np.ones(len(keys), dtype=bool)
-    long = np.flatnonzero(lengths > k)
-    if len(long) == 0:
-        return chosen
-    size_class = np.ceil(np.log2(lengths[long]) * 2).astype(np.int64)  # at most 1.42 times too wide
-    for one in np.unique(size_class):
-        rows = long[size_class == one]
-        width = int(lengths[rows].max())
-        places = offsets[rows][:, None] + np.arange(width)
-        inside = np.arange(width) < lengths[rows][:, None]
-        table = np.where(inside, keys[np.where(inside, places, 0)], _LEAST)
-        smaller = np.argpartition(table, width - k, axis=1)[:, : width - k]
-        dropped = np.take_along_axis(places, smaller, axis=1)
-        chosen[dropped[np.take_along_axis(inside, smaller, axis=1)]] = False
-    return chosen
+    least = np.iinfo(keys.dtype).min
+    return keys >= np.repeat(nth_largest(keys, offsets, k, least), np.diff(offsets))
+
+
+def nth_largest(keys: np.ndarray, offsets: np.ndarray, n: int, least: float, *, loose: bool = False) -> np.ndarray:
+    """The n-th largest key of every row, `least` for a row of at most n entries; [n_rows] of the type of `keys`.
+
+    loose: something that is at most the n-th largest, for less work: the n-th largest of the maxima of small groups.
+    Rows that are longer than n are laid out in tables of rows of similar length, which are partitioned at once.
+    """
+    lengths = np.diff(offsets)
+    found = np.full(len(lengths), least, dtype=keys.dtype)
+    long = np.flatnonzero(lengths > n)
+    long = long[np.argsort(lengths[long], kind="stable")]
+    # A table is as wide as the longest of its rows, which is at most 1.42 times the shortest.
+    size_class = np.floor(np.log2(lengths[long]) * 2)
+    for same in np.split(long, np.flatnonzero(np.diff(size_class)) + 1):
+        for cut in blocks(lengths[same], _TABLE_CELLS):
+            rows = same[cut]
+            width = int(lengths[rows[-1]])
+            group = max(1, width // (_GROUPS_PER_PLACE * n)) if loose else 1
+            columns = np.arange(-(-width // group) * group)
+            table = keys.take(offsets[rows][:, None] + columns, mode="clip")
+            table[columns >= lengths[rows][:, None]] = least
+            maxima = table.reshape(len(rows), group, -1).max(axis=1) if group > 1 else table
+            place = maxima.shape[1] - n
+            found[rows] = np.partition(maxima, place, axis=1)[:, place]
+    return found

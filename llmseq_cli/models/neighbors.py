@@ -1,41 +1,50 @@
 """Session-based nearest neighbours: SKNN, V-SKNN, S-SKNN and SF-SKNN.
 
 After Ludewig & Jannach, "Evaluation of Session-based Recommendation Algorithms" (UMUAI 2018), with the options of
-Boz et al. (arXiv 2402.01339). With the set of items of a session s and its k nearest training sessions N:
+Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339). With N the k training sessions most
+similar to a prompt s, among a sample of those that share an item with it:
 
-    score(i, s) = Σ_{n ∈ N, i ∈ n} sim(s, n) · w(s, n) · (1 + idf(i))
+    score(i, s) = Σ_{n ∈ N, i ∈ n} sim(s, n) · v(s, n) · idf(i)
 
-where w is 1, or with sequential weighting x/|s|, x being the position in s of its most recent item that n shares, and
-idf(i) = ln(sessions / sessions with i) where that is asked for, else 0. All sums are sparse matrix products over blocks
-of prompts.
+d weights the items of the prompt by their age (`decay`), v a neighbour by the age of the most recent item that it
+shares with the prompt (`sequential`); without, they are 1. idf(i) = 1 + ln(sessions / sessions with i), or 1.
+Training sessions are sets of items, n stands for one and |n| for its size. With D = Σ_{i ∈ s ∩ n} d(i):
 
-Ties: of the sessions that share an item with the prompt a sample is taken (the most recent ones, or those that a seeded
-shuffle of the training sessions puts last); of sessions that are equally near the more recent one is the nearer; among
-items of equal score the lower id comes first.
+    dot      D                            jaccard  D / (Σ_{i ∈ s} d(i) + |n| − D)
+    cosine   D / (‖d‖ √|n|)               binary   2D / (2D + Σ_{i ∈ s} d(i) + |n|)
+
+An item that a prompt repeats has the age of its last occurrence. Items that are nowhere in training are taken out of
+the prompt first.
+
+Ties: the sample are the candidates that come first in one order of all training sessions, the most recent first or
+one shuffled by the seed, so that no tie arises and a prompt's sample does not depend on other prompts. Of equally
+similar sessions the more recent one (the larger id) is the nearer neighbour, among items of equal score the lower id
+comes first. Sums are 64-bit and compared as 32-bit numbers: what differs by rounding only is equal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.pooling import POOLINGS, pooling_weights
 from llmseq_cli.evaluation.ranking import Ranking
-from llmseq_cli.evaluation.sparse_top_k import largest_per_row, sort_keys, sparse_top_k
+from llmseq_cli.evaluation.sparse_top_k import blocks, sparse_top_k
 from llmseq_cli.models.base import FitContext, Recommender
+from llmseq_cli.models.neighbor_search import Pairs, SessionIndex
 from llmseq_cli.settings import Settings, setting
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 DECAYS = ("none", *(name for name in POOLINGS if name not in ("mean", "last")))
-SIMILARITIES = ("cosine", "dot")
-_CANDIDATES_PER_BLOCK = 4_000_000  # pairs of prompt and training session that stand in memory at once
-_DEEPEST = 500  # positions from the end that sequential weighting tells apart: 4⁻⁵⁰⁰ is near the least float64
+# What Ludewig & Jannach's code calls them.
+_ALIASES = {"same": "none", "linear": "constant-linear", "div": "scaling-linear", "quadratic": "scaling-quadratic"}
+SIMILARITIES = ("cosine", "dot", "jaccard", "binary")
+_BLOCK_ENTRIES = 2_000_000  # candidates and scores that stand in memory at once
 
 
 def _k(default: int) -> Any:
@@ -57,7 +66,20 @@ def _sampling(default: str) -> Any:
 
 
 def _similarity(default: str) -> Any:
-    return setting(default, "of prompt and training session", choices=SIMILARITIES, tune=SIMILARITIES)
+    return setting(default, "of prompt and training session", choices=SIMILARITIES, tune=("cosine", "dot"))
+
+
+def _decay(default: str) -> Any:
+    return setting(default, "weight of the prompt's items by age", choices=(*DECAYS, *_ALIASES), tune=DECAYS)
+
+
+def _sequential(default: str) -> Any:
+    return setting(
+        default,
+        "weight of a neighbour by the age of the last item it shares",
+        choices=(*DECAYS, *_ALIASES),
+        tune=("none", "scaling-linear"),
+    )
 
 
 @dataclass(frozen=True)
@@ -68,11 +90,9 @@ class NeighborSettings(Settings):
     sample_size: int | str = _sample_size(1020)
     sampling: str = _sampling("recent")
     similarity: str = _similarity("cosine")
-    decay: str = setting("none", "weight of the prompt's items by age", choices=DECAYS, tune=DECAYS)
-    idf: bool = setting(False, "rare items count more", tune=(False, True))
-    sequential: bool = setting(
-        False, "neighbours that share recent items of the prompt count more", tune=(False, True)
-    )
+    decay: str = _decay("none")
+    idf: bool = setting(False, "rare items score higher", tune=(False, True))
+    sequential: str = _sequential("none")
 
 
 @dataclass(frozen=True)
@@ -81,7 +101,7 @@ class VSKNNSettings(NeighborSettings):
     sample_size: int | str = _sample_size(1530)
     sampling: str = _sampling("random")
     similarity: str = _similarity("dot")
-    decay: str = setting("harmonic", "weight of the prompt's items by age", choices=DECAYS, tune=DECAYS)
+    decay: str = _decay("harmonic")
 
 
 @dataclass(frozen=True)
@@ -89,120 +109,100 @@ class SSKNNSettings(NeighborSettings):
     k: int = _k(130)
     sample_size: int | str = _sample_size(1920)
     sampling: str = _sampling("random")
-    sequential: bool = setting(True, "neighbours that share recent items of the prompt count more")
+    sequential: str = _sequential("scaling-linear")
 
 
 @dataclass(frozen=True)
 class SFSKNNSettings(NeighborSettings):
     k: int = _k(290)
     sample_size: int | str = _sample_size(560)
+    filter: str = setting(
+        "training",
+        "an item must follow the prompt's last one in any training session, or in the neighbor that brings it",
+        choices=("training", "neighbor"),
+    )
 
 
 class SKNN(Recommender):
-    """Sessions are sets of items; see the module for the formula.
-
-    cosine: Σ weights of shared items / (‖weights‖ √|n|); dot: Σ weights of shared items. Weights are 1, or fall with
-    the age of the prompt's items (`decay`).
-    """
+    """Items of the sessions nearest to the prompt; see the module for the formula. The others are variants of it."""
 
     name = "sknn"
     title = "SKNN"
     summary = "items of the training sessions most like the prompt"
-    Settings: type[NeighborSettings] = NeighborSettings
+    Settings: ClassVar[type[Settings]] = NeighborSettings
 
     train: Sessions
-    priority: np.ndarray
-    """int64[n_train]: of the sessions that could be compared those with the highest priority are."""
+    """The training sessions, the most recent last."""
+    order: np.ndarray
+    """int64[n_train]: the place in `train` of the session that is sampled first, second, …"""
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         train = train.take(np.argsort(train.ids, kind="stable"))
-        recent_last = np.arange(len(train))
+        recent_first = np.arange(len(train))[::-1]
         shuffled = np.random.default_rng(context.seed).permutation(len(train))
-        self._index(train, shuffled if self.settings.sampling == "random" else recent_last)
+        self._index(train, shuffled if self.settings.sampling == "random" else recent_first)
         return {}
 
-    def _index(self, train: Sessions, priority: np.ndarray) -> None:
-        self.train, self.priority = train, priority
-        self.sessions_by_item = train.to_csr(self.n_items)
-        self.items_by_session = self.sessions_by_item.T.tocsr()
-        self.session_sizes = np.diff(self.sessions_by_item.indptr)
-        self.item_counts = np.diff(self.items_by_session.indptr)
+    def _index(self, train: Sessions, order: np.ndarray) -> None:
+        self.train, self.order = train, order
+        size = self.settings.sample_size
+        self.index = SessionIndex(train, order, self.n_items, len(train) if size == "all" else int(size))
+        self.item_weights = np.ones(self.n_items)
+        if self.settings.idf:
+            self.item_weights += np.log(max(len(train), 1) / np.maximum(self.index.item_counts, 1))
+        self.votes_for = self.index.sessions.copy()
+        self.votes_for.data = self.item_weights[self.votes_for.indices]
 
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
-        parts = [
-            sparse_top_k(self._scores(block), k, exclude=block if exclude_prompt else None)
-            for block in self._blocks(prompts)
-        ]
-        if not parts:
-            return Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))
+        prompts = _only(prompts, self.index.item_counts[prompts.items] > 0)
+        candidates = self.index.costs(prompts)
+        costs = candidates + np.minimum(candidates, self.settings.k) * self.index.mean_size
+        parts = [Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))]
+        for rows in blocks(costs, _BLOCK_ENTRIES):
+            block = prompts.slice(rows.start, rows.stop)
+            scores = self._scores(block, self._neighbors(block).to_csr(len(self.train)))
+            parts.append(sparse_top_k(scores, k, exclude=block if exclude_prompt else None))
         return Ranking.concatenate(parts)
 
-    def _blocks(self, prompts: Sessions) -> Iterator[Sessions]:
-        """Consecutive prompts whose candidates fit into memory together."""
-        pairs = np.concatenate([[0], np.cumsum(self.item_counts[prompts.items])])[prompts.offsets]
-        start = 0
-        while start < len(prompts):
-            fitting = np.searchsorted(pairs, pairs[start] + _CANDIDATES_PER_BLOCK, side="right") - 1
-            stop = max(start + 1, int(fitting))
-            yield prompts.slice(start, stop)
-            start = stop
+    def _scores(self, prompts: Sessions, votes: csr_array) -> csr_array:
+        """Sparse float64[n_prompts, n_items] from the votes of neighbours, [n_prompts, n_train]."""
+        return votes @ self.votes_for
 
-    def _scores(self, prompts: Sessions) -> csr_array:
-        """Sparse float32[n_prompts, n_items]."""
-        from scipy.sparse import csr_array
+    def _neighbors(self, prompts: Sessions) -> Pairs:
+        """The k nearest sessions of every prompt with what each adds to the score of its items: sim · v."""
+        sequential = _ALIASES.get(self.settings.sequential, self.settings.sequential)
+        profiles = prompts.to_csr(self.n_items, _weights(prompts, self.settings.decay)).astype(np.float64)
+        pairs = self.index.sample(prompts, profiles, with_ages=sequential != "none")
+        pairs = replace(pairs, values=self._similarities(profiles, pairs))
+        pairs = self.index.nearest(pairs, self.settings.k)
+        if sequential == "none":
+            return pairs
+        last_shared = pairs.per_pair(prompts.offsets[1:]) - pairs.ages
+        return replace(pairs, values=pairs.values * _weights(prompts, sequential)[last_shared])
 
-        scores = csr_array(self._neighbors(prompts) @ self.sessions_by_item)
-        if self.settings.idf:
-            rarity = np.log(len(self.train) / np.maximum(self.item_counts, 1))
-            scores.data *= (1 + rarity).astype(np.float32)[scores.indices]
-        return scores
-
-    def _neighbors(self, prompts: Sessions) -> csr_array:
-        """Sparse float32[n_prompts, n_train]: what each of the k nearest training sessions adds to its items."""
-        weights = None if self.settings.decay == "none" else pooling_weights(prompts, self.settings.decay)
-        profile = prompts.to_csr(self.n_items, weights)
-        similar = profile @ self.items_by_session
-        if self.settings.similarity == "cosine":
-            norms = np.sqrt(np.asarray(profile.multiply(profile).sum(axis=1)).ravel())
-            rows = np.repeat(norms, np.diff(similar.indptr))
-            similar.data /= (rows * np.sqrt(self.session_sizes)[similar.indices]).astype(np.float32)
-        closeness = similar.data
-        if self.settings.sequential:
-            similar.data = closeness * self._recency(prompts, similar)
-        if self.settings.sample_size != "all":
-            kept = largest_per_row(self.priority[similar.indices], similar.indptr, int(self.settings.sample_size))
-            similar, closeness = _filtered(similar, kept), closeness[kept]
-        nearest = largest_per_row(sort_keys(closeness, similar.indices), similar.indptr, self.settings.k)
-        return _filtered(similar, nearest)
-
-    def _recency(self, prompts: Sessions, similar: csr_array) -> np.ndarray:
-        """x/|s| of every stored pair of prompt and training session, float32.
-
-        Weighted by 4⁻ⁱ, i counting from the prompt's end, the sum over shared items lies between 4⁻ⁱ and 4⁻ⁱ·4/3 for
-        the most recent shared i: its exponent gives that i exactly.
-        """
-        from scipy.sparse import csr_array
-
-        i = np.minimum(prompts.positions_from_end(), _DEEPEST)
-        last_places = prompts.to_csr(self.n_items, i)
-        powers = csr_array((4.0 ** -last_places.data.astype(np.float64), last_places.indices, last_places.indptr),
-                           shape=last_places.shape)
-        sums = powers @ self.items_by_session.astype(np.float64)
-        from_end = np.ceil(-np.log2(sums.data) / 2 - 1e-9)
-        length = np.repeat(prompts.lengths, np.diff(similar.indptr))
-        return ((length - from_end + 1) / length).astype(np.float32)
+    def _similarities(self, profiles: csr_array, pairs: Pairs) -> np.ndarray:
+        """float64[n_pairs] from pairs that hold the summed weights of shared items (D)."""
+        shared, similarity = pairs.values, self.settings.similarity
+        if similarity == "dot":
+            return shared
+        sizes = self.index.sizes[pairs.sessions]
+        if similarity == "cosine":
+            norms = np.sqrt(np.asarray(profiles.multiply(profiles).sum(axis=1)))
+            # Ratios of equal value are the same number before the root is taken, 1/2 and 4/8.
+            return np.sqrt(shared * shared / sizes) / pairs.per_pair(norms)
+        both = pairs.per_pair(np.asarray(profiles.sum(axis=1))) + sizes
+        return shared / (both - shared) if similarity == "jaccard" else 2 * shared / (2 * shared + both)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {
             "items": self.train.items,
             "offsets": self.train.offsets,
             "ids": self.train.ids,
-            "priority": self.priority,
+            "order": self.order,
         }
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        train = Sessions(arrays["items"], arrays["offsets"], arrays["ids"])
-        self._index(train, arrays["priority"])
+        self._index(Sessions(arrays["items"], arrays["offsets"], arrays["ids"]), arrays["order"])
 
 
 class VSKNN(SKNN):
@@ -215,7 +215,7 @@ class VSKNN(SKNN):
 
 
 class SSKNN(SKNN):
-    """SKNN with sequential weighting: neighbours that share recent items of the prompt count more."""
+    """SKNN whose neighbours count by x/|s|, x being the place in the prompt s of the last item that they share."""
 
     name = "s-sknn"
     title = "S_SKNN"
@@ -224,36 +224,64 @@ class SSKNN(SKNN):
 
 
 class SFSKNN(SKNN):
-    """SKNN that recommends only items which directly followed the prompt's last item in some training session."""
+    """SKNN that recommends only what has directly followed the prompt's last item.
+
+    filter training: SKNN's scores, of items that directly followed it in any training session, as in both papers' code.
+    filter neighbor: a neighbour votes only for the items that directly follow it there.
+    """
 
     name = "sf-sknn"
     title = "SF_SKNN"
     summary = "SKNN restricted to items that have followed the prompt's last item"
     Settings = SFSKNNSettings
 
-    def _index(self, train: Sessions, priority: np.ndarray) -> None:
-        super()._index(train, priority)
+    def _index(self, train: Sessions, order: np.ndarray) -> None:
+        super()._index(train, order)
+        steps = self.index.in_order
+        ends = steps.positions_from_end() == 1
+        places = np.flatnonzero(~ends)
+        before, after, session = steps.items[places], steps.items[places + 1], steps.rows()[places]
+        self.followers = _indicators(before.astype(np.int64), after, (self.n_items, self.n_items))
+        # Rows of `next_items` stand for what follows an item in a session: `next_keys` are session · n_items + item.
+        self.next_keys, row = np.unique(session * self.n_items + before, return_inverse=True)
+        self.next_items = _indicators(row, after, (len(self.next_keys), self.n_items))
+        self.next_items.data = self.item_weights[self.next_items.indices]
+
+    def _scores(self, prompts: Sessions, votes: csr_array) -> csr_array:
         from scipy.sparse import csr_array
 
-        follows = train.positions_from_end()[:-1] > 1 if len(train.items) else np.empty(0, dtype=bool)
-        before, after = train.items[:-1][follows], train.items[1:][follows]
-        ones = np.ones(len(before), dtype=np.float32)
-        pairs = csr_array((ones, (before, after)), shape=(self.n_items, self.n_items))
-        pairs.data[:] = 1
-        self.followers = pairs
+        filled = np.flatnonzero(prompts.lengths)
+        last = prompts.items[prompts.offsets[1:][filled] - 1].astype(np.int64)
+        is_last = _indicators(filled, last, (len(prompts), self.n_items))
+        if self.settings.filter == "training":
+            return csr_array(super()._scores(prompts, votes).multiply(is_last @ self.followers))
+        # Votes of the neighbours that hold the last item, spread over the rows of `next_items`.
+        votes = csr_array(votes.multiply(is_last @ self.index.postings))
+        last_items = np.zeros(len(prompts), dtype=np.int64)
+        last_items[filled] = last
+        keys = votes.indices * np.int64(self.n_items) + np.repeat(last_items, np.diff(votes.indptr))
+        rows = np.searchsorted(self.next_keys, keys)
+        found = np.flatnonzero(self.next_keys.take(rows, mode="clip") == keys)
+        offsets = np.searchsorted(found, votes.indptr)
+        shape = (len(prompts), len(self.next_keys))
+        return csr_array((votes.data[found], rows[found], offsets), shape=shape) @ self.next_items
 
-    def _scores(self, prompts: Sessions) -> csr_array:
-        from scipy.sparse import csr_array
 
-        present = prompts.lengths > 0
-        last = np.where(present, prompts.items[np.maximum(prompts.offsets[1:] - 1, 0)], 0) if len(prompts.items) else []
-        allowed = self.followers[np.asarray(last, dtype=np.int64)] if len(last) else csr_array((len(prompts), self.n_items))
-        return csr_array(super()._scores(prompts).multiply(allowed), dtype=np.float32)
+def _weights(prompts: Sessions, decay: str) -> np.ndarray:
+    """float32[n_interactions]."""
+    decay = _ALIASES.get(decay, decay)
+    return pooling_weights(prompts, "mean" if decay == "none" else decay)
 
 
-def _filtered(matrix: csr_array, kept: np.ndarray) -> csr_array:
-    """The matrix with only these stored entries."""
+def _only(sessions: Sessions, kept: np.ndarray) -> Sessions:
+    """The sessions without the interactions that are not to be kept."""
+    return Sessions(sessions.items[kept], np.concatenate([[0], np.cumsum(kept)])[sessions.offsets], sessions.ids)
+
+
+def _indicators(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> csr_array:
+    """Sparse float64 matrix of ones; a place that is named repeatedly counts once."""
     from scipy.sparse import csr_array
 
-    before = np.concatenate([[0], np.cumsum(kept)])
-    return csr_array((matrix.data[kept], matrix.indices[kept], before[matrix.indptr]), shape=matrix.shape)
+    matrix = csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)
+    matrix.data[:] = 1
+    return matrix
