@@ -64,9 +64,9 @@ def build_dataset(
     with progress.task("Building sessions") as task:
         removed = _encode(con, protocol)
         task.describe("Removing what is rarer than the k-core")
-        rounds = _k_core(con, protocol.k_core)
+        rounds = _k_core(con, protocol)
         task.describe("Ordering sessions")
-        _order(con, protocol)
+        _order(con, protocol.tie_break)
         task.describe("Storing")
         n_sessions = _scalar(con, "select count(*) from kept_session")
         if n_sessions == 0:
@@ -84,8 +84,8 @@ def build_dataset(
         "below_core_removed": removed["read"] - removed["duplicates"] - statistics["interactions"],
         "k_core_rounds": rounds,
         "rejected": _scalar(con, "select count(*) from staged_rejection"),
-        "described_without_interactions": _scalar(
-            con, "select count(distinct item_id) from staged_item anti join item_name using (item_id)"
+        "described_but_unused": _scalar(
+            con, "select count(distinct s.item_id) from staged_item as s anti join kept_item as k on s.item_id = k.external_id"
         ),
     }
     con.execute(
@@ -99,49 +99,73 @@ def _scalar(con: duckdb.DuckDBPyConnection, sql: str, parameters: Any = None) ->
 
 
 def _encode(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> dict[str, int]:
-    """Names become integers once; the strings are not touched again until the result is stored."""
-    for step in ("name_users", "name_items", "encode"):
-        con.execute(query(f"ingest/{step}"))
-    con.execute("drop table staged_interaction")
-    read = _scalar(con, "select count(*) from event")
+    """Names become codes once; the strings are not touched again until the result is stored."""
+    read = _scalar(con, "select count(*) from staged_interaction")
     if read == 0:
         raise LlmseqError("the input holds no interactions", "check the file, or --map user=…,item=…,time=…")
+    salt = _name(con)
+    con.execute(query("ingest/encode"), {"salt": salt})
+    con.execute("drop table staged_interaction")
     if not protocol.deduplicate:
+        con.execute("create or replace temp table live_user as select user_code, n from user_name")
+        con.execute("create or replace temp table live_item as select item_code, n from item_name")
         return {"read": read, "duplicates": 0}
     con.execute(query("ingest/deduplicate"))
+    con.execute(query("ingest/count_users"))
+    con.execute(query("ingest/count_items"))
     return {"read": read, "duplicates": read - _scalar(con, "select count(*) from event")}
 
 
-def _k_core(con: duckdb.DuckDBPyConnection, k: int) -> int:
-    """Drop users and items in turn until none is below k; returns the rounds it took. The k-core is unique."""
-    con.execute(query("ingest/count_users"))
-    con.execute(query("ingest/count_items"))
-    rounds = 0
+def _name(con: duckdb.DuckDBPyConnection) -> int:
+    """Make user_name and item_name; returns the salt with which no two names have the same hash."""
+    salt = 0
     while True:
-        con.execute(query("ingest/k_core_drop_users"), {"k": k})
-        users = _scalar(con, "select count(*) from dropped_user")
-        if users:
-            con.execute("delete from live_user where n < $k", {"k": k})
-            con.execute(query("ingest/k_core_recount_items"))
-        con.execute(query("ingest/k_core_drop_items"), {"k": k})
-        items = _scalar(con, "select count(*) from dropped_item")
-        if not users and not items:
-            return rounds
+        con.execute(query("ingest/name_users"), {"salt": salt})
+        con.execute(query("ingest/name_items"), {"salt": salt})
+        if not _scalar(con, query("ingest/clashing_names")):
+            return salt
+        salt += 1
+
+
+def _k_core(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> int:
+    """Leave in live_user and live_item what stays; returns the rounds it took. The k-core is unique.
+
+    Then sessions that are too short go, and items that occurred nowhere else.
+    """
+    rounds = 0
+    while _drop_users(con, protocol.k_core) + _drop_items(con, protocol.k_core):
         rounds += 1
-        if items:
-            con.execute("delete from live_item where n < $k", {"k": k})
-            con.execute(query("ingest/k_core_recount_users"))
+    _drop_users(con, protocol.min_session)
+    con.execute("delete from live_item where n = 0")
+    return rounds
 
 
-def _order(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> None:
-    con.execute(query("ingest/keep_sessions"), {"min_session": protocol.min_session})
+def _drop_users(con: duckdb.DuckDBPyConnection, least: int) -> int:
+    """Drop users with fewer interactions than `least` and count what is left of their items; returns how many."""
+    con.execute(query("ingest/k_core_drop_users"), {"k": least})
+    dropped = _scalar(con, "select count(*) from dropped_user")
+    if dropped:
+        con.execute("delete from live_user where n < $k", {"k": least})
+        con.execute(query("ingest/k_core_recount_items"))
+    return dropped
+
+
+def _drop_items(con: duckdb.DuckDBPyConnection, least: int) -> int:
+    """Drop items with fewer interactions than `least` and count what is left of their users; returns how many."""
+    con.execute(query("ingest/k_core_drop_items"), {"k": least})
+    dropped = _scalar(con, "select count(*) from dropped_item")
+    if dropped:
+        con.execute("delete from live_item where n < $k", {"k": least})
+        con.execute(query("ingest/k_core_recount_users"))
+    return dropped
+
+
+def _order(con: duckdb.DuckDBPyConnection, tie_break: str) -> None:
+    """Number sessions, items and positions."""
+    con.execute(query("ingest/keep_sessions"))
     con.execute(query("ingest/keep_items"))
-    con.execute(query("ingest/keep_interactions"))
+    con.execute(query("ingest/keep_interactions_as_input" if tie_break == "input" else "ingest/keep_interactions"))
     con.execute("drop table event")
-    con.execute(
-        query("ingest/break_ties"), {"tie_break": protocol.tie_break, "seed_suffix": protocol.seed_suffix}
-    )
-    con.execute("drop table kept_interaction")
 
 
 def _store(
@@ -160,8 +184,10 @@ def _store(
     )
     split = {"dataset_id": dataset_id, "train_sessions": train_sessions}
     con.execute(query("ingest/store_sessions"), split | {"bins": protocol.folds + 1})
+    tie_break = {"tie_break": protocol.tie_break, "seed_suffix": protocol.seed_suffix}
+    con.execute(query("ingest/store_interactions"), {"dataset_id": dataset_id} | tie_break)
+    con.execute("drop table kept_interaction")
     con.execute(query("ingest/store_items"), split)
-    con.execute(query("ingest/store_interactions"), {"dataset_id": dataset_id})
     con.execute(query("ingest/store_ground_truths"), split)
     con.execute("insert into core.rejection select $d, file, line, reason from staged_rejection", {"d": dataset_id})
     cursor = con.execute(query("ingest/statistics"), {"dataset_id": dataset_id})

@@ -1,9 +1,10 @@
--- one row per pair of user and item: the earliest interaction of the two
+-- one row per pair of user and item: the earliest interaction of the two (the first of the input among equals),
+-- in the order of the input
 create or replace temp table event as
 select
     user_code,
     item_code,
-    min(time) as time,
-    arg_min(input_order, {'time': time, 'input_order': input_order}) as input_order
+    min(time) as time
 from event
 group by user_code, item_code
+order by arg_min(rowid, {'time': time, 'place': rowid})

@@ -1,10 +1,7 @@
--- one row per interaction of the input, users and items as codes
+-- one row per interaction of the input, in its order, user and item as codes
 create or replace temp table event as
 select
-    u.user_code,
-    i.item_code,
-    s.time,
-    s.input_order
-from staged_interaction as s
-inner join user_name as u on s.user_id = u.user_id
-inner join item_name as i on s.item_id = i.item_id
+    hash(user_id, $salt) as user_code,
+    hash(item_id, $salt) as item_code,
+    time
+from staged_interaction

@@ -10,7 +10,6 @@ with lengths as (
         user_code in (select user_code from live_user)
         and item_code in (select item_code from live_item)
     group by user_code
-    having count(*) >= $min_session
 )
 
 select

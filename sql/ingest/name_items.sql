@@ -1,6 +1,8 @@
--- one row per item of the input, with a dense code that stands for the name from here on
+-- one row per item of the input with its interactions and the code that stands for the name from here on
 create or replace temp table item_name as
 select
     item_id,
-    (row_number() over () - 1)::integer as item_code
-from (select distinct item_id from staged_interaction)
+    hash(item_id, $salt) as item_code,
+    count(*) as n
+from staged_interaction
+group by item_id

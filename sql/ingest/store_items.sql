@@ -14,8 +14,8 @@ train as (
     select
         item_id,
         count(*) as n
-    from placed_interaction
-    where session_id < $train_sessions
+    from core.interaction
+    where dataset_id = $dataset_id and session_id < $train_sessions
     group by item_id
 )
 

@@ -31,7 +31,10 @@ def build(rows: list[Row], protocol: Protocol) -> duckdb.DuckDBPyConnection:
         "o": np.arange(len(rows)),
     }
     con.register("staged", staged)
-    con.execute("insert into staged_interaction select u, i, make_timestamp(t * 1000000), o from staged")
+    con.execute(
+        "insert into staged_interaction (user_id, item_id, time, input_order)"
+        " select u, i, make_timestamp(t * 1000000), o from staged"
+    )
     build_dataset(con, "test", protocol, {}, SilentProgress())
     return con
 
@@ -102,6 +105,19 @@ def test_ingest_equals_the_protocol_written_out(protocol, seed):
     train, test = expected(rows, protocol)
     assert [[names[i] for i in dataset.train[s]] for s in range(len(dataset.train))] == train
     assert [[names[i] for i in dataset.test[s]] for s in range(len(dataset.test))] == test
+
+
+def test_names_that_share_a_hash_are_told_apart(monkeypatch):
+    def clashing(name: str) -> str:
+        # With salt 0 all names fall on five codes.
+        return query(name).replace("_id, $salt)", "_id, $salt) % case when $salt = 0 then 5 else 1000000007 end")
+
+    monkeypatch.setattr("llmseq_cli.data.ingest.query", clashing)
+    rows = random_rows(1)
+    dataset = load_dataset(build(rows, Protocol()), "test")
+    names = dataset.catalog.external_ids
+    train, _ = expected(rows, Protocol())
+    assert [[names[i] for i in dataset.train[s]] for s in range(len(dataset.train))] == train
 
 
 def test_catalog_is_ordered_and_counted():

@@ -1,0 +1,40 @@
+"""`make bench`: speed against the peers, every comparison in one run on one machine.
+
+    python tests/benchmarks/run.py [--only ingest,neighbors,lexical,startup] [--rows 10000000]
+
+Figures on shared machines vary; the ratios are what counts. Medians of several runs where a run is short.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+sys.path.insert(0, str(Path(__file__).parent))
+
+import bench_ingest
+import bench_neighbors
+import bench_startup
+
+from llmseq_cli.training.environment import environment
+
+BENCHMARKS = {"startup": bench_startup.run, "neighbors": bench_neighbors.run, "ingest": bench_ingest.run}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default=",".join(BENCHMARKS), help="benchmarks to run")
+    parser.add_argument("--rows", type=int, default=10_000_000, help="interactions of the ingest benchmark")
+    options = parser.parse_args()
+    about = environment("cpu")
+    print(f"{about['processor']}, {about['cores']} cores, {about['platform']}")
+    print(", ".join(f"{name} {version}" for name, version in about["versions"].items()))
+    for name in options.only.split(","):
+        print(f"\n## {name}", flush=True)
+        BENCHMARKS[name](options)
+
+
+if __name__ == "__main__":
+    main()
