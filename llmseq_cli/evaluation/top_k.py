@@ -12,7 +12,8 @@ from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 _MOST_PROMPTS = 256
 _BLOCK_NUMBERS = 2**26  # scores that stand in memory at once: 256 MiB as float32
 
-_GROUP = 32  # items whose maximum stands for them when the best groups are looked for
+_GROUPS_PER_PLACE = 4  # groups of items whose maxima are compared, for each place of the list
+_LEAST_GROUP = 8  # items; with smaller groups all scores are compared
 
 _NOISE_BITS = 6  # of the 24 significant bits of a float32 score
 
@@ -88,14 +89,21 @@ def top_k(
     if exclude is not None:
         scores[exclude.rows(), exclude.items] = -np.inf
     np.copyto(scores, -np.inf, where=np.isnan(scores))
-    depth = min(k, n_items)
-    chosen = _select(scores, depth)
-    chosen.sort(axis=1)  # ids rise, so that a stable sort by score leaves the lower id first
-    values = np.take_along_axis(scores, chosen, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    items, values = np.take_along_axis(chosen, order, axis=1), np.take_along_axis(values, order, axis=1)
-    items = np.where(np.isneginf(values), NO_ITEM, items).astype(np.int32)
-    return filled_up(Ranking(items, values), k)
+    floor = _lower_bound(scores, k)
+    places = np.flatnonzero(scores >= floor[:, None])
+    rows, items = np.divmod(places, n_items)
+    values = scores.ravel()[places]
+    kept = ~_surplus(rows, values == floor[rows], k)
+    rows, items, values = rows[kept], items[kept], values[kept]
+    # What is left of every row, items by rising id: a stable sort by score leaves the lower id first.
+    places = _places_in_row(rows, len(scores))
+    width = max(k, int(places.max(initial=0)) + 1)
+    table = Ranking(
+        np.full((len(scores), width), NO_ITEM, dtype=np.int32), np.full((len(scores), width), -np.inf, dtype=np.float32)
+    )
+    table.items[rows, places], table.scores[rows, places] = items, values
+    order = np.argsort(-table.scores, axis=1, kind="stable")[:, :k]
+    return Ranking(np.take_along_axis(table.items, order, axis=1), np.take_along_axis(table.scores, order, axis=1))
 
 
 def filled_up(ranking: Ranking, k: int) -> Ranking:
@@ -107,36 +115,32 @@ def filled_up(ranking: Ranking, k: int) -> Ranking:
     )
 
 
-def _select(scores: np.ndarray, k: int) -> np.ndarray:
-    """int64[n, k]: the k best items of every row in any order; among those that tie at the cut the lowest ids."""
+def _lower_bound(scores: np.ndarray, k: int) -> np.ndarray:
+    """float32[n]: a score that at least k items of the row reach, as far as it has so many that can be recommended.
+
+    Items are put into groups: k of the groups have maxima that are at least the k-th largest maximum, so that k items
+    reach it, and few others do, for they lie in these groups or among the last items that fill no group.
+    """
     n, n_items = scores.shape
-    n_groups = n_items // _GROUP
-    if k >= n_items:
-        return np.tile(np.arange(n_items), (n, 1))
-    if n_groups < 4 * k:
-        chosen = np.argpartition(scores, n_items - k, axis=1)[:, n_items - k :]
-    else:
-        chosen = _select_by_groups(scores, k, n_groups)
-    threshold = np.take_along_axis(scores, chosen, axis=1).min(axis=1, initial=np.inf)
-    # Where more items reach the cut than fit, which of the equal ones were taken was chance. Lists that reach down to
-    # items that cannot be recommended need no repair: those are struck out whichever they are.
-    crowded = np.count_nonzero(scores >= threshold[:, None], axis=1) > k
-    for row in np.flatnonzero(crowded & (threshold > -np.inf)):
-        above = np.flatnonzero(scores[row] > threshold[row])
-        level = np.flatnonzero(scores[row] == threshold[row])
-        chosen[row] = np.concatenate([above, level[: k - len(above)]])
-    return chosen
+    size = n_items // (_GROUPS_PER_PLACE * max(k, 1))
+    if size >= _LEAST_GROUP:
+        n_groups = n_items // size
+        scores = scores[:, : n_groups * size].reshape(n, n_groups, size).max(axis=2)
+    least = np.finfo(np.float32).min  # above −inf: no item that cannot be recommended reaches it
+    if scores.shape[1] <= k:
+        return np.full(n, least)
+    return np.maximum(np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k], least)
 
 
-def _select_by_groups(scores: np.ndarray, k: int, n_groups: int) -> np.ndarray:
-    """The k best lie in the k groups with the largest maxima, or among the last few items that fill no group."""
-    n, n_items = scores.shape
-    whole = n_groups * _GROUP
-    maxima = scores[:, :whole].reshape(n, n_groups, _GROUP).max(axis=2)
-    groups = np.argpartition(maxima, n_groups - k, axis=1)[:, n_groups - k :]
-    members = (groups[:, :, None] * _GROUP + np.arange(_GROUP)).reshape(n, k * _GROUP)
-    rest = np.broadcast_to(np.arange(whole, n_items), (n, n_items - whole))
-    members = np.concatenate([members, rest], axis=1)
-    values = np.take_along_axis(scores, members, axis=1)
-    best = np.argpartition(values, values.shape[1] - k, axis=1)[:, values.shape[1] - k :]
-    return np.take_along_axis(members, best, axis=1)
+def _surplus(rows: np.ndarray, tied: np.ndarray, k: int) -> np.ndarray:
+    """Which entries tie for the lowest score of their row after k others that do: none of them can be in the list."""
+    surplus = np.zeros(len(rows), dtype=bool)
+    if len(rows):
+        surplus[tied] = _places_in_row(rows[tied], int(rows[-1]) + 1) >= k
+    return surplus
+
+
+def _places_in_row(rows: np.ndarray, n: int) -> np.ndarray:
+    """0, 1, 2, … for the entries of every row; `rows` rises."""
+    lengths = np.bincount(rows, minlength=n)
+    return np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)

@@ -68,11 +68,12 @@ class LLMSeqSim(Recommender):
     def _similarities(self, sessions: Any, products: Products, norms: np.ndarray) -> np.ndarray:
         """float32[n_sessions, n_items]; a session whose vector is 0 is similar to nothing (−inf)."""
         session_norms = _squared_norms(sessions)
-        scores = products(sessions)
         if self.settings.similarity == "cosine":
-            scores *= _inverse_root(session_norms)[:, None]
-        elif self.settings.similarity == "euclidean":
-            scores *= -2
+            scores = products(_scaled_rows(sessions, _inverse_root(session_norms)))
+        elif self.settings.similarity == "dot":
+            scores = products(sessions)
+        else:  # −√(‖s‖² − 2 s·v + ‖v‖²)
+            scores = products(-2 * sessions)
             scores += norms
             scores += session_norms[:, None]
             np.maximum(scores, 0, out=scores)
@@ -112,3 +113,12 @@ def _squared_norms(vectors: Any) -> np.ndarray:
 def _inverse_root(squares: np.ndarray) -> np.ndarray:
     """1/√x, 0 where x is 0."""
     return np.divide(1, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 0)
+
+
+def _scaled_rows(vectors: Any, factors: np.ndarray) -> Any:
+    if isinstance(vectors, np.ndarray):
+        return vectors * factors[:, None]
+    from scipy.sparse import csr_array
+
+    data = vectors.data * np.repeat(factors, np.diff(vectors.indptr))
+    return csr_array((data, vectors.indices, vectors.indptr), shape=vectors.shape)
