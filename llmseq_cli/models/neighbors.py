@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 DECAYS = ("none", *(name for name in POOLINGS if name not in ("mean", "last")))
-# What Ludewig & Jannach's code calls them.
+# What the code of Ludewig & Jannach calls them. ("quadratic" in that of Boz et al. is squared-harmonic.)
 _ALIASES = {"same": "none", "linear": "constant-linear", "div": "scaling-linear", "quadratic": "scaling-quadratic"}
 SIMILARITIES = ("cosine", "dot", "jaccard", "binary")
 _BLOCK_ENTRIES = 2_000_000  # candidates and scores that stand in memory at once
@@ -118,7 +118,7 @@ class SFSKNNSettings(NeighborSettings):
     sample_size: int | str = _sample_size(560)
     filter: str = setting(
         "training",
-        "an item must follow the prompt's last one in any training session, or in the neighbor that brings it",
+        "where an item must follow the prompt's last one: in any training session, or in the neighbor",
         choices=("training", "neighbor"),
     )
 
@@ -237,33 +237,39 @@ class SFSKNN(SKNN):
 
     def _index(self, train: Sessions, order: np.ndarray) -> None:
         super()._index(train, order)
-        steps = self.index.in_order
-        ends = steps.positions_from_end() == 1
-        places = np.flatnonzero(~ends)
-        before, after, session = steps.items[places], steps.items[places + 1], steps.rows()[places]
-        self.followers = _indicators(before.astype(np.int64), after, (self.n_items, self.n_items))
-        # Rows of `next_items` stand for what follows an item in a session: `next_keys` are session · n_items + item.
-        self.next_keys, row = np.unique(session * self.n_items + before, return_inverse=True)
-        self.next_items = _indicators(row, after, (len(self.next_keys), self.n_items))
+        ordered = self.index.in_order
+        places = np.flatnonzero(ordered.positions_from_end() > 1)
+        before, after, session = ordered.items[places], ordered.items[places + 1], ordered.rows()[places]
+        if self.settings.filter == "training":
+            self.followers = _indicators(before, after, (self.n_items, self.n_items))
+            return
+        # What follows an item in a session has a row of its own; row r is of the session and item of `next_keys[r]`.
+        self.next_keys, rows = np.unique(session * self.n_items + before, return_inverse=True)
+        self.next_items = _indicators(rows, after, (len(self.next_keys), self.n_items))
         self.next_items.data = self.item_weights[self.next_items.indices]
 
     def _scores(self, prompts: Sessions, votes: csr_array) -> csr_array:
+        filled = np.flatnonzero(prompts.lengths)
+        last = np.zeros(len(prompts), dtype=np.int64)
+        last[filled] = prompts.items[prompts.offsets[1:][filled] - 1]
+        is_last = _indicators(filled, last[filled], (len(prompts), self.n_items))
+        if self.settings.filter == "training":
+            return super()._scores(prompts, votes).multiply(is_last @ self.followers)
+        return self._spread(votes.multiply(is_last @ self.index.postings), last)
+
+    def _spread(self, votes: csr_array, last: np.ndarray) -> csr_array:
+        """Scores of the items that follow the prompts' last items (int64[n_prompts]) in the sessions that vote.
+
+        votes: sparse float64[n_prompts, n_train], of sessions that hold the last item.
+        """
         from scipy.sparse import csr_array
 
-        filled = np.flatnonzero(prompts.lengths)
-        last = prompts.items[prompts.offsets[1:][filled] - 1].astype(np.int64)
-        is_last = _indicators(filled, last, (len(prompts), self.n_items))
-        if self.settings.filter == "training":
-            return csr_array(super()._scores(prompts, votes).multiply(is_last @ self.followers))
-        # Votes of the neighbours that hold the last item, spread over the rows of `next_items`.
-        votes = csr_array(votes.multiply(is_last @ self.index.postings))
-        last_items = np.zeros(len(prompts), dtype=np.int64)
-        last_items[filled] = last
-        keys = votes.indices * np.int64(self.n_items) + np.repeat(last_items, np.diff(votes.indptr))
+        keys = votes.indices * np.int64(self.n_items) + np.repeat(last, np.diff(votes.indptr))
         rows = np.searchsorted(self.next_keys, keys)
-        found = np.flatnonzero(self.next_keys.take(rows, mode="clip") == keys)
+        # A session in which the item comes last has no row.
+        found = np.flatnonzero(self.next_keys.take(rows, mode="clip") == keys) if len(self.next_keys) else keys[:0]
         offsets = np.searchsorted(found, votes.indptr)
-        shape = (len(prompts), len(self.next_keys))
+        shape = (len(last), len(self.next_keys))
         return csr_array((votes.data[found], rows[found], offsets), shape=shape) @ self.next_items
 
 

@@ -195,9 +195,13 @@ def test_one_training_session_more_places_than_items_and_no_prompts(kind: type[R
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_no_training_session_leaves_nothing_to_recommend(kind: type[Recommender]) -> None:
-    found = fitted(kind, Sessions.from_lists([])).recommend(Sessions.from_lists([[1, 2], []]), 4)
-    assert (found.items == NO_ITEM).all()
+@pytest.mark.parametrize("train", [[], [[1], [2]]])
+def test_no_training_session_or_only_single_items_leave_nothing_to_recommend(
+    kind: type[Recommender], train: list[list[int]]
+) -> None:
+    for given in [{}, {"filter": "neighbor"}] if kind is SFSKNN else [{}]:
+        found = fitted(kind, Sessions.from_lists(train), **given).recommend(Sessions.from_lists([[1, 2], []]), 4)
+        assert (found.items == NO_ITEM).all()
 
 
 def test_sessions_longer_than_the_ages_that_are_told_apart() -> None:
