@@ -3,11 +3,11 @@ insert into core.item
 with described as (
     select
         item_id,
-        first(title) as title,
-        first(category) as category,
-        first(fields) as fields
+        title,
+        category,
+        fields
     from staged_item
-    group by item_id
+    where rowid in (select min(rowid) from staged_item group by item_id)
 ),
 
 train as (

@@ -140,7 +140,9 @@ def first_line(con: duckdb.DuckDBPyConnection, file: str) -> str:
 def unreadable(file: str, error: Exception) -> LlmseqError:
     """One clear line for what DuckDB says of a file it cannot read."""
     text = " ".join(str(error).split())
-    if any(word in text.lower() for word in ("gzip", "inflate", "miniz", "unexpected end of file", "decompress", "zstd")):
+    if any(
+        word in text.lower() for word in ("gzip", "inflate", "miniz", "unexpected end of file", "decompress", "zstd")
+    ):
         return LlmseqError(f"{file} is damaged: its compressed data ends early or is broken", "fetch the file again")
     if "unicode" in text.lower() or "utf-8" in text.lower() or "byte sequence" in text.lower():
         return LlmseqError(f"{file} is not UTF-8 text", "convert it: iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE")
@@ -155,7 +157,8 @@ def finish_file(reading: Reading, file: str, locate: Callable[[np.ndarray], np.n
     """
     con, before = reading.con, {"before": reading.rows_before}
     rows, last = con.execute(
-        "select count(*), coalesce(max(input_order), $before) from staged_interaction where input_order > $before", before
+        "select count(*), coalesce(max(input_order), $before) from staged_interaction where input_order > $before",
+        before,
     ).fetchall()[0]
     bad = con.execute(
         "select input_order - $before as number, rejected_because as reason from staged_interaction"

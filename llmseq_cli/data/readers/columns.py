@@ -15,7 +15,8 @@ _NAMES = {
     "time": "timestamp time datetime date ts eventtime eventtimestamp createdat unixreviewtime reviewtime invoicedate"
     " clicktime orderdate when",
     "title": "title name itemname productname itemtitle producttitle movietitle",
-    "category": "category categories class genre genres department maincategory productcategory categoryid categorycode",
+    "category": "category categories class genre genres department maincategory productcategory categoryid"
+    " categorycode",
 }
 _ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
 

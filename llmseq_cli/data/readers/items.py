@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmseq_cli.data.readers.lines import storable
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -39,9 +41,7 @@ def class_of(words: list[str]) -> str | None:
     return "_".join(sorted(set(words))) or None
 
 
-def stage_items(
-    con: duckdb.DuckDBPyConnection, items: Iterable[tuple[str, Any, list[str], dict[str, Any]]]
-) -> int:
+def stage_items(con: duckdb.DuckDBPyConnection, items: Iterable[tuple[str, Any, list[str], dict[str, Any]]]) -> int:
     """Write (item id, title, category keywords, other attributes) into staged_item; returns how many."""
     written = 0
     iterator: Iterator[Any] = iter(items)
@@ -58,9 +58,9 @@ def stage_items(
 
 def _row(item_id: str, title: Any, words: list[str], attributes: dict[str, Any]) -> tuple[str, Any, Any, str]:
     name = clean_text(title)
-    fields = {"title": name, "categories": " ".join(words)}
+    fields = {"title": name, "categories": ", ".join(words)}
     for key, value in attributes.items():
-        text = " ".join(keywords(value)) if isinstance(value, (list, tuple)) else clean_text(value)
+        text = ", ".join(keywords(value)) if isinstance(value, (list, tuple)) else clean_text(value)
         fields[key] = text[:_LONGEST_TEXT]
     kept = {key: text for key, text in fields.items() if text}
-    return item_id, name or None, class_of(words), json.dumps(kept, ensure_ascii=False)
+    return storable(item_id), name or None, class_of(words), json.dumps(kept, ensure_ascii=False)

@@ -18,11 +18,13 @@ _LINES_PER_BATCH = 20_000
 def lines_of(file: str, encoding: str = "utf-8") -> str:
     """SQL of a table with one row a line: `line`, NULL where it is blank. Compression, BOM and CRLF are dealt with.
 
-    encoding: "utf-8" or "latin-1". The rows come in the order of the file, so that `row_number() over ()` is the line's number.
+    encoding: "utf-8" or "latin-1". The rows come in the order of the file, so that `row_number() over ()` is the line's
+    number.
     """
     return (
-        f"read_csv({quoted(file)}, header = false, auto_detect = false, columns = {{'line': 'VARCHAR'}}, delim = chr(1),"
-        f" quote = '', escape = '', strict_mode = false, max_line_size = 100000000, encoding = {quoted(encoding)})"
+        f"read_csv({quoted(file)}, header = false, auto_detect = false, columns = {{'line': 'VARCHAR'}},"
+        f" delim = chr(1), quote = '', escape = '', strict_mode = false, max_line_size = 100000000,"
+        f" encoding = {quoted(encoding)})"
     )
 
 
@@ -44,6 +46,17 @@ def parse_record(line: str) -> dict[str, Any] | str:
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return "the line is neither JSON nor a Python literal"
     return record if isinstance(record, dict) else "the line holds no object"
+
+
+def storable(text: str) -> str:
+    """A text that UTF-8 can hold: an escaped half of a surrogate pair becomes U+FFFD, two halves their character."""
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
 
 
 def batches_of_lines(

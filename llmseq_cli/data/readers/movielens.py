@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 _RATINGS = ("u.data", "ratings.dat", "ratings.csv")
 _MOVIES = ("u.item", "movies.dat", "movies.csv")
 _GENRES_100K = (
-    "unknown Action Adventure Animation Children Comedy Crime Documentary Drama Fantasy Film-Noir Horror Musical Mystery"
-    " Romance Sci-Fi Thriller War Western"
-).split()
+    *("unknown", "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
+    *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
 
 
 def is_movielens(file: str) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 
 from llmseq_cli.data.readers.base import Reading, finish_file, first_line, quoted, strict_failure, unreadable
 from llmseq_cli.data.readers.items import stage_items
-from llmseq_cli.data.readers.lines import batches_of_lines, is_json, lines_of, parse_record
+from llmseq_cli.data.readers.lines import batches_of_lines, is_json, lines_of, parse_record, storable
 from llmseq_cli.data.readers.times import EARLIEST, LATEST, guess_time_form
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
@@ -61,7 +61,7 @@ def read_records(
     interactions: tuple[InteractionLayout, ...],
     items: tuple[ItemLayout, ...],
 ) -> None:
-    """Read all files by their layouts. Raises LlmseqError for a file that has none, or where none holds interactions."""
+    """Read all files by their layouts. Raises LlmseqError for a file that has none, or none of interactions."""
     found = [(file, classify(reading, file, interactions, items)) for file in [*files, *item_files]]
     for file, layout in found:
         if layout is None:
@@ -135,7 +135,7 @@ def _read_literals(reading: Reading, file: str, layout: InteractionLayout) -> No
 
 def _texts(rows: list[tuple[int, dict[str, Any] | str]], key: str) -> np.ndarray:
     values = [record.get(key) if isinstance(record, dict) else None for _, record in rows]
-    return np.array([None if value is None else str(value) for value in values], dtype=object)
+    return np.array([None if value is None else storable(str(value)) for value in values], dtype=object)
 
 
 def _read_items(reading: Reading, file: str, layout: ItemLayout) -> None:

@@ -9,7 +9,7 @@ from llmseq_cli.data.readers.base import Reading, finish_file, strict_failure, u
 from llmseq_cli.data.readers.columns import guess, named_column, required_column, unknown_column
 from llmseq_cli.data.readers.items import keywords, stage_items
 from llmseq_cli.data.readers.tables import CsvTable, Table, item_rows, open_table
-from llmseq_cli.data.readers.times import EARLIEST, LATEST, TimeForm, guess_time_form
+from llmseq_cli.data.readers.times import EARLIEST, LATEST, TimeForm, guess_time_form, typed_form
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
 
@@ -48,9 +48,7 @@ def read_interactions(reading: Reading, table: Table) -> None:
     statement = query("ingest/read_table").format(scan=scan, time=form.expression("time_value"))
     try:
         with reading.progress.task(f"Reading {table.file}"):
-            reading.con.execute(
-                statement, {"before": reading.rows_before, "earliest": EARLIEST, "latest": LATEST}
-            )
+            reading.con.execute(statement, {"before": reading.rows_before, "earliest": EARLIEST, "latest": LATEST})
     except Exception as error:
         raise unreadable(table.file, error) from error
     table.collect_rejected(reading)
@@ -74,9 +72,9 @@ def _sample(reading: Reading, table: Table, columns: dict[str, str]) -> list[tup
 
 
 def _time_form(reading: Reading, table: Table, column: str) -> TimeForm:
-    kind = table.type_of(column)
-    if kind.startswith(("TIMESTAMP", "DATE")):
-        return TimeForm(kind.lower(), "{0}::timestamp")
+    typed = typed_form(table.type_of(column))
+    if typed:
+        return typed
     values = [row[0] for row in _sample(reading, table, {"time_value": column}) if row[0]]
     form = guess_time_form(values)
     if form is None:
@@ -99,9 +97,7 @@ def _positions(reading: Reading, table: CsvTable) -> dict[str, str]:
     return {"user": "1", "item": "2"}
 
 
-def read_items(
-    reading: Reading, table: Table, *, required: bool, words: Callable[[Any], list[str]] = keywords
-) -> None:
+def read_items(reading: Reading, table: Table, *, required: bool, words: Callable[[Any], list[str]] = keywords) -> None:
     """Stage the items that a table describes; `words` splits its category column into keywords."""
     given = reading.source.columns
     columns = _item_columns(table, given, required)

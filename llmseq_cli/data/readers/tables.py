@@ -144,8 +144,12 @@ class CsvTable(Table):
         """DuckDB does not tell on which line a row stood: walk the file, but only as far as asked for."""
         wanted, found = set(numbers.tolist()), {}
         number = 0
-        reader = csv.reader(self._text_lines(), delimiter=self.delimiter[0], quotechar=self.quote or None,
-                            quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE)
+        reader = csv.reader(
+            self._text_lines(),
+            delimiter=self.delimiter[0],
+            quotechar=self.quote or None,
+            quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
+        )
         width = len(self.columns) if len(self.delimiter) == 1 else 2 * len(self.columns) - 1
         skip = self.header
         for record in reader:
@@ -194,8 +198,14 @@ def sniff_csv(con: duckdb.DuckDBPyConnection, file: str) -> CsvTable:
     if width < 2:
         raise LlmseqError(f"{file} is no table: its lines hold no columns", "separate columns by , ; | or tab")
     first = records[0]
-    header = len(first) == width and not any(_is_number(field) for field in first) and (
-        len(records) == 1 or any(_is_number(field) for record in records[1:] for field in record) or _is_named(first)
+    header = (
+        len(first) == width
+        and not any(_is_number(field) for field in first)
+        and (
+            len(records) == 1
+            or any(_is_number(field) for record in records[1:] for field in record)
+            or _is_named(first)
+        )
     )
     names = _distinct(first) if header else [str(place + 1) for place in range(width)]
     return CsvTable(con, file, delimiter, header, names)
@@ -252,5 +262,3 @@ def item_rows(table: Table, aliases: dict[str, str]) -> Iterator[tuple[int, dict
         raise
     except Exception as error:
         raise unreadable(table.file, error) from error
-
-

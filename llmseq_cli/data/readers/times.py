@@ -8,8 +8,19 @@ EARLIEST, LATEST = "1900-01-01", "2200-01-01"
 """What lies outside is taken for a mistake in the data."""
 
 _UNITS = [("s", 1e11, 1e6), ("ms", 1e14, 1e3), ("µs", 1e17, 1.0), ("ns", float("inf"), 1e-3)]
-_FORMATS = ["%d.%m.%Y", "%d.%m.%Y %H:%M:%S", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S",
-            "%B %d, %Y", "%m %d, %Y", "%Y%m%d"]
+_FORMATS = [
+    "%d.%m.%Y",
+    "%d.%m.%Y %H:%M:%S",
+    "%m/%d/%Y",
+    "%d/%m/%Y",
+    "%m/%d/%Y %H:%M:%S",
+    "%d/%m/%Y %H:%M:%S",
+    "%B %d, %Y",
+    "%m %d, %Y",
+    "%Y%m%d",
+]
+_OFFSET = r":\d\d(\.\d+)? ?([-+]\d|[A-Za-z])"  # what follows the minutes or seconds: +02:00, Z, UTC
+_LARGEST_COUNTER = 1e8  # as seconds since 1970 this is 1973
 
 
 @dataclass(frozen=True)
@@ -24,12 +35,35 @@ class TimeForm:
         return self.sql.format(column)
 
 
-def numeric_form(largest: float) -> TimeForm:
-    """Times that are numbers, the unit told by their size: 1.6e9 are seconds, 1.6e12 milliseconds, …"""
-    name, factor = next((name, factor) for name, bound, factor in _UNITS if abs(largest) < bound)
+def date_form() -> TimeForm:
+    """ISO dates and times. One without an offset is taken as UTC, one with an offset is converted to UTC."""
+    # The plain cast reads an offset and ignores it; the cast that minds it would read the others as local time.
+    return TimeForm(
+        "date",
+        f"case when regexp_matches({{0}}, '{_OFFSET}') then try_cast({{0}} as timestamptz) at time zone 'UTC'"
+        " else try_cast({0} as timestamp) end",
+    )
+
+
+def typed_form(kind: str) -> TimeForm | None:
+    """The form of a column that has a DuckDB type of its own; None where its values are to be looked at as text."""
+    if kind == "TIMESTAMP WITH TIME ZONE":
+        return TimeForm("timestamp with time zone", "{0} at time zone 'UTC'")
+    if kind.startswith(("TIMESTAMP", "DATE")):
+        return TimeForm(kind.lower(), "{0}::timestamp")
+    return None
+
+
+def numeric_form(usual: float) -> TimeForm:
+    """Times that are numbers, the unit told by their usual size: 1.6e9 are seconds, 1.6e12 milliseconds, …
+
+    Small numbers are counters, which may start at 0; among times since 1970 a 0 says that the time is missing.
+    """
+    name, factor = next((name, factor) for name, bound, factor in _UNITS if abs(usual) < bound)
     number = "try_cast({0} as double)"
+    least = "> 0" if usual >= _LARGEST_COUNTER else ">= 0"
     # Numbers below 0 or beyond the calendar are no times; the cast would fail on them.
-    within = f"{number} >= 0 and {number} * {factor:g} < 1e16"
+    within = f"{number} {least} and {number} * {factor:g} < 1e16"
     return TimeForm(name, f"case when {within} then make_timestamp(({number} * {factor:g})::bigint) end")
 
 
@@ -45,7 +79,7 @@ def guess_time_form(sample: list[str]) -> TimeForm | None:
     import duckdb
 
     with duckdb.connect() as con:
-        forms = [TimeForm("date", "try_cast({0} as timestamp)")]
+        forms = [date_form()]
         forms += [TimeForm(form, f"try_strptime({{0}}, '{form}')") for form in _FORMATS]
         con.execute("create table sample as select unnest($texts) as text", {"texts": texts})
         # The form that most of the sample follows; of several the one that stands first.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from llmseq_cli.data.readers.base import find_files, unreadable
 from llmseq_cli.data.readers.columns import guess, required_column
 from llmseq_cli.data.readers.tables import open_table
-from llmseq_cli.data.readers.times import guess_time_form
+from llmseq_cli.data.readers.times import guess_time_form, typed_form
 from llmseq_cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -26,8 +26,9 @@ def read_sessions(con: duckdb.DuckDBPyConnection, path: str, progress: Progress)
         columns["time_value"] = time
     expression = "null::timestamp"
     try:
-        if time and table.type_of(time).startswith(("TIMESTAMP", "DATE")):
-            expression = "time_value::timestamp"
+        typed = typed_form(table.type_of(time)) if time else None
+        if typed:
+            expression = typed.expression("time_value")
         elif time:
             sample = con.execute(f"select time_value::varchar from {table.scan(columns)} limit 1000").fetchall()
             con.execute("drop table if exists reject_errors")
