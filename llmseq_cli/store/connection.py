@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from llmseq_cli.errors import LlmseqError, WorkspaceBusyError
 from llmseq_cli.progress import Progress, SilentProgress
+from llmseq_cli.store.interrupts import interruptible
 from llmseq_cli.store.migrations import known_migrations, migrate, schema_version
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ class Store:
                     with self.write("upgrading the workspace"):
                         pass
                     con = self._open(doing, read_only=True, wait=self.wait_for_lock)
-                yield con
+                with interruptible(con):
+                    yield con
             finally:
                 con.close()
 
@@ -71,7 +73,8 @@ class Store:
                 with suppress(OSError):  # the note only makes other processes' messages better
                     note.write_text(json.dumps({"pid": os.getpid(), "doing": doing}), encoding="utf-8")
                 migrate(con)
-                yield con
+                with interruptible(con):
+                    yield con
             finally:
                 con.close()
                 with suppress(OSError):
