@@ -1,22 +1,13 @@
 -- one row per line of a file of JSON objects; names in braces are filled in by the reader
 insert into staged_interaction
-with numbered as (
+with extracted as (
     select
-        line,
-        row_number() over () as number
-    from {lines}
-),
-
-extracted as (
-    select
-        number,
         line,
         json_valid(line) as valid,
         case when json_valid(line) then json_extract_string(line, {user}) end as user_id,
         case when json_valid(line) then json_extract_string(line, {item}) end as item_id,
         case when json_valid(line) then json_extract_string(line, {time_text}) end as time_text
-    from numbered
-    where trim(line) <> ''
+    from {lines}
 ),
 
 timed as (
@@ -30,8 +21,8 @@ select
     user_id,
     item_id,
     time,
-    number + $before as input_order,
     case
+        when coalesce(trim(line), '') = '' then ''
         when not valid then 'the line is no JSON'
         when coalesce(user_id, '') = '' then 'no user'
         when coalesce(item_id, '') = '' then 'no item'

@@ -11,7 +11,6 @@ select
     user_id,
     item_id,
     time,
-    number + $before as input_order,
     case
         when reason is not null then reason
         when coalesce(user_id, '') = '' then 'no user'

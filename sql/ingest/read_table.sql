@@ -2,7 +2,6 @@
 insert into staged_interaction
 with timed as (
     select
-        number,
         problem,
         trim(user_id::varchar) as user_id,
         trim(item_id::varchar) as item_id,
@@ -15,7 +14,6 @@ select
     user_id,
     item_id,
     time,
-    number + $before as input_order,
     case
         when problem is not null then problem
         when coalesce(user_id, '') = '' then 'no user'

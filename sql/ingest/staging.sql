@@ -1,12 +1,12 @@
 -- The tables that readers fill; they live in the connection's temporary schema and vanish with it.
 
--- one row per interaction read, as it stands in the source; input_order rises in the order of the input.
--- A reader leaves rows that cannot be used in place with the reason; they are moved to staged_rejection afterwards.
+-- one row per interaction read, as it stands in the source and in its order (which rowid keeps).
+-- A reader leaves rows that cannot be used in place with the reason ('' for blank lines), so that a row's place tells
+-- its line; once all is read they are gone, and the reasons stand in staged_rejection.
 create or replace temp table staged_interaction (
     user_id varchar,
     item_id varchar,
     time timestamp,
-    input_order bigint not null,
     rejected_because varchar
 );
 

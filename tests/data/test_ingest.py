@@ -28,12 +28,10 @@ def build(rows: list[Row], protocol: Protocol) -> duckdb.DuckDBPyConnection:
         "u": np.array([r[0] for r in rows], dtype=object),
         "i": np.array([r[1] for r in rows], dtype=object),
         "t": np.array([r[2] for r in rows], dtype=np.int64),
-        "o": np.arange(len(rows)),
     }
     con.register("staged", staged)
     con.execute(
-        "insert into staged_interaction (user_id, item_id, time, input_order)"
-        " select u, i, make_timestamp(t * 1000000), o from staged"
+        "insert into staged_interaction (user_id, item_id, time) select u, i, make_timestamp(t * 1000000) from staged"
     )
     build_dataset(con, "test", protocol, {}, SilentProgress())
     return con

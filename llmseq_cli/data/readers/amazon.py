@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmseq_cli.data.readers.items import keywords
-from llmseq_cli.data.readers.records import InteractionLayout, Item, ItemLayout
+from llmseq_cli.data.readers.items import Item, keywords
+from llmseq_cli.data.readers.records import InteractionLayout, ItemLayout
 
 INTERACTIONS = (
     InteractionLayout("Amazon reviews (2014, 2018)", "reviewerID", "asin", "unixReviewTime"),

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
+from llmseq_cli.data.readers.rejections import check_archive, damaged, not_utf8
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import Progress
 
 if TYPE_CHECKING:
     import duckdb
 
+_MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
 FORMATS = ("auto", "amazon", "steam", "movielens", "recbole", "table")
 
 
@@ -57,8 +56,8 @@ class Reading:
     source: Source
     report: ReadReport
     progress: Progress
-    rows_before: int = 0
-    """Rows of earlier files; added to a row's place in its file it gives input_order."""
+    rows_staged: int = 0
+    """Rows of earlier files in staged_interaction; bad ones stay among them until all files are read."""
 
     def note(self, text: str) -> None:
         if text not in self.report.notes:
@@ -122,64 +121,51 @@ def _check_readable(file: str) -> None:
         raise LlmseqError(f"{file} is encoded in UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE")
     if first == b"PK\x03\x04":
         raise LlmseqError(f"{file} is a zip archive", "unpack it first")
+    for ending, magic in _MAGIC.items():
+        named, is_so = file.lower().endswith(ending), first.startswith(magic)
+        if named and not is_so:
+            raise LlmseqError(
+                f"{file} is not compressed, though its name ends in {ending}", "rename it, or fetch it again"
+            )
+        if is_so and not named:
+            raise LlmseqError(f"{file} is compressed, but its name does not end in {ending}", "rename it")
 
 
 def first_line(con: duckdb.DuckDBPyConnection, file: str) -> str:
     """The first line that is not blank; '' for binary files and files without one."""
+    return next(iter(first_lines(con, file, 1)), "")
+
+
+def first_lines(con: duckdb.DuckDBPyConnection, file: str, n: int) -> list[str]:
+    """The first n lines that are not blank. Raises LlmseqError for a file that cannot be read."""
+    import duckdb
+
     from llmseq_cli.data.readers.lines import lines_of
 
-    try:
-        rows = con.execute(f"select line from {lines_of(file)} where trim(line) <> '' limit 1").fetchall()
-    except Exception as error:  # whatever DuckDB says of it, this file has no lines
-        if "unicode" in str(error).lower() or "utf" in str(error).lower():
-            return ""
-        raise unreadable(file, error) from error
-    return rows[0][0] if rows else ""
+    # A cursor of its own, so that a failure does not end the caller's transaction.
+    with con.cursor() as cursor:
+        try:
+            rows = cursor.execute(f"select line from {lines_of(file)} where trim(line) <> '' limit {n}").fetchall()
+        except duckdb.Error as error:
+            raise unreadable(file, error) from error
+    return [line for (line,) in rows]
 
 
 def unreadable(file: str, error: Exception) -> LlmseqError:
     """One clear line for what DuckDB says of a file it cannot read."""
     text = " ".join(str(error).split())
-    if any(
-        word in text.lower() for word in ("gzip", "inflate", "miniz", "unexpected end of file", "decompress", "zstd")
-    ):
-        return LlmseqError(f"{file} is damaged: its compressed data ends early or is broken", "fetch the file again")
+    words = ("gzip", "inflate", "miniz", "unexpected end of file", "decompress", "zstd")
+    if any(word in text.lower() for word in words):
+        return damaged(file)
     if "unicode" in text.lower() or "utf-8" in text.lower() or "byte sequence" in text.lower():
-        return LlmseqError(f"{file} is not UTF-8 text", "convert it: iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE")
+        return not_utf8(file)
+    try:
+        check_archive(file)
+    except LlmseqError as broken:
+        return broken
+    if "invalid state" in text:
+        return LlmseqError(f"{file} mixes line ends of Windows and Unix", "unify them: tr -d '\\r' < FILE > NEW_FILE")
     return LlmseqError(f"cannot read {file}: {text[:160]}", "check the file and --format")
-
-
-def finish_file(reading: Reading, file: str, locate: Callable[[np.ndarray], np.ndarray] | None = None) -> None:
-    """Count the rows that a reader just staged of a file, and move those that cannot be used to staged_rejection.
-
-    locate: int64[n] rows of the file, counted from 1, → int64[n] their lines; the same numbers without it.
-    Raises LlmseqError at the first bad row where the user wants none.
-    """
-    con, before = reading.con, {"before": reading.rows_before}
-    rows, last = con.execute(
-        "select count(*), coalesce(max(input_order), $before) from staged_interaction where input_order > $before",
-        before,
-    ).fetchall()[0]
-    bad = con.execute(
-        "select input_order - $before as number, rejected_because as reason from staged_interaction"
-        " where rejected_because is not null and input_order > $before order by input_order",
-        before,
-    ).fetchnumpy()
-    if len(bad["number"]):
-        numbers, reasons = np.ma.getdata(bad["number"]), np.ma.getdata(bad["reason"])
-        lines = locate(numbers) if locate else numbers
-        if reading.source.strict:
-            raise strict_failure(file, int(lines[0]), reasons[0])
-        con.register("bad_rows", {"line": lines, "reason": reasons})
-        con.execute("insert into staged_rejection select $file, line, reason from bad_rows", {"file": file})
-        con.unregister("bad_rows")
-        con.execute("delete from staged_interaction where rejected_because is not null")
-    reading.report.rows_read += rows
-    reading.rows_before = last
-
-
-def strict_failure(file: str, line: int | None, reason: str) -> LlmseqError:
-    return LlmseqError(f"{file}:{line}: {reason}", "mend the row, or leave out --strict to set bad rows aside")
 
 
 def quoted(text: str) -> str:

@@ -15,6 +15,9 @@ from llmseq_cli.data.readers.lines import storable
 if TYPE_CHECKING:
     import duckdb
 
+Item = tuple[str, Any, list[str], dict[str, Any]]
+"""Item id, title, category keywords, other attributes by name."""
+
 _LONGEST_TEXT = 1000  # characters of an attribute that are kept: descriptions can be whole pages
 _ITEMS_PER_INSERT = 20_000
 
@@ -41,7 +44,7 @@ def class_of(words: list[str]) -> str | None:
     return "_".join(sorted(set(words))) or None
 
 
-def stage_items(con: duckdb.DuckDBPyConnection, items: Iterable[tuple[str, Any, list[str], dict[str, Any]]]) -> int:
+def stage_items(con: duckdb.DuckDBPyConnection, items: Iterable[Item]) -> int:
     """Write (item id, title, category keywords, other attributes) into staged_item; returns how many."""
     written = 0
     iterator: Iterator[Any] = iter(items)

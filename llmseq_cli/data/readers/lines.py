@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.readers.base import quoted, unreadable
+from llmseq_cli.data.readers.rejections import Rejection, take_rejects
 
 if TYPE_CHECKING:
     import duckdb
@@ -18,13 +19,15 @@ _LINES_PER_BATCH = 20_000
 def lines_of(file: str, encoding: str = "utf-8") -> str:
     """SQL of a table with one row a line: `line`, NULL where it is blank. Compression, BOM and CRLF are dealt with.
 
+    A line that is not in the encoding is NULL too; take_rejects has it after the scan.
+
     encoding: "utf-8" or "latin-1". The rows come in the order of the file, so that `row_number() over ()` is the line's
     number.
     """
     return (
         f"read_csv({quoted(file)}, header = false, auto_detect = false, columns = {{'line': 'VARCHAR'}},"
         f" delim = chr(1), quote = '', escape = '', strict_mode = false, max_line_size = 100000000,"
-        f" encoding = {quoted(encoding)})"
+        f" store_rejects = true, rejects_limit = 0, encoding = {quoted(encoding)})"
     )
 
 
@@ -60,17 +63,23 @@ def storable(text: str) -> str:
 
 
 def batches_of_lines(
-    con: duckdb.DuckDBPyConnection, file: str, encoding: str = "utf-8"
+    con: duckdb.DuckDBPyConnection, file: str, rejects: list[Rejection], encoding: str = "utf-8"
 ) -> Iterator[list[tuple[int, str]]]:
-    """Batches of (line number, line) of all lines that are not blank. Raises LlmseqError for an unreadable file."""
+    """Batches of (line number, line) of all lines, '' for blank ones. Raises LlmseqError for an unreadable file.
+
+    rejects: gets the lines that are not in the encoding, once all batches are read.
+    """
     import duckdb
 
     # A cursor of its own: the caller writes what it reads through the connection.
     reader = con.cursor()
+    number = 0
     try:
-        reader.execute(f"select row_number() over () as number, line from {lines_of(file, encoding)}")
+        reader.execute(f"select line from {lines_of(file, encoding)}")
         while batch := reader.fetchmany(_LINES_PER_BATCH):
-            yield [(number, line) for number, line in batch if line and not line.isspace()]
+            yield [(number + place, line or "") for place, (line,) in enumerate(batch, 1)]
+            number += len(batch)
+        rejects += take_rejects(reader)
     except duckdb.Error as error:
         raise unreadable(file, error) from error
     finally:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.readers.base import Reading
-from llmseq_cli.data.readers.items import keywords, stage_items
+from llmseq_cli.data.readers.items import Item, keywords, stage_items
 from llmseq_cli.data.readers.lines import batches_of_lines
+from llmseq_cli.data.readers.rejections import Rejection, set_aside
 from llmseq_cli.data.readers.table import read_interactions, read_items
 from llmseq_cli.data.readers.tables import CsvTable, open_table
 from llmseq_cli.errors import LlmseqError
@@ -65,15 +66,19 @@ def _read_movies(reading: Reading, file: str) -> None:
         return
     reading.report.item_files.append(file)
     reading.note(f"{file}: MovieLens movies (Latin-1)")
-    stage_items(reading.con, _movies(reading, file))
+    rejects: list[Rejection] = []
+    described = stage_items(reading.con, _movies(reading, file, rejects))
+    set_aside(reading, file, rejects, described + len(rejects))
 
 
-def _movies(reading: Reading, file: str) -> Iterator[tuple[str, Any, list[str], dict[str, Any]]]:
+def _movies(reading: Reading, file: str, rejects: list[Rejection]) -> Iterator[Item]:
     separator = "|" if _kind(file) == "u.item" else "::"
-    for batch in batches_of_lines(reading.con, file, "latin-1"):
-        for _, line in batch:
+    for batch in batches_of_lines(reading.con, file, rejects, "latin-1"):
+        for number, line in batch:
             parts = line.split(separator)
             if len(parts) < 3:
+                if line.strip():
+                    rejects.append(Rejection(number, f"3 columns expected, {len(parts)} found"))
                 continue
             if separator == "::":
                 genres = _piped(parts[2])

@@ -68,6 +68,7 @@ def _check_result(reading: Reading) -> None:
     con, report = reading.con, reading.report
     first = con.execute("select file, line, reason from staged_rejection limit 1").fetchall()
     report.rejected = con.execute("select count(*) from staged_rejection").fetchall()[0][0]
+    con.execute("delete from staged_interaction where rejected_because is not null")
     usable = con.execute("select count(*) from staged_interaction").fetchall()[0][0]
     if usable:
         if report.rejected:

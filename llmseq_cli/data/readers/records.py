@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from llmseq_cli.data.readers.base import Reading, finish_file, first_line, quoted, strict_failure, unreadable
-from llmseq_cli.data.readers.items import stage_items
+from llmseq_cli.data.readers.base import Reading, first_line, quoted, unreadable
+from llmseq_cli.data.readers.items import Item, stage_items
 from llmseq_cli.data.readers.lines import batches_of_lines, is_json, lines_of, parse_record, storable
+from llmseq_cli.data.readers.rejections import Rejection, finish_file, set_aside, take_rejects
 from llmseq_cli.data.readers.times import EARLIEST, LATEST, guess_time_form
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
-
-Item = tuple[str, Any, list[str], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ def read_records(
     found = [(file, classify(reading, file, interactions, items)) for file in [*files, *item_files]]
     for file, layout in found:
         if layout is None:
-            kinds = ", ".join(layout.name for layout in (*interactions, *items))
+            kinds = ", ".join([*(one.name for one in interactions), *(one.name for one in items)])
             raise LlmseqError(f"{file} holds none of: {kinds}", "check --format; any table reads with --format table")
     if not any(isinstance(layout, InteractionLayout) for _, layout in found):
         raise LlmseqError("no file holds interactions", "name the file of reviews besides the one of items")
@@ -82,13 +81,13 @@ def read_records(
 
 def _read_interactions(reading: Reading, file: str, layout: InteractionLayout) -> None:
     if is_json(first_line(reading.con, file)):
-        _read_json(reading, file, layout)
+        rejects = _read_json(reading, file, layout)
     else:
-        _read_literals(reading, file, layout)
-    finish_file(reading, file)
+        rejects = _read_literals(reading, file, layout)
+    finish_file(reading, file, rejects)
 
 
-def _read_json(reading: Reading, file: str, layout: InteractionLayout) -> None:
+def _read_json(reading: Reading, file: str, layout: InteractionLayout) -> list[Rejection]:
     """JSON lines never leave DuckDB."""
     import duckdb
 
@@ -98,65 +97,67 @@ def _read_json(reading: Reading, file: str, layout: InteractionLayout) -> None:
         sample = con.execute(
             f"select json_extract_string(line, {path['time']}) from {lines_of(file)} where json_valid(line) limit 1000"
         ).fetchall()
+        take_rejects(con)  # of the sample; the whole file is still to be read
         form = guess_time_form([row[0] for row in sample if row[0]])
         time = form.expression("time_text") if form else "null::timestamp"
         statement = query("ingest/read_json_lines").format(
             lines=lines_of(file), user=path["user"], item=path["item"], time_text=path["time"], time=time
         )
         with reading.progress.task(f"Reading {file}"):
-            con.execute(statement, {"before": reading.rows_before, "earliest": EARLIEST, "latest": LATEST})
+            con.execute(statement, {"earliest": EARLIEST, "latest": LATEST})
     except duckdb.Error as error:
         raise unreadable(file, error) from error
+    return take_rejects(con)
 
 
-def _read_literals(reading: Reading, file: str, layout: InteractionLayout) -> None:
+def _read_literals(reading: Reading, file: str, layout: InteractionLayout) -> list[Rejection]:
     form = None
+    rejects: list[Rejection] = []
     with reading.progress.task(f"Reading {file}", None) as task:
-        for batch in batches_of_lines(reading.con, file):
-            rows = [(number, parse_record(line)) for number, line in batch]
-            times = [str(record.get(layout.time, "")) for _, record in rows if isinstance(record, dict)]
+        for batch in batches_of_lines(reading.con, file, rejects):
+            rows = [parse_record(line) if line.strip() else "" for _, line in batch]
+            times = [str(record.get(layout.time, "")) for record in rows if isinstance(record, dict)]
             form = form or guess_time_form(times[:1000])
             columns = {
-                "number": np.array([number for number, _ in rows], dtype=np.int64),
                 "user_id": _texts(rows, layout.user),
                 "item_id": _texts(rows, layout.item),
                 "time_text": _texts(rows, layout.time),
-                "reason": np.array([r if isinstance(r, str) else None for _, r in rows], dtype=object),
+                "reason": np.array([r if isinstance(r, str) else None for r in rows], dtype=object),
             }
             time = form.expression("time_text") if form else "null::timestamp"
             reading.con.register("literal_rows", columns)
             reading.con.execute(
                 query("ingest/read_literals").format(time=time),
-                {"before": reading.rows_before, "earliest": EARLIEST, "latest": LATEST},
+                {"earliest": EARLIEST, "latest": LATEST},
             )
             reading.con.unregister("literal_rows")
             task.advance(len(batch))
+    return rejects
 
 
-def _texts(rows: list[tuple[int, dict[str, Any] | str]], key: str) -> np.ndarray:
-    values = [record.get(key) if isinstance(record, dict) else None for _, record in rows]
+def _texts(rows: list[dict[str, Any] | str], key: str) -> np.ndarray:
+    values = [record.get(key) if isinstance(record, dict) else None for record in rows]
     return np.array([None if value is None else storable(str(value)) for value in values], dtype=object)
 
 
 def _read_items(reading: Reading, file: str, layout: ItemLayout) -> None:
+    rejects: list[Rejection] = []
     with reading.progress.task(f"Reading {file}"):
-        stage_items(reading.con, _items(reading, file, layout))
+        described = stage_items(reading.con, _items(reading, file, layout, rejects))
+    set_aside(reading, file, rejects, described + len(rejects))
 
 
-def _items(reading: Reading, file: str, layout: ItemLayout) -> Iterator[Item]:
-    rejected: list[tuple[str, int, str]] = []
-    for batch in batches_of_lines(reading.con, file):
+def _items(reading: Reading, file: str, layout: ItemLayout, rejects: list[Rejection]) -> Iterator[Item]:
+    for batch in batches_of_lines(reading.con, file, rejects):
         for number, line in batch:
+            if not line.strip():
+                continue
             record = parse_record(line)
             reason = record if isinstance(record, str) else _lacks_id(record, layout)
             if reason:
-                if reading.source.strict:
-                    raise strict_failure(file, number, reason)
-                rejected.append((file, number, reason))
+                rejects.append(Rejection(number, reason))
             elif isinstance(record, dict):
                 yield layout.convert(record)
-    if rejected:
-        reading.con.executemany("insert into staged_rejection values (?, ?, ?)", [list(row) for row in rejected])
 
 
 def _lacks_id(record: dict[str, Any], layout: ItemLayout) -> str:

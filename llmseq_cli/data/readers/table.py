@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from llmseq_cli.data.readers.base import Reading, finish_file, strict_failure, unreadable
+import duckdb
+import numpy as np
+
+from llmseq_cli.data.readers.base import Reading, unreadable
 from llmseq_cli.data.readers.columns import guess, named_column, required_column, unknown_column
-from llmseq_cli.data.readers.items import keywords, stage_items
-from llmseq_cli.data.readers.tables import CsvTable, Table, item_rows, open_table
+from llmseq_cli.data.readers.items import Item, keywords, stage_items
+from llmseq_cli.data.readers.rejections import Rejection, finish_file, set_aside, take_rejects
+from llmseq_cli.data.readers.tables import CsvTable, Table, distinct_rows, open_table, table_rows
 from llmseq_cli.data.readers.times import EARLIEST, LATEST, TimeForm, guess_time_form, typed_form
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
@@ -48,11 +52,10 @@ def read_interactions(reading: Reading, table: Table) -> None:
     statement = query("ingest/read_table").format(scan=scan, time=form.expression("time_value"))
     try:
         with reading.progress.task(f"Reading {table.file}"):
-            reading.con.execute(statement, {"before": reading.rows_before, "earliest": EARLIEST, "latest": LATEST})
-    except Exception as error:
+            reading.con.execute(statement, {"earliest": EARLIEST, "latest": LATEST})
+    except duckdb.Error as error:
         raise unreadable(table.file, error) from error
-    table.collect_rejected(reading)
-    finish_file(reading, table.file, table.lines)
+    finish_file(reading, table.file, take_rejects(reading.con), table.locate)
     reading.report.files.append(table.file)
 
 
@@ -62,20 +65,18 @@ def _shown(delimiter: str) -> str:
 
 def _sample(reading: Reading, table: Table, columns: dict[str, str]) -> list[tuple[str | None, ...]]:
     chosen = ", ".join(f'"{alias}"::varchar' for alias in columns)
-    try:
-        rows = reading.con.execute(f"select {chosen} from {table.scan(columns)} limit {_SAMPLE_ROWS}").fetchall()
-    except Exception as error:
-        raise unreadable(table.file, error) from error
-    for leftover in ("reject_errors", "reject_scans"):  # of the sample; the whole file is still to be read
-        reading.con.execute(f"drop table if exists {leftover}")
-    return rows
+    with reading.con.cursor() as cursor:
+        try:
+            return cursor.execute(f"select {chosen} from {table.scan(columns)} limit {_SAMPLE_ROWS}").fetchall()
+        except duckdb.Error as error:
+            raise unreadable(table.file, error) from error
 
 
 def _time_form(reading: Reading, table: Table, column: str) -> TimeForm:
     typed = typed_form(table.type_of(column))
     if typed:
         return typed
-    values = [row[0] for row in _sample(reading, table, {"time_value": column}) if row[0]]
+    values = [text for (text,) in _sample(reading, table, {"time_value": column}) if text]
     form = guess_time_form(values)
     if form is None:
         shown = f" such as '{values[0]}'" if values else ""
@@ -89,7 +90,7 @@ def _positions(reading: Reading, table: CsvTable) -> dict[str, str]:
     """Columns of a table without a header: user and item first, time where the values look like times."""
     rows = _sample(reading, table, {f"c{name}": name for name in table.columns})
     for place in range(2, len(table.columns)):
-        values = [row[place] for row in rows if row[place]]
+        values = [text for row in rows if (text := row[place])]
         large = [value for value in values if value.replace(".", "", 1).isdigit() and float(value) >= 1e8]
         dates = values and not any(value.replace(".", "", 1).isdigit() for value in values) and guess_time_form(values)
         if values and (len(large) * 2 > len(values) or dates):
@@ -106,11 +107,16 @@ def read_items(reading: Reading, table: Table, *, required: bool, words: Callabl
     if required:
         reading.report.item_files.append(table.file)
         reading.note(f"{table.file}: " + ", ".join(f"{alias} = {column}" for alias, column in columns.items()))
+    rejects: list[Rejection] = []
+    nameless: list[int] = []
+    # Rows of interactions repeat their items, and bad ones were counted when they were read as interactions.
+    rows = table_rows(table, columns, rejects) if required else distinct_rows(table, columns, "item")
     with reading.progress.task(f"Reading items of {table.file}"):
-        stage_items(reading.con, _described(reading, table, columns, words, required))
-    table.collect_rejected(reading) if required else None
-    for leftover in ("reject_errors", "reject_scans"):
-        reading.con.execute(f"drop table if exists {leftover}")
+        described = stage_items(reading.con, _described(rows, words, nameless))
+    if required:
+        lines, rejects = table.locate(np.array(nameless, dtype=np.int64), rejects, described + len(nameless))
+        rejects = rejects + [Rejection(int(line), "no item") for line in lines]
+        set_aside(reading, table.file, rejects, described + len(rejects))
 
 
 def _item_columns(table: Table, given: dict[str, str], required: bool) -> dict[str, str]:
@@ -140,17 +146,12 @@ def guess_id(table: Table) -> str | None:
 
 
 def _described(
-    reading: Reading, table: Table, columns: dict[str, str], words: Callable[[Any], list[str]], required: bool
-) -> Iterator[tuple[str, Any, list[str], dict[str, Any]]]:
-    seen: set[str] = set()
-    for number, row in item_rows(table, columns):
+    rows: Iterable[tuple[int, dict[str, str | None]]], words: Callable[[Any], list[str]], nameless: list[int]
+) -> Iterator[Item]:
+    """The items of rows; `nameless` gets the numbers of rows without one."""
+    for number, row in rows:
         item = (row.pop("item") or "").strip()
-        if not item:
-            if required and reading.source.strict:
-                raise strict_failure(table.file, number, "no item")
-            continue
-        if item in seen:
-            continue
-        seen.add(item)
-        title, category = row.pop("title", None), row.pop("category", None)
-        yield item, title, words(category), row
+        if item:
+            yield item, row.pop("title", None), words(row.pop("category", None)), row
+        else:
+            nameless.append(number)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import zlib
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
 
+import duckdb
 import numpy as np
 
-from llmseq_cli.data.readers.base import first_line, identifier, quoted, strict_failure, unreadable
+from llmseq_cli.data.readers.base import first_line, first_lines, identifier, is_remote, quoted, unreadable
 from llmseq_cli.data.readers.lines import is_json, lines_of, parse_record
+from llmseq_cli.data.readers.rejections import Rejection, damaged, take_rejects
 from llmseq_cli.errors import LlmseqError
-
-if TYPE_CHECKING:
-    import duckdb
-
-    from llmseq_cli.data.readers.base import Reading
+from llmseq_cli.store.queries import query
 
 _DELIMITERS = (",", "\t", ";", "|")
 _SNIFFED_LINES = 200
@@ -28,24 +27,25 @@ _SNIFFED_LINES = 200
 class Table(ABC):
     """A file with named columns."""
 
+    con: duckdb.DuckDBPyConnection
     file: str
     columns: list[str]
 
     @abstractmethod
     def scan(self, columns: dict[str, str]) -> str:
-        """SQL of a table with `number` (the row's place in the file, from 1), `problem` (why a row is none, or NULL)
-        and one column for each {alias: column}."""
+        """SQL of a table with one row for each of the file, in its order: `problem` (why a row is none, '' for a blank
+        line, else NULL) and one column for each {alias: column}. What DuckDB itself sets aside take_rejects has."""
 
     def type_of(self, column: str) -> str:
         """DuckDB type of a column; text unless the file itself has types."""
         return "VARCHAR"
 
-    def lines(self, numbers: np.ndarray) -> np.ndarray:
-        """The lines on which rows stand; rows are lines unless a subclass knows better."""
-        return numbers
+    def locate(self, numbers: np.ndarray, rejects: list[Rejection], scanned: int) -> tuple[np.ndarray, list[Rejection]]:
+        """The lines on which rows of the scan (counted from 1, of so many) and what DuckDB set aside stand.
 
-    def collect_rejected(self, reading: Reading) -> None:
-        """Move what DuckDB itself set aside while it scanned to staged_rejection."""
+        Rows are lines unless a subclass knows better.
+        """
+        return numbers, rejects
 
 
 @dataclass
@@ -70,10 +70,7 @@ class ParquetTable(Table):
 
     def scan(self, columns: dict[str, str]) -> str:
         chosen = ", ".join(f"{identifier(column)} as {identifier(alias)}" for alias, column in columns.items())
-        return (
-            f"(select row_number() over () as number, null::varchar as problem, {chosen}"
-            f" from read_parquet({quoted(self.file)}))"
-        )
+        return f"(select null::varchar as problem, {chosen} from read_parquet({quoted(self.file)}))"
 
 
 @dataclass
@@ -83,8 +80,7 @@ class JsonTable(Table):
 
     @cached_property
     def columns(self) -> list[str]:  # type: ignore[override]
-        rows = self.con.execute(f"select line from {lines_of(self.file)} where line is not null limit {_SNIFFED_LINES}")
-        records = [parse_record(line) for (line,) in rows.fetchall()]
+        records = [parse_record(line) for line in first_lines(self.con, self.file, _SNIFFED_LINES)]
         return list(dict.fromkeys(key for record in records if isinstance(record, dict) for key in record))
 
     def scan(self, columns: dict[str, str]) -> str:
@@ -93,11 +89,10 @@ class JsonTable(Table):
             f" as {identifier(alias)}"
             for alias, column in columns.items()
         )
-        numbered = f"(select row_number() over () as number, line from {lines_of(self.file)})"
-        return (
-            f"(select number, case when not json_valid(line) then 'the line is no JSON' end as problem, {chosen}"
-            f" from {numbered} where trim(line) <> '')"
+        problem = (
+            "case when coalesce(trim(line), '') = '' then '' when not json_valid(line) then 'the line is no JSON' end"
         )
+        return f"(select {problem} as problem, {chosen} from {lines_of(self.file)})"
 
 
 def _json_path(key: str) -> str:
@@ -115,56 +110,67 @@ class CsvTable(Table):
     columns: list[str]
     quote: str = '"'
     encoding: str = "utf-8"
+    strict: bool = True
+    """Off for files that mix line ends, which DuckDB refuses otherwise; then it overlooks surplus columns."""
 
     def scan(self, columns: dict[str, str]) -> str:
         names = ", ".join(f"{quoted(name)}: 'VARCHAR'" for name in self.columns)
         chosen = ", ".join(f"{identifier(column)} as {identifier(alias)}" for alias, column in columns.items())
-        return (
-            f"(select row_number() over () as number, null::varchar as problem, {chosen} from read_csv({quoted(self.file)},"
-            f" auto_detect = false, header = {str(self.header).lower()}, delim = {quoted(self.delimiter)},"
-            f" quote = {quoted(self.quote)}, escape = {quoted(self.quote)}, columns = {{{names}}}, store_rejects = true,"
-            f" rejects_limit = 0, encoding = {quoted(self.encoding)}, max_line_size = 20000000))"
-        )
+        options = {
+            "auto_detect": "false",
+            "header": str(self.header).lower(),
+            "delim": quoted(self.delimiter),
+            "quote": quoted(self.quote),
+            "escape": quoted(self.quote),
+            "columns": f"{{{names}}}",
+            "strict_mode": str(self.strict).lower(),
+            "store_rejects": "true",
+            "rejects_limit": "0",
+            "encoding": quoted(self.encoding),
+            "max_line_size": "20000000",
+        }
+        given = ", ".join(f"{option} = {value}" for option, value in options.items())
+        return f"(select null::varchar as problem, {chosen} from read_csv({quoted(self.file)}, {given}))"
 
-    def collect_rejected(self, reading: Reading) -> None:
-        con = self.con
-        if not con.execute("select 1 from duckdb_tables() where table_name = 'reject_errors'").fetchall():
-            return
-        kind = "lower(error_type::varchar) || ': ' || error_message"
-        rows = con.execute(f"select line, min({kind}) from reject_errors group by line order by line").fetchall()
-        con.execute("drop table reject_errors")
-        con.execute("drop table reject_scans")
-        if rows and reading.source.strict:
-            raise strict_failure(self.file, *rows[0])
-        if rows:
-            con.executemany("insert into staged_rejection values (?, ?, ?)", [[self.file, *row] for row in rows])
-            reading.report.rows_read += len(rows)
+    def locate(self, numbers: np.ndarray, rejects: list[Rejection], scanned: int) -> tuple[np.ndarray, list[Rejection]]:
+        """DuckDB tells the place of a record that it set aside, and nothing of the others."""
+        if not len(numbers) and not rejects:
+            return numbers, rejects
+        cursor = self.con.cursor()
+        total = cursor.execute(f"select count(*) from {lines_of(self.file, self.encoding)}").fetchall()[0][0]
+        if total == self.header + scanned + len(rejects):  # each line is a record
+            others = np.ones(total, dtype=bool)
+            others[: self.header] = False
+            others[[one.line - 1 for one in rejects]] = False
+            return np.flatnonzero(others)[numbers - 1] + 1, rejects
+        return self._walk(numbers, rejects)
 
-    def lines(self, numbers: np.ndarray) -> np.ndarray:
-        """DuckDB does not tell on which line a row stood: walk the file, but only as far as asked for."""
-        wanted, found = set(numbers.tolist()), {}
-        number = 0
+    def _walk(self, numbers: np.ndarray, rejects: list[Rejection]) -> tuple[np.ndarray, list[Rejection]]:
+        """Blank lines and line ends in quotes: read the file again, as far as asked for."""
         reader = csv.reader(
             self._text_lines(),
             delimiter=self.delimiter[0],
             quotechar=self.quote or None,
             quoting=csv.QUOTE_MINIMAL if self.quote else csv.QUOTE_NONE,
         )
-        width = len(self.columns) if len(self.delimiter) == 1 else 2 * len(self.columns) - 1
-        skip = self.header
-        for record in reader:
-            if not record:
-                continue
-            if skip:
-                skip = False
-                continue
-            if len(record) == width:
+        wanted, set_aside = set(numbers.tolist()), {one.line for one in rejects}
+        rows: dict[int, int] = {}
+        records: dict[int, int] = {}
+        number, end, header = 0, 0, self.header
+        for place, record in enumerate(reader, 1):
+            line, end = end + 1, reader.line_num
+            if place in set_aside:
+                records[place] = line
+            elif record and header:
+                header = False
+            elif record:
                 number += 1
                 if number in wanted:
-                    found[number] = reader.line_num
-                    if len(found) == len(wanted):
-                        break
-        return np.array([found.get(int(one), 0) for one in numbers], dtype=np.int64)
+                    rows[number] = line
+            if len(rows) == len(wanted) and len(records) == len(set_aside):
+                break
+        lines = np.array([rows.get(int(one), 0) for one in numbers], dtype=np.int64)
+        return lines, [Rejection(records.get(one.line, one.line), one.reason) for one in rejects]
 
     def _text_lines(self) -> Iterator[str]:
         cursor = self.con.cursor()
@@ -189,8 +195,7 @@ def open_table(con: duckdb.DuckDBPyConnection, file: str) -> Table:
 
 def sniff_csv(con: duckdb.DuckDBPyConnection, file: str) -> CsvTable:
     """Delimiter and header of a CSV file, from its first lines."""
-    rows = con.execute(f"select line from {lines_of(file)} where line is not null limit {_SNIFFED_LINES}").fetchall()
-    lines = [row[0] for row in rows]
+    lines = first_lines(con, file, _SNIFFED_LINES)
     delimiter, records = max(
         ((one, list(csv.reader(lines, delimiter=one))) for one in _DELIMITERS), key=lambda pair: _regularity(pair[1])
     )
@@ -208,7 +213,7 @@ def sniff_csv(con: duckdb.DuckDBPyConnection, file: str) -> CsvTable:
         )
     )
     names = _distinct(first) if header else [str(place + 1) for place in range(width)]
-    return CsvTable(con, file, delimiter, header, names)
+    return CsvTable(con, file, delimiter, header, names, strict=not mixes_line_ends(file))
 
 
 def _regularity(records: list[list[str]]) -> tuple[float, int]:
@@ -248,17 +253,54 @@ def _distinct(names: list[str]) -> list[str]:
     return result
 
 
-def item_rows(table: Table, aliases: dict[str, str]) -> Iterator[tuple[int, dict[str, str | None]]]:
-    """(row number, {alias: text}) of all rows; for tables of items, which are small beside those of interactions."""
-    con = table.con.cursor()  # type: ignore[attr-defined]
+def mixes_line_ends(file: str) -> bool:
+    """Whether the first megabyte has lines that end in CRLF and others that end in LF."""
+    if is_remote(file) or file.lower().endswith(".zst"):
+        return False
+    try:
+        with gzip.open(file) if file.lower().endswith(".gz") else open(file, "rb") as opened:
+            start = opened.read(1 << 20)
+    except (OSError, EOFError, zlib.error) as error:
+        raise damaged(file) from error
+    windows = start.count(b"\r\n")
+    return 0 < windows < start.count(b"\n")
+
+
+Row = tuple[int, dict[str, str | None]]
+"""Number of a row, from 1, and its texts by alias."""
+
+
+def table_rows(table: Table, aliases: dict[str, str], rejects: list[Rejection]) -> Iterator[Row]:
+    """All rows of a table that are not blank; for tables of items, which are small beside those of interactions.
+
+    rejects: gets what is no row, after the last row.
+    """
     names = list(aliases)
     chosen = ", ".join(f"{identifier(name)}::varchar" for name in names)
+    with table.con.cursor() as cursor:
+        for number, (problem, *values) in enumerate(
+            _fetch(cursor, table, f"select problem, {chosen} from {{}}", aliases), 1
+        ):
+            if problem:
+                rejects.append(Rejection(number, problem))
+            elif problem is None:
+                yield number, dict(zip(names, values, strict=True))
+        rejects += take_rejects(cursor)
+
+
+def distinct_rows(table: Table, aliases: dict[str, str], key: str) -> Iterator[Row]:
+    """The first row of each key, in the order of the file."""
+    chosen = ", ".join(f"arg_min_null({identifier(name)}::varchar, number)" for name in aliases)
+    select = query("ingest/read_first_rows").format(chosen=chosen, key=identifier(key), scan="{}")
+    with table.con.cursor() as cursor:
+        for number, *values in _fetch(cursor, table, select, aliases):
+            yield number, dict(zip(aliases, values, strict=True))
+
+
+def _fetch(cursor: duckdb.DuckDBPyConnection, table: Table, select: str, aliases: dict[str, str]) -> Iterator[tuple]:
     try:
-        con.execute(f"select number, {chosen} from {table.scan(aliases)} where problem is null")
-        while rows := con.fetchmany(20_000):
-            for row in rows:
-                yield row[0], dict(zip(names, row[1:], strict=True))
-    except LlmseqError:
-        raise
-    except Exception as error:
+        cursor.execute(select.format(table.scan(aliases)))
+        while rows := cursor.fetchmany(20_000):
+            yield from rows
+    except duckdb.Error as error:
         raise unreadable(table.file, error) from error

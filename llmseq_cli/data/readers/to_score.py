@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING
 
 from llmseq_cli.data.readers.base import find_files, unreadable
 from llmseq_cli.data.readers.columns import guess, required_column
+from llmseq_cli.data.readers.rejections import take_rejects
 from llmseq_cli.data.readers.tables import open_table
 from llmseq_cli.data.readers.times import guess_time_form, typed_form
 from llmseq_cli.progress import Progress
+from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
     import duckdb
@@ -19,6 +21,8 @@ def read_sessions(con: duckdb.DuckDBPyConnection, path: str, progress: Progress)
 
     Raises LlmseqError for a file that is no table, or has no column for session or item.
     """
+    import duckdb
+
     table = open_table(con, find_files([path])[0])
     columns = {"session_id": required_column(table, "user", {}), "item_id": required_column(table, "item", {})}
     time = guess(table.columns, "time")
@@ -30,16 +34,12 @@ def read_sessions(con: duckdb.DuckDBPyConnection, path: str, progress: Progress)
         if typed:
             expression = typed.expression("time_value")
         elif time:
-            sample = con.execute(f"select time_value::varchar from {table.scan(columns)} limit 1000").fetchall()
-            con.execute("drop table if exists reject_errors")
-            con.execute("drop table if exists reject_scans")
+            with con.cursor() as cursor:
+                sample = cursor.execute(f"select time_value::varchar from {table.scan(columns)} limit 1000").fetchall()
             form = guess_time_form([row[0] for row in sample if row[0]])
             expression = form.expression("time_value") if form else expression
         with progress.task(f"Reading {path}"):
-            con.execute(
-                "create or replace temp table staged_session_item as select trim(session_id::varchar) as session_id,"
-                f" trim(item_id::varchar) as item_id, {expression} as time, number as input_order"
-                f" from {table.scan(columns)} where session_id is not null and item_id is not null"
-            )
-    except Exception as error:
+            con.execute(query("ingest/read_sessions").format(time=expression, scan=table.scan(columns)))
+            take_rejects(con)
+    except duckdb.Error as error:
         raise unreadable(path, error) from error

@@ -1,0 +1,137 @@
+"""Rows that cannot be used: what DuckDB sets aside while it scans, what the SQL of a reader marks, and their lines."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmseq_cli.errors import LlmseqError
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from llmseq_cli.data.readers.base import Reading
+
+NOT_UTF8 = "the line is not UTF-8"
+_REASONS = {
+    "INVALID ENCODING": NOT_UTF8,
+    "UNQUOTED VALUE": "a quote is never closed, or text follows it",
+    "LINE SIZE OVER MAXIMUM": "the line is too long",
+}
+_ICONV = "iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE"
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A row that cannot be used: where it stands (a line, or the place of a record) and why."""
+
+    line: int
+    reason: str
+
+
+Locate = Callable[[np.ndarray, list[Rejection], int], tuple[np.ndarray, list[Rejection]]]
+"""int64[n] rows of a scan, counted from 1, what DuckDB set aside by record, and the rows of the scan → their lines."""
+
+
+def _as_they_are(numbers: np.ndarray, rejects: list[Rejection], scanned: int) -> tuple[np.ndarray, list[Rejection]]:
+    return numbers, rejects
+
+
+def take_rejects(con: duckdb.DuckDBPyConnection) -> list[Rejection]:
+    """What DuckDB set aside in the last scan with store_rejects, by record; its tables are dropped."""
+    if not con.execute("select 1 from duckdb_tables() where table_name = 'reject_errors'").fetchall():
+        return []
+    rows = con.execute(
+        "select line, arg_max(error_type::varchar, column_idx), arg_max(error_message, column_idx)"
+        " from reject_errors group by line order by line"
+    ).fetchall()
+    con.execute("drop table reject_errors")
+    con.execute("drop table reject_scans")
+    return [Rejection(line, _reason(kind, message)) for line, kind, message in rows]
+
+
+def _reason(kind: str, message: str) -> str:
+    counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
+    if counts:
+        return f"{counts.group(1)} columns expected, {counts.group(2)} found"
+    return _REASONS.get(kind, " ".join(message.split())[:200])
+
+
+def finish_file(reading: Reading, file: str, rejects: list[Rejection], locate: Locate = _as_they_are) -> None:
+    """Account for the rows just staged of a file, and write those that cannot be used to staged_rejection.
+
+    rejects: rows that were never staged.
+    Raises LlmseqError at the first bad row where the user wants none, and for files damaged or mostly not UTF-8.
+    """
+    con = reading.con
+    staged, base = con.execute("select count(*), coalesce(min(rowid), 0) from staged_interaction").fetchall()[0]
+    first = base + reading.rows_staged
+    bad = con.execute(
+        "select rowid - $first + 1 as number, rejected_because as reason from staged_interaction"
+        " where rejected_because is not null and rowid >= $first order by number",
+        {"first": first},
+    ).fetchnumpy()
+    numbers, reasons = np.ma.getdata(bad["number"]), np.ma.getdata(bad["reason"])
+    named = reasons != ""
+    scanned = staged - reading.rows_staged
+    reading.rows_staged = staged
+    lines, rejects = locate(numbers[named], rejects, scanned)
+    found = [Rejection(int(line), str(reason)) for line, reason in zip(lines, reasons[named], strict=True)]
+    # A line that is not UTF-8 was staged as a blank one, or not at all.
+    rows = scanned - int((~named).sum()) + len(rejects)
+    reading.report.rows_read += rows
+    set_aside(reading, file, rejects + found, rows)
+
+
+def set_aside(reading: Reading, file: str, rejected: list[Rejection], rows: int) -> None:
+    """Write rejections of a file with so many rows to staged_rejection. Raises as finish_file does."""
+    if not rejected:
+        return
+    check_archive(file)
+    foreign = sum(one.reason == NOT_UTF8 for one in rejected)
+    if foreign * 2 > rows:
+        raise not_utf8(file)
+    rejected = sorted(rejected, key=lambda one: one.line)
+    if reading.source.strict:
+        raise LlmseqError(
+            f"{file}:{rejected[0].line}: {rejected[0].reason}",
+            "mend the row, or leave out --strict to set bad rows aside",
+        )
+    if foreign:
+        reading.note(
+            f"{file}: {foreign:,} lines are not UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE"
+        )
+    columns = {
+        "line": np.array([one.line for one in rejected], dtype=np.int64),
+        "reason": np.array([one.reason for one in rejected], dtype=object),
+    }
+    reading.con.register("bad_rows", columns)
+    reading.con.execute("insert into staged_rejection select $file, line, reason from bad_rows", {"file": file})
+    reading.con.unregister("bad_rows")
+
+
+def not_utf8(file: str) -> LlmseqError:
+    return LlmseqError(f"{file} is not UTF-8 text", f"convert it: {_ICONV}")
+
+
+def damaged(file: str) -> LlmseqError:
+    return LlmseqError(f"{file} is damaged: its compressed data ends early or is broken", "fetch the file again")
+
+
+def check_archive(file: str) -> None:
+    """Compare a gzip file with its checksum, which DuckDB does not. Raises LlmseqError where they differ."""
+    if not file.lower().endswith(".gz") or "://" in file:
+        return
+    try:
+        with gzip.open(file) as opened:
+            while opened.read(_CHUNK):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise damaged(file) from error
