@@ -29,7 +29,7 @@ class WorkspaceBusyError(LlmseqError):
     """Another process holds the workspace."""
 
 
-class Interrupted(LlmseqError):
+class InterruptedByUserError(LlmseqError):
     """The user pressed Ctrl-C."""
 
     exit_code = 130

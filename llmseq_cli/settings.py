@@ -158,4 +158,6 @@ def _validate(name: str, value: Any, info: SettingInfo) -> None:
         if info.low is not None and value < info.low:
             raise UsageError(f"setting '{name}' is {value}, below its least value {info.low:g}", "give a larger value")
         if info.high is not None and value > info.high:
-            raise UsageError(f"setting '{name}' is {value}, above its largest value {info.high:g}", "give a smaller one")
+            raise UsageError(
+                f"setting '{name}' is {value}, above its largest value {info.high:g}", "give a smaller one"
+            )

@@ -74,7 +74,9 @@ class Workspace:
         from llmseq_cli.store.queries import query
 
         if not name or name != name.strip() or "/" in name:
-            raise UsageError(f"'{name}' cannot name a dataset", "use letters, digits, - and _, for example --name beauty")
+            raise UsageError(
+                f"'{name}' cannot name a dataset", "use letters, digits, - and _, for example --name beauty"
+            )
         self._check_free(name, replace)
         source = Source(
             paths=fetch_all([str(path) for path in paths], self.folder / "artifacts" / "downloads", self.progress),
@@ -242,8 +244,12 @@ class Workspace:
         problems = []
         with self.store.read("checking the workspace") as con:
             runs = {row[0] for row in con.execute("select run from runs").fetchall()}
-        problems += [f"run {run} has no model files" for run in sorted(runs) if not run_folder(self.folder, run).is_dir()]
+        problems += [
+            f"run {run} has no model files" for run in sorted(runs) if not run_folder(self.folder, run).is_dir()
+        ]
         with suppress(FileNotFoundError):
             folders = sorted(path.name for path in (self.folder / "artifacts" / "runs").iterdir())
-            problems += [f"artifacts/runs/{name} belongs to no run and can be deleted" for name in folders if name not in runs]
+            problems += [
+                f"artifacts/runs/{name} belongs to no run and can be deleted" for name in folders if name not in runs
+            ]
         return problems

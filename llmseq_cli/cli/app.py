@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -36,7 +36,7 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def _main(
     workspace: Annotated[
-        Optional[Path],
+        Path | None,
         typer.Option("--workspace", help="Folder of the workspace, for any command.", metavar="DIR", hidden=True),
     ] = None,
     version: Annotated[
@@ -73,7 +73,9 @@ def run(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
-        print_error(f"{type(error).__name__}: {_one_line(str(error))}", "this is a bug; --debug shows where it happened")
+        print_error(
+            f"{type(error).__name__}: {_one_line(str(error))}", "this is a bug; --debug shows where it happened"
+        )
         return 1
 
 

@@ -7,23 +7,23 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Optional
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmseq_cli.cli.console import RichProgress
-from llmseq_cli.errors import Interrupted
+from llmseq_cli.errors import InterruptedByUserError
 
 if TYPE_CHECKING:
     from llmseq_cli.workspace import Workspace
 
 DatasetOption = Annotated[
-    Optional[str], typer.Option("--dataset", help="Which dataset; may be left out where there is one.", metavar="NAME")
+    str | None, typer.Option("--dataset", help="Which dataset; may be left out where there is one.", metavar="NAME")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else.")]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.")]
 SetOption = Annotated[
-    Optional[list[str]],
+    list[str] | None,
     typer.Option("--set", help="A setting, see `llmseq models`; may be repeated.", metavar="KEY=VALUE"),
 ]
 
@@ -49,7 +49,7 @@ _COMMON: list[tuple[str, Any, Any]] = [
     (
         "workspace",
         Annotated[
-            Optional[Path],
+            Path | None,
             typer.Option(
                 "--workspace",
                 help="Folder of the workspace; else $LLMSEQ_WORKSPACE, else ./.llmseq.",
@@ -73,9 +73,7 @@ _COMMON: list[tuple[str, Any, Any]] = [
     ),
     (
         "quiet",
-        Annotated[
-            bool, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel="Common options")
-        ],
+        Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.", rich_help_panel="Common options")],
         False,
     ),
     (
@@ -109,7 +107,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
                 function(common, **given)
             except KeyboardInterrupt:
                 # Typer would end the program by itself, without a word.
-                raise Interrupted("interrupted", "nothing half-written was kept; run the same command again") from None
+                raise InterruptedByUserError("interrupted", "nothing half-written was kept; run the same command again") from None
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

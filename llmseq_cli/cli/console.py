@@ -120,8 +120,17 @@ class RichProgress:
         if self.quiet or not err.is_terminal:
             yield _NoBar()
             return
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
-        from rich.progress import TimeElapsedColumn, TimeRemainingColumn, DownloadColumn, TransferSpeedColumn
+        from rich.progress import (
+            BarColumn,
+            DownloadColumn,
+            MofNCompleteColumn,
+            Progress,
+            SpinnerColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+            TransferSpeedColumn,
+        )
 
         columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}")]
         if total is None:
@@ -129,7 +138,12 @@ class RichProgress:
         elif unit == "B":
             columns += [BarColumn(bar_width=20), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn()]
         else:
-            columns += [BarColumn(bar_width=20), MofNCompleteColumn(), TextColumn(unit), TextColumn("{task.fields[rate]}")]
+            columns += [
+                BarColumn(bar_width=20),
+                MofNCompleteColumn(),
+                TextColumn(unit),
+                TextColumn("{task.fields[rate]}"),
+            ]
             columns += [TimeRemainingColumn()]
         with Progress(*columns, console=err, transient=True) as bars:
             yield _Bar(bars, bars.add_task(description, total=total, rate=""))

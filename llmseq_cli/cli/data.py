@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -22,14 +22,12 @@ def ingest(
     common: Common,
     paths: Annotated[list[str], typer.Argument(help="Files, globs, folders or http(s) addresses.", metavar="PATH...")],
     name: Annotated[str, typer.Option("--name", help="What to call the dataset.", metavar="NAME")],
-    format: Annotated[
-        str, typer.Option("--format", help="auto, amazon, steam, movielens, recbole or table.")
-    ] = "auto",
+    format: Annotated[str, typer.Option("--format", help="auto, amazon, steam, movielens, recbole or table.")] = "auto",
     items: Annotated[
-        Optional[list[str]], typer.Option("--items", help="A file of item metadata; may be repeated.", metavar="PATH")
+        list[str] | None, typer.Option("--items", help="A file of item metadata; may be repeated.", metavar="PATH")
     ] = None,
     map: Annotated[
-        Optional[list[str]],
+        list[str] | None,
         typer.Option(
             "--map", help="Columns of a table: user=…,item=…,time=…,title=…,category=….", metavar="KEY=COLUMN,…"
         ),
@@ -49,9 +47,7 @@ def ingest(
     ] = 0.2,
     folds: Annotated[int, typer.Option("--folds", help="Temporal folds for tuning.")] = 3,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random tie-break.")] = 0,
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Replace a dataset of this name, and its runs.")
-    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a dataset of this name, and its runs.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on the first bad row.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -111,10 +107,10 @@ def _ingested(done: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def download(
     common: Common,
-    name: Annotated[Optional[str], typer.Argument(help="Which dataset; without it all are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Which dataset; without it all are listed.")] = None,
     to: Annotated[Path, typer.Option("--out", help="Folder to put the files into.", metavar="DIR")] = Path("data"),
     base_url: Annotated[
-        Optional[str], typer.Option("--base-url", help="A mirror to fetch the files from.", metavar="URL")
+        str | None, typer.Option("--base-url", help="A mirror to fetch the files from.", metavar="URL")
     ] = None,
     json: JsonOption = False,
 ) -> None:
@@ -145,7 +141,9 @@ def download(
     for path in done.paths:
         out.print(str(path), soft_wrap=True)
     words = " ".join(str(path) for path in done.paths)
-    common.progress().message(f"next: llmseq ingest {words} --format {done.format} --name {name} --k-core {done.k_core}")
+    common.progress().message(
+        f"next: llmseq ingest {words} --format {done.format} --name {name} --k-core {done.k_core}"
+    )
 
 
 def datasets(common: Common, json: JsonOption = False) -> None:
@@ -167,7 +165,7 @@ def datasets(common: Common, json: JsonOption = False) -> None:
 def describe(
     common: Common,
     name: Annotated[
-        Optional[str], typer.Argument(help="Which dataset; may be left out where there is one.", metavar="NAME")
+        str | None, typer.Argument(help="Which dataset; may be left out where there is one.", metavar="NAME")
     ] = None,
     dataset: DatasetOption = None,
     audit: Annotated[bool, typer.Option("--audit", help="List what endangers an evaluation.")] = False,

@@ -45,9 +45,7 @@ def demo(common: Common, seed: SeedOption = 0, json: JsonOption = False) -> None
     with tempfile.TemporaryDirectory() as folder:
         files = generate_demo(Path(folder), seed)
         done = workspace.ingest([files.interactions], items=[files.items], name=_DATASET, format="table", replace=True)
-    progress.message(
-        f"1. ingested {done['sessions']:,} grocery sessions with {done['items']:,} items as '{_DATASET}'"
-    )
+    progress.message(f"1. ingested {done['sessions']:,} grocery sessions with {done['items']:,} items as '{_DATASET}'")
     made = workspace.embed(_DATASET, source="lexical")
     progress.message(f"2. embedded {made['texts']:,} titles with the lexical source")
     runs = []
@@ -64,7 +62,9 @@ def demo(common: Common, seed: SeedOption = 0, json: JsonOption = False) -> None
 
 
 def _print_next(workspace: Any, seconds: float) -> None:
-    title = workspace.sql(f"select title from items where dataset = '{_DATASET}' order by popularity desc, item limit 1")
+    title = workspace.sql(
+        f"select title from items where dataset = '{_DATASET}' order by popularity desc, item limit 1"
+    )
     popular = title[1][0][0]
     out.print(f"\nDone in {seconds:.0f} s. Next:")
     for line in (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -25,7 +25,7 @@ def embed(
         str, typer.Option("--text", help="Template of an item's text over its attributes.", metavar="TEMPLATE")
     ] = "{title}",
     dimensions: Annotated[
-        Optional[int],
+        int | None,
         typer.Option("--dimensions", help="Reduce to so many by truncated SVD; without it vectors stay sparse.", min=1),
     ] = None,
     set: SetOption = None,

@@ -12,7 +12,7 @@ _WIDEST = 150  # and from which on there is room for times
 
 
 def print_leaderboard(rows: list[dict[str, Any]], *, title: str = "") -> None:
-    """One line a run: best of a metric bold, second underlined. Narrow terminals get the metrics of the last cut-off."""
+    """One line a run: best of a metric bold, second underlined. Narrow terminals get the last cut-off's metrics."""
     if not rows:
         out.print("There are no runs yet: `llmseq train MODEL` makes one.")
         return
@@ -30,7 +30,9 @@ def print_leaderboard(rows: list[dict[str, Any]], *, title: str = "") -> None:
         columns["score s"] = [f"{row['score_seconds']:.1f}" for row in rows]
     names = list(columns)
     cells = list(zip(*columns.values(), strict=True))
-    print_table(names, cells, title=title, marks=_marks(rows, metrics, first), right=names[first:], whole=["run", "model"])
+    print_table(
+        names, cells, title=title, marks=_marks(rows, metrics, first), right=names[first:], whole=["run", "model"]
+    )
 
 
 def _heading(key: str) -> str:

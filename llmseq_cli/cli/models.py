@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 def models(
     common: Common,
-    name: Annotated[Optional[str], typer.Argument(help="Show the settings of this model.", metavar="MODEL")] = None,
+    name: Annotated[str | None, typer.Argument(help="Show the settings of this model.", metavar="MODEL")] = None,
     json: JsonOption = False,
 ) -> None:
     """List the models, or the settings of one with their defaults and ranges.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -20,7 +20,7 @@ def report(
     dataset: DatasetOption = None,
     sort: Annotated[str, typer.Option("--sort", help="Column to sort by, for example hr@10.")] = "ndcg@20",
     models: Annotated[
-        Optional[str], typer.Option("--models", help="Only these models or runs.", metavar="NAME,NAME…")
+        str | None, typer.Option("--models", help="Only these models or runs.", metavar="NAME,NAME…")
     ] = None,
     k: Annotated[str, typer.Option("--k", help="Cut-offs; any up to the depth that runs keep.")] = "10,20",
     json: JsonOption = False,
@@ -38,9 +38,7 @@ def report(
     cutoffs = parse_cutoffs(k)
     if sort == "ndcg@20" and 20 not in cutoffs:
         sort = f"ndcg@{cutoffs[-1]}"
-    rows = common.open().report(
-        dataset, sort=sort, models=models.split(",") if models else None, cutoffs=cutoffs
-    )
+    rows = common.open().report(dataset, sort=sort, models=models.split(",") if models else None, cutoffs=cutoffs)
     if json:
         print_json(rows)
     else:

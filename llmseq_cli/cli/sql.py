@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -17,9 +17,9 @@ def register(app: typer.Typer) -> None:
 
 def sql(
     common: Common,
-    statement: Annotated[Optional[str], typer.Argument(help="The query.", metavar="SELECT…")] = None,
+    statement: Annotated[str | None, typer.Argument(help="The query.", metavar="SELECT…")] = None,
     file: Annotated[
-        Optional[Path], typer.Option("-f", "--file", help="Read the query from a file.", metavar="FILE")
+        Path | None, typer.Option("-f", "--file", help="Read the query from a file.", metavar="FILE")
     ] = None,
     write: Annotated[bool, typer.Option("--write", help="Allow statements that change the workspace.")] = False,
     json: JsonOption = False,

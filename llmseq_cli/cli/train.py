@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -23,7 +23,7 @@ def train(
     model: Annotated[str, typer.Argument(help="Which model, see `llmseq models`.", metavar="MODEL")],
     dataset: DatasetOption = None,
     embeddings: Annotated[
-        Optional[str],
+        str | None,
         typer.Option("--embeddings", help="Item embeddings, see `llmseq embeddings`.", metavar="SOURCE[:MODEL]"),
     ] = None,
     set: SetOption = None,
@@ -109,5 +109,9 @@ def score(
         print_json(done)
         return
     print_facts(
-        [("sessions", done["sessions"]), ("items not in the catalog", done["unknown_items"]), ("written to", done["out"])]
+        [
+            ("sessions", done["sessions"]),
+            ("items not in the catalog", done["unknown_items"]),
+            ("written to", done["out"]),
+        ]
     )

@@ -60,7 +60,7 @@ class Catalog:
             raise LlmseqError(f"{len(containing)} titles contain '{text}'", f"give the item's id, for example {names}")
         hint = did_you_mean(key, list(self._by_title)) if len(self) < 50_000 and self._by_title else ""
         if not hint.startswith("did"):
-            hint = "`llmseq sql \"select item, title from items limit 20\"` shows items"
+            hint = '`llmseq sql "select item, title from items limit 20"` shows items'
         raise LlmseqError(f"no item has the id or title '{text}'", hint)
 
 

@@ -108,7 +108,9 @@ def template_fields(template: str) -> list[str]:
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:
-        raise LlmseqError(f"the text template '{template}' is not well formed: {error}", "for example '{title}'") from error
+        raise LlmseqError(
+            f"the text template '{template}' is not well formed: {error}", "for example '{title}'"
+        ) from error
     names = [name for _, name, _, _ in parts if name is not None]
     if not names or not all(name.isidentifier() for name in names):
         raise LlmseqError(f"the text template '{template}' names no attribute", "for example '{title} {brand}'")

@@ -43,7 +43,9 @@ class Protocol:
         if self.tie_break not in TIE_BREAKS:
             raise UsageError(f"no tie-break is called '{self.tie_break}'", did_you_mean(self.tie_break, [*TIE_BREAKS]))
         if not 0 < self.test_fraction < 1:
-            raise UsageError(f"--test-fraction is {self.test_fraction}", "give a share between 0 and 1, for example 0.2")
+            raise UsageError(
+                f"--test-fraction is {self.test_fraction}", "give a share between 0 and 1, for example 0.2"
+            )
         if self.k_core < 0 or self.min_session < 1 or not 1 <= self.folds <= 20:
             raise UsageError("--k-core, --min-session or --folds is out of range", "the defaults are 5, 2 and 3")
 
@@ -84,9 +86,7 @@ def build_dataset(
         "below_core_removed": removed["read"] - removed["duplicates"] - statistics["interactions"],
         "k_core_rounds": rounds,
         "rejected": _scalar(con, "select count(*) from staged_rejection"),
-        "described_but_unused": _scalar(
-            con, "select count(distinct s.item_id) from staged_item as s anti join kept_item as k on s.item_id = k.external_id"
-        ),
+        "described_but_unused": _scalar(con, query("ingest/described_but_unused")),
     }
     con.execute(
         "update core.dataset set statistics = $s where name = $name", {"s": json.dumps(statistics), "name": name}

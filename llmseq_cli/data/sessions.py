@@ -74,9 +74,7 @@ class Sessions:
 
     def last(self, n: int) -> Sessions:
         """Every session cut to its last n items."""
-        return Sessions.from_lengths(
-            self.items[self.positions_from_end() <= n], np.minimum(self.lengths, n), self.ids
-        )
+        return Sessions.from_lengths(self.items[self.positions_from_end() <= n], np.minimum(self.lengths, n), self.ids)
 
     def prompts(self) -> Sessions:
         """Every session without its last item."""

@@ -33,7 +33,7 @@ class Evaluation:
     def metrics(
         self, targets: np.ndarray, popularity: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS
     ) -> dict[tuple[str, int], float]:
-        """{(metric, k): value} for every cut-off that the lists are deep enough for, or for their depth where none is."""
+        """{(metric, k): value} for every cut-off that the lists reach, or for their depth where they reach none."""
         return {
             (name, k): value
             for k in [k for k in cutoffs if k <= self.ranking.k] or [self.ranking.k]

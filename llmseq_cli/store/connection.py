@@ -151,7 +151,9 @@ def _explain(error: Exception, folder: Path) -> LlmseqError:
     text = str(error)
     line = re.sub(r"\s+", " ", text.split("\n")[0]).strip()
     if "No space left" in text or "Disk quota" in text or "max_temp_directory_size" in text:
-        return LlmseqError(f"the disk is full: {line}", "free some space and run the command again; nothing was changed")
+        return LlmseqError(
+            f"the disk is full: {line}", "free some space and run the command again; nothing was changed"
+        )
     if "not a valid DuckDB database" in text:
         return LlmseqError(f"{folder / 'llmseq.duckdb'} is not a DuckDB file", "give another folder with --workspace")
     if "Read-only file system" in text or "Permission denied" in text or "Cannot open file" in text:

@@ -94,7 +94,8 @@ def insert_run(
         },
     )
     con.executemany(
-        "insert into core.metric values (?, ?, ?, ?)", [[run_id, name, k, value] for (name, k), value in metrics.items()]
+        "insert into core.metric values (?, ?, ?, ?)",
+        [[run_id, name, k, value] for (name, k), value in metrics.items()],
     )
     rank_columns = {"session_id": session_ids.astype(np.int32), "rank": ranks.astype(np.int16)}
     con.register("rank_columns", rank_columns)

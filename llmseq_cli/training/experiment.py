@@ -52,7 +52,8 @@ def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: P
         raise UsageError(f"{experiment.model} does not use item embeddings", "leave --embeddings out")
     if not experiment.embeddings and cls.embeddings_use == "required":
         raise UsageError(
-            f"{experiment.model} needs item embeddings", "say --embeddings lexical (after `llmseq embed --source lexical`)"
+            f"{experiment.model} needs item embeddings",
+            "say --embeddings lexical (after `llmseq embed --source lexical`)",
         )
     with store.read(f"reading data for {experiment.model}") as con:
         dataset = load_dataset(con, experiment.dataset)
@@ -146,7 +147,7 @@ def load_model(workspace: Path, run: str, model: str) -> Recommender:
 
 
 def resolve_device(wanted: str) -> str:
-    """"auto" → the best device there is. Raises UsageError for a device that torch does not see."""
+    """ "auto" → the best device there is. Raises UsageError for a device that torch does not see."""
     if wanted == "cpu":
         return "cpu"
     import torch
@@ -155,5 +156,7 @@ def resolve_device(wanted: str) -> str:
     if wanted == "auto":
         return next(name for name in ("cuda", "mps", "cpu") if available[name])
     if not available.get(wanted, False):
-        raise UsageError(f"there is no device '{wanted}' here", f"use {' or '.join(n for n, ok in available.items() if ok)}")
+        raise UsageError(
+            f"there is no device '{wanted}' here", f"use {' or '.join(n for n, ok in available.items() if ok)}"
+        )
     return wanted

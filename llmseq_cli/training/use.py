@@ -61,7 +61,9 @@ def score_file(store: Store, run: str, sessions: str, out: Path, k: int, progres
     catalog, model = _open(store, run)
     with duckdb.connect() as con:
         read_sessions(con, sessions, progress)
-        con.register("catalog_items", {"item_id": catalog.external_ids, "item": np.arange(len(catalog), dtype=np.int32)})
+        con.register(
+            "catalog_items", {"item_id": catalog.external_ids, "item": np.arange(len(catalog), dtype=np.int32)}
+        )
         con.execute(query("score/prompts"))
         names = con.execute("select session_id from scored_session order by number").fetchnumpy()["session_id"]
         rows = con.execute("select number, item from scored_prompt order by number, position").fetchnumpy()
@@ -87,11 +89,15 @@ def score_file(store: Store, run: str, sessions: str, out: Path, k: int, progres
                 task.advance(len(block))
         partial = out.with_name(out.name + ".partial")
         try:
-            con.execute(f"copy ({query('score/output')}) to '{str(partial).replace(chr(39), chr(39) * 2)}'"
-                        f" (format {_OUTPUTS[out.suffix]})")
+            con.execute(
+                f"copy ({query('score/output')}) to '{str(partial).replace(chr(39), chr(39) * 2)}'"
+                f" (format {_OUTPUTS[out.suffix]})"
+            )
             partial.replace(out)
         except duckdb.Error as error:
-            raise LlmseqError(f"cannot write {out}: {str(error).splitlines()[0]}", "check the folder and its space") from error
+            raise LlmseqError(
+                f"cannot write {out}: {str(error).splitlines()[0]}", "check the folder and its space"
+            ) from error
         finally:
             partial.unlink(missing_ok=True)
     return {"run": run, "sessions": len(prompts), "unknown_items": unknown_items, "out": str(out)}

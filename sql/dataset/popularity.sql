@@ -2,7 +2,7 @@
 with ranked as (
     select
         popularity,
-        ntile(10) over (order by popularity desc, item_id) as tenth
+        ntile(10) over (order by popularity desc, item_id asc) as tenth
     from core.item
     where dataset_id = $dataset_id
 )

@@ -7,4 +7,4 @@ select
     min(time) as time
 from event
 group by user_code, item_code
-order by arg_min(rowid, {'time': time, 'place': rowid})
+order by arg_min(rowid, { 'time': time, 'place': rowid })

@@ -5,8 +5,9 @@ select
     session_id,
     external_id,
     case when session_id < $train_sessions then 'train' else 'test' end,
-    case when session_id < $train_sessions
-        then (ntile($bins) over (partition by session_id < $train_sessions order by session_id))::utinyint
+    case
+        when session_id < $train_sessions
+            then (ntile($bins) over (partition by session_id < $train_sessions order by session_id))::utinyint
     end,
     length
 from kept_session

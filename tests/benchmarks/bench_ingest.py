@@ -76,7 +76,8 @@ def run(options: Namespace) -> None:
             ours.append(run_process([*command, "--workspace", str(workspace)]))
             if pandas_too:
                 peer = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); from pathlib import Path;"
-                peer += f"from bench_ingest import with_pandas; with_pandas(Path({str(file)!r}), Path({folder!r}) / 'out.parquet')"
+                peer += "from bench_ingest import with_pandas;"
+                peer += f"with_pandas(Path({str(file)!r}), Path({folder!r}) / 'out.parquet')"
                 theirs.append(run_process([sys.executable, "-c", peer]))
         print(f"{rows:,} rows, {file.stat().st_size / 1e6:,.0f} MB of CSV, k-core 5")
         print(f"llmseq ingest: {_median(ours)}")

@@ -71,7 +71,9 @@ def _dataset() -> Dataset:
 def run(options: Namespace) -> None:
     dataset = _dataset()
     prompts = dataset.test.prompts()
-    print(f"{dataset.info.name}: {len(dataset.train):,} training sessions, {len(prompts):,} prompts, one thread, top 20")
+    print(
+        f"{dataset.info.name}: {len(dataset.train):,} training sessions, {len(prompts):,} prompts, one thread, top 20"
+    )
     for cls, recent, decay in ((SKNN, True, False), (VSKNN, False, True)):
         model = cls(cls.Settings(), len(dataset.catalog))
         model.fit(dataset.train, FitContext(dataset.catalog))

@@ -36,7 +36,9 @@ def test_without_arguments_help_is_shown(llmseq):
 def test_module_runs_as_a_program(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "llmseq_cli", "datasets", "--workspace", str(tmp_path)],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     assert done.stdout == ""
@@ -132,9 +134,7 @@ def test_ingest_prints_and_stores(llmseq, shop_files):
     assert done.json["sessions"] == 120
     assert done.json["items"] == 40
     assert done.err == ""
-    assert llmseq("sql", "select count(*) as n from interactions", "--json").json == [
-        {"n": done.json["interactions"]}
-    ]
+    assert llmseq("sql", "select count(*) as n from interactions", "--json").json == [{"n": done.json["interactions"]}]
     assert "120, on average" in llmseq("ingest", clicks, "--name", "again").out
 
 
@@ -377,7 +377,10 @@ def test_no_colour_and_no_bars_off_a_terminal(llmseq, trained):
 def test_closed_pipe_is_no_failure(shop):
     done = subprocess.run(
         f"{sys.executable} -m llmseq_cli sql 'select range from range(200000)' | head -1",
-        shell=True, capture_output=True, text=True, check=False,
+        shell=True,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "Traceback" not in done.stderr
     assert "error" not in done.stderr
@@ -390,7 +393,9 @@ def test_installed_program_completes(monkeypatch):
     done = subprocess.run(
         [program],
         env={"_LLMSEQ_COMPLETE": "complete_bash", "COMP_WORDS": "llmseq rep", "COMP_CWORD": "1", "PATH": ""},
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.stdout.split() == ["report"]
 

@@ -42,7 +42,8 @@ def hold(store: Store, seconds: float) -> subprocess.Popen[str]:
     """Another process that writes to the workspace for so long; returns once it holds it."""
     code = (
         "import sys, time; from pathlib import Path; from llmseq_cli.store.connection import Store\n"
-        f"with Store(Path(sys.argv[1])).write('ingesting slowly'):\n    print('held', flush=True); time.sleep({seconds})"
+        "with Store(Path(sys.argv[1])).write('ingesting slowly'):\n"
+        f"    print('held', flush=True); time.sleep({seconds})"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(store.folder)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -72,7 +73,9 @@ def test_a_failing_migration_leaves_nothing(tmp_path, monkeypatch):
     (folder / "0001_good.sql").write_text("create table good (x integer)")
     (folder / "0002_bad.sql").write_text("create table half (x integer); create table half (x integer)")
     monkeypatch.setattr("llmseq_cli.store.migrations.sql_root", lambda: tmp_path / "sql")
-    monkeypatch.setattr("llmseq_cli.store.migrations.query", lambda name: (tmp_path / "sql" / f"{name}.sql").read_text())
+    monkeypatch.setattr(
+        "llmseq_cli.store.migrations.query", lambda name: (tmp_path / "sql" / f"{name}.sql").read_text()
+    )
     con = duckdb.connect()
     with pytest.raises(duckdb.CatalogException):
         migrate(con)
@@ -80,15 +83,12 @@ def test_a_failing_migration_leaves_nothing(tmp_path, monkeypatch):
     assert con.execute("select count(*) from duckdb_tables() where table_name = 'half'").fetchall() == [(0,)]
 
 
-def test_an_older_workspace_is_upgraded_even_by_a_reader(store):
-    with store.write("testing") as con:
-        con.execute("delete from migration where version > 1")
-        con.execute("drop view jobs; drop view answers; drop view trials")
-        con.execute("drop table core.job; drop table core.answer; drop table core.trial; drop sequence core.job_number")
-        for table in con.execute(
-            "select schema_name || '.' || table_name from duckdb_tables() where table_name in ('text_vector', 'item_text')"
-        ).fetchall():
-            con.execute(f"drop table {table[0]} cascade")
+def test_an_older_workspace_is_upgraded_even_by_a_reader(store, monkeypatch):
+    first = known_migrations()[:1]
+    with monkeypatch.context() as patch:
+        patch.setattr("llmseq_cli.store.migrations.known_migrations", lambda: first)
+        with store.write("testing") as con:
+            assert schema_version(con) == 1
     with store.read("testing") as con:
         assert schema_version(con) == known_migrations()[-1][0]
         assert con.execute("select count(*) from jobs").fetchall() == [(0,)]
@@ -150,7 +150,9 @@ def test_several_processes_read_at_once(store):
         "with Store(Path(sys.argv[1])).read('x') as con: print(con.execute('select count(*) from runs').fetchall())"
     )
     with store.read("testing"):
-        done = subprocess.run([sys.executable, "-c", code, str(store.folder)], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(store.folder)], capture_output=True, text=True, check=False
+        )
     assert done.stdout == "[(0,)]\n", done.stderr
 
 
@@ -174,9 +176,8 @@ def test_kill_in_the_middle_of_a_transaction_leaves_the_workspace_as_it_was(stor
 
 
 def test_a_transaction_that_fails_is_rolled_back(store):
-    with pytest.raises(ZeroDivisionError), store.transaction("testing") as con:
-        con.execute("create table half (x integer)")
-        raise ZeroDivisionError
+    with pytest.raises(LlmseqError, match="nothing"), store.transaction("testing") as con:
+        con.execute("create table half (x integer); select * from nothing")
     with store.read("testing") as con:
         assert con.execute("select count(*) from duckdb_tables() where table_name = 'half'").fetchall() == [(0,)]
 
@@ -187,7 +188,7 @@ def test_ctrl_c_stops_a_query_that_stays_inside_duckdb(store):
         "try:\n"
         "    with Store(Path(sys.argv[1])).write('x') as con:\n"
         "        print('begun', flush=True)\n"
-        "        con.execute('select count(*) from range(100000) a, range(1000000) b where a.range * b.range % 7 = 3')\n"
+        "        con.execute('select count(*) from range(100000) a, range(1000000) b where a.range * b.range = 3')\n"
         "except KeyboardInterrupt: sys.exit(77)"
     )
     process = subprocess.Popen([sys.executable, "-c", code, str(store.folder)], stdout=subprocess.PIPE, text=True)
@@ -210,9 +211,9 @@ def test_a_folder_that_is_a_file(tmp_path):
 
 
 def test_database_errors_become_one_line(store):
-    with pytest.raises(LlmseqError, match="Catalog Error: Table with name nothing does not exist") as error:
-        with store.write("testing") as con:
-            con.execute("select * from nothing")
+    message = "Catalog Error: Table with name nothing does not exist"
+    with pytest.raises(LlmseqError, match=message) as error, store.write("testing") as con:
+        con.execute("select * from nothing")
     assert "\n" not in error.value.message
 
 
