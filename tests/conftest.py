@@ -56,12 +56,10 @@ KINDS = ["sock", "shirt", "scarf", "hat", "glove"]
 
 
 def write_shop(folder: Path, sessions: int = 120, seed: int = 1) -> tuple[Path, Path]:
-    """A small shop as two CSV files; sessions keep to one kind of clothes, so text and neighbours both tell something."""
+    """A small shop as two CSV files; sessions keep to one kind of clothes, so text and neighbours both help."""
     random = np.random.default_rng(seed)
     pairs = list(zip(WORDS, WORDS[1:], strict=False))[:8]
     titles = [f"{first} {second} {kind}" for kind in KINDS for first, second in pairs]
-        f"{first} {second} {kind}" for kind in KINDS for first, second in [*zip(WORDS, WORDS[1:], strict=False)][:8]
-    ]
     kinds = [kind for kind in KINDS for _ in range(8)]
     clicks, items = folder / "clicks.csv", folder / "items.csv"
     with items.open("w", newline="", encoding="utf-8") as file:

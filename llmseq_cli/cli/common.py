@@ -107,7 +107,8 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
                 function(common, **given)
             except KeyboardInterrupt:
                 # Typer would end the program by itself, without a word.
-                raise InterruptedByUserError("interrupted", "nothing half-written was kept; run the same command again") from None
+                hint = "nothing half-written was kept; run the same command again"
+                raise InterruptedByUserError("interrupted", hint) from None
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

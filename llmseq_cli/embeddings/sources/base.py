@@ -38,7 +38,7 @@ class Answer:
 
 
 class TransientError(Exception):
-    """A failure that may pass: rate limit, overload, broken connection. `wait`: seconds the server asks for, or None."""
+    """A failure that may pass: rate limit, overload, broken connection. `wait`: seconds that the server asks for."""
 
     def __init__(self, reason: str, wait: float | None = None) -> None:
         super().__init__(reason)
