@@ -68,7 +68,7 @@ class Workspace:
         All or nothing: where anything fails the workspace is as before. `columns` maps user, item, time, title and
         category to columns of a table. Raises LlmseqError for files that cannot be read or leave nothing to train on.
         """
-        from llmseq_cli.data.addresses import fetch_all
+        from llmseq_cli.data.downloads.addresses import fetch_all
         from llmseq_cli.data.ingest import build_dataset
         from llmseq_cli.data.readers import Source, read
         from llmseq_cli.store.queries import query

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from llmseq_cli.progress import Task
+from llmseq_cli.progress import SilentProgress, Task
 
 out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)
@@ -118,7 +118,8 @@ class RichProgress:
     @contextmanager
     def task(self, description: str, total: float | None = None, unit: str = "") -> Iterator[Task]:
         if self.quiet or not err.is_terminal:
-            yield _NoBar()
+            with SilentProgress().task(description) as silent:
+                yield silent
             return
         from rich.progress import (
             BarColumn,
@@ -147,14 +148,6 @@ class RichProgress:
             columns += [TimeRemainingColumn()]
         with Progress(*columns, console=err, transient=True) as bars:
             yield _Bar(bars, bars.add_task(description, total=total, rate=""))
-
-
-class _NoBar:
-    def advance(self, amount: float = 1) -> None:
-        pass
-
-    def describe(self, text: str) -> None:
-        pass
 
 
 class _Bar:

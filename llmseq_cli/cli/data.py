@@ -122,7 +122,7 @@ def download(
 
         llmseq download beauty --out data/beauty
     """
-    from llmseq_cli.data.public_datasets import PUBLIC_DATASETS, download_dataset
+    from llmseq_cli.data.downloads.public_datasets import PUBLIC_DATASETS, download_dataset
 
     if name is None:
         rows = [

@@ -37,7 +37,7 @@ def demo(common: Common, seed: SeedOption = 0, json: JsonOption = False) -> None
 
         llmseq demo
     """
-    from llmseq_cli.data.demo import generate_demo
+    from llmseq_cli.data.demo_shop.generate import generate_demo
 
     clock = time.perf_counter()
     workspace = common.open()

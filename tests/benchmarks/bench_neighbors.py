@@ -57,7 +57,7 @@ class Walker:
 def _dataset() -> Dataset:
     if FOLDER:
         return load_beauty()
-    from llmseq_cli.data.demo import generate_demo
+    from llmseq_cli.data.demo_shop.generate import generate_demo
     from llmseq_cli.workspace import Workspace
 
     with tempfile.TemporaryDirectory() as folder:

@@ -376,7 +376,7 @@ def test_no_colour_and_no_bars_off_a_terminal(llmseq, trained):
 
 def test_closed_pipe_is_no_failure(shop):
     done = subprocess.run(
-        f"{sys.executable} -m llmseq_cli sql 'select range from range(200000)' | head -1",
+        f"{sys.executable} -m llmseq_cli sql 'select range from range(20000)' | head -1",
         shell=True,
         capture_output=True,
         text=True,

@@ -7,8 +7,8 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from llmseq_cli.data.demo import DAYS, START, generate_demo
-from llmseq_cli.data.demo_catalog import AISLES, BRANDS, MISSIONS
+from llmseq_cli.data.demo_shop.generate import DAYS, START, generate_demo
+from llmseq_cli.data.demo_shop.shelves import AISLES, BRANDS, MISSIONS
 
 
 @pytest.fixture(scope="module")

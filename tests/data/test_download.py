@@ -15,9 +15,9 @@ from types import SimpleNamespace
 import pytest
 from file_server import BODY, SHA256, FileServer, Recorder
 
-from llmseq_cli.data.download import download, file_name, plain_url
-from llmseq_cli.data.public_datasets import PUBLIC_DATASETS, download_dataset
-from llmseq_cli.data.transfer import LONGEST_PAUSE, Patience
+from llmseq_cli.data.downloads.download import download, file_name, plain_url
+from llmseq_cli.data.downloads.public_datasets import PUBLIC_DATASETS, download_dataset
+from llmseq_cli.data.downloads.transfer import LONGEST_PAUSE, Patience
 from llmseq_cli.errors import LlmseqError, UsageError
 
 HALF = len(BODY) // 2
@@ -225,7 +225,7 @@ def test_wrong_length_without_ranges_is_given_up(server, tmp_path):
 
 
 def test_fruitful_tries_start_the_count_again(server, tmp_path, monkeypatch):
-    monkeypatch.setattr("llmseq_cli.data.transfer.FRUITFUL_BYTES", 20_000)
+    monkeypatch.setattr("llmseq_cli.data.downloads.transfer.FRUITFUL_BYTES", 20_000)
     server.cuts = [30_000] * 8
     assert fetch(server, tmp_path).sha256 == SHA256
     assert len(server.requests) == 9
@@ -233,7 +233,7 @@ def test_fruitful_tries_start_the_count_again(server, tmp_path, monkeypatch):
 
 def test_busy_server_is_asked_again_when_it_says(server, tmp_path, monkeypatch):
     waited = []
-    monkeypatch.setattr("llmseq_cli.data.transfer.time.sleep", waited.append)
+    monkeypatch.setattr("llmseq_cli.data.downloads.transfer.time.sleep", waited.append)
     server.refusals = [(503, {"Retry-After": "7"}), (429, {"Retry-After": "Wed, 01 Jan 2020 00:00:00 GMT"}), (500, {})]
     progress = Recorder()
     assert fetch(server, tmp_path, progress=progress).sha256 == SHA256
@@ -430,9 +430,7 @@ def test_interrupt_leaves_a_part_to_resume(server, tmp_path):
 
 def test_killed_process_is_resumed(server, tmp_path):
     server.hold_at = HALF
-    code = (
-        "import sys, pathlib; from llmseq_cli.data.download import download; download(sys.argv[1], pathlib.Path('.'))"
-    )
+    code = "import sys, pathlib; from llmseq_cli.data.downloads.download import download; download(sys.argv[1], pathlib.Path('.'))"
     process = subprocess.Popen([sys.executable, "-c", code, f"{server.url}/file.bin"], cwd=tmp_path)
     part = tmp_path / "file.bin.part"
     deadline = time.monotonic() + 20

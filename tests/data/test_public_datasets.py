@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import pytest
 from file_server import FileServer, Recorder
 
-from llmseq_cli.data import public_datasets
-from llmseq_cli.data.public_datasets import PublicDataset, PublicFile, dataset_names, download_dataset
-from llmseq_cli.data.transfer import Patience
+from llmseq_cli.data.downloads import public_datasets
+from llmseq_cli.data.downloads.public_datasets import PublicDataset, PublicFile, dataset_names, download_dataset
+from llmseq_cli.data.downloads.transfer import Patience
 from llmseq_cli.errors import LlmseqError, UsageError
 
 QUICK = Patience(tries=2, first_wait=0.01, timeout=5)

@@ -14,7 +14,7 @@ def fetch_all(paths: Sequence[str], folder: Path, progress: Progress) -> list[st
 
     Every address has a subfolder of its own: two files of the same name stay two files.
     """
-    from llmseq_cli.data.download import download, plain_url
+    from llmseq_cli.data.downloads.download import download, plain_url
 
     local = []
     for path in paths:

@@ -38,7 +38,8 @@ class Aisle:
 
 
 def _aisle(category: str, brands: str, products: str, sizes: str, weight: int) -> Aisle:
-    return Aisle(category, *(tuple(words.split(", ")) for words in (brands, products, sizes)), weight)
+    by_name = [tuple(words.split(", ")) for words in (brands, products, sizes)]
+    return Aisle(category, by_name[0], by_name[1], by_name[2], weight)
 
 
 AISLES = (

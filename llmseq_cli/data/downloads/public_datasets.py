@@ -9,9 +9,9 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmseq_cli.data.download import begun_at, download, file_name, plain_url, present
-from llmseq_cli.data.transfer import Patience
-from llmseq_cli.data.transfer_errors import SourceError, cannot_write
+from llmseq_cli.data.downloads.download import begun_at, download, file_name, plain_url, present
+from llmseq_cli.data.downloads.transfer import Patience
+from llmseq_cli.data.downloads.transfer_errors import SourceError, cannot_write
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.progress import Progress, SilentProgress
 

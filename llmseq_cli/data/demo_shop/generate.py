@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from llmseq_cli.data.demo_catalog import AISLES, BRANDS, MISSIONS
+from llmseq_cli.data.demo_shop.shelves import AISLES, BRANDS, MISSIONS
 
 # Monday 2024-04-29, 00:00 UTC: the season runs from spring into summer.
 START = 1_714_348_800

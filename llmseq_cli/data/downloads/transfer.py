@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from llmseq_cli._version import __version__
-from llmseq_cli.data.transfer_errors import SourceError, explain_connection, refusal, transport_reason
+from llmseq_cli.data.downloads.transfer_errors import SourceError, explain_connection, refusal, transport_reason
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.progress import Progress, Task
 

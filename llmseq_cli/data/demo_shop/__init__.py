@@ -1,0 +1,1 @@
+"""The grocery shop that `llmseq demo` makes up."""
