@@ -1,0 +1,62 @@
+"""The picture in CONTRIBUTING holds: a room imports only rooms that stand below it, and nothing dangerous is used."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "llmseq_cli"
+FLOORS = [
+    {"errors", "progress", "_version"},
+    {"settings"},
+    {"store"},
+    {"data"},
+    {"evaluation", "embeddings"},
+    {"models"},
+    {"training", "reporting"},
+    {"workspace"},
+    {"cli"},
+]
+FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+FILES = [file for file in sorted(PACKAGE.rglob("*.py")) if file.parent != PACKAGE or file.stem in FLOOR]
+
+
+def room_of(file: Path) -> str:
+    first = file.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def imported_rooms(tree: ast.AST) -> set[str]:
+    names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    names += [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    return {name.split(".")[1] for name in names if name.startswith("llmseq_cli.")}
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_rooms_import_only_rooms_below(file):
+    room = room_of(file)
+    above = {other for other in imported_rooms(ast.parse(file.read_text())) if FLOOR[other] > FLOOR[room]}
+    assert not above, f"{file.name} reaches up to {above}"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_only_the_command_line_prints_or_exits_and_nothing_is_evaluated(file):
+    tree = ast.parse(file.read_text())
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    names = {call.id for call in calls if isinstance(call, ast.Name)}
+    forbidden = {"eval", "exec"} if room_of(file) == "cli" else {"eval", "exec", "print", "exit"}
+    assert not names & forbidden
+    modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert not modules & {"pickle", "dill", "shelve"}
+
+
+@pytest.mark.parametrize("room", ["errors", "progress", "settings", "cli"])
+def test_modules_that_start_the_program_import_nothing_heavy_at_the_top(room):
+    heavy = {"torch", "sklearn", "scipy", "numpy", "duckdb", "openai", "google", "pandas", "httpx"}
+    for file in [file for file in FILES if room_of(file) == room]:
+        top = ast.parse(file.read_text()).body
+        names = {alias.name.split(".")[0] for node in top if isinstance(node, ast.Import) for alias in node.names}
+        names |= {node.module.split(".")[0] for node in top if isinstance(node, ast.ImportFrom) and node.module}
+        assert not names & heavy, file
