@@ -29,7 +29,7 @@ class Messages(SilentProgress):
 
 @dataclass
 class Result:
-    """What a read left behind: rows as (user, item, time as ISO text), items by id, rejections as (file, line, reason)."""
+    """What a read left behind: rows (user, item, ISO time), items, rejections (name of the file, line, reason)."""
 
     report: ReadReport
     rows: list[tuple[str, str, str]]

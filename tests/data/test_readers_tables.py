@@ -46,7 +46,7 @@ CSV = f"user_id,item_id,timestamp\nu1,i1,{TIMES[0]}\nu2,i2,{TIMES[1]}\n"
             '\n{"user": "u1", "item": "i1", "ts": "2020-01-01"}\n\n{"ts": "2020-01-02", "user": "u2", "item": "i2"}\n',
         ),
         ("dates.csv", "session,product,date\nu1,i1,2020-01-01\nu2,i2,2020-01-02\n"),
-        ("german.csv", "session,product,date\nu1,i1,01.01.2020\nu2,i2,02.01.2020 00:00:00\n"),
+        ("german.csv", "session,product,date\nu1,i1,01.01.2020\nu2,i2,02.01.2020\n"),
         ("words.csv", 'customer,sku,when\nu1,i1,"January 1, 2020"\nu2,i2,"January 2, 2020"\n'),
     ],
 )
@@ -224,7 +224,8 @@ def test_columns_can_be_named_or_counted(tmp_path: Path) -> None:
 
 
 def test_titles_and_categories_in_the_interactions_describe_items(tmp_path: Path) -> None:
-    text = "user,item,time,title,category\nu,b,1,Bread &amp; Butter,Bakery\nu,a,2,,Fruit\nv,b,3,Other,Other\nv,a,4,Apple,Fruit\n"
+    rows = ["u,b,1,Bread &amp; Butter,Bakery", "u,a,2,,Fruit", "v,b,3,Other,Other", "v,a,4,Apple,Fruit"]
+    text = "\n".join(["user,item,time,title,category", *rows])
     result = read_files(write(tmp_path, "a.csv", text))
     assert [item[:3] for item in result.items] == [("b", "Bread & Butter", "Bakery"), ("a", None, "Fruit")]
 

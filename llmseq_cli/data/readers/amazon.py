@@ -13,16 +13,21 @@ INTERACTIONS = (
 )
 
 
+def _price(record: dict[str, Any]) -> Any:
+    # 2018 has style sheets in the place of some prices.
+    return record.get("price") if len(str(record.get("price"))) < 20 else None
+
+
 def _item_2014(record: dict[str, Any]) -> Item:
     # 2014 says categories (a list of paths), 2018 category (one list).
     words = keywords(record.get("categories", record.get("category")))
-    attributes = {"brand": record.get("brand"), "description": record.get("description")}
+    attributes = {"brand": record.get("brand"), "description": record.get("description"), "price": _price(record)}
     return str(record["asin"]), record.get("title"), words, attributes
 
 
 def _item_2023(record: dict[str, Any]) -> Item:
     words = keywords(record.get("categories")) or keywords(record.get("main_category"))
-    attributes = {"brand": record.get("store"), "description": record.get("description")}
+    attributes = {"brand": record.get("store"), "description": record.get("description"), "price": _price(record)}
     return str(record["parent_asin"]), record.get("title"), words, attributes
 
 

@@ -19,7 +19,7 @@ _LINES_PER_BATCH = 20_000
 def lines_of(file: str, encoding: str = "utf-8") -> str:
     """SQL of a table with one row a line: `line`, NULL where it is blank. Compression, BOM and CRLF are dealt with.
 
-    A line that is not in the encoding is NULL too; take_rejects has it after the scan.
+    A line that is not in the encoding is left out; take_rejects has it after the scan.
 
     encoding: "utf-8" or "latin-1". The rows come in the order of the file, so that `row_number() over ()` is the line's
     number.
@@ -64,21 +64,19 @@ def storable(text: str) -> str:
 
 def batches_of_lines(
     con: duckdb.DuckDBPyConnection, file: str, rejects: list[Rejection], encoding: str = "utf-8"
-) -> Iterator[list[tuple[int, str]]]:
-    """Batches of (line number, line) of all lines, '' for blank ones. Raises LlmseqError for an unreadable file.
+) -> Iterator[list[str]]:
+    """Batches of all lines, '' for blank ones. Raises LlmseqError for an unreadable file.
 
-    rejects: gets the lines that are not in the encoding, once all batches are read.
+    rejects: gets the lines that are not in the encoding, and in no batch, once all are read.
     """
     import duckdb
 
     # A cursor of its own: the caller writes what it reads through the connection.
     reader = con.cursor()
-    number = 0
     try:
         reader.execute(f"select line from {lines_of(file, encoding)}")
         while batch := reader.fetchmany(_LINES_PER_BATCH):
-            yield [(number + place, line or "") for place, (line,) in enumerate(batch, 1)]
-            number += len(batch)
+            yield [line or "" for (line,) in batch]
         rejects += take_rejects(reader)
     except duckdb.Error as error:
         raise unreadable(file, error) from error

@@ -66,19 +66,21 @@ def _read_movies(reading: Reading, file: str) -> None:
         return
     reading.report.item_files.append(file)
     reading.note(f"{file}: MovieLens movies (Latin-1)")
-    rejects: list[Rejection] = []
-    described = stage_items(reading.con, _movies(reading, file, rejects))
-    set_aside(reading, file, rejects, described + len(rejects))
+    rejected: list[Rejection] = []
+    described = stage_items(reading.con, _movies(reading, file, rejected))
+    set_aside(reading, file, rejected, described + len(rejected))
 
 
-def _movies(reading: Reading, file: str, rejects: list[Rejection]) -> Iterator[Item]:
+def _movies(reading: Reading, file: str, rejected: list[Rejection]) -> Iterator[Item]:
     separator = "|" if _kind(file) == "u.item" else "::"
-    for batch in batches_of_lines(reading.con, file, rejects, "latin-1"):
-        for number, line in batch:
+    number = 0
+    for batch in batches_of_lines(reading.con, file, rejected, "latin-1"):
+        for line in batch:
+            number += 1
             parts = line.split(separator)
             if len(parts) < 3:
                 if line.strip():
-                    rejects.append(Rejection(number, f"3 columns expected, {len(parts)} found"))
+                    rejected.append(Rejection(number, f"3 columns expected, {len(parts)} found"))
                 continue
             if separator == "::":
                 genres = _piped(parts[2])

@@ -13,7 +13,8 @@ from llmseq_cli.errors import LlmseqError
 
 
 def is_recbole(file: str) -> bool:
-    return _plain(file).endswith((".inter", ".item"))
+    """Whether a file has the ending of interactions; .item is MovieLens' too."""
+    return _plain(file).endswith(".inter")
 
 
 def _plain(file: str) -> str:
@@ -22,7 +23,7 @@ def _plain(file: str) -> str:
 
 def read_recbole(reading: Reading, files: list[str], item_files: list[str]) -> None:
     """Read .inter files, and the .item files named or lying beside them."""
-    inters = [file for file in files if _plain(file).endswith(".inter")]
+    inters = [file for file in files if is_recbole(file)]
     if not inters:
         raise LlmseqError("no file is a RecBole .inter file", "name it, for example ml-100k/ml-100k.inter")
     items = [*item_files, *(file for file in files if _plain(file).endswith(".item"))]

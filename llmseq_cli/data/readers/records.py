@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from llmseq_cli.data.readers.base import Reading, first_line, quoted, unreadable
 from llmseq_cli.data.readers.items import Item, stage_items
 from llmseq_cli.data.readers.lines import batches_of_lines, is_json, lines_of, parse_record, storable
-from llmseq_cli.data.readers.rejections import Rejection, finish_file, set_aside, take_rejects
+from llmseq_cli.data.readers.rejections import Rejection, finish_file, set_aside, take_rejects, with_lines
 from llmseq_cli.data.readers.times import EARLIEST, LATEST, guess_time_form
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
@@ -68,6 +69,7 @@ def read_records(
             raise LlmseqError(f"{file} holds none of: {kinds}", "check --format; any table reads with --format table")
     if not any(isinstance(layout, InteractionLayout) for _, layout in found):
         raise LlmseqError("no file holds interactions", "name the file of reviews besides the one of items")
+    _check_folders(reading, [file for file, layout in found if isinstance(layout, InteractionLayout)])
     for file, layout in found:
         if isinstance(layout, InteractionLayout):
             reading.note(f"{file}: {layout.name}")
@@ -77,6 +79,15 @@ def read_records(
             reading.note(f"{file}: {layout.name}")
             _read_items(reading, file, layout)
             reading.report.item_files.append(file)
+
+
+def _check_folders(reading: Reading, files: list[str]) -> None:
+    """Several files of one folder may hold the same reviews (all of them, and their 5-core): the user is to choose."""
+    for folder in filter(os.path.isdir, reading.source.paths):
+        within = [file for file in files if os.path.dirname(file) == os.path.normpath(folder)]
+        if len(within) > 1:
+            names = ", ".join(os.path.basename(file) for file in within)
+            raise LlmseqError(f"{folder} holds several files of interactions: {names}", "name the one to read, or all")
 
 
 def _read_interactions(reading: Reading, file: str, layout: InteractionLayout) -> None:
@@ -115,7 +126,7 @@ def _read_literals(reading: Reading, file: str, layout: InteractionLayout) -> li
     rejects: list[Rejection] = []
     with reading.progress.task(f"Reading {file}", None) as task:
         for batch in batches_of_lines(reading.con, file, rejects):
-            rows = [parse_record(line) if line.strip() else "" for _, line in batch]
+            rows = [parse_record(line) if line.strip() else "" for line in batch]
             times = [str(record.get(layout.time, "")) for record in rows if isinstance(record, dict)]
             form = form or guess_time_form(times[:1000])
             columns = {
@@ -141,23 +152,29 @@ def _texts(rows: list[dict[str, Any] | str], key: str) -> np.ndarray:
 
 
 def _read_items(reading: Reading, file: str, layout: ItemLayout) -> None:
-    rejects: list[Rejection] = []
+    rejected: list[Rejection] = []
     with reading.progress.task(f"Reading {file}"):
-        described = stage_items(reading.con, _items(reading, file, layout, rejects))
-    set_aside(reading, file, rejects, described + len(rejects))
+        described = stage_items(reading.con, _items(reading, file, layout, rejected))
+    set_aside(reading, file, rejected, described + len(rejected))
 
 
-def _items(reading: Reading, file: str, layout: ItemLayout, rejects: list[Rejection]) -> Iterator[Item]:
+def _items(reading: Reading, file: str, layout: ItemLayout, rejected: list[Rejection]) -> Iterator[Item]:
+    """The items of a file; `rejected` gets, after the last one, what is none."""
+    bad: list[Rejection] = []
+    rejects: list[Rejection] = []
+    number = 0
     for batch in batches_of_lines(reading.con, file, rejects):
-        for number, line in batch:
+        for line in batch:
+            number += 1
             if not line.strip():
                 continue
             record = parse_record(line)
             reason = record if isinstance(record, str) else _lacks_id(record, layout)
             if reason:
-                rejects.append(Rejection(number, reason))
+                bad.append(Rejection(number, reason))
             elif isinstance(record, dict):
                 yield layout.convert(record)
+    rejected += with_lines(bad, rejects, number)
 
 
 def _lacks_id(record: dict[str, Any], layout: ItemLayout) -> str:

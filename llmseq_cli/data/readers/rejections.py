@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmseq_cli.errors import LlmseqError
+from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
     import duckdb
@@ -40,18 +41,31 @@ Locate = Callable[[np.ndarray, list[Rejection], int], tuple[np.ndarray, list[Rej
 """int64[n] rows of a scan, counted from 1, what DuckDB set aside by record, and the rows of the scan → their lines."""
 
 
-def _as_they_are(numbers: np.ndarray, rejects: list[Rejection], scanned: int) -> tuple[np.ndarray, list[Rejection]]:
-    return numbers, rejects
+def rows_are_lines(
+    numbers: np.ndarray, rejects: list[Rejection], scanned: int, header: int = 0
+) -> tuple[np.ndarray, list[Rejection]]:
+    """Lines of rows where each line is a row, except those of the header and those that DuckDB set aside."""
+    if not rejects and not header:
+        return numbers, rejects
+    others = np.ones(max(header + scanned + len(rejects), *(one.line for one in rejects), 0), dtype=bool)
+    others[:header] = False
+    others[[one.line - 1 for one in rejects]] = False
+    return np.flatnonzero(others)[numbers - 1] + 1, rejects
+
+
+def with_lines(
+    bad: list[Rejection], rejects: list[Rejection], scanned: int, locate: Locate = rows_are_lines
+) -> list[Rejection]:
+    """All rejections of a file by line: `bad` has rows of the scan instead, `rejects` is what DuckDB set aside."""
+    lines, rejects = locate(np.array([one.line for one in bad], dtype=np.int64), rejects, scanned)
+    return rejects + [Rejection(int(line), one.reason) for line, one in zip(lines, bad, strict=True)]
 
 
 def take_rejects(con: duckdb.DuckDBPyConnection) -> list[Rejection]:
     """What DuckDB set aside in the last scan with store_rejects, by record; its tables are dropped."""
     if not con.execute("select 1 from duckdb_tables() where table_name = 'reject_errors'").fetchall():
         return []
-    rows = con.execute(
-        "select line, arg_max(error_type::varchar, column_idx), arg_max(error_message, column_idx)"
-        " from reject_errors group by line order by line"
-    ).fetchall()
+    rows = con.execute(query("ingest/read_rejects")).fetchall()
     con.execute("drop table reject_errors")
     con.execute("drop table reject_scans")
     return [Rejection(line, _reason(kind, message)) for line, kind, message in rows]
@@ -64,10 +78,10 @@ def _reason(kind: str, message: str) -> str:
     return _REASONS.get(kind, " ".join(message.split())[:200])
 
 
-def finish_file(reading: Reading, file: str, rejects: list[Rejection], locate: Locate = _as_they_are) -> None:
+def finish_file(reading: Reading, file: str, rejects: list[Rejection], locate: Locate = rows_are_lines) -> None:
     """Account for the rows just staged of a file, and write those that cannot be used to staged_rejection.
 
-    rejects: rows that were never staged.
+    rejects: what DuckDB set aside, so that it was never staged.
     Raises LlmseqError at the first bad row where the user wants none, and for files damaged or mostly not UTF-8.
     """
     con = reading.con
@@ -77,17 +91,13 @@ def finish_file(reading: Reading, file: str, rejects: list[Rejection], locate: L
         "select rowid - $first + 1 as number, rejected_because as reason from staged_interaction"
         " where rejected_because is not null and rowid >= $first order by number",
         {"first": first},
-    ).fetchnumpy()
-    numbers, reasons = np.ma.getdata(bad["number"]), np.ma.getdata(bad["reason"])
-    named = reasons != ""
+    ).fetchall()
     scanned = staged - reading.rows_staged
     reading.rows_staged = staged
-    lines, rejects = locate(numbers[named], rejects, scanned)
-    found = [Rejection(int(line), str(reason)) for line, reason in zip(lines, reasons[named], strict=True)]
-    # A line that is not UTF-8 was staged as a blank one, or not at all.
-    rows = scanned - int((~named).sum()) + len(rejects)
+    named = [Rejection(number, reason) for number, reason in bad if reason]
+    rows = scanned - (len(bad) - len(named)) + len(rejects)
     reading.report.rows_read += rows
-    set_aside(reading, file, rejects + found, rows)
+    set_aside(reading, file, with_lines(named, rejects, scanned, locate), rows)
 
 
 def set_aside(reading: Reading, file: str, rejected: list[Rejection], rows: int) -> None:

@@ -11,7 +11,7 @@ INTERACTIONS = (InteractionLayout("Steam reviews", "username", "product_id", "da
 
 
 def _game(record: dict[str, Any]) -> Item:
-    attributes = {key: record.get(key) for key in ("tags", "genres", "developer", "publisher")}
+    attributes = {key: record.get(key) for key in ("tags", "genres", "developer", "publisher", "price")}
     title = record.get("title") or record.get("app_name")
     return str(record["id"]), title, keywords(record.get("genres")), attributes
 

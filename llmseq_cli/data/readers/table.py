@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import duckdb
-import numpy as np
 
 from llmseq_cli.data.readers.base import Reading, unreadable
 from llmseq_cli.data.readers.columns import guess, named_column, required_column, unknown_column
 from llmseq_cli.data.readers.items import Item, keywords, stage_items
 from llmseq_cli.data.readers.rejections import Rejection, finish_file, set_aside, take_rejects
-from llmseq_cli.data.readers.tables import CsvTable, Table, distinct_rows, open_table, table_rows
+from llmseq_cli.data.readers.tables import CsvTable, Row, Table, distinct_rows, open_table, table_rows
 from llmseq_cli.data.readers.times import EARLIEST, LATEST, TimeForm, guess_time_form, typed_form
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
 
 _SAMPLE_ROWS = 1000
+_ASIN, _AMAZON_USER = r"B0[0-9A-Z]{8}|\d{9}[\dX]", r"A[0-9A-Z]{9,}"
 _NO_ATTRIBUTES = ("user", "item", "time", "title", "category")
 
 
@@ -89,13 +90,20 @@ def _time_form(reading: Reading, table: Table, column: str) -> TimeForm:
 def _positions(reading: Reading, table: CsvTable) -> dict[str, str]:
     """Columns of a table without a header: user and item first, time where the values look like times."""
     rows = _sample(reading, table, {f"c{name}": name for name in table.columns})
+    found = {"user": "1", "item": "2"}
+    if all(_mostly(pattern, [row[at] for row in rows]) for at, pattern in enumerate((_ASIN, _AMAZON_USER))):
+        found = {"user": "2", "item": "1"}  # so in the ratings of Amazon's 2018 release
     for place in range(2, len(table.columns)):
         values = [text for row in rows if (text := row[place])]
         large = [value for value in values if value.replace(".", "", 1).isdigit() and float(value) >= 1e8]
         dates = values and not any(value.replace(".", "", 1).isdigit() for value in values) and guess_time_form(values)
         if values and (len(large) * 2 > len(values) or dates):
-            return {"user": "1", "item": "2", "time": table.columns[place]}
-    return {"user": "1", "item": "2"}
+            return found | {"time": table.columns[place]}
+    return found
+
+
+def _mostly(pattern: str, values: list[str | None]) -> bool:
+    return 2 * sum(re.fullmatch(pattern, value or "") is not None for value in values) > len(values)
 
 
 def read_items(reading: Reading, table: Table, *, required: bool, words: Callable[[Any], list[str]] = keywords) -> None:
@@ -107,16 +115,12 @@ def read_items(reading: Reading, table: Table, *, required: bool, words: Callabl
     if required:
         reading.report.item_files.append(table.file)
         reading.note(f"{table.file}: " + ", ".join(f"{alias} = {column}" for alias, column in columns.items()))
-    rejects: list[Rejection] = []
-    nameless: list[int] = []
+    rejected: list[Rejection] = []
     # Rows of interactions repeat their items, and bad ones were counted when they were read as interactions.
-    rows = table_rows(table, columns, rejects) if required else distinct_rows(table, columns, "item")
+    rows = table_rows(table, columns, rejected) if required else distinct_rows(table, columns, "item")
     with reading.progress.task(f"Reading items of {table.file}"):
-        described = stage_items(reading.con, _described(rows, words, nameless))
-    if required:
-        lines, rejects = table.locate(np.array(nameless, dtype=np.int64), rejects, described + len(nameless))
-        rejects = rejects + [Rejection(int(line), "no item") for line in lines]
-        set_aside(reading, table.file, rejects, described + len(rejects))
+        described = stage_items(reading.con, _described(rows, words))
+    set_aside(reading, table.file, rejected, described + len(rejected))
 
 
 def _item_columns(table: Table, given: dict[str, str], required: bool) -> dict[str, str]:
@@ -145,13 +149,8 @@ def guess_id(table: Table) -> str | None:
     return next((column for column in table.columns if column.lower() == "id"), None)
 
 
-def _described(
-    rows: Iterable[tuple[int, dict[str, str | None]]], words: Callable[[Any], list[str]], nameless: list[int]
-) -> Iterator[Item]:
-    """The items of rows; `nameless` gets the numbers of rows without one."""
-    for number, row in rows:
+def _described(rows: Iterable[Row], words: Callable[[Any], list[str]]) -> Iterator[Item]:
+    for row in rows:
         item = (row.pop("item") or "").strip()
         if item:
             yield item, row.pop("title", None), words(row.pop("category", None)), row
-        else:
-            nameless.append(number)

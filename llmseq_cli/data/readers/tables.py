@@ -16,7 +16,7 @@ import numpy as np
 
 from llmseq_cli.data.readers.base import first_line, first_lines, identifier, is_remote, quoted, unreadable
 from llmseq_cli.data.readers.lines import is_json, lines_of, parse_record
-from llmseq_cli.data.readers.rejections import Rejection, damaged, take_rejects
+from llmseq_cli.data.readers.rejections import Rejection, damaged, rows_are_lines, take_rejects, with_lines
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
 
@@ -43,9 +43,9 @@ class Table(ABC):
     def locate(self, numbers: np.ndarray, rejects: list[Rejection], scanned: int) -> tuple[np.ndarray, list[Rejection]]:
         """The lines on which rows of the scan (counted from 1, of so many) and what DuckDB set aside stand.
 
-        Rows are lines unless a subclass knows better.
+        Each line is a row unless a subclass knows better.
         """
-        return numbers, rejects
+        return rows_are_lines(numbers, rejects, scanned)
 
 
 @dataclass
@@ -139,10 +139,7 @@ class CsvTable(Table):
         cursor = self.con.cursor()
         total = cursor.execute(f"select count(*) from {lines_of(self.file, self.encoding)}").fetchall()[0][0]
         if total == self.header + scanned + len(rejects):  # each line is a record
-            others = np.ones(total, dtype=bool)
-            others[: self.header] = False
-            others[[one.line - 1 for one in rejects]] = False
-            return np.flatnonzero(others)[numbers - 1] + 1, rejects
+            return rows_are_lines(numbers, rejects, scanned, int(self.header))
         return self._walk(numbers, rejects)
 
     def _walk(self, numbers: np.ndarray, rejects: list[Rejection]) -> tuple[np.ndarray, list[Rejection]]:
@@ -266,26 +263,30 @@ def mixes_line_ends(file: str) -> bool:
     return 0 < windows < start.count(b"\n")
 
 
-Row = tuple[int, dict[str, str | None]]
-"""Number of a row, from 1, and its texts by alias."""
+Row = dict[str, str | None]
+"""Texts by alias."""
 
 
-def table_rows(table: Table, aliases: dict[str, str], rejects: list[Rejection]) -> Iterator[Row]:
+def table_rows(table: Table, aliases: dict[str, str], rejected: list[Rejection]) -> Iterator[Row]:
     """All rows of a table that are not blank; for tables of items, which are small beside those of interactions.
 
-    rejects: gets what is no row, after the last row.
+    rejected: gets, after the last row, what is no row.
     """
     names = list(aliases)
     chosen = ", ".join(f"{identifier(name)}::varchar" for name in names)
+    bad: list[Rejection] = []
+    number = 0
     with table.con.cursor() as cursor:
-        for number, (problem, *values) in enumerate(
-            _fetch(cursor, table, f"select problem, {chosen} from {{}}", aliases), 1
-        ):
-            if problem:
-                rejects.append(Rejection(number, problem))
-            elif problem is None:
-                yield number, dict(zip(names, values, strict=True))
-        rejects += take_rejects(cursor)
+        for problem, *values in _fetch(cursor, table, f"select problem, {chosen} from {{}}", aliases):
+            number += 1
+            row = dict(zip(names, values, strict=True))
+            if problem is None and not (row["item"] or "").strip():
+                problem = "no item"
+            if problem is None:
+                yield row
+            elif problem:
+                bad.append(Rejection(number, problem))
+        rejected += with_lines(bad, take_rejects(cursor), number, table.locate)
 
 
 def distinct_rows(table: Table, aliases: dict[str, str], key: str) -> Iterator[Row]:
@@ -293,8 +294,8 @@ def distinct_rows(table: Table, aliases: dict[str, str], key: str) -> Iterator[R
     chosen = ", ".join(f"arg_min_null({identifier(name)}::varchar, number)" for name in aliases)
     select = query("ingest/read_first_rows").format(chosen=chosen, key=identifier(key), scan="{}")
     with table.con.cursor() as cursor:
-        for number, *values in _fetch(cursor, table, select, aliases):
-            yield number, dict(zip(aliases, values, strict=True))
+        for _, *values in _fetch(cursor, table, select, aliases):
+            yield dict(zip(aliases, values, strict=True))
 
 
 def _fetch(cursor: duckdb.DuckDBPyConnection, table: Table, select: str, aliases: dict[str, str]) -> Iterator[tuple]:

@@ -1,0 +1,106 @@
+"""What readers say of files that they cannot read, and of words that they cannot follow."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import random
+import re
+from pathlib import Path
+
+import pytest
+from reading import read_files, write
+
+from llmseq_cli.errors import LlmseqError, UsageError
+
+CSV = "user_id,item_id,timestamp\n" + "".join(f"user{n},item{n % 97},{1577836800 + n}\n" for n in range(20_000))
+ARCHIVE = gzip.compress(CSV.encode(), mtime=0)
+
+
+def flipped(content: bytes, at: int) -> bytes:
+    return content[:at] + bytes([content[at] ^ 0x55]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message", "hint"),
+    [
+        ("empty.csv", b"", "is empty", "check how it was made"),
+        ("header.csv", b"user,item,time\n", "holds no", "check|--map"),
+        ("utf16.csv", CSV.encode("utf-16"), "is encoded in UTF-16", "iconv -f UTF-16"),
+        ("latin1.csv", "user,item,time\nGrün,é,1577836800\nÄ,ö,1577836801\n".encode("latin-1"), "not UTF-8", "iconv"),
+        ("junk.csv", random.Random(0).randbytes(5000), "not|no table|cannot|damaged|empty", "."),
+        ("zip.csv", b"PK\x03\x04" + b"\0" * 100, "zip archive", "unpack"),
+        ("named.csv.gz", CSV.encode(), "is not compressed", "rename"),
+        ("named.csv.zst", CSV.encode(), "is not compressed", "rename"),
+        ("hidden.csv", ARCHIVE, "is compressed", "rename"),
+        ("short.csv.gz", ARCHIVE[: len(ARCHIVE) // 2], "is damaged", "fetch the file again"),
+        ("tail.csv.gz", ARCHIVE[:-4], "is damaged", "fetch the file again"),
+        ("flipped.csv.gz", flipped(ARCHIVE, len(ARCHIVE) // 2), "is damaged", "fetch the file again"),
+        ("broken.parquet", b"PAR1 no more", "cannot read", "check the file"),
+        ("one_column.csv", b"user\nu1\nu2\n", "no table", "separate columns"),
+        ("unnamed.csv", b"a,b,c\nx,y,1577836800\n", "looks like the user", "--map user="),
+        ("no_times.csv", b"user,item,time\nu,i,soon\nu,j,later\n", "holds no times such as 'soon'", "--map time="),
+        ("all_bad.csv", b"user,item,time\n,i,2020-01-01\n,j,2020-01-01\n", r"no row can be used.*:2: no user", "--map"),
+    ],
+)
+def test_a_file_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, message: str, hint: str) -> None:
+    with pytest.raises(LlmseqError, match=message) as caught:
+        read_files(write(tmp_path, name, content))
+    assert name in caught.value.message
+    assert "\n" not in caught.value.message
+    assert re.search(hint, caught.value.hint)
+
+
+def test_a_damaged_archive_of_records(tmp_path: Path) -> None:
+    lines = "".join(f'{{"reviewerID": "u{n}", "asin": "i{n}", "unixReviewTime": 1365984000}}\n' for n in range(20_000))
+    archive = gzip.compress(lines.encode(), mtime=0)
+    for broken in (archive[: len(archive) // 2], flipped(archive, len(archive) // 2)):
+        with pytest.raises(LlmseqError, match="is damaged"):
+            read_files(write(tmp_path, "reviews.json.gz", broken))
+
+
+def test_paths_that_mean_nothing(tmp_path: Path) -> None:
+    for path, message in (
+        (tmp_path / "none.csv", "does not exist"),
+        (tmp_path / "*.csv", "no file matches"),
+        (tmp_path, "holds no file that llmseq can read"),
+    ):
+        with pytest.raises(LlmseqError, match=message) as caught:
+            read_files(path)
+        assert caught.value.hint
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_files_and_folders_without_permission(tmp_path: Path) -> None:
+    path = write(tmp_path, "folder/a.csv", CSV)
+    path.chmod(0)
+    with pytest.raises(LlmseqError, match="Permission denied"):
+        read_files(path)
+    path.parent.chmod(0)
+    try:
+        with pytest.raises(LlmseqError, match="Permission denied"):
+            read_files(path.parent)
+    finally:
+        path.parent.chmod(0o700)
+
+
+def test_an_unknown_column_is_met_with_the_closest(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", CSV[:200].rpartition("\n")[0])
+    with pytest.raises(LlmseqError, match="has no column 'user_idd'") as caught:
+        read_files(path, columns={"user": "user_idd"})
+    assert caught.value.hint == "did you mean 'user_id'?"
+    with pytest.raises(LlmseqError, match="has no column '9'"):
+        read_files(path, columns={"user": "9"})
+
+
+def test_an_unknown_format_is_met_with_the_closest(tmp_path: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_files(tmp_path, format="amazn")
+    assert caught.value.hint == "did you mean 'amazon'?"
+
+
+@pytest.mark.parametrize("format", ["movielens", "recbole", "amazon", "steam"])
+def test_a_format_that_does_not_fit(tmp_path: Path, format: str) -> None:
+    with pytest.raises(LlmseqError) as caught:
+        read_files(write(tmp_path, "a.csv", CSV[:200]), format=format)
+    assert caught.value.hint
