@@ -31,10 +31,13 @@ class Answer:
 
     vectors: float32[n_texts, dim], in the order of the texts.
     tokens: tokens that the provider counted, None where it does not say.
+    requests_per_minute, tokens_per_minute: limits of the account that the answer told, None where it does not.
     """
 
     vectors: np.ndarray
     tokens: int | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
 
 
 class TransientError(Exception):
@@ -47,11 +50,15 @@ class TransientError(Exception):
 
 
 class RefusedError(Exception):
-    """The server refuses these very texts (too long, forbidden, malformed); other texts may still pass."""
+    """The server refuses these very texts (too long, forbidden, malformed); other texts may still pass.
 
-    def __init__(self, reason: str) -> None:
+    too_long: it is known that length is the reason; a single text is then cut until it passes.
+    """
+
+    def __init__(self, reason: str, *, too_long: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
+        self.too_long = too_long
 
 
 class FinalError(LlmseqError):
@@ -71,6 +78,9 @@ class EmbeddingSource(ABC):
     model: str
     dimensions: int | None
     limits: Limits
+    variant: str = ""
+    """What else decides the vectors of a text (a server of one's own, a pooling, a task type): vectors of another
+    variant are never taken from the cache."""
 
     @abstractmethod
     def count_tokens(self, texts: list[str]) -> np.ndarray:
