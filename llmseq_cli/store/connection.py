@@ -99,7 +99,9 @@ class Store:
         told = False
         while True:
             try:
-                return duckdb.connect(str(self.file), read_only=read_only, config={"preserve_insertion_order": True})
+                con = duckdb.connect(str(self.file), read_only=read_only)
+                con.execute("set enable_progress_bar = false")  # it would print into our output
+                return con
             except duckdb.IOException as error:
                 if "lock" not in str(error):
                     raise

@@ -430,7 +430,8 @@ def test_interrupt_leaves_a_part_to_resume(server, tmp_path):
 
 def test_killed_process_is_resumed(server, tmp_path):
     server.hold_at = HALF
-    code = "import sys, pathlib; from llmseq_cli.data.downloads.download import download; download(sys.argv[1], pathlib.Path('.'))"
+    module = "llmseq_cli.data.downloads.download"
+    code = f"import sys, pathlib; from {module} import download; download(sys.argv[1], pathlib.Path('.'))"
     process = subprocess.Popen([sys.executable, "-c", code, f"{server.url}/file.bin"], cwd=tmp_path)
     part = tmp_path / "file.bin.part"
     deadline = time.monotonic() + 20
