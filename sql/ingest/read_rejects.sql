@@ -4,8 +4,8 @@ select
     line,
     any_value(error_type::varchar) as kind,
     case when any_value(error_type::varchar) = 'TOO MANY COLUMNS'
-        then arg_max(error_message, column_idx)
-        else arg_min(error_message, column_idx)
+        then arg_max(error_message, coalesce(column_idx, 0))
+        else arg_min(error_message, coalesce(column_idx, 0))
     end as message
 from reject_errors
 group by line

@@ -35,7 +35,7 @@ CSV = f"user_id,item_id,timestamp\nu1,i1,{TIMES[0]}\nu2,i2,{TIMES[1]}\n"
         ("rated.csv", f"userId,movieId,rating,timestamp\nu1,i1,4.5,{TIMES[0]}\nu2,i2,3,{TIMES[1]}\n"),
         ("amazon2014.csv", f"u1,i1,5.0,{TIMES[0]}\nu2,i2,1.0,{TIMES[1]}\n"),
         ("amazon2023.csv", f"user_id,parent_asin,rating,timestamp\nu1,i1,5.0,{TIMES[0]}000\nu2,i2,1.0,{TIMES[1]}000\n"),
-        ("a.csv.gz", gzip.compress(CSV.encode())),
+        ("a.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
         ("a.csv.zst", zstandard.compress(CSV.encode())),
         (
             "a.jsonl",
@@ -243,3 +243,26 @@ def test_a_table_of_items_keeps_every_attribute(tmp_path: Path) -> None:
     assert result.report.rows_read == 2
     with pytest.raises(LlmseqError, match=r"items\.csv:3: no item"):
         read_files(path, items=[items], strict=True)
+
+
+@pytest.mark.parametrize(("last", "time"), [("13/02/2020", "2020-02-13"), ("02/13/2020", "2020-02-13")])
+def test_day_and_month_are_told_by_all_rows(tmp_path: Path, last: str, time: str) -> None:
+    rows = "u,i,01/02/2020\n" * 1500 + f"u,i,{last}\n" * 2
+    result = read_files(write(tmp_path, "a.csv", "user,item,time\n" + rows))
+    assert result.rows[-1][2] == time + "T00:00:00"
+    assert result.rows[0][2] == ("2020-02-01" if last.startswith("13") else "2020-01-02") + "T00:00:00"
+    assert result.rejected == []
+
+
+@pytest.mark.parametrize("ending", ["csv", "jsonl"])
+def test_a_line_of_megabytes_is_set_aside(tmp_path: Path, ending: str) -> None:
+    row = '{{"user": "{}", "item": "i", "time": 1}}\n' if ending == "jsonl" else "{},i,1\n"
+    text = (
+        ("" if ending == "jsonl" else "user,item,time\n")
+        + row.format("u")
+        + row.format("x" * 5_000_000)
+        + row.format("v")
+    )
+    result = read_files(write(tmp_path, f"a.{ending}", text))
+    assert [user for user, _, _ in result.rows] == ["u", "v"]
+    assert result.rejected == [(f"a.{ending}", 2 + (ending == "csv"), "the line is too long")]

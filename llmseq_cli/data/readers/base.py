@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
+LONGEST_LINE = 4_000_000  # bytes; DuckDB sets aside many times as much
 FORMATS = ("auto", "amazon", "steam", "movielens", "recbole", "table")
 
 

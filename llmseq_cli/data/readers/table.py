@@ -13,7 +13,7 @@ from llmseq_cli.data.readers.columns import guess, named_column, required_column
 from llmseq_cli.data.readers.items import Item, keywords, stage_items
 from llmseq_cli.data.readers.rejections import Rejection, finish_file, set_aside, take_rejects
 from llmseq_cli.data.readers.tables import CsvTable, Row, Table, distinct_rows, open_table, table_rows
-from llmseq_cli.data.readers.times import EARLIEST, LATEST, TimeForm, guess_time_form, typed_form
+from llmseq_cli.data.readers.times import EARLIEST, LATEST, TimeForm, guess_time_form, rival, typed_form
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
 
@@ -84,7 +84,19 @@ def _time_form(reading: Reading, table: Table, column: str) -> TimeForm:
         raise LlmseqError(
             f"the column {column} of {table.file} holds no times{shown}", "name another with --map time=COLUMN"
         )
-    return form
+    other = rival(form)
+    return _better(reading, table, column, form, other) if other else form
+
+
+def _better(reading: Reading, table: Table, column: str, form: TimeForm, other: TimeForm) -> TimeForm:
+    """Of two forms that the first rows may both have, the one that more of all rows have."""
+    counts = ", ".join(f"count({one.expression('time_value')})" for one in (form, other))
+    with reading.con.cursor() as cursor:
+        try:
+            rows = cursor.execute(f"select {counts} from {table.scan({'time_value': column})}").fetchall()
+        except duckdb.Error as error:
+            raise unreadable(table.file, error) from error
+    return form if rows[0][0] >= rows[0][1] else other
 
 
 def _positions(reading: Reading, table: CsvTable) -> dict[str, str]:

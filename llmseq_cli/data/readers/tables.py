@@ -14,7 +14,15 @@ from functools import cached_property
 import duckdb
 import numpy as np
 
-from llmseq_cli.data.readers.base import first_line, first_lines, identifier, is_remote, quoted, unreadable
+from llmseq_cli.data.readers.base import (
+    LONGEST_LINE,
+    first_line,
+    first_lines,
+    identifier,
+    is_remote,
+    quoted,
+    unreadable,
+)
 from llmseq_cli.data.readers.lines import is_json, lines_of, parse_record
 from llmseq_cli.data.readers.rejections import Rejection, damaged, rows_are_lines, take_rejects, with_lines
 from llmseq_cli.errors import LlmseqError
@@ -127,7 +135,7 @@ class CsvTable(Table):
             "store_rejects": "true",
             "rejects_limit": "0",
             "encoding": quoted(self.encoding),
-            "max_line_size": "20000000",
+            "max_line_size": str(LONGEST_LINE),
         }
         given = ", ".join(f"{option} = {value}" for option, value in options.items())
         return f"(select null::varchar as problem, {chosen} from read_csv({quoted(self.file)}, {given}))"

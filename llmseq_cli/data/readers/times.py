@@ -54,6 +54,16 @@ def typed_form(kind: str) -> TimeForm | None:
     return None
 
 
+def rival(form: TimeForm) -> TimeForm | None:
+    """The form that days up to the twelfth fit as well: month and day the other way round."""
+    swapped = {"%m/%d": "%d/%m", "%d/%m": "%m/%d"}.get(form.name[:5])
+    return _strptime(swapped + form.name[5:]) if swapped else None
+
+
+def _strptime(form: str) -> TimeForm:
+    return TimeForm(form, f"try_strptime({{0}}, '{form}')")
+
+
 def numeric_form(usual: float) -> TimeForm:
     """Times that are numbers, the unit told by their usual size: 1.6e9 are seconds, 1.6e12 milliseconds, …
 
@@ -80,7 +90,7 @@ def guess_time_form(sample: list[str]) -> TimeForm | None:
 
     with duckdb.connect() as con:
         forms = [date_form()]
-        forms += [TimeForm(form, f"try_strptime({{0}}, '{form}')") for form in _FORMATS]
+        forms += [_strptime(form) for form in _FORMATS]
         con.execute("create table sample as select unnest($texts) as text", {"texts": texts})
         # The form that most of the sample follows; of several the one that stands first.
         counts = [
