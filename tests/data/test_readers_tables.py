@@ -266,3 +266,23 @@ def test_a_line_of_megabytes_is_set_aside(tmp_path: Path, ending: str) -> None:
     result = read_files(write(tmp_path, f"a.{ending}", text))
     assert [user for user, _, _ in result.rows] == ["u", "v"]
     assert result.rejected == [(f"a.{ending}", 2 + (ending == "csv"), "the line is too long")]
+
+
+def test_ids_of_parquet_that_became_floats_are_integers_again(tmp_path: Path) -> None:
+    path, items = tmp_path / "a.parquet", tmp_path / "items.parquet"
+    with duckdb.connect() as con:
+        values = "(12.0::double, 7::bigint, 1), (1.5, 8, 2), ('nan'::double, 9, 3), (null, 9, 4), (1e300, 9, 5)"
+        con.execute(f"copy (select * from (values {values}) as t(user_id, item_id, time)) to '{path}'")
+        con.execute(f"copy (select 7.0::double as item_id, 'T' as title, ['b', 'a'] as category) to '{items}'")
+    result = read_files(path, items=[items])
+    assert [row[:2] for row in result.rows] == [("12", "7"), ("1.5", "8"), ("1e+300", "9")]
+    assert [rejection[1:] for rejection in result.rejected] == [(3, "no user"), (4, "no user")]
+    assert result.items == [("7", "T", "a_b", {"title": "T", "categories": "b, a"})]
+
+
+def test_a_table_of_items_may_lie_beside_the_interactions(tmp_path: Path) -> None:
+    write(tmp_path, "clicks.csv", CSV)
+    items = write(tmp_path, "items.jsonl", '{"item": "i1", "title": "T", "category": ["y", "x"]}\n')
+    result = read_files(tmp_path, items=[items])
+    assert result.rows == ROWS
+    assert [item[:3] for item in result.items] == [("i1", "T", "x_y")]

@@ -39,6 +39,16 @@ def keywords(value: Any) -> list[str]:
     return [clean_text(value)] if clean_text(value) else []
 
 
+def listed(text: str | None) -> list[str]:
+    """The words of a category column: those of a list where it holds one as JSON, else the text."""
+    if text and text.startswith("["):
+        try:
+            return keywords(json.loads(text))
+        except ValueError:
+            pass
+    return keywords(text)
+
+
 def class_of(words: list[str]) -> str | None:
     """The class of an item: its category keywords, sorted and joined with _ (Boz et al., Section 7.1.2)."""
     return "_".join(sorted(set(words))) or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from llmseq_cli.data.readers import amazon, steam
@@ -29,7 +30,9 @@ def read(con: duckdb.DuckDBPyConnection, source: Source, progress: Progress) -> 
     """
     if source.format not in FORMATS:
         raise UsageError(f"there is no format '{source.format}'", did_you_mean(source.format, [*FORMATS]))
-    files, item_files = find_files(source.paths), find_files(source.items)
+    item_files = find_files(source.items)
+    described = {os.path.realpath(file) for file in item_files}  # they may lie in a folder that is read as a whole
+    files = [file for file in find_files(source.paths) if os.path.realpath(file) not in described]
     chosen = _format_of(con, files, source) if source.format == "auto" else source.format
     reading = Reading(con, source, ReadReport(chosen), progress)
     if source.format == "auto":

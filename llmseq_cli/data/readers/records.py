@@ -84,7 +84,7 @@ def read_records(
 def _check_folders(reading: Reading, files: list[str]) -> None:
     """Several files of one folder may hold the same reviews (all of them, and their 5-core): the user is to choose."""
     for folder in filter(os.path.isdir, reading.source.paths):
-        within = [file for file in files if os.path.dirname(file) == os.path.normpath(folder)]
+        within = [file for file in files if os.path.realpath(os.path.dirname(file)) == os.path.realpath(folder)]
         if len(within) > 1:
             names = ", ".join(os.path.basename(file) for file in within)
             raise LlmseqError(f"{folder} holds several files of interactions: {names}", "name the one to read, or all")

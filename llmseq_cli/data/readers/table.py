@@ -10,7 +10,7 @@ import duckdb
 
 from llmseq_cli.data.readers.base import Reading, unreadable
 from llmseq_cli.data.readers.columns import guess, named_column, required_column, unknown_column
-from llmseq_cli.data.readers.items import Item, keywords, stage_items
+from llmseq_cli.data.readers.items import Item, listed, stage_items
 from llmseq_cli.data.readers.rejections import Rejection, finish_file, set_aside, take_rejects
 from llmseq_cli.data.readers.tables import CsvTable, Row, Table, distinct_rows, open_table, table_rows
 from llmseq_cli.data.readers.times import EARLIEST, LATEST, TimeForm, guess_time_form, rival, typed_form
@@ -118,7 +118,7 @@ def _mostly(pattern: str, values: list[str | None]) -> bool:
     return 2 * sum(re.fullmatch(pattern, value or "") is not None for value in values) > len(values)
 
 
-def read_items(reading: Reading, table: Table, *, required: bool, words: Callable[[Any], list[str]] = keywords) -> None:
+def read_items(reading: Reading, table: Table, *, required: bool, words: Callable[[Any], list[str]] = listed) -> None:
     """Stage the items that a table describes; `words` splits its category column into keywords."""
     given = reading.source.columns
     columns = _item_columns(table, given, required)

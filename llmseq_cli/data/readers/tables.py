@@ -30,6 +30,7 @@ from llmseq_cli.store.queries import query
 
 _DELIMITERS = (",", "\t", ";", "|")
 _SNIFFED_LINES = 200
+_IDS = ("user_id", "item_id", "item", "session_id")
 
 
 class Table(ABC):
@@ -77,8 +78,17 @@ class ParquetTable(Table):
         return self._types[column]
 
     def scan(self, columns: dict[str, str]) -> str:
-        chosen = ", ".join(f"{identifier(column)} as {identifier(alias)}" for alias, column in columns.items())
+        chosen = ", ".join(
+            f"{self._expression(alias, column)} as {identifier(alias)}" for alias, column in columns.items()
+        )
         return f"(select null::varchar as problem, {chosen} from read_parquet({quoted(self.file)}))"
+
+    def _expression(self, alias: str, column: str) -> str:
+        name, kind = identifier(column), self._types[column]
+        if alias in _IDS and kind in ("DOUBLE", "FLOAT"):  # integers that were floats only to have gaps among them
+            whole = f"{name} = trunc({name}) then coalesce(try_cast({name} as hugeint)::varchar, {name}::varchar)"
+            return f"case when not isfinite({name}) then null when {whole} else {name}::varchar end"
+        return f"to_json({name})::varchar" if kind.endswith("[]") else name
 
 
 @dataclass
