@@ -63,12 +63,15 @@ def build_dataset(
     The connection must be in a transaction. `source` says where the rows came from and is kept as it is.
     Raises LlmseqError where nothing is left to train on or to evaluate.
     """
-    with progress.task("Building sessions") as task:
+    with progress.task("Naming users and items", 4, "steps") as task:
         removed = _encode(con, protocol)
+        task.advance()
         task.describe("Removing what is rarer than the k-core")
         rounds = _k_core(con, protocol)
+        task.advance()
         task.describe("Ordering sessions")
         _order(con, protocol.tie_break)
+        task.advance()
         task.describe("Storing")
         n_sessions = _scalar(con, "select count(*) from kept_session")
         if n_sessions == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,16 @@ import numpy as np
 
 from llmseq_cli.evaluation.metrics import metrics_at
 from llmseq_cli.evaluation.ranking import Ranking
+from llmseq_cli.progress import Progress, SilentProgress
 
 if TYPE_CHECKING:
     from llmseq_cli.data.sessions import Sessions
 
 CUTOFFS = (10, 20)
 """The list lengths at which every run is measured when it is stored; others are computed from the stored lists."""
+
+
+_PROMPTS_PER_BLOCK = 4096  # a model's lists do not depend on it
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,16 @@ class Evaluation:
         }
 
 
-def evaluate(recommend, test: Sessions, depth: int) -> Evaluation:
-    """`recommend(prompts, k) → Ranking` on the prompts of the evaluated sessions."""
-    ranking = recommend(test.prompts(), depth)
+def evaluate(
+    recommend: Callable[[Sessions, int], Ranking], test: Sessions, depth: int, progress: Progress | None = None
+) -> Evaluation:
+    """`recommend(prompts, k)` on the prompts of the evaluated sessions, a block at a time to show how it gets on."""
+    prompts = test.prompts()
+    parts = []
+    with (progress or SilentProgress()).task("Scoring", len(prompts), "sessions") as task:
+        for start in range(0, max(len(prompts), 1), _PROMPTS_PER_BLOCK):
+            block = prompts.slice(start, min(start + _PROMPTS_PER_BLOCK, len(prompts)))
+            parts.append(recommend(block, depth))
+            task.advance(len(block))
+    ranking = Ranking.concatenate(parts)
     return Evaluation(ranking, ranking.ranks(test.targets()), test.ids)

@@ -86,8 +86,7 @@ def _run_once(
         figures: dict[str, Any] = dict(model.fit(dataset.train, context))
     figures["train_seconds"] = time.perf_counter() - clock
     clock = time.perf_counter()
-    with progress.task(f"Scoring {len(dataset.test):,} sessions"):
-        evaluation = evaluate(model.recommend, dataset.test, experiment.depth)
+    evaluation = evaluate(model.recommend, dataset.test, experiment.depth, progress)
     figures["score_seconds"] = time.perf_counter() - clock
     figures["peak_memory_mb"] = peak_memory_mb()
     record = RunRecord(
