@@ -297,8 +297,11 @@ class _Fetcher:
         while (places := self.work.get()) is not None:
             try:
                 self.events.put(_Outcome(places, self._ask_patiently(places)))
+            except RefusedError as refusal:
+                self.events.put(_Outcome(places, error=refusal))
             except BaseException as error:
                 self.events.put(_Outcome(places, error=error))
+                self.stop.set()  # nobody sends anything more
 
     def _ask_patiently(self, places: np.ndarray) -> Answer:
         return patiently(lambda: self._ask(places), self.options.patience, self._pause, self.events.put)

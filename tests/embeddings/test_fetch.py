@@ -1,0 +1,336 @@
+"""The engine: full requests, retries, bisecting, money, what is kept when it fails."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+from embedding_server import KEY, EmbeddingServer, error, vector_of
+from file_server import Recorder
+
+from llmseq_cli.embeddings.fetch import FetchOptions, fetch, fill
+from llmseq_cli.embeddings.retries import Patience
+from llmseq_cli.embeddings.sources.base import Answer, EmbeddingSource, FinalError, Limits, RefusedError, TransientError
+from llmseq_cli.embeddings.sources.openai import OpenAISettings, OpenAISource
+from llmseq_cli.errors import LlmseqError
+
+QUICK = Patience(attempts=6, seconds=0, first_wait=0.001, largest_wait=0.01)
+OPTIONS = FetchOptions(patience=QUICK)
+TEXTS = [f"title number {place} of things" for place in range(500)]
+
+
+class Local(EmbeddingSource):
+    """A source in this process: a word is a token; `answers` decides about a request, by its texts."""
+
+    name, remote, model, dimensions = "local", True, "m", None
+
+    def __init__(self, texts_per_request=50, tokens_per_request=None, answers=lambda texts: None):
+        self.limits = Limits(texts_per_request, tokens_per_request)
+        self.answers, self.asked = answers, []
+
+    def count_tokens(self, texts):
+        return np.array([len(text.split()) for text in texts], dtype=np.int64)
+
+    def cut(self, text, tokens):
+        return " ".join(text.split()[:tokens])
+
+    def embed(self, texts):
+        self.asked.append(texts)
+        answer = self.answers(texts)
+        if isinstance(answer, Exception):
+            raise answer
+        vectors = np.stack([vector_of(text, 4) for text in texts])
+        return answer or Answer(vectors, sum(len(text.split()) for text in texts))
+
+
+class Kept:
+    """What `keep` was given, by place."""
+
+    def __init__(self):
+        self.vectors, self.calls = {}, 0
+
+    def __call__(self, fetched):
+        self.calls += 1
+        for one in fetched:
+            for place, vector in zip(one.places, one.vectors, strict=True):
+                assert place not in self.vectors
+                self.vectors[int(place)] = vector
+
+    def check(self, texts, dimensions=4):
+        for place, vector in self.vectors.items():
+            assert np.array_equal(vector, vector_of(texts[place], dimensions))
+
+
+def get(source, texts=TEXTS, options=OPTIONS):
+    kept, progress = Kept(), Recorder()
+    usage = fetch(source, texts, kept, options, progress)
+    return kept, usage, progress
+
+
+def test_fill_keeps_to_both_limits():
+    tokens = np.array([5, 5, 5, 20, 1, 1, 1, 1])
+    assert [places.tolist() for places in fill(tokens, 3, 10)] == [[0, 1], [2], [3], [4, 5, 6], [7]]
+    assert [places.tolist() for places in fill(tokens, 100, None)] == [list(range(8))]
+    assert list(fill(tokens[:0], 3, 10)) == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_fill_loses_nothing_and_wastes_no_request(seed):
+    random = np.random.default_rng(seed)
+    tokens = random.integers(1, 40, 1000)
+    parts = list(fill(tokens, 12, 150))
+    assert np.concatenate(parts).tolist() == list(range(1000))
+    for part, following in zip(parts, parts[1:], strict=False):
+        assert len(part) <= 12
+        assert tokens[part].sum() <= 150
+        assert len(part) == 12 or tokens[part].sum() + tokens[following[0]] > 150
+
+
+def test_all_texts_once():
+    kept, usage, progress = get(source := Local())
+    assert sorted(kept.vectors) == list(range(500))
+    kept.check(TEXTS)
+    assert len(source.asked) == usage.requests == 10
+    assert (usage.texts, usage.tokens, usage.retries) == (500, 2500, 0)
+    assert progress.tasks[0]["at"] == progress.tasks[0]["total"] == 500
+
+
+def test_concurrency_is_kept_to():
+    under_way, most, lock = [0], [0], threading.Lock()
+
+    def watch(_):
+        with lock:
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+        time.sleep(0.005)
+        with lock:
+            under_way[0] -= 1
+
+    get(Local(10, answers=watch), options=FetchOptions(concurrency=3, patience=QUICK))
+    assert most[0] == 3
+
+
+def test_local_models_get_texts_of_like_length():
+    source = Local(2)
+    source.remote = False
+    texts = ["a", "a b c d", "a b", "a b c", "b"]
+    kept, _, _ = get(source, texts)
+    kept.check(texts)
+    assert source.asked == [["a b c d", "a b c"], ["a b", "a"], ["b"]]
+
+
+def test_bad_texts_are_found_and_set_aside():
+    bad = {17, 18, 203, 499}
+
+    def refuse(texts):
+        return RefusedError("no") if any(text in {TEXTS[place] for place in bad} for text in texts) else None
+
+    kept, usage, _ = get(source := Local(answers=refuse))
+    assert set(kept.vectors) == set(range(500)) - bad
+    assert usage.refused == dict.fromkeys(bad, "no")
+    kept.check(TEXTS)
+    assert len(source.asked) < 60
+
+
+def test_server_that_refuses_everything_ends_it():
+    with pytest.raises(FinalError, match="refuses every text: never"):
+        get(source := Local(answers=lambda texts: RefusedError("never")))
+    assert len(source.asked) < 300
+
+
+def test_too_long_texts_are_cut():
+    def refuse(texts):
+        return RefusedError("long", too_long=True) if any(len(text.split()) > 30 for text in texts) else None
+
+    texts = [*TEXTS[:20], " ".join(map(str, range(100))), *TEXTS[20:40]]
+    kept, usage, _ = get(Local(answers=refuse), texts)
+    assert len(kept.vectors) == 41
+    assert (usage.cut, usage.refused) == (1, {})
+    cut = next(
+        length
+        for length in range(16, 31)
+        if np.array_equal(kept.vectors[20], vector_of(" ".join(map(str, range(length))), 4))
+    )
+    assert cut > 20
+
+
+def test_failures_that_pass():
+    lock, failures = threading.Lock(), list(range(30))
+
+    def fail(_):
+        with lock:
+            number = failures.pop() if failures else 0
+        return TransientError("busy", wait=0.002 if number % 2 else None) if number % 3 else None
+
+    patience = Patience(attempts=25, seconds=0, first_wait=0.001, largest_wait=0.01)
+    kept, usage, progress = get(Local(answers=fail), options=FetchOptions(patience=patience))
+    assert len(kept.vectors) == 500
+    assert usage.retries == 20
+    assert "busy; trying again in" in progress.messages[0]
+
+
+def test_patience_ends():
+    with pytest.raises(FinalError, match=r"down \(6 attempts\)") as caught:
+        get(Local(answers=lambda texts: TransientError("down")))
+    assert "kept" in caught.value.hint
+
+
+def test_a_day_is_not_waited_for():
+    with pytest.raises(FinalError, match="asks to wait 1,440 minutes"):
+        get(Local(answers=lambda texts: TransientError("daily limit", wait=86_400)))
+
+
+def test_hold_of_one_thread_holds_all():
+    times, first = [], threading.Event()
+
+    def limit(_):
+        times.append(time.monotonic())
+        if not first.is_set():
+            first.set()
+            return TransientError("slow down", wait=0.2)
+        time.sleep(0.02)
+        return None
+
+    get(Local(10, answers=limit), options=FetchOptions(concurrency=2, patience=QUICK))
+    pauses = np.diff(times)
+    assert pauses.max() > 0.1
+    assert len(times) == 51
+
+
+def test_what_was_answered_is_kept_when_it_fails():
+    calls = []
+
+    def fail(texts):
+        calls.append(texts)
+        if len(calls) > 4:
+            return FinalError("no quota", "pay")
+        time.sleep(0.01)
+        return None
+
+    kept = Kept()
+    with pytest.raises(FinalError, match="no quota"):
+        fetch(Local(answers=fail), TEXTS, kept, FetchOptions(concurrency=3, patience=QUICK), Recorder())
+    assert len(kept.vectors) == 4 * 50
+    kept.check(TEXTS)
+
+
+def test_what_is_under_way_is_kept_at_ctrl_c():
+    class Interrupting(Kept):
+        def __call__(self, fetched):
+            super().__call__(fetched)
+            if self.calls == 1:
+                raise KeyboardInterrupt
+
+    source, kept = Local(answers=lambda texts: time.sleep(0.02)), Interrupting()
+    with pytest.raises(KeyboardInterrupt):
+        fetch(source, TEXTS, kept, FetchOptions(concurrency=4, patience=QUICK), Recorder())
+    assert len(kept.vectors) == 50 * len(source.asked) < 500
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda texts: Answer(np.ones((len(texts) - 1, 4))), "49 vectors for 50 texts"),
+        (lambda texts: Answer(np.ones(4)), "4 vectors for 50 texts"),
+        (lambda texts: Answer(np.ones((len(texts), 3))), "width 3 where 4 belong"),
+    ],
+)
+def test_answers_that_stay_wrong_are_final(answer, words):
+    options = FetchOptions(dimensions=4, concurrency=1, patience=QUICK)
+    with pytest.raises(FinalError, match=words):
+        get(source := Local(answers=answer), options=options)
+    assert len(source.asked) == 3
+
+
+def test_not_finite_once_is_asked_again_and_paid_for():
+    spoiled = []
+
+    def spoil(texts):
+        if len(spoiled) < 2:
+            spoiled.append(texts)
+            return Answer(np.full((len(texts), 4), np.nan), 1000)
+        return None
+
+    kept, usage, _ = get(Local(answers=spoil))
+    assert len(kept.vectors) == 500
+    assert (usage.tokens, usage.wasted_tokens) == (4500, 2000)
+
+
+def test_a_text_whose_vector_is_never_finite_is_set_aside():
+    def spoil(texts):
+        vectors = np.stack([vector_of(text, 4) for text in texts])
+        vectors[[text == TEXTS[77] for text in texts]] = np.inf
+        return Answer(vectors, 1)
+
+    kept, usage, _ = get(Local(answers=spoil))
+    assert set(usage.refused) == {77}
+    assert "not finite" in usage.refused[77]
+    assert len(kept.vectors) == 499
+
+
+def test_max_cost_is_not_passed():
+    options = FetchOptions(usd_per_token=0.01, max_cost=8.0, concurrency=4, patience=QUICK)
+    kept = Kept()
+    with pytest.raises(LlmseqError, match=r"stopped before --max-cost 8: 7\.5 USD are spent, 350 texts are left"):
+        fetch(Local(), TEXTS, kept, options, Recorder())
+    assert len(kept.vectors) == 150
+
+
+def test_max_cost_goes_by_what_was_counted():
+    source = Local(answers=lambda texts: Answer(np.ones((len(texts), 4)), 50))
+    kept, usage, _ = get(source, options=FetchOptions(usd_per_token=0.01, max_cost=8.0, patience=QUICK))
+    assert len(kept.vectors) == 500
+    assert usage.tokens == 500
+
+
+def test_limits_that_the_server_tells_replace_the_defaults():
+    source = Local(10)
+    source.limits = Limits(10, requests_per_minute=60)
+    source.answers = lambda texts: Answer(np.ones((len(texts), 4)), 1, requests_per_minute=60_000)
+    kept, _, _ = get(source, TEXTS[:200], FetchOptions(concurrency=1, patience=QUICK))
+    assert len(kept.vectors) == 200
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    server = EmbeddingServer()
+    yield server
+    server.stop()
+
+
+def test_server_that_fails_in_one_call_of_five(server):
+    server.fault_share = 0.2
+    texts = [f"text {place}" for place in range(3000)]
+    source = OpenAISource(base_url=server.url, settings=OpenAISettings(texts_per_request=20))
+    kept, usage, _ = get(source, texts, FetchOptions(patience=Patience(attempts=9, seconds=0, first_wait=0.005)))
+    assert len(kept.vectors) == 3000
+    kept.check(texts, 16)
+    assert set(server.paid.values()) == {1}
+    assert set(server.faults) == set(server.fault_kinds)
+    assert usage.tokens == 6000
+
+
+def test_server_told_apart_by_words(server):
+    server.forbidden, server.words_per_text = ("forbidden",), 20
+    texts = [*TEXTS[:40], "a forbidden thing", "long " * 50, *TEXTS[40:60]]
+    kept, usage, _ = get(OpenAISource(base_url=server.url), texts)
+    assert list(usage.refused) == [40]
+    assert "flagged" in usage.refused[40]
+    assert usage.cut == 1
+    assert len(kept.vectors) == 61
+
+
+def test_batches_too_large_for_the_server(server):
+    server.texts_per_request = 8
+    kept, usage, _ = get(OpenAISource(base_url=server.url), TEXTS[:100])
+    assert len(kept.vectors) == 100
+    assert usage.refused == {}
+
+
+def test_unknown_model_is_final_at_once(server):
+    server.script = [(404, error("no such model", "model_not_found"), {})] * 20
+    with pytest.raises(FinalError, match="no such model"):
+        get(OpenAISource("nonsense", base_url=server.url), TEXTS[:10])
+    assert len(server.requests) == 1
