@@ -7,7 +7,11 @@ with described as (
         category,
         fields
     from staged_item
-    where rowid in (select min(rowid) from staged_item group by item_id)
+    where rowid in (
+        select min(rowid)
+        from staged_item
+        group by item_id
+    )
 ),
 
 train as (

@@ -286,3 +286,16 @@ def test_a_table_of_items_may_lie_beside_the_interactions(tmp_path: Path) -> Non
     result = read_files(tmp_path, items=[items])
     assert result.rows == ROWS
     assert [item[:3] for item in result.items] == [("i1", "T", "x_y")]
+
+
+@pytest.mark.parametrize("name", ["clicks[1].csv", "clicks*.csv", "it's one.csv", "clicks?.jsonl", "clicks[1].parquet"])
+def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tmp_path: Path, name: str) -> None:
+    write(tmp_path, "clicks1.csv", CSV.replace("u1", "other"))
+    write(tmp_path, "clicks1.jsonl", '{"user": "other", "item": "i", "time": 1}')
+    if name.endswith("parquet"):
+        with duckdb.connect() as con:
+            con.execute(f"copy (select 'u1' as user, 'i1' as item, 1 as time) to '{tmp_path / name}'")
+    else:
+        write(tmp_path, name, CSV if name.endswith("csv") else '{"user": "u1", "item": "i", "time": 1}')
+    assert read_files(tmp_path / name).rows[0][0] == "u1"
+    assert "other" not in [row[0] for row in read_files(tmp_path / name).rows]

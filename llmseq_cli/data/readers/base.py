@@ -174,6 +174,11 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def address(file: str) -> str:
+    """A file as SQL: DuckDB takes every name for a pattern, also that of a file that exists."""
+    return quoted(file if is_remote(file) else glob.escape(file))
+
+
 def identifier(name: str) -> str:
     """A column name as SQL."""
     return '"' + name.replace('"', '""') + '"'

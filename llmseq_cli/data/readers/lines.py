@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from llmseq_cli.data.readers.base import LONGEST_LINE, quoted, unreadable
+from llmseq_cli.data.readers.base import LONGEST_LINE, address, quoted, unreadable
 from llmseq_cli.data.readers.rejections import Rejection, take_rejects
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def lines_of(file: str, encoding: str = "utf-8") -> str:
     number.
     """
     return (
-        f"read_csv({quoted(file)}, header = false, auto_detect = false, columns = {{'line': 'VARCHAR'}},"
+        f"read_csv({address(file)}, header = false, auto_detect = false, columns = {{'line': 'VARCHAR'}},"
         f" delim = chr(1), quote = '', escape = '', strict_mode = false, max_line_size = {LONGEST_LINE},"
         f" store_rejects = true, rejects_limit = 0, encoding = {quoted(encoding)})"
     )

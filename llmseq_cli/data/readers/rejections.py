@@ -116,7 +116,7 @@ def set_aside(reading: Reading, file: str, rejected: list[Rejection], rows: int)
         )
     if foreign:
         reading.note(
-            f"{file}: {foreign:,} lines are not UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE"
+            f"{file}: {foreign:,} rows are not UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE"
         )
     columns = {
         "line": np.array([one.line for one in rejected], dtype=np.int64),

@@ -16,6 +16,7 @@ import numpy as np
 
 from llmseq_cli.data.readers.base import (
     LONGEST_LINE,
+    address,
     first_line,
     first_lines,
     identifier,
@@ -65,8 +66,8 @@ class ParquetTable(Table):
     @cached_property
     def _types(self) -> dict[str, str]:
         try:
-            rows = self.con.execute(f"describe select * from read_parquet({quoted(self.file)})").fetchall()
-        except Exception as error:
+            rows = self.con.execute(f"describe select * from read_parquet({address(self.file)})").fetchall()
+        except duckdb.Error as error:
             raise unreadable(self.file, error) from error
         return {row[0]: row[1] for row in rows}
 
@@ -81,7 +82,7 @@ class ParquetTable(Table):
         chosen = ", ".join(
             f"{self._expression(alias, column)} as {identifier(alias)}" for alias, column in columns.items()
         )
-        return f"(select null::varchar as problem, {chosen} from read_parquet({quoted(self.file)}))"
+        return f"(select null::varchar as problem, {chosen} from read_parquet({address(self.file)}))"
 
     def _expression(self, alias: str, column: str) -> str:
         name, kind = identifier(column), self._types[column]
@@ -148,7 +149,7 @@ class CsvTable(Table):
             "max_line_size": str(LONGEST_LINE),
         }
         given = ", ".join(f"{option} = {value}" for option, value in options.items())
-        return f"(select null::varchar as problem, {chosen} from read_csv({quoted(self.file)}, {given}))"
+        return f"(select null::varchar as problem, {chosen} from read_csv({address(self.file)}, {given}))"
 
     def locate(self, numbers: np.ndarray, rejects: list[Rejection], scanned: int) -> tuple[np.ndarray, list[Rejection]]:
         """DuckDB tells the place of a record that it set aside, and nothing of the others."""
@@ -205,6 +206,8 @@ def open_table(con: duckdb.DuckDBPyConnection, file: str) -> Table:
         raise LlmseqError(f"{file} is not text", "give CSV, TSV, JSON lines or Parquet (named .parquet)")
     if is_json(line):
         return JsonTable(con, file)
+    if line.lstrip().startswith(("{", "[")):
+        raise LlmseqError(f"{file} is not one JSON object a line", "convert it: jq -c '.[]' FILE > NEW_FILE")
     return sniff_csv(con, file)
 
 
