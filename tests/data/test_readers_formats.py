@@ -6,11 +6,17 @@ import gzip
 import json
 from pathlib import Path
 
+import duckdb
 import pytest
 from beauty_split import FOLDER, needs_beauty
 from reading import read_files, write
 
+from llmseq_cli.data.ingest import Protocol, build_dataset
+from llmseq_cli.data.readers.items import stage_items
 from llmseq_cli.errors import LlmseqError
+from llmseq_cli.progress import SilentProgress
+from llmseq_cli.store.migrations import migrate
+from llmseq_cli.store.queries import query
 
 REVIEW_2014 = {"reviewerID": "A1", "asin": "B01", "unixReviewTime": 1365984000, "reviewTime": "04 15, 2013"}
 META_2014 = {
@@ -178,6 +184,21 @@ def test_recbole(tmp_path: Path) -> None:
         assert result.rejected == [("x.inter", 3, "no item")]
     with pytest.raises(LlmseqError, match="has no types"):
         read_files(write(tmp_path, "y.inter", "user\titem\ttime\n"))
+
+
+def test_the_first_description_of_an_item_counts() -> None:
+    with duckdb.connect() as con:
+        migrate(con)
+        con.execute(query("ingest/staging"))
+        con.execute(
+            "insert into staged_interaction (user_id, item_id, time)"
+            " select 'u' || (i % 50), 'i' || (i % 1000), make_timestamp(i) from range(20_000) as rows (i)"
+        )
+        described = ((f"i{n % 1000}", None if n < 10 else f"title {n}", [], {}) for n in range(200_000))
+        stage_items(con, described)
+        build_dataset(con, "d", Protocol(k_core=0), {}, SilentProgress())
+        titles = dict(con.execute("select external_id, title from core.item").fetchall())
+    assert titles == {f"i{n}": None if n < 10 else f"title {n}" for n in range(1000)}
 
 
 @needs_beauty
