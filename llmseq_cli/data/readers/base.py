@@ -153,8 +153,10 @@ def first_lines(con: duckdb.DuckDBPyConnection, file: str, n: int) -> list[str]:
 
 
 def unreadable(file: str, error: Exception) -> LlmseqError:
-    """One clear line for what DuckDB says of a file it cannot read."""
+    """One clear line for what DuckDB says of a file it cannot read. Raises KeyboardInterrupt where that was why."""
     text = " ".join(str(error).split())
+    if "interrupt" in text.lower():
+        raise KeyboardInterrupt from error
     words = ("gzip", "inflate", "miniz", "unexpected end of file", "decompress", "zstd")
     if any(word in text.lower() for word in words):
         return damaged(file)
