@@ -23,6 +23,7 @@ Row = tuple[str, str, int]
 def build(rows: list[Row], protocol: Protocol) -> duckdb.DuckDBPyConnection:
     con = duckdb.connect()
     migrate(con)
+    con.execute("begin transaction")  # as the product does
     con.execute(query("ingest/staging"))
     staged = {
         "u": np.array([r[0] for r in rows], dtype=object),
@@ -34,6 +35,7 @@ def build(rows: list[Row], protocol: Protocol) -> duckdb.DuckDBPyConnection:
         "insert into staged_interaction (user_id, item_id, time) select u, i, make_timestamp(t * 1000000) from staged"
     )
     build_dataset(con, "test", protocol, {}, SilentProgress())
+    con.execute("commit")
     return con
 
 
