@@ -111,3 +111,12 @@ def test_a_format_that_does_not_fit(tmp_path: Path, format: str) -> None:
     with pytest.raises(LlmseqError) as caught:
         read_files(write(tmp_path, "a.csv", CSV[:200]), format=format)
     assert caught.value.hint
+
+
+def test_a_slip_in_map_is_told_from_an_attribute(tmp_path):
+    path = write(tmp_path, "a.csv", "visitor,sku,ts,maker\nu1,i1,1577836800,Acme\n")
+    roles = {"user": "visitor", "item": "sku", "time": "ts"}
+    with pytest.raises(UsageError, match="--map knows no 'usr'") as error:
+        read_files(path, columns=roles | {"usr": "visitor"})
+    assert error.value.hint == "did you mean 'user'?"
+    assert len(read_files(path, columns=roles | {"brand": "maker"}).rows) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
 from typing import Any
 
 import duckdb
@@ -14,12 +15,12 @@ from llmseq_cli.data.readers.items import Item, listed, stage_items
 from llmseq_cli.data.readers.rejections import Rejection, finish_file, set_aside, take_rejects
 from llmseq_cli.data.readers.tables import CsvTable, Row, Table, distinct_rows, open_table, table_rows
 from llmseq_cli.data.readers.times import EARLIEST, LATEST, TimeForm, guess_time_form, rival, typed_form
-from llmseq_cli.errors import LlmseqError
+from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.store.queries import query
 
 _SAMPLE_ROWS = 1000
 _ASIN, _AMAZON_USER = r"B0[0-9A-Z]{8}|\d{9}[\dX]", r"A[0-9A-Z]{9,}"
-_NO_ATTRIBUTES = ("user", "item", "time", "title", "category")
+_ROLES = ("user", "item", "time", "title", "category")
 
 
 def read_tables(reading: Reading, files: list[str], item_files: list[str]) -> None:
@@ -34,7 +35,11 @@ def read_tables(reading: Reading, files: list[str], item_files: list[str]) -> No
 
 
 def _check_map(given: dict[str, str], tables: list[Table]) -> None:
-    for wanted in given.values():
+    """Any name may be that of an attribute, but one that is nearly user, item, time, … is a slip."""
+    for role, wanted in given.items():
+        nearly = get_close_matches(role, _ROLES, n=1, cutoff=0.7)
+        if nearly and role not in _ROLES:
+            raise UsageError(f"--map knows no '{role}'", f"did you mean '{nearly[0]}'?")
         if not any(named_column(table, wanted) for table in tables):
             raise unknown_column(tables[0], wanted)
 
@@ -147,7 +152,7 @@ def _item_columns(table: Table, given: dict[str, str], required: bool) -> dict[s
         raise LlmseqError(f"no column of {table.file} looks like the item", "say which with --map item=COLUMN")
     for alias, wanted in given.items():
         column = named_column(table, wanted)
-        if alias not in _NO_ATTRIBUTES and column:
+        if alias not in _ROLES and column:
             columns[alias] = column
     if required:
         columns |= {column: column for column in table.columns if column not in columns.values()}
