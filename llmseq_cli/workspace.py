@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -149,24 +149,27 @@ class Workspace:
         dimensions: int | None = None,
         settings: dict[str, Any] | None = None,
         seed: int = 0,
+        dry_run: bool = False,
+        **options: Any,
     ) -> dict[str, Any]:
         """Make and keep embeddings of all items; returns what was made.
 
-        source: "lexical" (TF-IDF of words and character n-grams, no network). text: a template over the items'
-        attributes. dimensions: reduce to so many by truncated SVD; None keeps the vectors sparse.
+        source: "lexical" (TF-IDF of words and character n-grams, no network) or one whose texts' vectors are cached,
+        such as "openai". text: a template over the items' attributes. dimensions: as many as the source is asked for;
+        None is its own number, for "lexical" sparse vectors. dry_run: send and write nothing, return what it would
+        take. options, for cached sources: model, base_url, concurrency, requests_per_minute, tokens_per_minute,
+        max_cost (US dollars), prices (a file), retry_refused, and for OpenAI's batch service batch, resume, wait.
         """
-        from llmseq_cli.embeddings.make import embed_dataset
+        from llmseq_cli.embeddings.make import EmbedOptions, embed_dataset, plan_dataset
 
-        return embed_dataset(
-            self.store,
-            dataset,
-            source=source,
-            text=text,
-            dimensions=dimensions,
-            settings=settings or {},
-            seed=seed,
-            progress=self.progress,
-        )
+        try:
+            given = EmbedOptions(source, None, text, dimensions, settings=settings or {}, seed=seed)
+            given = replace(given, **options)
+        except TypeError as error:
+            raise UsageError(f"embed: {error}", "help(Workspace.embed) lists the options") from error
+        if dry_run:
+            return plan_dataset(self.store, dataset, given)
+        return embed_dataset(self.store, dataset, given, self.progress)
 
     def embeddings(self, dataset: str | None = None) -> list[dict[str, Any]]:
         """One dict a stored set of item embeddings."""

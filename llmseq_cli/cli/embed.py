@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -19,49 +19,135 @@ def embed(
     common: Common,
     dataset: DatasetOption = None,
     source: Annotated[
-        str, typer.Option("--source", help="lexical: TF-IDF of words and character n-grams; no network, no key.")
-    ] = "lexical",
+        str | None,
+        typer.Option(
+            "--source", help="lexical (the default): TF-IDF, no network, no key. openai: needs a key or a server."
+        ),
+    ] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Model of the source; any id.", metavar="ID")] = None,
     text: Annotated[
         str, typer.Option("--text", help="Template of an item's text over its attributes.", metavar="TEMPLATE")
     ] = "{title}",
     dimensions: Annotated[
         int | None,
-        typer.Option("--dimensions", help="Reduce to so many by truncated SVD; without it vectors stay sparse.", min=1),
+        typer.Option(
+            "--dimensions", help="Numbers in a vector; without it the model's own, for lexical sparse.", min=1
+        ),
     ] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option("--base-url", help="Server that speaks OpenAI's protocol; else $OPENAI_BASE_URL.", metavar="URL"),
+    ] = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", help="Requests under way at a time.", min=1)] = 8,
+    requests_per_minute: Annotated[
+        float | None,
+        typer.Option("--requests-per-minute", help="Without it, what the server says it allows.", min=0.001),
+    ] = None,
+    tokens_per_minute: Annotated[
+        float | None,
+        typer.Option("--tokens-per-minute", help="Without it, what the server says it allows.", min=1),
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option("--max-cost", help="Stop before so many US dollars are passed.", min=0)
+    ] = None,
+    prices: Annotated[
+        str | None, typer.Option("--prices", help="TOML file of prices; else $LLMSEQ_PRICES.", metavar="FILE")
+    ] = None,
+    retry_refused: Annotated[
+        bool, typer.Option("--retry-refused", help="Send again the texts that the server refused.")
+    ] = False,
+    batch: Annotated[
+        bool, typer.Option("--batch", help="OpenAI's batch service: half the price, done within a day.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Collect what the batch service has done, send again what failed.")
+    ] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="With --batch or --resume: wait until it is done.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many texts, tokens, requests, dollars and minutes.")
+    ] = False,
     set: SetOption = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
     """Turn item texts into vectors and keep them.
 
+    Each text is sent once: what is in the cache is not sent again, and what was answered is kept whatever happens
+    next. The key for openai comes from the environment, OPENAI_API_KEY.
+
     Examples:
 
         llmseq embed --source lexical
 
-        llmseq embed --source lexical --text '{title} {brand}' --dimensions 256
+        llmseq embed --source openai --text '{title} {brand}' --dry-run
+
+        llmseq embed --source openai --base-url http://localhost:8080/v1 --model BAAI/bge-m3
     """
     from llmseq_cli.settings import parse_assignments
 
     made = common.open().embed(
         dataset,
-        source=source,
+        source=source or ("openai" if batch or resume else "lexical"),
         text=text,
         dimensions=dimensions,
         settings=parse_assignments(set or []),
         seed=seed,
+        dry_run=dry_run,
+        model=model,
+        base_url=base_url,
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        max_cost=max_cost,
+        prices=prices,
+        retry_refused=retry_refused,
+        batch=batch,
+        resume=resume,
+        wait=wait,
     )
     if json:
         print_json(made)
-        return
-    kind = "sparse" if made["sparse"] else "dense"
+    elif dry_run:
+        _print_plan(made)
+    elif "under_way" in made:
+        print_facts([(name.replace("_", " "), value) for name, value in made.items()])
+    else:
+        _print_made(made)
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    cost = plan["cost_usd"]
     print_facts(
         [
-            ("embeddings", f"{made['source']}:{made['model']} (number {made['number']})"),
-            ("texts", f"{made['texts']:,} of '{made['text']}'; {made['items_without_text']:,} items have none"),
-            ("dimensions", f"{made['dimensions']:,}, {kind}"),
-            ("seconds", round(made["seconds"], 2)),
+            ("embeddings", f"{plan['source']}:{plan['model']}"),
+            ("texts", f"{plan['texts']:,} distinct; {plan['items_without_text']:,} items have none"),
+            ("cached", plan["cached"]),
+            ("cut", plan["cut"]),
+            ("refused before", plan["refused"]),
+            ("tokens", f"at most about {plan['tokens']:,}"),
+            ("requests", plan["requests"]),
+            ("US dollars", "no price known; see --prices" if cost is None else f"at most about {cost:,.4f}"),
+            ("minutes", None if plan["minutes"] is None else round(plan["minutes"], 1)),
         ]
     )
+
+
+def _print_made(made: dict[str, Any]) -> None:
+    kind = "sparse" if made["sparse"] else "dense"
+    facts: list[tuple[str, Any]] = [
+        ("embeddings", f"{made['source']}:{made['model']} (number {made['number']})"),
+        ("texts", f"{made['texts']:,} of '{made['text']}'; {made['items_without_text']:,} items have none"),
+        ("dimensions", f"{made['dimensions']:,}, {kind}"),
+    ]
+    if "distinct_texts" in made:
+        cost = "" if made["cost_usd"] is None else f", {made['cost_usd']:,.4f} US dollars"
+        facts += [
+            ("distinct texts", f"{made['distinct_texts']:,}; {made['cached']:,} from the cache"),
+            ("sent", f"{made['texts_sent']:,} in {made['requests']:,} requests, {made['tokens']:,} tokens{cost}"),
+        ]
+        facts += [("cut", f"{made['cut']:,} texts to what the model takes")] if made["cut"] else []
+        facts += [("refused", f"{len(made['refused']):,} texts, see the view refused_texts")] if made["refused"] else []
+    print_facts([*facts, ("seconds", round(made["seconds"], 2))])
 
 
 def embeddings(common: Common, dataset: DatasetOption = None, json: JsonOption = False) -> None:

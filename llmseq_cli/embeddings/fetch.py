@@ -98,17 +98,19 @@ def fill(tokens: np.ndarray, texts_per_request: int, tokens_per_request: int | N
 def fetch(
     source: EmbeddingSource,
     texts: list[str],
+    tokens: np.ndarray,
     keep: Keep,
     options: FetchOptions,
     progress: Progress,
 ) -> Usage:
     """Vectors of all texts, handed to `keep` as answers come in (several at a time where they come faster than that).
 
-    texts: not empty, within the source's limit of tokens a text. Texts that the server refuses are left out and listed.
+    texts: not empty, within the source's limit of tokens a text. tokens: int64[n], what the source
+    estimates for each. Texts that the server refuses are left out and listed.
     Raises FinalError or LlmseqError where it cannot go on; what was answered until then has been kept.
     """
     with progress.task(f"Embedding {len(texts):,} texts", total=len(texts), unit="texts") as task:
-        return _Fetcher(source, texts, keep, options, progress, task).run()
+        return _Fetcher(source, texts, tokens, keep, options, progress, task).run()
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class _Fetcher:
         self,
         source: EmbeddingSource,
         texts: list[str],
+        tokens: np.ndarray,
         keep: Keep,
         options: FetchOptions,
         progress: Progress,
@@ -137,7 +140,7 @@ class _Fetcher:
             options.requests_per_minute or limits.requests_per_minute,
             options.tokens_per_minute or limits.tokens_per_minute,
         )
-        self.tokens = source.count_tokens(self.texts)
+        self.tokens = np.array(tokens, dtype=np.int64)  # a copy: it changes for texts that are cut
         self.waiting = deque(self._batches())
         self.width = options.dimensions
         self.usage = Usage()

@@ -3,58 +3,290 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llmseq_cli.data.dataset import find_dataset, item_texts
+from llmseq_cli.data.dataset import DatasetInfo, find_dataset, item_texts
 from llmseq_cli.embeddings.base import ItemEmbeddings
-from llmseq_cli.embeddings.stored import save_embeddings
+from llmseq_cli.embeddings.sources.registry import TEXT_SOURCES, SourceOptions, make_source
+from llmseq_cli.embeddings.stored import TextEmbeddings, save_embeddings, save_text_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import parse_settings
 
 if TYPE_CHECKING:
+    import duckdb
+
+    from llmseq_cli.embeddings.cache import TextVectorCache
+    from llmseq_cli.embeddings.fetch import FetchOptions, Usage
+    from llmseq_cli.embeddings.plan import EmbeddingPlan
+    from llmseq_cli.embeddings.sources.base import EmbeddingSource
     from llmseq_cli.store.connection import Store
 
-SOURCES = ("lexical",)
+SOURCES = ("lexical", *TEXT_SOURCES)
 
 
-def embed_dataset(
-    store: Store,
-    dataset: str | None,
-    *,
-    source: str,
-    text: str,
-    dimensions: int | None,
-    settings: dict[str, Any],
-    seed: int,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Vectors of all items of a dataset; see `Workspace.embed` for the arguments. Returns what was made."""
-    if source not in SOURCES:
-        raise UsageError(f"there is no embedding source '{source}'", did_you_mean(source, [*SOURCES]))
+@dataclass(frozen=True)
+class EmbedOptions:
+    """What to embed and how; see `Workspace.embed` for what each means."""
+
+    source: str = "lexical"
+    model: str | None = None
+    text: str = "{title}"
+    dimensions: int | None = None
+    base_url: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    concurrency: int = 8
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    max_cost: float | None = None
+    prices: str | None = None
+    retry_refused: bool = False
+    batch: bool = False
+    resume: bool = False
+    wait: bool = False
+
+
+def embed_dataset(store: Store, dataset: str | None, options: EmbedOptions, progress: Progress) -> dict[str, Any]:
+    """Vectors of all items of a dataset. Returns what was made."""
+    if options.source not in SOURCES:
+        raise UsageError(f"there is no embedding source '{options.source}'", did_you_mean(options.source, [*SOURCES]))
+    if options.source == "lexical":
+        return _embed_lexical(store, dataset, options, progress)
+    source = _source(options)
+    with store.write("embedding item texts") as con:
+        work = _Work(con, dataset, source, options, progress)
+        if options.batch or options.resume:
+            return work.in_batches()
+        return work.at_once()
+
+
+def plan_dataset(store: Store, dataset: str | None, options: EmbedOptions) -> dict[str, Any]:
+    """What embedding a dataset would take, without sending or writing anything: see `EmbeddingPlan.estimate`."""
+    if options.source not in TEXT_SOURCES:
+        raise UsageError(f"'{options.source}' has no requests to count", f"--dry-run is for {', '.join(TEXT_SOURCES)}")
+    source = _source(options)
+    from llmseq_cli.embeddings.cache import TextVectorCache
+    from llmseq_cli.embeddings.plan import make_plan
+
+    with store.read("reading item texts") as con:
+        info, texts = _texts(con, dataset, options.text)
+        plan = make_plan(texts, source, TextVectorCache(con, source))
+    about = {"dataset": info.name, "source": source.name, "model": source.model}
+    return about | plan.estimate(source, _price(source, options), options.concurrency)
+
+
+def _source(options: EmbedOptions) -> EmbeddingSource:
+    return make_source(
+        options.source, SourceOptions(options.model, options.dimensions, options.base_url, options.settings)
+    )
+
+
+def _price(source: EmbeddingSource, options: EmbedOptions) -> float | None:
+    """US dollars for a token, None where no price is known. Raises UsageError where --max-cost needs one."""
+    if not source.remote:
+        return 0.0
+    from llmseq_cli.embeddings.prices import usd_per_token
+
+    batch = options.batch or options.resume
+    price = usd_per_token(source.name, source.model, batch=batch, file=options.prices)
+    if price is None and options.max_cost is not None:
+        raise UsageError(
+            f"no price is known for {source.name}:{source.model}, so that --max-cost cannot be kept to",
+            "name a file of prices with --prices",
+        )
+    return price
+
+
+def _texts(con: duckdb.DuckDBPyConnection, dataset: str | None, template: str) -> tuple[DatasetInfo, list[str]]:
+    """The dataset and the text of each of its items. Raises LlmseqError where none has one."""
+    info = find_dataset(con, dataset)
+    texts = item_texts(con, info, template)
+    if not any(texts):
+        raise LlmseqError(f"no item of '{info.name}' has a text", "ingest it with --items, or give another --text")
+    return info, texts
+
+
+class _Work:
+    """Embedding one dataset with a source of text vectors, on one writing connection."""
+
+    def __init__(
+        self,
+        con: duckdb.DuckDBPyConnection,
+        dataset: str | None,
+        source: EmbeddingSource,
+        options: EmbedOptions,
+        progress: Progress,
+    ) -> None:
+        from llmseq_cli.embeddings.cache import TextVectorCache
+
+        self.con, self.source, self.options, self.progress = con, source, options, progress
+        self.clock = time.perf_counter()
+        self.price = _price(source, options)
+        self.info, self.item_texts = _texts(con, dataset, options.text)
+        self.cache: TextVectorCache = TextVectorCache(con, source)
+        if options.retry_refused:
+            self.cache.forget_refusals()
+
+    def at_once(self) -> dict[str, Any]:
+        """Sends what is missing, request by request, and makes the set."""
+        from llmseq_cli.embeddings.batch_store import BatchStore
+
+        plan = self._plan()
+        waiting = sum(batch.texts for batch in BatchStore(self.con, self.cache.model_id).open_batches())
+        if waiting and len(plan.to_send):
+            raise LlmseqError(
+                f"{waiting:,} texts are under way in a batch",
+                "collect them with `llmseq embed --resume`, which sends the rest, too",
+            )
+        if not len(plan.to_send):
+            return self._finish(plan, None)
+        if plan.cut:
+            self.progress.message(f"{plan.cut:,} texts are longer than the model takes and were cut")
+        return self._finish(plan, self._send(plan))
+
+    def in_batches(self) -> dict[str, Any]:
+        """Collects what the batch service has done, hands it what is missing, and makes the set once nothing is."""
+        from llmseq_cli.embeddings.batch_store import BatchStore
+        from llmseq_cli.embeddings.openai_batch import BatchOptions, BatchRun
+        from llmseq_cli.embeddings.sources.openai import OpenAISource
+
+        if not isinstance(self.source, OpenAISource):
+            raise UsageError(
+                f"{self.source.name} has no batch service here", "leave --batch out, or say --source openai"
+            )
+        store = BatchStore(self.con, self.cache.register())
+        if self.options.resume and not store.histories():
+            raise LlmseqError("no batch was handed over", "start one with `llmseq embed --batch`")
+        options = BatchOptions(self.price, self.options.max_cost, self.options.wait)
+        run = BatchRun(self.source, self.cache, store, self.info.dataset_id, self._plan, options, self.progress)
+        return run.run() or self._finish(self._plan(), run.usage)
+
+    def _plan(self) -> EmbeddingPlan:
+        from llmseq_cli.embeddings.plan import make_plan
+
+        return make_plan(self.item_texts, self.source, self.cache)
+
+    def _send(self, plan: EmbeddingPlan) -> Usage:
+        from llmseq_cli.embeddings.fetch import Fetched, fetch
+
+        def keep(answers: list[Fetched]) -> None:
+            import numpy as np
+
+            places = np.concatenate([one.places for one in answers])
+            requests = [(len(one.places), one.tokens, self._cost(one.tokens)) for one in answers]
+            hashes = [plan.hashes[place] for place in plan.to_send[places]]
+            self.cache.keep(self.info.dataset_id, hashes, np.concatenate([one.vectors for one in answers]), requests)
+
+        texts = [plan.texts[place] for place in plan.to_send]
+        usage = fetch(self.source, texts, plan.tokens, keep, self._fetch_options(), self.progress)
+        refused = [(plan.hashes[plan.to_send[place]], texts[place], why) for place, why in usage.refused.items()]
+        self.cache.set_aside(refused)
+        for _, text, reason in refused[:_SHOWN]:
+            self.progress.warn(f"refused: '{text[:60]}': {reason}")
+        if len(refused) > _SHOWN:
+            self.progress.warn(f"{len(refused) - _SHOWN:,} further texts were refused, see the view refused_texts")
+        return usage
+
+    def _fetch_options(self) -> FetchOptions:
+        from llmseq_cli.embeddings.fetch import FetchOptions
+
+        options = self.options
+        return FetchOptions(
+            concurrency=options.concurrency,
+            requests_per_minute=options.requests_per_minute,
+            tokens_per_minute=options.tokens_per_minute,
+            usd_per_token=self.price,
+            max_cost=options.max_cost,
+            dimensions=self.source.dimensions or self.cache.width(),
+        )
+
+    def _cost(self, tokens: int) -> float | None:
+        return None if self.price is None else tokens * self.price
+
+    def _finish(self, plan: EmbeddingPlan, usage: Usage | None) -> dict[str, Any]:
+        """Stores the set: the text of each item, means for items without a vector. Returns what was made."""
+        from llmseq_cli.embeddings.fetch import Usage
+
+        usage = usage or Usage()
+        without_vector = self.cache.refused(plan.hashes)
+        hashes = [
+            None if place < 0 or place in without_vector else plan.hashes[place] for place in plan.of_items.tolist()
+        ]
+        width = self.cache.width()
+        if width is None or not any(hashes):
+            raise LlmseqError("the server refused every text", "see `llmseq sql 'select * from refused_texts'`")
+        used = {
+            "texts_sent": usage.texts,
+            "requests": usage.requests,
+            "tokens": usage.tokens,
+            "cost_usd": self._cost(usage.tokens),
+            "retries": usage.retries,
+        }
+        made = TextEmbeddings(
+            self.source.name, self.source.model, self.options.text, width, self.cache.register(), hashes, used
+        )
+        seconds = time.perf_counter() - self.clock
+        settings = {"dimensions": self.source.dimensions, "variant": self.source.variant, **self.options.settings}
+        self.con.execute("begin transaction")
+        try:
+            number = save_text_embeddings(self.con, self.info.dataset_id, made, settings, seconds)
+            self.con.execute("commit")
+        except BaseException:
+            self.con.execute("rollback")
+            raise
+        of_refused = sum(place in without_vector for place in plan.of_items.tolist())
+        return {
+            "number": number,
+            "dataset": self.info.name,
+            "source": made.source,
+            "model": made.model,
+            "text": made.text,
+            "dimensions": width,
+            "sparse": False,
+            "texts": len(self.item_texts) - int((plan.of_items < 0).sum()),
+            "distinct_texts": len(plan.texts),
+            "cached": len(plan.texts) - usage.texts - len(without_vector),
+            "items_without_text": int((plan.of_items < 0).sum()),
+            "items_refused": of_refused,
+            "refused": [{"text": plan.texts[place], "reason": why} for place, why in without_vector.items()],
+            "cut": plan.cut + usage.cut,
+            **used,
+            "seconds": seconds,
+        }
+
+
+_SHOWN = 5
+
+
+def _embed_lexical(store: Store, dataset: str | None, options: EmbedOptions, progress: Progress) -> dict[str, Any]:
     from llmseq_cli.embeddings.lexical import LexicalSettings, embed_texts
 
-    parsed = parse_settings(LexicalSettings, settings, source)
+    if options.model is not None or options.base_url is not None or options.batch or options.resume:
+        raise UsageError(
+            "the lexical source works on this machine and has one model",
+            "leave --model, --base-url, --batch and --resume out",
+        )
+    parsed = parse_settings(LexicalSettings, options.settings, "lexical")
     with store.read("reading item texts") as con:
-        info = find_dataset(con, dataset)
-        texts = item_texts(con, info, text)
-    n_texts = sum(bool(one) for one in texts)
-    if not n_texts:
-        raise LlmseqError(f"no item of '{info.name}' has a text", "ingest it with --items, or give another --text")
+        info, texts = _texts(con, dataset, options.text)
+    n_texts = sum(map(bool, texts))
     clock = time.perf_counter()
     with progress.task(f"Embedding {n_texts:,} texts"):
-        vectors = embed_texts(texts, parsed, dimensions, seed)
+        vectors = embed_texts(texts, parsed, options.dimensions, options.seed)
     seconds = time.perf_counter() - clock
-    model = "tfidf" if dimensions is None else f"tfidf-svd-{vectors.shape[1]}"
-    made = ItemEmbeddings(vectors, source, model, text)
+    model = "tfidf" if options.dimensions is None else f"tfidf-svd-{vectors.shape[1]}"
+    made = ItemEmbeddings(vectors, "lexical", model, options.text)
+    settings = parsed.to_dict() | {"seed": options.seed}
     with store.transaction(f"storing embeddings of '{info.name}'", wait=True) as con, progress.task("Storing vectors"):
-        number = save_embeddings(con, info.dataset_id, made, parsed.to_dict() | {"seed": seed}, seconds)
+        number = save_embeddings(con, info.dataset_id, made, settings, seconds)
     return {
         "number": number,
         "dataset": info.name,
-        "source": source,
+        "source": made.source,
         "model": model,
-        "text": text,
+        "text": options.text,
         "dimensions": made.dim,
         "sparse": made.is_sparse,
         "texts": n_texts,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,10 @@ from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
     import duckdb
+    from scipy.sparse import csr_array
 
 _ITEMS_PER_INSERT = 20_000  # bounds the flat columns of one insert to some hundred megabytes
+_ITEMS_PER_LOAD = 100_000
 
 
 def save_embeddings(
@@ -25,7 +28,8 @@ def save_embeddings(
     settings: dict[str, Any],
     seconds: float,
 ) -> int:
-    """Store a set of embeddings in place of an older one of the same source, model and text; returns its number.
+    """Store a set of embeddings in place of an older one of the same source, model and text (and, where they are
+    dense, of as many dimensions); returns its number.
 
     The connection must be in a transaction.
     """
@@ -35,8 +39,7 @@ def save_embeddings(
         "model": embeddings.model,
         "text": embeddings.text,
     }
-    for (old,) in con.execute(query("embeddings/same"), key).fetchall():
-        _delete(con, old)
+    _delete_same(con, key | {"dimensions": embeddings.dim, "sparse": embeddings.is_sparse})
     details = {
         "dimensions": embeddings.dim,
         "sparse": embeddings.is_sparse,
@@ -45,13 +48,89 @@ def save_embeddings(
         "seconds": seconds,
     }
     number = con.execute(query("embeddings/insert"), key | details).fetchall()[0][0]
-    n_items = embeddings.vectors.shape[0]
-    for start in range(0, n_items, _ITEMS_PER_INSERT):
-        block = embeddings.vectors[start : start + _ITEMS_PER_INSERT]
-        con.register("vector_columns", _flat(block, start))
-        con.execute(query("embeddings/insert_vectors"), {"embedding_id": number, "sparse": embeddings.is_sparse})
-        con.unregister("vector_columns")
+    _insert_vectors(con, number, embeddings.vectors, np.arange(embeddings.vectors.shape[0]))
     return number
+
+
+@dataclass(frozen=True)
+class TextEmbeddings:
+    """A set of embeddings whose vectors are in the cache of text vectors.
+
+    dimensions: of the vectors. model_id: number of the model in the cache. hashes: text hash of every item, None for
+    items that get the mean vector of their class. usage: what making the set took, as kept with it.
+    """
+
+    source: str
+    model: str
+    text: str
+    dimensions: int
+    model_id: int
+    hashes: list[str | None]
+    usage: dict[str, Any]
+
+
+def save_text_embeddings(
+    con: duckdb.DuckDBPyConnection, dataset_id: int, made: TextEmbeddings, settings: dict[str, Any], seconds: float
+) -> int:
+    """Store a set that names the text of each item, in place of an older one of the same source, model, text and
+    dimensions; returns its number. The vectors must be in the cache, the connection in a transaction.
+
+    Items without a text get the mean vector of the items of their class that have one; where their class has none, or
+    they have no class, that of the catalog.
+    """
+    key = {"dataset_id": dataset_id, "source": made.source, "model": made.model, "text": made.text}
+    details = {
+        "dimensions": made.dimensions,
+        "sparse": False,
+        "settings": json.dumps(settings),
+        "created_at": datetime.now(UTC).replace(tzinfo=None),
+        "seconds": seconds,
+    }
+    _delete_same(con, key | {"dimensions": made.dimensions, "sparse": False})
+    number = con.execute(query("embeddings/insert"), key | details).fetchall()[0][0]
+    con.execute(
+        "update core.embedding set model_id = ?, usage = ? where embedding_id = ?",
+        [made.model_id, json.dumps(made.usage), number],
+    )
+    items = np.array([item for item, digest in enumerate(made.hashes) if digest is not None], dtype=np.int32)
+    digests = np.array([digest for digest in made.hashes if digest is not None], dtype=object)
+    con.register("hash_columns", {"item_id": items, "text_hash": digests})
+    con.execute("insert into core.item_text select ?, item_id, text_hash from hash_columns order by item_id", [number])
+    con.unregister("hash_columns")
+    _fill_with_means(con, dataset_id, number, np.array([digest is None for digest in made.hashes], dtype=bool))
+    return number
+
+
+def _fill_with_means(con: duckdb.DuckDBPyConnection, dataset_id: int, number: int, lacking: np.ndarray) -> None:
+    """Gives each item of lacking (bool[n_items]) the mean vector of its class, or of the catalog."""
+    items = np.flatnonzero(lacking)
+    if not len(items):
+        return
+    rows = con.execute(query("embeddings/class_means"), {"embedding_id": number}).fetchall()
+    counts = np.array([count for _, count, _ in rows], dtype=np.float64)
+    means = np.array([vector for _, _, vector in rows], dtype=np.float64)
+    place = {category: row for row, (category, _, _) in enumerate(rows) if category}
+    means = np.vstack([means, counts @ means / counts.sum()])
+    classes = con.execute(
+        "select coalesce(category, '') from core.item where dataset_id = ? order by item_id", [dataset_id]
+    ).fetchall()
+    of_items = [place.get(classes[item][0], -1) for item in items]
+    _insert_vectors(con, number, means[of_items].astype(np.float32), items)
+
+
+def _insert_vectors(con: duckdb.DuckDBPyConnection, number: int, vectors: Any, items: np.ndarray) -> None:
+    """Stores vectors [n, dim], dense or sparse, of the items int[n]."""
+    sparse = not isinstance(vectors, np.ndarray)
+    for start in range(0, len(items), _ITEMS_PER_INSERT):
+        block = slice(start, start + _ITEMS_PER_INSERT)
+        con.register("vector_columns", _flat(vectors[block], items[block]))
+        con.execute(query("embeddings/insert_vectors"), {"embedding_id": number, "sparse": sparse})
+        con.unregister("vector_columns")
+
+
+def _delete_same(con: duckdb.DuckDBPyConnection, key: dict[str, Any]) -> None:
+    for (old,) in con.execute(query("embeddings/same"), key).fetchall():
+        _delete(con, old)
 
 
 def delete_embeddings(con: duckdb.DuckDBPyConnection, dataset_id: int) -> None:
@@ -97,22 +176,32 @@ def load_embeddings(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str, 
     An item that has no vector (it has no text) gets zeros.
     """
     number, about = find_embeddings(con, dataset_id, name)
+    load = _load_sparse if about["sparse"] else _load_dense
+    return ItemEmbeddings(
+        load(con, number, n_items, about["dimensions"]), about["source"], about["model"], about["text"]
+    )
+
+
+def _load_sparse(con: duckdb.DuckDBPyConnection, number: int, n_items: int, dim: int) -> csr_array:
+    from scipy.sparse import csr_array
+
     columns = con.execute(query("embeddings/load_vectors"), {"embedding_id": number}).fetchnumpy()
     items = np.ma.getdata(columns["item_id"]).astype(np.int64)
     values = np.ma.getdata(columns["value"]).astype(np.float32)
-    vectors: Any
-    if about["sparse"]:
-        from scipy.sparse import csr_array
+    offsets = np.zeros(n_items + 1, dtype=np.int64)
+    np.cumsum(np.bincount(items, minlength=n_items), out=offsets[1:])
+    indices = np.ma.getdata(columns["column_index"]).astype(np.int32)
+    return csr_array((values, indices, offsets), shape=(n_items, dim))
 
-        offsets = np.zeros(n_items + 1, dtype=np.int64)
-        np.cumsum(np.bincount(items, minlength=n_items), out=offsets[1:])
-        indices = np.ma.getdata(columns["column_index"]).astype(np.int32)
-        vectors = csr_array((values, indices, offsets), shape=(n_items, about["dimensions"]))
-    else:
-        vectors = np.zeros((n_items, about["dimensions"]), dtype=np.float32)
-        present = items[:: about["dimensions"]]
-        vectors[present] = values.reshape(len(present), about["dimensions"])
-    return ItemEmbeddings(vectors, about["source"], about["model"], about["text"])
+
+def _load_dense(con: duckdb.DuckDBPyConnection, number: int, n_items: int, dim: int) -> np.ndarray:
+    vectors = np.zeros((n_items, dim), dtype=np.float32)
+    for first in range(0, n_items, _ITEMS_PER_LOAD):
+        block = {"embedding_id": number, "first": first, "last": first + _ITEMS_PER_LOAD - 1}
+        columns = con.execute(query("embeddings/load_text_vectors"), block).fetchnumpy()
+        present = np.ma.getdata(columns["item_id"])[::dim]
+        vectors[present] = np.ma.getdata(columns["value"]).reshape(len(present), dim)
+    return vectors
 
 
 def list_embeddings(con: duckdb.DuckDBPyConnection, dataset: str | None) -> list[dict[str, Any]]:
@@ -124,11 +213,12 @@ def list_embeddings(con: duckdb.DuckDBPyConnection, dataset: str | None) -> list
 
 def _delete(con: duckdb.DuckDBPyConnection, number: int) -> None:
     con.execute("delete from core.item_vector where embedding_id = ?", [number])
+    con.execute("delete from core.item_text where embedding_id = ?", [number])
     con.execute("delete from core.embedding where embedding_id = ?", [number])
 
 
-def _flat(block: Any, first_item: int) -> dict[str, np.ndarray]:
-    """The numbers of a block of vectors as columns: item_id, place, column_index, value."""
+def _flat(block: Any, items: np.ndarray) -> dict[str, np.ndarray]:
+    """The numbers of a block of vectors of the items as columns: item_id, place, column_index, value."""
     if isinstance(block, np.ndarray):
         n, dim = block.shape
         place = np.tile(np.arange(dim, dtype=np.int32), n)
@@ -138,5 +228,5 @@ def _flat(block: Any, first_item: int) -> dict[str, np.ndarray]:
         lengths = np.diff(block.indptr)
         place = np.arange(block.nnz, dtype=np.int64)
         column_index, value = block.indices.astype(np.int32), block.data
-    items = np.repeat(np.arange(first_item, first_item + len(lengths), dtype=np.int32), lengths)
-    return {"item_id": items, "place": place, "column_index": column_index, "value": value.astype(np.float32)}
+    item_id = np.repeat(items.astype(np.int32), lengths)
+    return {"item_id": item_id, "place": place, "column_index": column_index, "value": value.astype(np.float32)}

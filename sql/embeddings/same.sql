@@ -1,4 +1,4 @@
--- one row per set of embeddings made of the same texts by the same model
+-- one row per set of embeddings made of the same texts by the same model; dense ones of as many dimensions
 select embedding_id
 from core.embedding
 where
@@ -6,3 +6,4 @@ where
     and source = $source
     and model = $model
     and text = $text
+    and (sparse or $sparse or dimensions = $dimensions)

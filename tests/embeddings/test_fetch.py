@@ -17,6 +17,7 @@ from llmseq_cli.errors import LlmseqError
 QUICK = Patience(attempts=6, seconds=0, first_wait=0.001, largest_wait=0.01)
 OPTIONS = FetchOptions(patience=QUICK)
 TEXTS = [f"title number {place} of things" for place in range(500)]
+WORDS = np.full(500, 5)
 
 
 class Local(EmbeddingSource):
@@ -63,7 +64,7 @@ class Kept:
 
 def get(source, texts=TEXTS, options=OPTIONS):
     kept, progress = Kept(), Recorder()
-    usage = fetch(source, texts, kept, options, progress)
+    usage = fetch(source, texts, source.count_tokens(texts), kept, options, progress)
     return kept, usage, progress
 
 
@@ -209,7 +210,7 @@ def test_what_was_answered_is_kept_when_it_fails():
 
     kept = Kept()
     with pytest.raises(FinalError, match="no quota"):
-        fetch(Local(answers=fail), TEXTS, kept, FetchOptions(concurrency=3, patience=QUICK), Recorder())
+        fetch(Local(answers=fail), TEXTS, WORDS, kept, FetchOptions(concurrency=3, patience=QUICK), Recorder())
     assert len(kept.vectors) == 4 * 50
     kept.check(TEXTS)
 
@@ -223,7 +224,7 @@ def test_what_is_under_way_is_kept_at_ctrl_c():
 
     source, kept = Local(answers=lambda texts: time.sleep(0.02)), Interrupting()
     with pytest.raises(KeyboardInterrupt):
-        fetch(source, TEXTS, kept, FetchOptions(concurrency=4, patience=QUICK), Recorder())
+        fetch(source, TEXTS, WORDS, kept, FetchOptions(concurrency=4, patience=QUICK), Recorder())
     assert len(kept.vectors) == 50 * len(source.asked) < 500
 
 
@@ -272,7 +273,7 @@ def test_max_cost_is_not_passed():
     options = FetchOptions(usd_per_token=0.01, max_cost=8.0, concurrency=4, patience=QUICK)
     kept = Kept()
     with pytest.raises(LlmseqError, match=r"stopped before --max-cost 8: 7\.5 USD are spent, 350 texts are left"):
-        fetch(Local(), TEXTS, kept, options, Recorder())
+        fetch(Local(), TEXTS, WORDS, kept, options, Recorder())
     assert len(kept.vectors) == 150
 
 

@@ -1,0 +1,102 @@
+"""What the store remembers of batches handed to a provider: written before and after each call that matters."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from llmseq_cli.store.queries import query
+
+if TYPE_CHECKING:
+    import duckdb
+
+
+@dataclass(frozen=True)
+class StoredBatch:
+    """A batch that may be under way. state: prepared, uploaded or submitted. texts: how many it holds."""
+
+    number: int
+    state: str
+    token: str
+    batch_id: str | None
+    texts: int
+
+
+@dataclass(frozen=True)
+class TextHistory:
+    """What happened to a text in batches: under way now, in how many batches that are done, in a refused request."""
+
+    under_way: bool
+    collected: int
+    refused: bool
+
+
+class BatchStore:
+    """The batches of one model."""
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, model_id: int | None) -> None:
+        self._con, self._model_id = con, model_id
+
+    def open_batches(self) -> list[StoredBatch]:
+        rows = self._con.execute(query("embeddings/open_batches"), {"model_id": self._model_id}).fetchall()
+        return [StoredBatch(*row) for row in rows]
+
+    def histories(self) -> dict[str, TextHistory]:
+        """By text hash, all texts that were ever part of a batch."""
+        rows = self._con.execute(query("embeddings/batch_texts"), {"model_id": self._model_id}).fetchall()
+        return {digest: TextHistory(*history) for digest, *history in rows}
+
+    def prepare(self, dataset_id: int, requests: list[list[str]]) -> StoredBatch:
+        """Remembers a batch of requests, each a list of text hashes, before anything is sent."""
+        token = uuid.uuid4().hex
+        about = {"model_id": self._model_id, "dataset_id": dataset_id, "token": token, "now": _now()}
+        lengths = [len(hashes) for hashes in requests]
+        columns = {
+            "request": np.repeat(np.arange(len(requests), dtype=np.int32), lengths),
+            "place": np.concatenate([np.arange(length, dtype=np.int32) for length in lengths]),
+            "text_hash": np.array([digest for hashes in requests for digest in hashes], dtype=object),
+        }
+        self._con.execute("begin transaction")
+        try:
+            number = self._con.execute(query("embeddings/insert_batch"), about).fetchall()[0][0]
+            self._con.register("batch_columns", columns)
+            self._con.execute(
+                "insert into core.embedding_batch_text by name select *, ? as batch_number from batch_columns", [number]
+            )
+            self._con.unregister("batch_columns")
+            self._con.execute("commit")
+        except BaseException:
+            self._con.execute("rollback")
+            raise
+        return StoredBatch(number, "prepared", token, None, sum(lengths))
+
+    def update(
+        self, batch: StoredBatch, state: str, *, file_id: str | None = None, batch_id: str | None = None
+    ) -> None:
+        about = {"batch_number": batch.number, "state": state, "file_id": file_id, "batch_id": batch_id}
+        self._con.execute(query("embeddings/update_batch"), about | {"now": _now()})
+
+    def requests(self, batch: StoredBatch) -> list[list[str]]:
+        """Text hashes of each request of a batch."""
+        rows = self._con.execute(
+            "select request, text_hash from core.embedding_batch_text where batch_number = ? order by request, place",
+            [batch.number],
+        ).fetchall()
+        requests: list[list[str]] = [[] for _ in range(rows[-1][0] + 1 if rows else 0)]
+        for request, digest in rows:
+            requests[request].append(digest)
+        return requests
+
+    def mark_refused(self, batch: StoredBatch, request: int) -> None:
+        self._con.execute(
+            "update core.embedding_batch_text set refused = true where batch_number = ? and request = ?",
+            [batch.number, request],
+        )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

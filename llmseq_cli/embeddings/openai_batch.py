@@ -1,0 +1,293 @@
+"""Embeddings through OpenAI's Batch API: half the price, done within a day, nothing lost in between.
+
+Each batch is remembered before it is uploaded and after each call. Where the program was killed between a call and its
+note, the batch is found again by the token that goes with it as metadata. Answers are matched by `custom_id`, which
+numbers the requests of a batch.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from llmseq_cli.embeddings.batch_store import BatchStore, StoredBatch
+from llmseq_cli.embeddings.cache import TextVectorCache
+from llmseq_cli.embeddings.fetch import Usage, fill
+from llmseq_cli.embeddings.plan import EmbeddingPlan
+from llmseq_cli.embeddings.retries import Patience, patiently
+from llmseq_cli.embeddings.sources.base import FinalError, TransientError
+from llmseq_cli.embeddings.sources.openai import OpenAISource, read_vectors
+from llmseq_cli.errors import LlmseqError
+from llmseq_cli.progress import Progress
+
+if TYPE_CHECKING:
+    from openai.types import Batch
+
+T = TypeVar("T")
+
+_TEXTS_PER_BATCH = 50_000  # the API's limit for embeddings
+_TEXTS_PER_REQUEST = 500
+_TEXTS_PER_COMMIT = 4_000
+_ROUNDS = 3
+_POLL_SECONDS = 30.0
+_DONE = ("completed", "expired", "cancelled")
+_REFUSED = (400, 413, 422)
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """usd_per_token: in the batch service, None where not known. wait: poll until nothing is under way."""
+
+    usd_per_token: float | None
+    max_cost: float | None
+    wait: bool
+    poll_seconds: float = _POLL_SECONDS
+
+
+class BatchRun:
+    """Brings the vectors of a plan into the cache by way of the batch service.
+
+    make_plan: the plan as things stand. Calls that fail are repeated as the one retry policy says.
+    """
+
+    def __init__(
+        self,
+        source: OpenAISource,
+        cache: TextVectorCache,
+        store: BatchStore,
+        dataset_id: int,
+        make_plan: Callable[[], EmbeddingPlan],
+        options: BatchOptions,
+        progress: Progress,
+        patience: Patience | None = None,
+    ) -> None:
+        self.source, self.cache, self.store, self.dataset_id = source, cache, store, dataset_id
+        self.make_plan, self.options, self.progress = make_plan, options, progress
+        self.patience = patience or Patience()
+        self.usage = Usage()
+
+    def run(self) -> dict[str, Any] | None:
+        """Collects what is done and hands over what is missing. Returns what is under way, None where nothing is."""
+        while True:
+            for batch in self.store.open_batches():
+                self._look_after(batch)
+            self._submit_missing()
+            under_way = self.store.open_batches()
+            if not under_way:
+                return None
+            texts = sum(batch.texts for batch in under_way)
+            if not self.options.wait:
+                return {
+                    "under_way": texts,
+                    "batches": len(under_way),
+                    "collected": self.usage.texts,
+                    "next": "llmseq embed --resume, with the same --text and --model, within a day",
+                }
+            self.progress.message(f"waiting for {texts:,} texts in {len(under_way)} batches")
+            time.sleep(self.options.poll_seconds)
+
+    def _look_after(self, batch: StoredBatch) -> None:
+        """Takes a batch as far as it goes: finds it again, collects it, or gives its texts free."""
+        remote = self._remote(batch)
+        if remote is None:
+            self.store.update(batch, "lost")
+            if batch.state == "submitted":
+                self.progress.warn(f"the server does not know {batch.batch_id} any more; its texts are sent again")
+            return
+        if remote.status in _DONE:
+            self._collect(batch, remote)
+            self.store.update(batch, "collected")
+        elif remote.status == "failed":
+            self.store.update(batch, "failed")
+            errors = (remote.errors.data if remote.errors else None) or []
+            said = "; ".join(self.source.scrub(error.message or "") for error in errors[:3]) or "no reason given"
+            raise FinalError(
+                f"the server did not take batch {remote.id}: {said}", "check --model and the account's limits"
+            )
+
+    def _remote(self, batch: StoredBatch) -> Batch | None:
+        if batch.batch_id is None:
+            found = self._call(lambda: self._find(batch.token))
+            if found is not None:
+                self.store.update(batch, "submitted", batch_id=found.id)
+            return found
+        return self._call(lambda: self._retrieve(str(batch.batch_id)))
+
+    def _retrieve(self, batch_id: str) -> Batch | None:
+        import openai
+
+        try:
+            return self.source.client.batches.retrieve(batch_id)
+        except openai.NotFoundError:
+            return None
+
+    def _find(self, token: str) -> Batch | None:
+        """The batch that carries our token, among those of the account, newest first."""
+        for remote in self.source.client.batches.list(limit=100):
+            if (remote.metadata or {}).get("llmseq") == token:
+                return remote
+        return None
+
+    def _submit_missing(self) -> None:
+        """Hands over the texts that have no vector and are not under way; those of refused requests one by one."""
+        plan = self.make_plan()
+        histories = self.store.histories()
+        batches: list[list[np.ndarray]] = []
+        together: list[int] = []
+        alone: list[int] = []
+        for place, text in enumerate(plan.to_send):
+            history = histories.get(plan.hashes[text])
+            if history is not None and history.under_way:
+                continue
+            if history is not None and history.collected >= _ROUNDS:
+                raise LlmseqError(
+                    f"the batch service failed {_ROUNDS} times for '{plan.texts[text][:60]}'",
+                    "run the command without --batch to see why",
+                )
+            (alone if history is not None and history.refused else together).append(place)
+        self._check_cost(int(plan.tokens[[*together, *alone]].sum()))
+        requests = self._requests(plan, np.array(together, dtype=np.int64)) + [np.array([place]) for place in alone]
+        filled = _TEXTS_PER_BATCH
+        for request in requests:
+            if filled + len(request) > _TEXTS_PER_BATCH:
+                batches.append([])
+                filled = 0
+            batches[-1].append(request)
+            filled += len(request)
+        for batch in batches:
+            self._submit(plan, [plan.to_send[request] for request in batch])
+
+    def _requests(self, plan: EmbeddingPlan, places: np.ndarray) -> list[np.ndarray]:
+        limits = self.source.limits
+        n_texts = min(_TEXTS_PER_REQUEST, limits.texts_per_request)
+        return [places[part] for part in fill(plan.tokens[places], n_texts, limits.tokens_per_request)]
+
+    def _check_cost(self, tokens: int) -> None:
+        price, most = self.options.usd_per_token, self.options.max_cost
+        if price is not None and most is not None and (tokens + self.usage.tokens) * price > most:
+            raise LlmseqError(
+                f"the texts may cost {tokens * price:.4g} USD, more than --max-cost {most:g}",
+                "nothing was sent; give a larger --max-cost",
+            )
+
+    def _submit(self, plan: EmbeddingPlan, requests: list[np.ndarray]) -> None:
+        """Uploads and submits one batch of requests, each places of texts."""
+        self.cache.register()
+        batch = self.store.prepare(self.dataset_id, [[plan.hashes[text] for text in request] for request in requests])
+        lines = "\n".join(
+            json.dumps(self._line(number, [plan.texts[text] for text in request]))
+            for number, request in enumerate(requests)
+        )
+        name = f"llmseq-{batch.token}.jsonl"
+        file = self._call(lambda: self.source.client.files.create(file=(name, lines.encode()), purpose="batch"))
+        self.store.update(batch, "uploaded", file_id=file.id)
+        # Submitting is looked for before it is repeated: a batch whose answer was lost is not paid for twice.
+        remote = self._call(lambda: self._find(batch.token) or self._create(file.id, batch.token))
+        self.store.update(batch, "submitted", batch_id=remote.id)
+        self.progress.message(f"submitted {batch.texts:,} texts as {remote.id}")
+
+    def _create(self, file_id: str, token: str) -> Batch:
+        return self.source.client.batches.create(
+            input_file_id=file_id, endpoint="/v1/embeddings", completion_window="24h", metadata={"llmseq": token}
+        )
+
+    def _line(self, number: int, texts: list[str]) -> dict[str, Any]:
+        body: dict[str, Any] = {"model": self.source.model, "input": texts, "encoding_format": "base64"}
+        if self.source.dimensions is not None:
+            body["dimensions"] = self.source.dimensions
+        return {"custom_id": str(number), "method": "POST", "url": "/v1/embeddings", "body": body}
+
+    def _collect(self, batch: StoredBatch, remote: Batch) -> None:
+        """Keeps the answers of a batch that is done, and notes what was refused. May be repeated."""
+        requests = self.store.requests(batch)
+        if remote.output_file_id:
+            self._call(lambda: self._keep_answers(requests, str(remote.output_file_id)))
+        if remote.error_file_id:
+            self._call(lambda: self._note_errors(batch, requests, str(remote.error_file_id)))
+
+    def _keep_answers(self, requests: list[list[str]], file_id: str) -> None:
+        known = self.cache.known([digest for hashes in requests for digest in hashes])
+        first = np.concatenate([[0], np.cumsum([len(hashes) for hashes in requests])])
+        kept: list[tuple[list[str], np.ndarray, int]] = []
+        for number, response in self._entries(requests, file_id):
+            hashes = requests[number]
+            if known[first[number] : first[number + 1]].any() or response.get("status_code") != 200:
+                continue
+            try:
+                vectors, tokens = read_vectors(response["body"], len(hashes))
+            except (KeyError, TypeError, ValueError):
+                continue  # what has no vector is sent again
+            if not np.isfinite(vectors).all() or vectors.shape[1] != (self.source.dimensions or vectors.shape[1]):
+                continue
+            known[first[number] : first[number + 1]] = True
+            kept.append((hashes, vectors, tokens or 0))
+            if sum(len(hashes) for hashes, _, _ in kept) >= _TEXTS_PER_COMMIT:
+                self._keep(kept)
+                kept = []
+        self._keep(kept)
+
+    def _keep(self, kept: list[tuple[list[str], np.ndarray, int]]) -> None:
+        if not kept:
+            return
+        price = self.options.usd_per_token
+        requests = [(len(hashes), tokens, None if price is None else tokens * price) for hashes, _, tokens in kept]
+        hashes = [digest for hashes, _, _ in kept for digest in hashes]
+        self.cache.keep(self.dataset_id, hashes, np.concatenate([vectors for _, vectors, _ in kept]), requests)
+        self.usage.texts += len(hashes)
+        self.usage.requests += len(kept)
+        self.usage.tokens += sum(tokens for _, _, tokens in kept)
+
+    def _note_errors(self, batch: StoredBatch, requests: list[list[str]], file_id: str) -> None:
+        """Texts of requests that were refused are sent alone next time; one that was alone is set aside."""
+        for number, response in self._entries(requests, file_id):
+            if response.get("status_code") not in _REFUSED:
+                continue
+            if len(requests[number]) > 1:
+                self.store.mark_refused(batch, number)
+                continue
+            body = response.get("body")
+            error = body.get("error") if isinstance(body, dict) else None
+            said = self.source.scrub(str(error.get("message") if isinstance(error, dict) else body))
+            digest = requests[number][0]
+            if not self.cache.refused([digest]):
+                plan = self.make_plan()
+                text = plan.texts[plan.hashes.index(digest)] if digest in plan.hashes else ""
+                self.cache.set_aside([(digest, text, said)])
+                self.progress.warn(f"refused: '{text[:60]}': {said}")
+
+    def _entries(self, requests: list[list[str]], file_id: str) -> Iterator[tuple[int, dict[str, Any]]]:
+        """(number of the request, response) of each line of an answer file."""
+        with self.source.client.files.with_streaming_response.content(file_id) as answer:
+            for line in answer.iter_lines():
+                if not line.strip():
+                    continue
+                entry = json.loads(line)
+                number = entry.get("custom_id", "")
+                if number.isdigit() and int(number) < len(requests):
+                    yield int(number), entry.get("response") or {}
+
+    def _call(self, function: Callable[[], T]) -> T:
+        """A call to the server under the one retry policy."""
+        import openai
+
+        def call() -> T:
+            try:
+                return function()
+            except openai.OpenAIError as error:
+                raise _final_where_refused(self.source.explained(error)) from None
+            except json.JSONDecodeError:
+                raise TransientError("the server's answer is cut off") from None
+
+        return patiently(call, self.patience, time.sleep, self.progress.message)
+
+
+def _final_where_refused(error: Exception) -> Exception:
+    """No text is to blame for a refused upload or batch."""
+    if isinstance(error, (TransientError, FinalError)):
+        return error
+    return FinalError(f"the server does not take the batch: {error}", "run the command without --batch")

@@ -1,0 +1,95 @@
+"""What embedding a dataset's texts takes: which are there already, which have to be sent, and what that costs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llmseq_cli.embeddings.cache import TextVectorCache, text_hash
+from llmseq_cli.embeddings.fetch import fill
+from llmseq_cli.embeddings.sources.base import EmbeddingSource
+
+_SECONDS_PER_REQUEST = 1.0
+"""What a full request is taken to need when the duration of a run is estimated."""
+
+
+@dataclass(frozen=True)
+class EmbeddingPlan:
+    """The distinct texts of a catalog, cut to what the model takes.
+
+    texts, hashes: of each distinct text. of_items: int64[n_items], place of each item's text, -1 for items without one.
+    to_send: int64[n], places of the texts that have no vector yet. tokens: int64[n], of the texts to send, estimated.
+    refused: reasons by place of the texts that the server refused before; they are not sent again. cut: how many texts
+    were cut.
+    """
+
+    texts: list[str]
+    hashes: list[str]
+    of_items: np.ndarray
+    to_send: np.ndarray
+    tokens: np.ndarray
+    refused: dict[int, str]
+    cut: int
+
+    @property
+    def cached(self) -> int:
+        return len(self.texts) - len(self.to_send) - len(self.refused)
+
+    def estimate(self, source: EmbeddingSource, usd_per_token: float | None, concurrency: int) -> dict[str, Any]:
+        """texts (distinct), cached, tokens, requests, cost_usd (None where no price is known) and minutes of sending
+        what is not cached (None for a local model, whose speed is not known). Tokens are an upper estimate.
+        """
+        limits = source.limits
+        tokens = int(self.tokens.sum())
+        requests = sum(1 for _ in fill(self.tokens, limits.texts_per_request, limits.tokens_per_request))
+        minutes = max(
+            requests * _SECONDS_PER_REQUEST / concurrency / 60,
+            requests / limits.requests_per_minute if limits.requests_per_minute else 0.0,
+            tokens / limits.tokens_per_minute if limits.tokens_per_minute else 0.0,
+        )
+        return {
+            "texts": len(self.texts),
+            "cached": self.cached,
+            "tokens": tokens,
+            "requests": requests,
+            "cost_usd": None if usd_per_token is None else tokens * usd_per_token,
+            "minutes": minutes if source.remote else None,
+            "items_without_text": int((self.of_items < 0).sum()),
+            "cut": self.cut,
+            "refused": len(self.refused),
+        }
+
+
+def make_plan(item_texts: list[str], source: EmbeddingSource, cache: TextVectorCache) -> EmbeddingPlan:
+    """Plans the vectors of all items' texts ('' where an item has none)."""
+    places: dict[str, int] = {}
+    of_items = np.array([places.setdefault(text, len(places)) if text else -1 for text in item_texts], dtype=np.int64)
+    texts, cut = _cut(list(places), source)
+    if cut:  # texts that differ only in what was cut off are one
+        distinct: dict[str, int] = {}
+        place = np.array([distinct.setdefault(text, len(distinct)) for text in texts], dtype=np.int64)
+        of_items = np.where(of_items < 0, -1, place[of_items])
+        texts = list(distinct)
+    hashes = [text_hash(text) for text in texts]
+    refused = cache.refused(hashes)
+    wanted = ~cache.known(hashes)
+    wanted[list(refused)] = False
+    to_send = np.flatnonzero(wanted)
+    tokens = source.count_tokens([texts[place] for place in to_send])
+    return EmbeddingPlan(texts, hashes, of_items, to_send, tokens, refused, cut)
+
+
+def _cut(texts: list[str], source: EmbeddingSource) -> tuple[list[str], int]:
+    """The texts, those over the model's limit cut to it, and how many those were."""
+    limit = source.limits.tokens_per_text
+    if limit is None:
+        return texts, 0
+    # No tokenizer makes more than a token of a byte and a few special ones: short texts need not be counted.
+    long = [place for place, text in enumerate(texts) if len(text) * 4 > limit and len(text.encode()) * 2 > limit]
+    counts = source.count_tokens([texts[place] for place in long])
+    over = [place for place, count in zip(long, counts, strict=True) if count > limit]
+    for place in over:
+        texts[place] = source.cut(texts[place], limit).rstrip()
+    return texts, len(over)

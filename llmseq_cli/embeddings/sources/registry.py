@@ -1,0 +1,42 @@
+"""The sources of text embeddings by name; a new one is one file and one line here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmseq_cli.embeddings.sources.base import EmbeddingSource
+from llmseq_cli.errors import UsageError
+from llmseq_cli.settings import parse_settings
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What a user says of a source; None and {} leave it to the source."""
+
+    model: str | None = None
+    dimensions: int | None = None
+    base_url: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+def _openai(options: SourceOptions) -> EmbeddingSource:
+    from llmseq_cli.embeddings.sources.openai import OpenAISettings, OpenAISource
+
+    settings = parse_settings(OpenAISettings, options.settings, "openai")
+    return OpenAISource(options.model, options.dimensions, options.base_url, settings)
+
+
+_MAKERS: dict[str, Callable[[SourceOptions], EmbeddingSource]] = {"openai": _openai}
+
+TEXT_SOURCES = tuple(_MAKERS)
+
+
+def make_source(name: str, options: SourceOptions) -> EmbeddingSource:
+    """The source of this name, one of TEXT_SOURCES. Raises UsageError for options that it cannot have."""
+    if options.base_url and name != "openai":
+        raise UsageError(
+            f"--base-url is for servers that speak OpenAI's protocol, not for {name}", "say --source openai"
+        )
+    return _MAKERS[name](options)

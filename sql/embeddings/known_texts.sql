@@ -1,0 +1,5 @@
+-- one row per place of a text whose vector is kept
+select h.place
+from hash_columns as h
+semi join core.text_vector as c on h.text_hash = c.text_hash and c.model_id = $model_id
+order by h.place
