@@ -80,12 +80,15 @@ class TextVectorCache:
             "place": np.tile(np.arange(dim, dtype=np.int32), n),
             "value": np.ascontiguousarray(vectors, dtype=np.float32).ravel(),
         }
+        about = {"model_id": model_id, "dataset_id": dataset_id, "answered_at": _now()}
+        usage = [
+            about | {"texts": texts, "tokens": tokens, "cost_usd": cost_usd} for texts, tokens, cost_usd in requests
+        ]
         self._con.execute("begin transaction")
         try:
             self._with_columns("embeddings/insert_text_vectors", {"model_id": model_id}, hashes, vector_columns=columns)
-            for texts, tokens, cost in requests:
-                usage = {"model_id": model_id, "dataset_id": dataset_id, "texts": texts, "tokens": tokens}
-                self._con.execute(query("embeddings/insert_request"), usage | {"cost_usd": cost, "answered_at": _now()})
+            if requests:
+                self._con.executemany(query("embeddings/insert_request"), usage)
             self._con.execute("commit")
         except BaseException:
             self._con.execute("rollback")

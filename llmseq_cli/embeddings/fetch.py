@@ -43,6 +43,7 @@ class FetchOptions:
     concurrency: requests under way at a time. requests_per_minute, tokens_per_minute: None keeps to the source's
     limits, which the server's own word replaces. usd_per_token: price of a token, None where it is not known.
     max_cost: US dollars that are not passed. dimensions: width that vectors must have, None takes the first answer's.
+    proven: the model has answered before, so that texts which it refuses are the texts' fault.
     """
 
     concurrency: int = 8
@@ -51,6 +52,7 @@ class FetchOptions:
     usd_per_token: float | None = None
     max_cost: float | None = None
     dimensions: int | None = None
+    proven: bool = False
     patience: Patience = field(default_factory=Patience)
 
 
@@ -258,7 +260,8 @@ class _Fetcher:
             return
         self.usage.refused[place] = refusal.reason
         self.task.advance(1)
-        if not self.usage.texts and len(self.usage.refused) >= _REFUSALS_BEFORE_FIRST_ANSWER:
+        proven = self.options.proven or self.usage.texts > 0
+        if not proven and len(self.usage.refused) >= _REFUSALS_BEFORE_FIRST_ANSWER:
             raise FinalError(f"the server refuses every text: {refusal.reason}", "check --model and --dimensions")
 
     def _pay(self, tokens: int) -> None:

@@ -192,14 +192,15 @@ class _Work:
     def _fetch_options(self) -> FetchOptions:
         from llmseq_cli.embeddings.fetch import FetchOptions
 
-        options = self.options
+        options, width = self.options, self.cache.width()
         return FetchOptions(
             concurrency=options.concurrency,
             requests_per_minute=options.requests_per_minute,
             tokens_per_minute=options.tokens_per_minute,
             usd_per_token=self.price,
             max_cost=options.max_cost,
-            dimensions=self.source.dimensions or self.cache.width(),
+            dimensions=self.source.dimensions or width,
+            proven=width is not None,
         )
 
     def _cost(self, tokens: int) -> float | None:

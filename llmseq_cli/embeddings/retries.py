@@ -72,8 +72,10 @@ def patiently(
 
     def explain(state: RetryCallState) -> T:
         error = _failure(state)
-        if isinstance(error, BadAnswerError) and error.refuses:
-            raise RefusedError(error.reason) from error
+        if isinstance(error, BadAnswerError):
+            if error.refuses:
+                raise RefusedError(error.reason) from error
+            raise FinalError(error.reason, "check --model and --dimensions, and the server") from error
         if error.wait is not None and error.wait > patience.longest_wait:
             raise FinalError(
                 f"{error.reason}; the server asks to wait {error.wait / 60:,.0f} minutes",

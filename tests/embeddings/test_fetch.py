@@ -139,6 +139,12 @@ def test_server_that_refuses_everything_ends_it():
     assert len(source.asked) < 300
 
 
+def test_a_model_that_has_answered_before_may_refuse_all_that_is_left():
+    source = Local(answers=lambda texts: RefusedError("bad"))
+    kept, usage, _ = get(source, TEXTS[:30], FetchOptions(patience=QUICK, proven=True))
+    assert (len(usage.refused), kept.vectors) == (30, {})
+
+
 def test_too_long_texts_are_cut():
     def refuse(texts):
         return RefusedError("long", too_long=True) if any(len(text.split()) > 30 for text in texts) else None
