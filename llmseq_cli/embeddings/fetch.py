@@ -30,6 +30,7 @@ from llmseq_cli.progress import Progress, Task
 _GRACE_SECONDS = 15.0
 """How long answers that are under way are waited for after a failure or Ctrl-C: they are paid for."""
 
+_LONG_WAIT_SECONDS = 1.0
 _MESSAGE_EVERY_SECONDS = 10.0
 _REFUSALS_BEFORE_FIRST_ANSWER = 10
 _SHORTEN = 0.75
@@ -124,6 +125,14 @@ class _Outcome:
     error: BaseException | None = None
 
 
+@dataclass(frozen=True)
+class _Note:
+    """What a thread waits for, and for how many seconds."""
+
+    text: str
+    seconds: float
+
+
 class _Fetcher:
     def __init__(
         self,
@@ -151,7 +160,7 @@ class _Fetcher:
         self.under_way = 0
         self.stop = threading.Event()
         self.work: queue.SimpleQueue[np.ndarray | None] = queue.SimpleQueue()
-        self.events: queue.SimpleQueue[_Outcome | str | int] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[_Outcome | _Note | int] = queue.SimpleQueue()
         self.last_message = -float("inf")
 
     def _batches(self) -> list[np.ndarray]:
@@ -207,7 +216,7 @@ class _Fetcher:
         with suppress(queue.Empty):
             while True:
                 events.append(self.events.get_nowait())
-        for note in [event for event in events if isinstance(event, str)]:
+        for note in [event for event in events if isinstance(event, _Note)]:
             self._show(note)
         for wasted in [event for event in events if isinstance(event, int)]:
             self._pay(wasted)
@@ -289,13 +298,14 @@ class _Fetcher:
             return None
         return event if isinstance(event, _Outcome) else None
 
-    def _show(self, note: str) -> None:
-        """A line that stays at most every ten seconds; the bar says it at once."""
+    def _show(self, note: _Note) -> None:
+        """The bar says at once what is waited for; a line that stays tells of long waits, now and then."""
         self.usage.retries += 1
-        self.task.describe(note)
-        if time.monotonic() - self.last_message >= _MESSAGE_EVERY_SECONDS:
-            self.last_message = time.monotonic()
-            self.progress.message(note)
+        self.task.describe(note.text)
+        now = time.monotonic()
+        if note.seconds >= _LONG_WAIT_SECONDS and now - self.last_message >= _MESSAGE_EVERY_SECONDS:
+            self.last_message = now
+            self.progress.message(note.text)
 
     # What follows runs in the threads.
 
@@ -310,7 +320,7 @@ class _Fetcher:
                 self.stop.set()  # nobody sends anything more
 
     def _ask_patiently(self, places: np.ndarray) -> Answer:
-        return patiently(lambda: self._ask(places), self.options.patience, self._pause, self.events.put)
+        return patiently(lambda: self._ask(places), self.options.patience, self._pause, self._tell)
 
     def _ask(self, places: np.ndarray) -> Answer:
         """One request, when the budgets allow it."""
@@ -351,3 +361,6 @@ class _Fetcher:
     def _pause(self, seconds: float) -> None:
         if self.stop.wait(max(0.0, seconds)):
             raise CalledOffError
+
+    def _tell(self, note: str, seconds: float) -> None:
+        self.events.put(_Note(note, seconds))

@@ -283,7 +283,7 @@ class BatchRun:
             except json.JSONDecodeError:
                 raise TransientError("the server's answer is cut off") from None
 
-        return patiently(call, self.patience, time.sleep, self.progress.message)
+        return patiently(call, self.patience, time.sleep, lambda note, seconds: self.progress.message(note))
 
 
 def _final_where_refused(error: Exception) -> Exception:

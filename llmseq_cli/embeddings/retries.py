@@ -51,11 +51,12 @@ def patiently(
     call: Callable[[], T],
     patience: Patience,
     pause: Callable[[float], None],
-    tell: Callable[[str], None],
+    tell: Callable[[str, float], None],
 ) -> T:
     """Repeats a call while it raises TransientError; any other exception passes through.
 
-    pause waits so many seconds (and may raise CalledOffError); tell is told what is waited for. Raises FinalError once
+    pause waits so many seconds (and may raise CalledOffError); tell is told what is waited for
+    and for how many seconds. Raises FinalError once
     patience ends, RefusedError for bad answers that the texts may be to blame for.
     """
     from tenacity import Retrying, retry_if_exception_type
@@ -91,7 +92,7 @@ def patiently(
         wait=lambda state: _seconds(state, patience),
         stop=gives_up,
         sleep=pause,
-        before_sleep=lambda state: tell(_note(state)),
+        before_sleep=lambda state: tell(*_note(state)),
         retry_error_callback=explain,
     )(call)
 
@@ -113,6 +114,7 @@ def _seconds(state: RetryCallState, patience: Patience) -> float:
     return random.uniform(bound / 4, bound)
 
 
-def _note(state: RetryCallState) -> str:
+def _note(state: RetryCallState) -> tuple[str, float]:
     seconds = state.next_action.sleep if state.next_action else 0.0
-    return f"{_failure(state).reason}; trying again in {seconds:.1f} s (attempt {state.attempt_number})"
+    note = f"{_failure(state).reason}; trying again in {seconds:.1f} s (attempt {state.attempt_number})"
+    return note, seconds

@@ -161,7 +161,8 @@ def test_too_long_texts_are_cut():
     assert cut > 20
 
 
-def test_failures_that_pass():
+def test_failures_that_pass(monkeypatch):
+    monkeypatch.setattr("llmseq_cli.embeddings.fetch._LONG_WAIT_SECONDS", 0)
     lock, failures = threading.Lock(), list(range(30))
 
     def fail(_):
@@ -173,6 +174,7 @@ def test_failures_that_pass():
     kept, usage, progress = get(Local(answers=fail), options=FetchOptions(patience=patience))
     assert len(kept.vectors) == 500
     assert usage.retries == 20
+    assert len(progress.messages) == 1
     assert "busy; trying again in" in progress.messages[0]
 
 
