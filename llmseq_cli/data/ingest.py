@@ -15,6 +15,8 @@ from llmseq_cli.store.queries import query
 if TYPE_CHECKING:
     import duckdb
 
+_INTERACTIONS_PER_BLOCK = 4_000_000  # ordered at once; more are faster by little and need more memory
+
 TIE_BREAKS = ("random", "input", "item")
 
 
@@ -70,7 +72,9 @@ def build_dataset(
         rounds = _k_core(con, protocol)
         task.advance()
         task.describe("Ordering sessions")
-        _order(con, protocol.tie_break)
+        least = max(protocol.k_core, protocol.min_session)
+        con.execute(query("ingest/keep_sessions"), {"least": least})
+        con.execute(query("ingest/keep_items"))
         task.advance()
         task.describe("Storing")
         n_sessions = _scalar(con, "select count(*) from kept_session")
@@ -82,7 +86,7 @@ def build_dataset(
         n_test = math.ceil(protocol.test_fraction * n_sessions - 1e-9)
         if n_test >= n_sessions:
             raise LlmseqError(f"{n_sessions} sessions are too few to hold out a test part", "ingest more data")
-        statistics = _store(con, name, protocol, source, n_sessions - n_test)
+        statistics = _store(con, name, protocol, source, n_sessions, n_test)
     statistics |= {
         "read": removed["read"],
         "duplicates_removed": removed["duplicates"],
@@ -163,16 +167,25 @@ def _drop_items(con: duckdb.DuckDBPyConnection, least: int) -> int:
     return dropped
 
 
-def _order(con: duckdb.DuckDBPyConnection, tie_break: str) -> None:
-    """Number sessions, items and positions."""
-    con.execute(query("ingest/keep_sessions"))
-    con.execute(query("ingest/keep_items"))
-    con.execute(query("ingest/keep_interactions_as_input" if tie_break == "input" else "ingest/keep_interactions"))
+def _store_interactions(con: duckdb.DuckDBPyConnection, dataset_id: int, protocol: Protocol) -> None:
+    """Order the interactions of some sessions at a time: sessions do not depend on each other, and memory stays small."""
+    keep = query("ingest/keep_interactions_as_input" if protocol.tie_break == "input" else "ingest/keep_interactions")
+    tie_break = {"tie_break": protocol.tie_break, "seed_suffix": protocol.seed_suffix}
+    blocks = con.execute(query("ingest/session_blocks"), {"size": _INTERACTIONS_PER_BLOCK}).fetchall()
+    for first, last in blocks:
+        con.execute(keep, {"first": first, "last": last})
+        con.execute(query("ingest/store_interactions"), {"dataset_id": dataset_id} | tie_break)
+    con.execute("drop table kept_interaction")
     con.execute("drop table event")
 
 
 def _store(
-    con: duckdb.DuckDBPyConnection, name: str, protocol: Protocol, source: dict[str, Any], train_sessions: int
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    protocol: Protocol,
+    source: dict[str, Any],
+    n_sessions: int,
+    n_test: int,
 ) -> dict[str, Any]:
     dataset_id = _scalar(
         con,
@@ -185,11 +198,9 @@ def _store(
             "protocol": json.dumps(asdict(protocol)),
         },
     )
-    split = {"dataset_id": dataset_id, "train_sessions": train_sessions}
+    split = {"dataset_id": dataset_id, "train_sessions": n_sessions - n_test}
     con.execute(query("ingest/store_sessions"), split | {"bins": protocol.folds + 1})
-    tie_break = {"tie_break": protocol.tie_break, "seed_suffix": protocol.seed_suffix}
-    con.execute(query("ingest/store_interactions"), {"dataset_id": dataset_id} | tie_break)
-    con.execute("drop table kept_interaction")
+    _store_interactions(con, dataset_id, protocol)
     con.execute(query("ingest/store_items"), split)
     con.execute(query("ingest/store_ground_truths"), split)
     con.execute("insert into core.rejection select $d, file, line, reason from staged_rejection", {"d": dataset_id})

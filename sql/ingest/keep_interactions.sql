@@ -1,4 +1,4 @@
--- one row per interaction that stays; position is the earliest place it can take in its session,
+-- one row per interaction of the sessions from $first to $last; position is the earliest place it can take in its session,
 -- tied says that another interaction of the session bears the same time
 create or replace temp table kept_interaction as
 select
@@ -11,6 +11,6 @@ select
         or e.time = lead(e.time) over session_by_time, false
     ) as tied
 from event as e
-inner join kept_session as s on e.user_code = s.user_code
+inner join kept_session as s on e.user_code = s.user_code and s.session_id between $first and $last
 inner join kept_item as i on e.item_code = i.item_code
 window session_by_time as (partition by s.session_id order by e.time)

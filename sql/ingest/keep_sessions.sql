@@ -6,10 +6,10 @@ with lengths as (
         count(*)::integer as length,
         max(time) as last_time
     from event
-    where
-        user_code in (select user_code from live_user)
-        and item_code in (select item_code from live_item)
+    where item_code in (select item_code from live_item)
     group by user_code
+    -- whoever fell out of the k-core has fewer interactions than that with the items that stayed
+    having count(*) >= $least
 )
 
 select

@@ -58,8 +58,17 @@ def with_pandas(file: Path, out: Path) -> None:
     last["session"] = last.index
     data = data.merge(last[["user_id", "session"]], on="user_id").sort_values(["session", "time", "tie"])
     data["position"] = data.groupby("session").cumcount() + 1
-    data["test"] = data["session"] >= len(last) - math.ceil(0.2 * len(last))
-    data[["session", "position", "item_id", "time", "test"]].to_parquet(out)
+    train_sessions = len(last) - math.ceil(0.2 * len(last))
+    data["test"] = data["session"] >= train_sessions
+    data["item"], names = pd.factorize(data["item_id"], sort=True)
+    items = pd.DataFrame({"item_id": names, "popularity": data["item"].value_counts().sort_index()})
+    items["train"] = items.index.isin(data.loc[~data["test"], "item"].unique())
+    known = data[data["test"] & data["item"].isin(items.index[items["train"]])]
+    evaluated = known[known.groupby("session")["item"].transform("size") >= 2]
+    last["truth"] = evaluated.groupby("session")["item"].last()
+    data[["session", "position", "item", "time"]].to_parquet(out)
+    items.to_parquet(out.with_name("items.parquet"))
+    last.to_parquet(out.with_name("sessions.parquet"))
 
 
 def run(options: Namespace) -> None:
