@@ -168,7 +168,7 @@ def _drop_items(con: duckdb.DuckDBPyConnection, least: int) -> int:
 
 
 def _store_interactions(con: duckdb.DuckDBPyConnection, dataset_id: int, protocol: Protocol) -> None:
-    """Order the interactions of some sessions at a time: sessions do not depend on each other, and memory stays small."""
+    """Order the interactions of some sessions at a time: sessions are independent, and memory stays small."""
     keep = query("ingest/keep_interactions_as_input" if protocol.tie_break == "input" else "ingest/keep_interactions")
     tie_break = {"tie_break": protocol.tie_break, "seed_suffix": protocol.seed_suffix}
     blocks = con.execute(query("ingest/session_blocks"), {"size": _INTERACTIONS_PER_BLOCK}).fetchall()

@@ -1,4 +1,5 @@
--- one row per interaction of the sessions from $first to $last, with its position in the session; equal times stay in the order of the input
+-- one row per interaction of the sessions from $first to $last with its position in the session; equal times stay in
+-- the order of the input
 create or replace temp table kept_interaction as
 select
     s.session_id,

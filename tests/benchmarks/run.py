@@ -1,6 +1,6 @@
 """`make bench`: speed against the peers, every comparison in one run on one machine.
 
-    python tests/benchmarks/run.py [--only ingest,neighbors,lexical,startup] [--rows 10000000]
+    python tests/benchmarks/run.py [--only ingest,neighbors,lexical,startup,embed] [--rows 10000000]
 
 Figures on shared machines vary; the ratios are what counts. Medians of several runs where a run is short.
 """
@@ -14,13 +14,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 
+import bench_embed
 import bench_ingest
 import bench_neighbors
 import bench_startup
 
 from llmseq_cli.training.environment import environment
 
-BENCHMARKS = {"startup": bench_startup.run, "neighbors": bench_neighbors.run, "ingest": bench_ingest.run}
+BENCHMARKS = {
+    "startup": bench_startup.run,
+    "neighbors": bench_neighbors.run,
+    "embed": bench_embed.run,
+    "ingest": bench_ingest.run,
+}
 
 
 def main() -> None:
