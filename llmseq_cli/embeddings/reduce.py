@@ -1,0 +1,306 @@
+"""Reduction of item embeddings: PCA, whitening, LDA, random projection, autoencoder.
+
+All methods are fitted on the items that have a vector, and every row has length 1 afterwards; items without a vector
+keep the zero vector. Methods that need dense vectors get the first principal components of sparse ones.
+
+Whitening takes the covariance C = U diag(λ) Uᵀ out of the centred vectors x:
+
+    ZCA      y = U diag(λ^(−p/2)) Uᵀ x      as many dimensions as before
+    PCA      y = diag(λ^(−p/2)) Uᵀ x        the first `dim` components
+
+with the power p = 1 for whitening in full. C is shrunk towards a multiple of the identity as by Ledoit & Wolf, "A
+well-conditioned estimator for large-dimensional covariance matrices" (2004): with many items that changes nothing,
+with hardly more items than dimensions it keeps whitening from making every item equally far from every other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.errors import UsageError, did_you_mean
+from llmseq_cli.progress import Progress, SilentProgress
+
+METHODS = ("none", "pca", "whiten", "lda", "autoencoder", "random")
+SEEDED = ("random", "autoencoder")
+"""The methods whose outcome depends on the seed."""
+
+DEFAULT_DIM = 512
+"""Dimensions where none are asked for: fewer where the vectors, the items or the classes give fewer."""
+
+_MOST_FITTED = 200_000  # items that a method is fitted on, drawn by the seed where there are more
+_MOST_FITTED_LDA = 50_000  # its decomposition of all fitted vectors costs more
+_BLOCK_NUMBERS = 2**24  # numbers of a block of vectors in double precision: 128 MiB
+_MOST_PROJECTION = 2**27  # numbers of a random projection's matrix: 1 GiB in double precision
+_LEAST_EIGENVALUE = 1e-7  # of the largest; float32 vectors have nothing but rounding below
+
+
+def default_method(embeddings: ItemEmbeddings) -> str:
+    """The method that is taken where none is named: whitening for dense vectors, none for sparse ones."""
+    return "none" if embeddings.is_sparse else "whiten"
+
+
+def parse_method(words: str) -> tuple[str, float]:
+    """(method, power) of "whiten", "whiten@0.5" and the like. Raises UsageError where there is no such method."""
+    name, at, number = words.partition("@")
+    if name not in METHODS:
+        raise UsageError(f"there is no reduction '{name}'", did_you_mean(name, [*METHODS]))
+    if not at:
+        return name, 1.0
+    if name != "whiten" or not re.fullmatch(r"\d*\.?\d+", number):
+        raise UsageError(f"'{words}' is no reduction", "a power stands after whiten, for example whiten@0.5")
+    return name, float(number)
+
+
+def reduce(
+    embeddings: ItemEmbeddings,
+    classes: np.ndarray,
+    method: str,
+    dim: int | None = None,
+    seed: int = 0,
+    *,
+    power: float = 1.0,
+    items: np.ndarray | None = None,
+    progress: Progress | None = None,
+) -> ItemEmbeddings:
+    """The embeddings in fewer or better dimensions, float32[n_items, dim] with rows of length 1 (or 0).
+
+    classes: str[n_items], class of every item for lda, '' where it has none. dim: None means all dimensions for
+    whiten, and at most DEFAULT_DIM for the others. power: of whitening. items: bool[n_items], which to fit on; those
+    without a vector never are. Raises UsageError where `dim` is more than there can be.
+    """
+    if method not in METHODS:
+        raise UsageError(f"there is no reduction '{method}'", did_you_mean(method, [*METHODS]))
+    if method == "none":
+        if dim is not None and dim != embeddings.dim:
+            raise UsageError(
+                f"--dim {dim} without a reduction: the vectors have {embeddings.dim:,} dimensions",
+                "say --reduce pca or whiten, or leave --dim out",
+            )
+        return embeddings
+    if dim is not None and dim < 1:
+        raise UsageError(f"--dim is {dim}", "give at least 1")
+    present = _has_vector(embeddings.vectors)
+    most = _MOST_FITTED_LDA if method == "lda" else _MOST_FITTED
+    rows = _sample(np.flatnonzero(present if items is None else present & items), most, seed)
+    if len(rows) < 2:
+        raise UsageError("fewer than two items have a vector to fit a reduction on", "say --reduce none")
+    job = _Job(embeddings.vectors, rows, classes, dim, seed, power, progress or SilentProgress())
+    with job.progress.task(f"Reducing {len(present):,} vectors ({method})"):
+        vectors = _FUNCTIONS[method](job)
+    vectors[~present] = 0
+    whole = method == "whiten" and vectors.shape[1] == embeddings.dim
+    name = method if whole else f"{method}-{vectors.shape[1]}"
+    if method == "whiten" and power != 1:
+        name += f"@{power:g}"
+    return replace(embeddings, vectors=_unit_rows(vectors), reduction=name)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """vectors: [n_items, d], dense or sparse. rows: int64[n_fitted], the items to fit on. The rest as for `reduce`."""
+
+    vectors: Any
+    rows: np.ndarray
+    classes: np.ndarray
+    dim: int | None
+    seed: int
+    power: float
+    progress: Progress
+
+    @property
+    def is_sparse(self) -> bool:
+        return not isinstance(self.vectors, np.ndarray)
+
+    def dimensions(self, most: int, what: str) -> int:
+        """The dimensions asked for, or the default; at most `most`, which `what` explains."""
+        if self.dim is None:
+            return min(DEFAULT_DIM, most)
+        if self.dim > most:
+            raise UsageError(f"--dim {self.dim:,} is more than {what} give", f"ask for at most {most:,}")
+        return self.dim
+
+    def dense(self) -> np.ndarray:
+        """The vectors themselves, or of sparse ones the first principal components, float32[n_items, d]."""
+        return _sparse_components(replace(self, dim=None), power=0) if self.is_sparse else self.vectors
+
+
+def _pca(job: _Job) -> np.ndarray:
+    return _sparse_components(job, power=0) if job.is_sparse else _components(job, power=0)
+
+
+def _whiten(job: _Job) -> np.ndarray:
+    if job.is_sparse:
+        return _sparse_components(job, job.power)
+    if job.dim is not None and job.dim != job.vectors.shape[1]:
+        return _components(job, job.power)
+    spread = _spread(job.vectors, job.rows)
+    values, axes = _eigen(spread.shrunk())
+    return _transformed(job.vectors, spread.mean, (axes * values ** (-job.power / 2)) @ axes.T)
+
+
+def _components(job: _Job, power: float) -> np.ndarray:
+    """The first principal components, each divided by λ^(power/2)."""
+    dim = job.dimensions(min(len(job.rows) - 1, job.vectors.shape[1]), _shape_in_words(job))
+    spread = _spread(job.vectors, job.rows)
+    values, axes = _eigen(spread.shrunk() if power else spread.covariance)
+    values, axes = values[:dim], _signed(axes[:, :dim])
+    return _transformed(job.vectors, spread.mean, axes * values ** (-power / 2))
+
+
+def _sparse_components(job: _Job, power: float) -> np.ndarray:
+    """The same of sparse vectors, which are centred implicitly and never laid out densely."""
+    from sklearn.decomposition import PCA
+
+    dim = job.dimensions(min(len(job.rows), job.vectors.shape[1]) - 1, _shape_in_words(job))
+    pca = PCA(dim, svd_solver="arpack", random_state=0).fit(job.vectors[job.rows])
+    matrix = pca.components_.T * np.maximum(pca.explained_variance_, _floor(pca.explained_variance_)) ** (-power / 2)
+    return (job.vectors @ matrix - pca.mean_ @ matrix).astype(np.float32)
+
+
+def _lda(job: _Job) -> np.ndarray:
+    """Directions that tell the items' classes apart; fitted on the classes that have at least two items."""
+    from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+    names, numbers, counts = np.unique(job.classes[job.rows].astype(str), return_inverse=True, return_counts=True)
+    usable = (counts >= 2) & (names != "")
+    if usable.sum() < 2:
+        raise UsageError("lda needs at least two classes with two items each", "say --reduce pca or whiten")
+    vectors, kept = job.dense(), usable[numbers]
+    most = min(int(usable.sum()) - 1, vectors.shape[1])
+    dim = job.dimensions(most, f"{usable.sum():,} classes with at least two items")
+    lda = LinearDiscriminantAnalysis(solver="svd", n_components=dim)
+    lda.fit(vectors[job.rows[kept]].astype(np.float64), numbers[kept])
+    if lda.scalings_.shape[1] < dim and job.dim is not None:
+        raise UsageError(
+            f"the vectors tell the classes apart in {lda.scalings_.shape[1]:,} dimensions only",
+            f"ask for at most {lda.scalings_.shape[1]:,}",
+        )
+    return _transformed(vectors, lda.xbar_, _signed(lda.scalings_[:, :dim]))
+
+
+def _random(job: _Job) -> np.ndarray:
+    """A Gaussian random projection, which keeps distances about as they are (Johnson & Lindenstrauss)."""
+    from sklearn.random_projection import GaussianRandomProjection
+
+    n_columns = job.vectors.shape[1]
+    dim = job.dimensions(n_columns, f"vectors of {n_columns:,} dimensions")
+    if n_columns * dim > _MOST_PROJECTION:
+        raise UsageError(
+            f"a projection of {n_columns:,} terms to {dim} dimensions takes more than 1 GiB",
+            f"ask for at most --dim {max(1, _MOST_PROJECTION // n_columns)}, or say --reduce pca",
+        )
+    projection = GaussianRandomProjection(dim, random_state=job.seed).fit(job.vectors[:1])
+    matrix = projection.components_.T
+    if job.is_sparse:
+        return np.asarray(job.vectors @ matrix, dtype=np.float32)
+    return _transformed(job.vectors, np.zeros(n_columns), matrix)
+
+
+def _autoencoder(job: _Job) -> np.ndarray:
+    from llmseq_cli.embeddings.reduce_autoencoder import encode
+
+    vectors = job.dense()
+    dim = job.dimensions(vectors.shape[1], f"vectors of {vectors.shape[1]:,} dimensions")
+    return encode(vectors, job.rows, dim, job.seed, job.progress)
+
+
+_FUNCTIONS: dict[str, Callable[[_Job], np.ndarray]] = {
+    "pca": _pca,
+    "whiten": _whiten,
+    "lda": _lda,
+    "autoencoder": _autoencoder,
+    "random": _random,
+}
+
+
+@dataclass(frozen=True)
+class _Spread:
+    """mean: float64[d]. covariance: float64[d, d]. fourth: mean of ‖x‖⁴ of the centred vectors. n: their number."""
+
+    mean: np.ndarray
+    covariance: np.ndarray
+    fourth: float
+    n: int
+
+    def shrunk(self) -> np.ndarray:
+        """(1 − ρ) C + ρ μ I with the ρ that Ledoit & Wolf (2004) derive, μ being the mean variance of a dimension."""
+        d = len(self.mean)
+        mu = np.trace(self.covariance) / d
+        squares = float(np.sum(self.covariance**2))
+        off_identity = squares - d * mu**2
+        noise = (self.fourth - squares) / self.n
+        rho = 0.0 if off_identity <= 0 else min(1.0, max(0.0, noise / off_identity))
+        return (1 - rho) * self.covariance + rho * mu * np.eye(d)
+
+
+def _spread(vectors: np.ndarray, rows: np.ndarray) -> _Spread:
+    mean, covariance, fourth = np.zeros(vectors.shape[1]), np.zeros((vectors.shape[1],) * 2), 0.0
+    for block in _blocks(len(rows), vectors.shape[1]):
+        mean += vectors[rows[block]].sum(axis=0, dtype=np.float64)
+    mean /= len(rows)
+    for block in _blocks(len(rows), vectors.shape[1]):
+        x = vectors[rows[block]].astype(np.float64) - mean
+        covariance += x.T @ x
+        fourth += float(np.sum(np.einsum("ij,ij->i", x, x) ** 2))
+    return _Spread(mean, covariance / len(rows), fourth / len(rows), len(rows))
+
+
+def _eigen(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues, the largest first and none below the floor, and eigenvectors as columns."""
+    from scipy.linalg import eigh
+
+    values, axes = eigh(covariance)
+    if not values[-1] > 0:
+        raise UsageError("all vectors are the same: there is nothing to reduce", "say --reduce none")
+    return np.maximum(values[::-1], _floor(values)), axes[:, ::-1]
+
+
+def _floor(values: np.ndarray) -> float:
+    return float(values.max()) * _LEAST_EIGENVALUE
+
+
+def _signed(axes: np.ndarray) -> np.ndarray:
+    """Columns with signs that make their largest number positive, for a decomposition leaves them open."""
+    largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
+    return axes * np.where(largest < 0, -1.0, 1.0)
+
+
+def _transformed(vectors: np.ndarray, mean: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """(x − mean) · matrix of all items in double precision, as float32[n_items, matrix.shape[1]]."""
+    out = np.empty((len(vectors), matrix.shape[1]), dtype=np.float32)
+    for block in _blocks(len(vectors), vectors.shape[1]):
+        out[block] = (vectors[block].astype(np.float64) - mean) @ matrix
+    return out
+
+
+def _blocks(n: int, width: int) -> Iterator[slice]:
+    size = max(1, _BLOCK_NUMBERS // max(width, 1))
+    for start in range(0, n, size):
+        yield slice(start, min(start + size, n))
+
+
+def _sample(items: np.ndarray, most: int, seed: int) -> np.ndarray:
+    if len(items) <= most:
+        return items
+    return np.sort(np.random.default_rng(seed).choice(items, most, replace=False))
+
+
+def _has_vector(vectors: Any) -> np.ndarray:
+    if isinstance(vectors, np.ndarray):
+        return np.asarray(vectors.any(axis=1))
+    return np.asarray(abs(vectors).sum(axis=1)).ravel() > 0
+
+
+def _unit_rows(vectors: np.ndarray) -> np.ndarray:
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
+    return np.divide(vectors, norms, out=vectors, where=norms > 0, casting="unsafe")
+
+
+def _shape_in_words(job: _Job) -> str:
+    return f"{len(job.rows):,} vectors of {job.vectors.shape[1]:,} dimensions"
