@@ -89,12 +89,13 @@ class Handler(BaseHTTPRequestHandler):
         self.send(rest[: server.cuts.pop(0)] if server.cuts else rest)
 
     def send(self, data):
+        # Counted before it is written: the client may look at the count as soon as it has the data.
+        self.server.sent[self.number] += len(data)
         try:
             self.wfile.write(data)
             self.wfile.flush()
         except OSError:
-            return
-        self.server.sent[self.number] += len(data)
+            self.server.sent[self.number] -= len(data)
 
     def answer(self, status, headers):
         self.send_response(status)
