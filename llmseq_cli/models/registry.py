@@ -14,6 +14,7 @@ _MODELS = {
     "v-sknn": "llmseq_cli.models.neighbors:VSKNN",
     "s-sknn": "llmseq_cli.models.neighbors:SSKNN",
     "sf-sknn": "llmseq_cli.models.neighbors:SFSKNN",
+    "sknn-emb": "llmseq_cli.models.sknn_emb:SKNNEmb",
     "llmseqsim": "llmseq_cli.models.llmseqsim:LLMSeqSim",
 }
 
