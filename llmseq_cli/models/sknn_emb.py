@@ -23,12 +23,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.embeddings.pooling import POOLINGS, pool
+from llmseq_cli.embeddings.pooling import POOLINGS, pool, weight_matrix
 from llmseq_cli.embeddings.products import Products, item_products
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.evaluation.sparse_top_k import blocks, sparse_top_k
-from llmseq_cli.evaluation.top_k import rank_in_blocks
+from llmseq_cli.evaluation.top_k import block_size, rank_in_blocks
 from llmseq_cli.models.base import FitContext, Recommender
 from llmseq_cli.models.neighbor_search import SessionIndex
 from llmseq_cli.settings import Settings, setting
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 SIMILARITIES = ("cosine", "dot", "euclidean")
 _BLOCK_ENTRIES = 2_000_000  # votes and scores that stand in memory at once
+_SESSIONS_PER_BLOCK = 16_384
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,9 @@ class SKNNEmb(Recommender):
 
     def _index(self, train: Sessions, order: np.ndarray, vectors: Any) -> None:
         self.train, self.order, self.vectors = train, order, vectors
-        sessions = pool(train, vectors, self.settings.training_pooling)
-        self.norms = _norms(sessions)
-        cosine = self.settings.similarity == "cosine"
-        self.products: Products = item_products(sessions, _inverse(self.norms) if cosine else None)
+        self.norms = _session_norms(train, vectors, self.settings.training_pooling)
+        factors = _inverse(self.norms) if self.settings.similarity == "cosine" else np.ones_like(self.norms)
+        self.products = _session_products(train, vectors, self.settings.training_pooling, factors)
         self.votes_for = train.to_csr(self.n_items).astype(np.float64)
         """Sparse float64[n_train, n_items], what a vote for a session is worth to its items."""
         if self.settings.idf:
@@ -168,6 +168,32 @@ class SKNNEmb(Recommender):
             parts = (arrays["data"], arrays["indices"], arrays["indptr"])
             vectors = csr_array(parts, shape=tuple(arrays["shape"].tolist()))
         self._index(Sessions(arrays["items"], arrays["offsets"], arrays["ids"]), arrays["order"], vectors)
+
+
+def _session_products(sessions: Sessions, vectors: Any, pooling: str, factors: np.ndarray) -> Products:
+    """A function that multiplies vectors of prompts with those of the sessions, scaled by factors float32[n_sessions].
+
+    The mean of sparse vectors has many terms. Products with the items, of which a session has few, are less work and
+    less memory: with e_n = Σ_i w(n, i) v_i, it is e_n·e_s = Σ_i w(n, i) v_i·e_s.
+    """
+    if isinstance(vectors, np.ndarray):
+        return item_products(pool(sessions, vectors, pooling), factors)
+    weights = weight_matrix(sessions, vectors.shape[0], pooling)
+    weights.data *= np.repeat(factors, np.diff(weights.indptr))
+    by_item, size = item_products(vectors), block_size(vectors.shape[0])
+
+    def products(prompts: Any) -> np.ndarray:
+        starts = range(0, prompts.shape[0], size)
+        return np.concatenate([(weights @ by_item(prompts[start : start + size]).T).T for start in starts])
+
+    return products
+
+
+def _session_norms(sessions: Sessions, vectors: Any, pooling: str) -> np.ndarray:
+    """Lengths of the sessions' embeddings, float32[n_sessions]."""
+    starts = range(0, max(len(sessions), 1), _SESSIONS_PER_BLOCK)
+    parts = [sessions.slice(start, min(start + _SESSIONS_PER_BLOCK, len(sessions))) for start in starts]
+    return np.concatenate([_norms(pool(part, vectors, pooling)) for part in parts])
 
 
 def _norms(vectors: Any) -> np.ndarray:
