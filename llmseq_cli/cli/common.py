@@ -113,7 +113,14 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+        wrapper.__doc__ = _reflowed(inspect.getdoc(function) or "")
         app.command(name)(wrapper)
         return function
 
     return register
+
+
+def _reflowed(help_text: str) -> str:
+    """Every paragraph on one line, for the terminal to break; indented examples stay as they are."""
+    paragraphs = help_text.split("\n\n")
+    return "\n\n".join(p if p.startswith(" ") else " ".join(p.split("\n")) for p in paragraphs)
