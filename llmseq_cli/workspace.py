@@ -178,12 +178,55 @@ class Workspace:
         with self.store.read("listing embeddings") as con:
             return list_embeddings(con, dataset)
 
+    def neighbors(
+        self,
+        item: str,
+        embeddings: str,
+        *,
+        dataset: str | None = None,
+        reduce: str | None = None,
+        dim: int | None = None,
+        k: int = 20,
+        seed: int = 0,
+    ) -> dict[str, Any]:
+        """The items whose vectors are nearest to an item's (id or title) by cosine, to look at; reduce as for `train`.
+
+        Returns the item, what the vectors are, and in "neighbors" one dict an item: rank, item, title, similarity.
+        """
+        from llmseq_cli.data.dataset import find_dataset, load_catalog
+        from llmseq_cli.embeddings.nearest import nearest_items
+        from llmseq_cli.embeddings.reduce import reduce_kept
+        from llmseq_cli.embeddings.stored import load_embeddings
+
+        if k < 1:
+            raise UsageError(f"-k is {k}", "give at least 1")
+        with self.store.read("looking for neighbors") as con:
+            info = find_dataset(con, dataset)
+            catalog = load_catalog(con, info)
+            number = catalog.find(item)
+            loaded = load_embeddings(con, info.dataset_id, embeddings, len(catalog))
+        reduced = reduce_kept(self.folder, loaded, catalog.classes, reduce, dim, seed, self.progress)
+        near = nearest_items(reduced, number, min(k, len(catalog)))
+
+        def about(one: int) -> dict[str, Any]:
+            return {"item": str(catalog.external_ids[one]), "title": str(catalog.titles[one])}
+
+        listed = zip(near.items[0].tolist(), near.scores[0].tolist(), strict=True)
+        rows = [
+            {"rank": place, **about(one), "similarity": score}
+            for place, (one, score) in enumerate(listed, 1)
+            if one >= 0
+        ]
+        return {**about(number), "dataset": info.name, "embeddings": reduced.describe(), "neighbors": rows}
+
     def train(
         self,
         model: str,
         *,
         dataset: str | None = None,
         embeddings: str | None = None,
+        reduce: str | None = None,
+        dim: int | None = None,
         settings: dict[str, Any] | None = None,
         seed: int = 0,
         seeds: int = 1,
@@ -192,12 +235,22 @@ class Workspace:
     ) -> list[str]:
         """Train a model, score the evaluated sessions and store one run a seed; returns the runs' names.
 
-        settings: by name, as `llmseq models` lists them. depth: how many items of each list are kept (default 100).
+        reduce, dim: none, pca, whiten (or whiten@POWER), lda, autoencoder or random, to so many dimensions; without
+        them dense embeddings are whitened and sparse ones left as they are. settings: by name, as `llmseq models`
+        lists them. depth: how many items of each list are kept (default 100).
         """
         from llmseq_cli.training.experiment import DEFAULT_DEPTH, Experiment, run_experiment
 
         experiment: Experiment = Experiment(
-            model, dataset, embeddings, settings, seed, device, DEFAULT_DEPTH if depth is None else depth
+            model,
+            dataset,
+            embeddings,
+            settings,
+            seed,
+            device,
+            DEFAULT_DEPTH if depth is None else depth,
+            reduce,
+            dim,
         )
         return run_experiment(self.store, experiment, seeds, self.progress)
 

@@ -26,8 +26,8 @@ def doctor(common: Common, json: JsonOption = False) -> None:
 
         llmseq doctor
     """
+    from llmseq_cli.devices import resolve_device
     from llmseq_cli.training.environment import environment
-    from llmseq_cli.training.experiment import resolve_device
 
     facts: dict[str, Any] = environment(resolve_device("auto"))
     facts["keys"] = {key: bool(os.environ.get(key)) for key in _KEYS}

@@ -21,7 +21,9 @@ def embed(
     source: Annotated[
         str | None,
         typer.Option(
-            "--source", help="lexical (the default): TF-IDF, no network, no key. openai: needs a key or a server."
+            "--source",
+            help="lexical (the default): TF-IDF, no network, no key. openai: needs a key or a server. "
+            "huggingface: a model on this machine, from the hub or a folder.",
         ),
     ] = None,
     model: Annotated[str | None, typer.Option("--model", help="Model of the source; any id.", metavar="ID")] = None,
@@ -82,6 +84,8 @@ def embed(
         llmseq embed --source openai --text '{title} {brand}' --dry-run
 
         llmseq embed --source openai --base-url http://localhost:8080/v1 --model BAAI/bge-m3
+
+        llmseq embed --source huggingface --model BAAI/bge-small-en-v1.5
     """
     from llmseq_cli.settings import parse_assignments
 

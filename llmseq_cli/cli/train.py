@@ -11,6 +11,18 @@ from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption,
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.leaderboard import print_leaderboard
 
+ReduceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--reduce",
+        help="none, pca, whiten (or whiten@POWER), lda, autoencoder or random; dense ones are whitened by default.",
+        metavar="METHOD",
+    ),
+]
+DimOption = Annotated[
+    int | None, typer.Option("--dim", help="Dimensions that --reduce leaves; without it all, or 512.", min=1)
+]
+
 
 def register(app: typer.Typer) -> None:
     command(app, "train")(train)
@@ -26,6 +38,8 @@ def train(
         str | None,
         typer.Option("--embeddings", help="Item embeddings, see `llmseq embeddings`.", metavar="SOURCE[:MODEL]"),
     ] = None,
+    reduce: ReduceOption = None,
+    dim: DimOption = None,
     set: SetOption = None,
     seed: SeedOption = 0,
     seeds: Annotated[int, typer.Option("--seeds", help="Train this often, with seeds counting up.", min=1)] = 1,
@@ -42,6 +56,8 @@ def train(
         llmseq train v-sknn --set k=320 --set sample_size=1530
 
         llmseq train llmseqsim --embeddings lexical
+
+        llmseq train sknn-emb --embeddings openai --reduce pca --dim 256
     """
     from llmseq_cli.settings import parse_assignments
 
@@ -50,6 +66,8 @@ def train(
         model,
         dataset=dataset,
         embeddings=embeddings,
+        reduce=reduce,
+        dim=dim,
         settings=parse_assignments(set or []),
         seed=seed,
         seeds=seeds,

@@ -18,7 +18,7 @@ class ItemEmbeddings:
     vectors: float32[n_items, dim], or a sparse csr_array of the same shape for sources that are sparse.
     source, model: who made them, for example ("openai", "text-embedding-3-small").
     text: the template that made an item's text, for example "{title}".
-    reduction: what was done to them since, for example "none" or "whiten-256".
+    reduction: what was done to them since, for example "none", "pca" or "whiten@0.5".
     """
 
     vectors: np.ndarray | csr_array

@@ -9,8 +9,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from llmseq_cli.data.dataset import Dataset, load_dataset
+from llmseq_cli.devices import resolve_device
 from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.reduce import parse_method, reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.evaluate import Evaluation, evaluate
@@ -28,7 +32,11 @@ DEFAULT_DEPTH = 100
 
 @dataclass(frozen=True)
 class Experiment:
-    """What to train and on what. `settings` are words or values by name; `embeddings` is SOURCE[:MODEL] or None."""
+    """What to train and on what.
+
+    settings: words or values by name. embeddings: SOURCE[:MODEL] or None. reduce, dim: what is done to the embeddings
+    before the model gets them; reduce None whitens dense vectors and leaves sparse ones as they are.
+    """
 
     model: str
     dataset: str | None = None
@@ -37,6 +45,8 @@ class Experiment:
     seed: int = 0
     device: str = "auto"
     depth: int = DEFAULT_DEPTH
+    reduce: str | None = None
+    dim: int | None = None
 
 
 def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: Progress) -> list[str]:
@@ -55,16 +65,38 @@ def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: P
             f"{experiment.model} needs item embeddings",
             "say --embeddings lexical (after `llmseq embed --source lexical`)",
         )
+    _check_reduction(experiment)
     with store.read(f"reading data for {experiment.model}") as con:
         dataset = load_dataset(con, experiment.dataset)
         embeddings = None
         if experiment.embeddings:
             info = dataset.info
             embeddings = load_embeddings(con, info.dataset_id, experiment.embeddings, len(dataset.catalog))
-    return [
-        _run_once(store, cls, settings, dataset, embeddings, experiment, experiment.seed + number, progress)
-        for number in range(seeds)
-    ]
+    runs = []
+    for seed in range(experiment.seed, experiment.seed + seeds):
+        reduced = _reduced(store, embeddings, dataset.catalog.classes, experiment, seed, progress)
+        runs.append(_run_once(store, cls, settings, dataset, reduced, experiment, seed, progress))
+    return runs
+
+
+def _check_reduction(experiment: Experiment) -> None:
+    if experiment.embeddings is None and (experiment.reduce or experiment.dim):
+        raise UsageError("there are no embeddings to reduce", "say --embeddings SOURCE[:MODEL], too")
+    if experiment.reduce:
+        parse_method(experiment.reduce)
+
+
+def _reduced(
+    store: Store,
+    embeddings: ItemEmbeddings | None,
+    classes: np.ndarray,
+    experiment: Experiment,
+    seed: int,
+    progress: Progress,
+) -> ItemEmbeddings | None:
+    if embeddings is None:
+        return None
+    return reduce_kept(store.folder, embeddings, classes, experiment.reduce, experiment.dim, seed, progress)
 
 
 def _run_once(
@@ -143,19 +175,3 @@ def load_model(workspace: Path, run: str, model: str) -> Recommender:
     if not folder.is_dir():
         raise LlmseqError(f"the files of run '{run}' are gone ({folder})", f"train it again: `llmseq train {model}`")
     return model_class(model).load(folder)
-
-
-def resolve_device(wanted: str) -> str:
-    """ "auto" → the best device there is. Raises UsageError for a device that torch does not see."""
-    if wanted == "cpu":
-        return "cpu"
-    import torch
-
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if wanted == "auto":
-        return next(name for name in ("cuda", "mps", "cpu") if available[name])
-    if not available.get(wanted, False):
-        raise UsageError(
-            f"there is no device '{wanted}' here", f"use {' or '.join(n for n, ok in available.items() if ok)}"
-        )
-    return wanted

@@ -1,0 +1,21 @@
+"""Which device computes."""
+
+from __future__ import annotations
+
+from llmseq_cli.errors import UsageError
+
+
+def resolve_device(wanted: str) -> str:
+    """ "auto" → the best device there is. Raises UsageError for a device that torch does not see."""
+    if wanted == "cpu":
+        return "cpu"
+    import torch
+
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if wanted == "auto":
+        return next(name for name in ("cuda", "mps", "cpu") if available[name])
+    if not available.get(wanted, False):
+        raise UsageError(
+            f"there is no device '{wanted}' here", f"use {' or '.join(n for n, ok in available.items() if ok)}"
+        )
+    return wanted
