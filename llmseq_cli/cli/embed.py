@@ -23,6 +23,7 @@ def embed(
         typer.Option(
             "--source",
             help="lexical (the default): TF-IDF, no network, no key. openai: needs a key or a server. "
+            "vertex: Google's models, with Google Cloud's credentials. "
             "huggingface: a model on this machine, from the hub or a folder.",
         ),
     ] = None,

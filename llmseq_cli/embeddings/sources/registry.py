@@ -35,8 +35,16 @@ def _huggingface(options: SourceOptions) -> EmbeddingSource:
     return HuggingFaceSource(options.model, options.dimensions, settings)
 
 
+def _vertex(options: SourceOptions) -> EmbeddingSource:
+    from llmseq_cli.embeddings.sources.vertex import VertexSettings, VertexSource
+
+    settings = parse_settings(VertexSettings, options.settings, "vertex")
+    return VertexSource(options.model, options.dimensions, options.base_url, settings)
+
+
 _MAKERS: dict[str, Callable[[SourceOptions], EmbeddingSource]] = {
     "openai": _openai,
+    "vertex": _vertex,
     "huggingface": _huggingface,
 }
 
@@ -45,8 +53,9 @@ TEXT_SOURCES = tuple(_MAKERS)
 
 def make_source(name: str, options: SourceOptions) -> EmbeddingSource:
     """The source of this name, one of TEXT_SOURCES. Raises UsageError for options that it cannot have."""
-    if options.base_url and name != "openai":
+    if options.base_url and name not in ("openai", "vertex"):
         raise UsageError(
-            f"--base-url is for servers that speak OpenAI's protocol, not for {name}", "say --source openai"
+            f"--base-url is for servers that speak OpenAI's or Google's protocol, not for {name}",
+            "say --source openai",
         )
     return _MAKERS[name](options)
