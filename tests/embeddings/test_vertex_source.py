@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from embedding_server import vector_of
 from test_embed_command import ROWS, catalog
+from test_fetch import QUICK, get
 from vertex_server import PROJECT, TOKEN, VertexServer, google_error, write_service_account
 
+from llmseq_cli.embeddings.fetch import FetchOptions
 from llmseq_cli.embeddings.retries import BadAnswerError
 from llmseq_cli.embeddings.sources.base import FinalError, RefusedError, TransientError
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
@@ -314,19 +316,20 @@ def test_requests_are_as_full_as_they_may_be(llmseq, server, tmp_path):
     assert 3 < len(sizes) < 10
 
 
-def test_bad_vectors_are_never_kept(llmseq, server, tmp_path):
-    catalog(tmp_path, ROWS)
-    arguments = ("embed", "--source", "vertex", "--model", ENGLISH, "--dimensions", "16", "--json")
-    server.broken = {"blue sock": lambda vector: vector * np.nan}
-    made = llmseq(*arguments).json
-    assert [row["text"] for row in made["refused"]] == ["blue sock"]
-    server.broken = {"blue sock": lambda vector: vector[:5]}
-    ended = llmseq(*arguments, "--retry-refused")
-    assert (ended.status, "vectors of width 5 where 16 belong" in ended.err) == (1, True)
+def test_bad_vectors_are_never_kept(server):
+    source = VertexSource(ENGLISH, 16)
+    server.broken = {"hat": lambda vector: vector * np.nan}
+    kept, usage, _ = get(source, TEXTS, FetchOptions(dimensions=16, patience=QUICK))
+    assert (sorted(kept.vectors), list(usage.refused)) == ([0, 1], [2])
+    for broken in (lambda vector: vector[:5], lambda vector: [*vector, 1.0]):
+        server.broken = dict.fromkeys(TEXTS, broken)
+        with pytest.raises(FinalError, match=r"vectors of width \d+ where 16 belong"):
+            get(source, TEXTS, FetchOptions(dimensions=16, patience=QUICK))
     server.broken = {}
     server.script = ["few"]
-    made = llmseq(*arguments, "--text", "{brand}").json
-    assert (made["refused"], made["texts_sent"], made["retries"]) == ([], 3, 1)
+    kept, usage, _ = get(source, TEXTS, FetchOptions(dimensions=16, patience=QUICK))
+    kept.check(TEXTS, 16)
+    assert (len(kept.vectors), usage.retries) == (3, 1)
 
 
 def test_long_texts_are_cut_and_counted(llmseq, server, tmp_path):

@@ -158,9 +158,9 @@ class VertexSource(EmbeddingSource):
         config = EmbedContentConfig(
             output_dimensionality=self.dimensions, task_type=self.settings.task_type, auto_truncate=False
         )
-        client = self.client
+        client, contents = self.client, list[Any](texts)
         try:
-            answer = client.models.embed_content(model=self.model, contents=[*texts], config=config)
+            answer = client.models.embed_content(model=self.model, contents=contents, config=config)
         except Exception as error:  # of the library, of httpx, of google-auth, of pydantic
             raise self.explained(error) from None
         return self._read(answer.embeddings or [], len(texts))
