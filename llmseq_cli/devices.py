@@ -19,3 +19,19 @@ def resolve_device(wanted: str) -> str:
             f"there is no device '{wanted}' here", f"use {' or '.join(n for n, ok in available.items() if ok)}"
         )
     return wanted
+
+
+def has_native_bfloat16(device: str) -> bool:
+    """Whether the device multiplies in bfloat16 itself, faster than in float32."""
+    if device == "cuda":
+        import torch
+
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device != "cpu":
+        return False
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            flags = next((line for line in file if line.startswith("flags")), "").split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags

@@ -27,6 +27,8 @@ class FitContext:
 
     seed: the source of all of a model's randomness.
     device: "cpu", "cuda" or "mps".
+    checkpoints: folder for what an interrupted training goes on from; None keeps nothing.
+    resume: go on from what lies there, instead of from the beginning.
     """
 
     catalog: Catalog
@@ -34,6 +36,8 @@ class FitContext:
     seed: int = 0
     device: str = "cpu"
     progress: Progress = field(default_factory=SilentProgress)
+    checkpoints: Path | None = None
+    resume: bool = False
 
 
 class Recommender(ABC):
@@ -53,6 +57,12 @@ class Recommender(ABC):
 
     uses_device: ClassVar[bool] = False
     """Whether the model computes with torch, on the device that the user names."""
+
+    needs_dense: ClassVar[bool] = False
+    """Whether sparse embeddings must be reduced before the model can take them."""
+
+    reduced_dim: ClassVar[int | None] = None
+    """Dimensions that embeddings are reduced to where the user names none; None for as many as there are."""
 
     def __init__(self, settings: Any, n_items: int) -> None:
         self.settings = settings

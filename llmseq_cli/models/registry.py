@@ -15,6 +15,9 @@ _MODELS = {
     "s-sknn": "llmseq_cli.models.neighbors:SSKNN",
     "sf-sknn": "llmseq_cli.models.neighbors:SFSKNN",
     "sknn-emb": "llmseq_cli.models.sknn_emb:SKNNEmb",
+    "gru4rec": "llmseq_cli.models.gru4rec:GRU4Rec",
+    "sasrec": "llmseq_cli.models.sasrec:SASRec",
+    "bert4rec": "llmseq_cli.models.bert4rec:BERT4Rec",
     "llmseqsim": "llmseq_cli.models.llmseqsim:LLMSeqSim",
 }
 

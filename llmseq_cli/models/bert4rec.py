@@ -1,0 +1,100 @@
+"""BERT4Rec: a transformer that reads a session in both directions and fills in masked items.
+
+Sun et al., "BERT4Rec: Sequential recommendation with bidirectional encoder representations from transformer" (CIKM
+2019), with full softmax over the catalog. To recommend, a mask is put after the session.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llmseq_cli.models.neural.batches import Batch, on_device
+from llmseq_cli.models.neural.network import Encoder
+from llmseq_cli.models.neural.recommender import NeuralRecommender
+from llmseq_cli.models.neural.settings import NeuralSettings
+from llmseq_cli.models.neural.transformer import Block, check_heads, run_blocks
+from llmseq_cli.settings import setting
+
+
+@dataclass(frozen=True)
+class BERT4RecSettings(NeuralSettings):
+    layers: int = setting(2, "transformer blocks", low=1, high=64, tune=(1, 4))
+    heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 4))
+    inner: int = setting(4, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
+    mask: float = setting(0.5, "share of a session's items that are masked", low=0.01, high=1, tune=(0.05, 0.9))
+    mask_last: float = setting(0.2, "share of sessions of which only the last item is masked, as in use", low=0, high=1)
+    norm_first: bool = setting(True, "layer norm before the branches, which start at zero; false: after, as in BERT")
+
+
+class BERT4Rec(NeuralRecommender):
+    name = "bert4rec"
+    title = "BERT4Rec"
+    summary = "transformer that fills in masked items of a session from both sides"
+    Settings = BERT4RecSettings
+    activation = "gelu"
+
+    settings: BERT4RecSettings
+
+    def make_encoder(self, dim: int) -> Encoder:
+        return BERT4RecEncoder(dim, self.settings)
+
+    def window(self) -> int:
+        return self.settings.max_length + 1
+
+    def make_batch(self, items: np.ndarray, lengths: np.ndarray, random: np.random.Generator) -> Batch:
+        """Masked items predict themselves; every session has at least one."""
+        steps, last = np.arange(items.shape[1]), (lengths - 1)[:, None]
+        draws = np.where(steps <= last, random.random(items.shape), 2.0)
+        masked = (draws < self.settings.mask) | (draws == draws.min(axis=1, keepdims=True))
+        only_last = random.random((len(items), 1)) < self.settings.mask_last
+        masked = np.where(only_last, steps == last, masked)
+        return on_device(items, lengths, masked, items[masked], self.device)
+
+
+class BERT4RecEncoder(Encoder):
+    """The mask is a vector of its own, which stands in for those of the items to predict."""
+
+    def __init__(self, dim: int, settings: BERT4RecSettings) -> None:
+        super().__init__()
+        check_heads(dim, settings.heads)
+        self.mask = nn.Parameter(0.02 * torch.randn(1, dim))
+        self.positions = nn.Parameter(0.02 * torch.randn(settings.max_length + 1, dim))
+        self.blocks = nn.ModuleList(
+            Block(dim, settings.heads, settings.inner * dim, "gelu", settings.dropout, settings.norm_first)
+            for _ in range(settings.layers)
+        )
+        if settings.norm_first:
+            for block in self.blocks:
+                block.start_at_zero()
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = settings.dropout
+
+    def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
+        n, length, dim = vectors.shape
+        x = vectors.reshape(n * length, dim).index_copy(0, batch.places, self.mask.expand(len(batch.places), dim))
+        x = x.view(n, length, dim) + self._positions(batch.lengths, length)
+        x = functional.dropout(x, self.dropout, self.training)
+        return self.norm(run_blocks(self.blocks, x, causal=False, mask=_inside(batch.lengths, length)))
+
+    def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        n, length, dim = vectors.shape
+        x = torch.cat([vectors, vectors.new_zeros(n, 1, dim)], dim=1)
+        x[torch.arange(n, device=x.device), lengths] = self.mask
+        x = x + self._positions(lengths + 1, length + 1)
+        mask = _inside(lengths + 1, length + 1)
+        return self.norm(run_blocks(self.blocks, x, causal=False, mask=mask, at=lengths))[:, 0]
+
+    def _positions(self, lengths: Tensor, length: int) -> Tensor:
+        """Counted from the end, so that the mask after a session of any length has the same: [n, length, dim]."""
+        steps = torch.arange(length, device=lengths.device)
+        return functional.embedding((lengths[:, None] - 1 - steps).clamp(min=0), self.positions)
+
+
+def _inside(lengths: Tensor, length: int) -> Tensor:
+    """bool[n, 1, 1, length]: where a session has an item."""
+    return (torch.arange(length, device=lengths.device) < lengths[:, None])[:, None, None]

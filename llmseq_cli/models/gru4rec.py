@@ -1,0 +1,64 @@
+"""GRU4Rec: a recurrent network that predicts the next item after every item of a session.
+
+Hidasi et al., "Session-based recommendations with recurrent neural networks" (ICLR 2016), trained on whole sessions
+with full softmax over the catalog.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llmseq_cli.models.neural.batches import Batch
+from llmseq_cli.models.neural.network import Encoder
+from llmseq_cli.models.neural.recommender import NeuralRecommender
+from llmseq_cli.models.neural.settings import NeuralSettings
+from llmseq_cli.settings import setting
+
+
+@dataclass(frozen=True)
+class GRU4RecSettings(NeuralSettings):
+    hidden: int = setting(256, "units of the recurrent layers", low=1, high=8192, tune=(16, 512))
+    layers: int = setting(1, "recurrent layers", low=1, high=16, tune=(1, 3))
+    residual: bool = setting(True, "the item's own vector is added to what the network says, which starts at zero")
+
+
+class GRU4Rec(NeuralRecommender):
+    name = "gru4rec"
+    title = "GRU4Rec"
+    summary = "recurrent network that predicts the next item after every item of a session"
+    Settings = GRU4RecSettings
+
+    settings: GRU4RecSettings
+
+    def make_encoder(self, dim: int) -> Encoder:
+        return GRU4RecEncoder(dim, self.settings)
+
+
+class GRU4RecEncoder(Encoder):
+    def __init__(self, dim: int, settings: GRU4RecSettings) -> None:
+        super().__init__()
+        between = settings.dropout if settings.layers > 1 else 0.0
+        self.gru = nn.GRU(dim, settings.hidden, settings.layers, batch_first=True, dropout=between)
+        self.outward = nn.Linear(settings.hidden, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = settings.dropout
+        self.residual = settings.residual
+        if settings.residual:
+            nn.init.zeros_(self.outward.weight)
+            nn.init.zeros_(self.outward.bias)
+
+    def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
+        x = functional.dropout(vectors, self.dropout, self.training)
+        return self._outcome(x, functional.dropout(self.gru(x)[0], self.dropout, self.training))
+
+    def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        at = (torch.arange(len(vectors), device=vectors.device), (lengths - 1).clamp(min=0))
+        return self._outcome(vectors[at], self.gru(vectors)[0][at])
+
+    def _outcome(self, x: Tensor, states: Tensor) -> Tensor:
+        said = self.outward(states)
+        return self.norm(x + said if self.residual else said)

@@ -1,0 +1,98 @@
+"""Batches cut from flat arrays: windows of sessions, sorted by length within pools, no Python per session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmseq_cli.data.sessions import Sessions
+
+_POOL = 16  # batches whose sessions are sorted by length together: hardly any padding, and still well mixed
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Sessions of one step on the device.
+
+    items: int64[n, length], rows of the item vectors, filled up at the end with row 0.
+    lengths: int64[n]. places: int64[m], where in the flattened items a loss is taken. targets: int64[m], rows.
+    """
+
+    items: Tensor
+    lengths: Tensor
+    places: Tensor
+    targets: Tensor
+
+
+class Windows:
+    """The last `size` items of every session, for cutting batches.
+
+    sessions: their items are rows of the item vectors. Those with fewer than `least` items are left out.
+    """
+
+    def __init__(self, sessions: Sessions, size: int, least: int) -> None:
+        lengths = np.minimum(sessions.lengths, size)
+        kept = lengths >= least
+        self.items = sessions.items.astype(np.int64)
+        self.starts = (sessions.offsets[1:] - lengths)[kept]
+        self.lengths = lengths[kept]
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    def batches(self, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
+        """The windows of every step of an epoch, in the order of the steps."""
+        order = random.permutation(len(self))
+        batches = []
+        for start in range(0, len(order), batch_size * _POOL):
+            pool = order[start : start + batch_size * _POOL]
+            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
+            batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def cut(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(items int64[n, longest], lengths int64[n]), filled up at the end with row 0."""
+        lengths = self.lengths[windows]
+        steps = np.arange(lengths.max(initial=1))
+        inside = steps < lengths[:, None]
+        places = np.where(inside, self.starts[windows][:, None] + steps, 0)
+        return np.where(inside, self.items[places], 0), lengths
+
+
+def next_item(items: np.ndarray, lengths: np.ndarray, device: str) -> Batch:
+    """Every item but the last predicts the one after it. lengths: at least 2."""
+    inside = np.arange(items.shape[1] - 1) < lengths[:, None] - 1
+    return on_device(items[:, :-1], lengths - 1, inside, items[:, 1:][inside], device)
+
+
+def on_device(items: np.ndarray, lengths: np.ndarray, inside: np.ndarray, targets: np.ndarray, device: str) -> Batch:
+    """inside: bool[n, length], where a loss is taken."""
+    arrays = [items, lengths, np.flatnonzero(inside), targets]
+    tensors = [torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True) for array in arrays]
+    return Batch(*tensors)
+
+
+def prompt_blocks(
+    prompts: Sessions, size: int, rows: int, step: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """(places, items int64[rows, length], lengths int64[rows]) of all prompts cut to their last `size` items.
+
+    Prompts of like length come together, filled up to a multiple of `step` items and `rows` prompts, so that the shape
+    in which a prompt is computed depends on its own length alone, not on the prompts that it comes with.
+    """
+    windows = Windows(prompts, size, 0)
+    steps = np.maximum(-(-windows.lengths // step), 1)
+    order = np.argsort(steps, kind="stable")
+    for start in np.flatnonzero(np.diff(steps[order], prepend=0)):
+        group = order[start : start + int((steps == steps[order[start]]).sum())]
+        length = min(int(steps[group[0]]) * step, size)
+        for i in range(0, len(group), rows):
+            places = group[i : i + rows]
+            items, lengths = np.zeros((rows, length), dtype=np.int64), np.zeros(rows, dtype=np.int64)
+            cut, lengths[: len(places)] = windows.cut(places)
+            items[: len(places), : cut.shape[1]] = cut[:, :length]
+            yield places, items, lengths

@@ -1,0 +1,67 @@
+"""Checkpoints of training: everything that an interrupted run needs to end as if it had not been.
+
+A checkpoint is a folder `step-N` with `state.safetensors` (weights, the best weights so far, the optimizer's moments)
+and `state.json` (epoch, step, history, settings). It is written beside its place and renamed, so it is whole or not
+there; the one before is removed afterwards. Randomness needs no keeping: it is drawn anew for every step from the seed
+and the step's number.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from llmseq_cli.errors import LlmseqError
+
+
+class Checkpoints:
+    """The checkpoints of one run in a folder of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def write(self, step: int, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+        """Keep the state after so many steps, and forget the one before."""
+        from safetensors.torch import save_file
+
+        older = list(self._whole())
+        partial, place = self.folder / "partial", self.folder / f"step-{step:09d}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        save_file(
+            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+            partial / "state.safetensors",
+        )
+        (partial / "state.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        if place in older:  # nothing happened since
+            shutil.rmtree(partial)
+            return
+        partial.rename(place)
+        for folder in older:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def read(self, device: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """(tensors, about) of the latest, None where there is none. Raises LlmseqError for a damaged one."""
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        for folder in sorted(self._whole(), reverse=True):
+            try:
+                about = json.loads((folder / "state.json").read_text(encoding="utf-8"))
+                return load_file(folder / "state.safetensors", device=device), about
+            except (OSError, ValueError, SafetensorError) as error:
+                raise LlmseqError(
+                    f"cannot read the checkpoint in {folder}: {error}", "train without --resume"
+                ) from error
+        return None
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _whole(self) -> Iterator[Path]:
+        return self.folder.glob("step-*")

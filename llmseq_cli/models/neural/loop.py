@@ -1,0 +1,315 @@
+"""The one training loop of all neural models.
+
+Everything that is random in a step (which sessions, what is masked, what is dropped, which negatives) is drawn from the
+seed and the number of the epoch or step, so that a run that goes on from a checkpoint ends with the same weights, bit
+for bit, as one that was never interrupted.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from llmseq_cli.errors import InterruptedByUserError, LlmseqError
+from llmseq_cli.models.neural.batches import Batch, Windows
+from llmseq_cli.models.neural.checkpoints import Checkpoints
+from llmseq_cli.models.neural.losses import gbce_loss, sampled_softmax_loss, softmax_loss
+from llmseq_cli.models.neural.network import Network
+from llmseq_cli.models.neural.settings import NeuralSettings
+from llmseq_cli.progress import Progress, Task
+
+_PLATEAU_FACTOR = 0.5
+_PLATEAU_EPOCHS = 2  # without a better NDCG@20 before the plateau schedule lowers the rate
+
+MakeBatch = Callable[[np.ndarray, np.ndarray, np.random.Generator], Batch]
+
+
+@dataclass
+class TrainingState:
+    """How far training is. history: one dict an epoch with epoch, loss, ndcg (None without validation), seconds."""
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    step: int = 0
+    positions: int = 0
+    seconds: float = 0.0
+    epoch_loss: float = 0.0
+    epoch_positions: int = 0
+    best_ndcg: float = -1.0
+    best_epoch: int = 0
+    rate_factor: float = 1.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train and on what.
+
+    make_batch: (items int64[n, length], lengths int64[n], random) → Batch. negatives: log q of every row for the
+    sampled losses, float64[n_rows]. validate: () → NDCG@20 of the network as it is, None where nothing is held out.
+    """
+
+    network: Network
+    windows: Windows
+    make_batch: MakeBatch
+    settings: NeuralSettings
+    seed: int
+    device: str
+    chunk: int
+    precision: torch.dtype
+    draw_weights: np.ndarray | None
+    validate: Callable[[], float] | None
+    progress: Progress
+    checkpoints: Checkpoints | None
+    resume: bool
+    key: dict[str, Any]
+
+
+def train(job: Job) -> TrainingState:
+    """Train the network in place and leave it with its best weights; returns how it went.
+
+    Raises InterruptedByUserError after Ctrl-C, with the step finished and a checkpoint written, and LlmseqError where
+    the loss is no number any more.
+    """
+    return _Loop(job).run()
+
+
+class _Loop:
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        self.state = TrainingState()
+        self.parameters = dict(job.network.named_parameters())
+        self.optimizer = _optimizer(job)
+        self.best: dict[str, Tensor] = {}
+        self.steps = -(-len(job.windows) // job.settings.batch_size)
+        self.forward: Callable[[Batch], tuple[Tensor, Tensor]] = job.network
+        if job.settings.compile:
+            self.forward = _compiled(job)
+
+    def run(self) -> TrainingState:
+        job, state = self.job, self.state
+        if job.resume:
+            self._restore()
+        elif job.checkpoints:
+            job.checkpoints.remove()
+        per_epoch = int((job.windows.lengths).sum())
+        with (
+            _interrupted_after_the_step() as interrupted,
+            job.progress.task("Epoch 1", job.settings.epochs * per_epoch, "items") as task,
+        ):
+            task.advance(state.epoch * per_epoch)
+            while not self._done():
+                self._epoch(task, interrupted)
+                self._end_of_epoch()
+                task.describe(_described(state, job.settings.epochs))
+        if self.best:
+            self._load(self.best)
+        return state
+
+    def _done(self) -> bool:
+        state, settings = self.state, self.job.settings
+        waited = state.epoch - state.best_epoch
+        return state.epoch >= settings.epochs or (
+            self.job.validate is not None and settings.patience > 0 and waited >= settings.patience
+        )
+
+    def _epoch(self, task: Task, interrupted: threading.Event) -> None:
+        job, state = self.job, self.state
+        job.network.train()
+        batches = job.windows.batches(job.settings.batch_size, np.random.default_rng([job.seed, 1, state.epoch]))
+        clock, described = time.perf_counter(), 0.0
+        total = torch.zeros((), dtype=torch.float64, device=job.device if job.device != "mps" else "cpu")
+        counted = state.epoch_positions
+        for windows in batches[state.step_in_epoch :]:
+            loss, positions = self._step(windows)
+            total += loss.detach().to(total.device, torch.float64) * positions
+            state.step_in_epoch += 1
+            state.step += 1
+            state.epoch_positions += positions
+            task.advance(int(job.windows.lengths[windows].sum()))
+            if time.perf_counter() - described > 0.5:
+                described = time.perf_counter()
+                mean = (state.epoch_loss + float(total)) / max(1, state.epoch_positions)
+                task.describe(_described(state, job.settings.epochs, mean))
+            if interrupted.is_set():
+                break
+        state.epoch_loss += float(total)
+        state.seconds += time.perf_counter() - clock
+        state.positions += state.epoch_positions - counted
+        if not np.isfinite(state.epoch_loss):
+            raise LlmseqError("the loss is no number any more", "a smaller --set learning_rate, or --set clip=1")
+        if interrupted.is_set():
+            self._stop()
+
+    def _step(self, windows: np.ndarray) -> tuple[Tensor, int]:
+        """(mean loss of the step, targets it was taken over)."""
+        job, state = self.job, self.state
+        random = np.random.default_rng([job.seed, 2, state.step])
+        torch.manual_seed(int(random.integers(2**62)))
+        batch = job.make_batch(*job.windows.cut(windows), random)
+        self._set_rate()
+        hidden, items = self.forward(batch)
+        loss = self._loss(hidden, items, batch.targets, random)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if job.settings.clip:
+            nn.utils.clip_grad_norm_(self.parameters.values(), job.settings.clip)
+        self.optimizer.step()
+        return loss, len(batch.targets)
+
+    def _loss(self, hidden: Tensor, items: Tensor, targets: Tensor, random: np.random.Generator) -> Tensor:
+        job, settings = self.job, self.job.settings
+        if settings.loss == "softmax":
+            return softmax_loss(hidden, items, targets, job.chunk, job.precision)
+        drawn = _draw(job.draw_weights, len(items), settings.negatives, random)
+        negatives = torch.from_numpy(drawn).to(job.device)
+        if settings.loss == "gbce":
+            return gbce_loss(hidden, items, targets, negatives, settings.calibration)
+        expected = np.log(settings.negatives * job.draw_weights[drawn]).astype(np.float32)  # type: ignore[index]
+        return sampled_softmax_loss(hidden, items, targets, negatives, torch.from_numpy(expected).to(job.device))
+
+    def _set_rate(self) -> None:
+        settings, state = self.job.settings, self.state
+        share = state.step / max(1, self.steps * settings.epochs)
+        factor = {
+            "constant": 1.0,
+            "linear": 1 - share,
+            "cosine": 0.5 * (1 + np.cos(np.pi * share)),
+            "plateau": state.rate_factor,
+        }[settings.schedule]
+        for group in self.optimizer.param_groups:
+            group["lr"] = settings.learning_rate * float(factor)
+
+    def _end_of_epoch(self) -> None:
+        job, state = self.job, self.state
+        state.epoch += 1
+        ndcg = job.validate() if job.validate else None
+        loss = state.epoch_loss / max(1, state.epoch_positions)
+        state.history.append({"epoch": state.epoch, "loss": loss, "ndcg": ndcg, "seconds": state.seconds})
+        state.step_in_epoch, state.epoch_loss, state.epoch_positions = 0, 0.0, 0
+        if ndcg is None:
+            state.best_epoch = state.epoch
+        elif ndcg > state.best_ndcg:
+            state.best_ndcg, state.best_epoch = ndcg, state.epoch
+            self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+        elif (state.epoch - state.best_epoch) % _PLATEAU_EPOCHS == 0:
+            state.rate_factor *= _PLATEAU_FACTOR
+        self._checkpoint()
+
+    def _stop(self) -> None:
+        self._checkpoint()
+        state = self.state
+        best = f"; best so far NDCG@20 {state.best_ndcg:.4f} in epoch {state.best_epoch}" if self.best else ""
+        hint = "the same command with --resume goes on from here" if self.job.checkpoints else ""
+        raise InterruptedByUserError(f"stopped in epoch {state.epoch + 1}, step {state.step_in_epoch}{best}", hint)
+
+    def _checkpoint(self) -> None:
+        if self.job.checkpoints is None:
+            return
+        tensors = {f"weights.{name}": parameter for name, parameter in self.parameters.items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{key}.{name}"] = value
+        about = {"key": self.job.key, "state": asdict(self.state)}
+        self.job.checkpoints.write(self.state.step, tensors, about)
+
+    def _restore(self) -> None:
+        found = self.job.checkpoints.read(self.job.device) if self.job.checkpoints else None
+        if found is None:
+            self.job.progress.message("no checkpoint of this run: training starts from the beginning")
+            return
+        tensors, about = found
+        self.state = TrainingState(**about["state"])
+        self._load(_part(tensors, "weights."))
+        self.best = _part(tensors, "best.")
+        for name, parameter in self.parameters.items():
+            moments = {
+                key: tensors[f"optimizer.{key}.{name}"]
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"optimizer.{key}.{name}" in tensors
+            }
+            if moments:
+                moments["step"] = moments["step"].to("cpu" if self.job.device == "cpu" else self.job.device)
+                self.optimizer.state[parameter] = moments
+        self.job.progress.message(f"going on after epoch {self.state.epoch}, step {self.state.step_in_epoch}")
+
+    def _load(self, weights: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(weights[name])
+
+
+def _optimizer(job: Job) -> torch.optim.Optimizer:
+    """AdamW (Loshchilov & Hutter, 2019); biases and norms do not decay."""
+    parameters = [p for p in job.network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": job.settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=job.settings.learning_rate, fused=job.device in ("cpu", "cuda"))
+
+
+def _compiled(job: Job) -> Callable[[Batch], tuple[Tensor, Tensor]]:
+    """The network compiled; as it is from the first failure on."""
+    compiled: Any = torch.compile(job.network, dynamic=True)
+    failed = False
+
+    def forward(batch: Batch) -> tuple[Tensor, Tensor]:
+        nonlocal failed
+        if not failed:
+            try:
+                return compiled(batch)
+            except Exception as error:  # compilers fail in a hundred ways
+                failed = True
+                job.progress.warn(f"torch.compile failed, going on without: {type(error).__name__}")
+        return job.network(batch)
+
+    return forward
+
+
+def _draw(weights: np.ndarray | None, n_rows: int, n: int, random: np.random.Generator) -> np.ndarray:
+    """Rows drawn with replacement, int64[n]. weights: float64[n_rows] that sum to 1, None for uniform."""
+    if weights is None:
+        return random.integers(n_rows, size=n)
+    return np.searchsorted(np.cumsum(weights), random.random(n)).clip(max=n_rows - 1)
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _described(state: TrainingState, epochs: int, loss: float | None = None) -> str:
+    if loss is None:
+        loss = state.history[-1]["loss"]
+    best = f", best NDCG@20 {state.best_ndcg:.4f}" if state.best_ndcg >= 0 else ""
+    return f"Epoch {min(state.epoch + 1, epochs)}, loss {loss:.3f}{best}"
+
+
+@contextmanager
+def _interrupted_after_the_step() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event instead of stopping anywhere; a second one stops at once."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def on_signal(number: int, frame: Any) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, on_signal)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)

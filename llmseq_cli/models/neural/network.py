@@ -1,0 +1,67 @@
+"""`Network`: item vectors, a model's encoder, and the head between its outcome and the items."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llmseq_cli.models.neural.batches import Batch
+from llmseq_cli.models.neural.item_vectors import ItemVectors
+
+
+class Encoder(nn.Module):
+    """What a model's file implements: vectors of a session's items → what the network makes of the session."""
+
+    def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
+        """vectors: float32[n, length, dim] of `batch.items` → float32[n, length, dim], for training."""
+        raise NotImplementedError
+
+    def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        """float32[n, length, dim], lengths int64[n] → float32[n, dim], what comes next; a length may be 0."""
+        raise NotImplementedError
+
+
+class ProjectionHead(nn.Module):
+    """Dense layer, activation, layer norm, then the item vectors and a bias for every item, as the paper has it."""
+
+    def __init__(self, dim: int, n_rows: int, activation: str) -> None:
+        super().__init__()
+        self.dense = nn.Linear(dim, dim)
+        self.norm = nn.LayerNorm(dim)
+        self.bias = nn.Parameter(torch.zeros(n_rows, 1))
+        self.activation = functional.relu if activation == "relu" else functional.gelu
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        return functional.pad(self.norm(self.activation(self.dense(hidden))), (0, 1), value=1.0)
+
+
+class Network(nn.Module):
+    """The score of an item is the product of its output vector with what the network makes of the session."""
+
+    def __init__(self, item_vectors: ItemVectors, encoder: Encoder, head: ProjectionHead | None) -> None:
+        super().__init__()
+        self.item_vectors = item_vectors
+        self.encoder = encoder
+        self.head = head
+
+    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(hidden float32[m, d] at the places that count, output vectors of the items float32[n_rows, d])."""
+        items = self.item_vectors()
+        encoded = self.encoder(functional.embedding(batch.items, items), batch)
+        return self._head(encoded.flatten(0, 1)[batch.places], items)
+
+    def encode(self, items: Tensor, lengths: Tensor, vectors: Tensor) -> Tensor:
+        """What comes next in every session, to be multiplied with `output`: float32[n, d].
+
+        items: int64[n, length], rows. vectors: `item_vectors()`.
+        """
+        last = self.encoder.last(functional.embedding(items, vectors), lengths)
+        return last if self.head is None else self.head(last)
+
+    def output(self, vectors: Tensor) -> Tensor:
+        """The output vectors of all items, float32[n_rows, d]."""
+        return vectors if self.head is None else torch.cat([vectors, self.head.bias], dim=1)
+
+    def _head(self, hidden: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
+        return (hidden if self.head is None else self.head(hidden)), self.output(items)

@@ -1,0 +1,289 @@
+"""`NeuralRecommender`: all that the neural models do alike; a model adds its encoder and its examples."""
+
+from __future__ import annotations
+
+import json
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.devices import has_native_bfloat16
+from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.errors import UsageError
+from llmseq_cli.evaluation.metrics import per_session
+from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.models.base import FitContext, Recommender
+from llmseq_cli.models.neural.batches import Batch, Windows, next_item, prompt_blocks
+from llmseq_cli.models.neural.checkpoints import Checkpoints
+from llmseq_cli.models.neural.item_vectors import ItemVectors
+from llmseq_cli.models.neural.loop import Job, TrainingState, train
+from llmseq_cli.models.neural.memory import forecast
+from llmseq_cli.models.neural.network import Encoder, Network, ProjectionHead
+from llmseq_cli.models.neural.scoring import rank_sessions
+from llmseq_cli.models.neural.settings import NeuralSettings
+
+DEFAULT_DIM = 128
+_VALIDATED = 500  # sessions at most that are held out, and a tenth of all
+_VALIDATION_DEPTH = 20
+_ROWS, _STEP = 64, 4  # prompts are encoded so many at a time, of lengths filled up to multiples of four
+
+
+class NeuralRecommender(Recommender):
+    """A network that is trained to give the next item the highest product with what it makes of a session.
+
+    Items are numbered anew for the network: `item_ids` int32[n_rows] names the item of every row, first those that
+    occur in training, then (setting `unseen`) those that only have a text.
+    """
+
+    Settings: ClassVar[type[NeuralSettings]] = NeuralSettings
+    embeddings_use = "optional"
+    uses_device = True
+    needs_dense = True
+    reduced_dim = DEFAULT_DIM
+    activation: ClassVar[str] = "relu"
+
+    settings: NeuralSettings
+    network: Network
+    item_ids: np.ndarray
+    history: list[dict[str, Any]]
+    device = "cpu"
+
+    @abstractmethod
+    def make_encoder(self, dim: int) -> Encoder:
+        """The network between item vectors and head."""
+
+    def window(self) -> int:
+        """Items of a session that a training example is made of."""
+        return self.settings.max_length + 1
+
+    def make_batch(self, items: np.ndarray, lengths: np.ndarray, random: np.random.Generator) -> Batch:
+        """Examples of the windows, see `Windows.cut`: every item predicts the next one."""
+        return next_item(items, lengths, self.device)
+
+    def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
+        self.device = context.device
+        sessions = self._number_items(train, context.embeddings)
+        kept, held_out = self._split(sessions, context.seed)
+        with _torch_state(self.settings.threads, context.seed):
+            self.network = self._build(context.embeddings).to(context.device)
+            state = self._train(kept, held_out, sessions, context)
+            self._settle()
+        return _figures(state)
+
+    def _number_items(self, train: Sessions, embeddings: ItemEmbeddings | None) -> Sessions:
+        """Sets `item_ids`; the sessions with rows for items."""
+        seen = train.counts(self.n_items) > 0
+        later = np.zeros(self.n_items, dtype=bool)
+        if self.settings.unseen:
+            if embeddings is None:
+                raise UsageError(f"{self.name} cannot know items unseen in training without their text", "--embeddings")
+            later = ~seen & np.asarray(embeddings.vectors.any(axis=1))
+        self.item_ids = np.concatenate([np.flatnonzero(seen), np.flatnonzero(later)]).astype(np.int32)
+        return self._rows(train)
+
+    def _rows(self, sessions: Sessions) -> Sessions:
+        """The sessions with rows instead of items, without the items that have none."""
+        row_of = np.full(self.n_items, -1, dtype=np.int32)
+        row_of[self.item_ids] = np.arange(len(self.item_ids), dtype=np.int32)
+        rows = row_of[sessions.items]
+        known = rows >= 0
+        if known.all():
+            return Sessions(rows, sessions.offsets, sessions.ids)
+        lengths = np.bincount(sessions.rows()[known], minlength=len(sessions))
+        return Sessions.from_lengths(rows[known], lengths, sessions.ids)
+
+    def _split(self, sessions: Sessions, seed: int) -> tuple[Sessions, Sessions | None]:
+        """(sessions to train on, sessions held out or None)."""
+        places = np.flatnonzero(sessions.lengths >= 2)
+        n = min(_VALIDATED, len(places) // 10)
+        if n == 0 or self.settings.patience == 0:
+            return sessions, None
+        if self.settings.validation == "temporal":
+            chosen = places[np.argsort(sessions.ids[places], kind="stable")[-n:]]
+        else:
+            chosen = np.sort(np.random.default_rng([seed, 3]).choice(places, n, replace=False))
+        return sessions.take(np.setdiff1d(np.arange(len(sessions)), chosen)), sessions.take(chosen)
+
+    def _build(self, embeddings: ItemEmbeddings | None) -> Network:
+        text = None
+        if embeddings is not None:
+            if embeddings.is_sparse:
+                raise UsageError(f"{self.name} takes dense vectors", "--reduce whiten --dim 128")
+            text = _unit(np.asarray(embeddings.vectors[self.item_ids], dtype=np.float32))
+        dim = self._dim(text)
+        return self._network(dim, text)
+
+    def _dim(self, text: np.ndarray | None) -> int:
+        wanted = self.settings.dim
+        if text is None:
+            return wanted or DEFAULT_DIM
+        if wanted and wanted != text.shape[1] and self.settings.item_vectors == "trained":
+            raise UsageError(
+                f"dim is {wanted}, and the embeddings have {text.shape[1]} dimensions",
+                f"--dim {wanted} reduces them; or --set item_vectors=adapter",
+            )
+        return wanted or text.shape[1]
+
+    def _network(self, dim: int, text: np.ndarray | None) -> Network:
+        settings, n_rows = self.settings, len(self.item_ids)
+        vectors = ItemVectors(n_rows, dim, settings.item_vectors, settings.scale, text)
+        head = ProjectionHead(dim, n_rows, self.activation) if settings.head == "projection" else None
+        return Network(vectors, self.make_encoder(dim), head)
+
+    def _train(
+        self, kept: Sessions, held_out: Sessions | None, sessions: Sessions, context: FitContext
+    ) -> TrainingState:
+        settings = self.settings
+        windows = Windows(kept, self.window(), 2)
+        if not len(windows):
+            raise UsageError("no training session has two items", "a session needs an item to predict from")
+        dim = self.network.output(self.network.item_vectors()).shape[1]
+        plan = forecast(
+            len(self.item_ids),
+            dim,
+            sum(p.numel() for p in self.network.parameters()),
+            settings.batch_size * settings.max_length,
+            settings.loss,
+            settings.negatives,
+            context.device,
+        )
+        job = Job(
+            network=self.network,
+            windows=windows,
+            make_batch=self.make_batch,
+            settings=settings,
+            seed=context.seed,
+            device=context.device,
+            chunk=plan.chunk,
+            precision=_precision(settings.precision, context.device),
+            draw_weights=_draw_weights(sessions, len(self.item_ids)) if settings.loss == "sampled" else None,
+            validate=None if held_out is None else self._validator(held_out),
+            progress=context.progress,
+            checkpoints=Checkpoints(context.checkpoints) if context.checkpoints else None,
+            resume=context.resume,
+            key={"model": self.name, "settings": settings.to_dict(), "seed": context.seed},
+        )
+        state = train(job)
+        self.history = state.history
+        return state
+
+    def _validator(self, held_out: Sessions) -> Callable[[], float]:
+        prompts, targets = held_out.prompts(), torch.from_numpy(held_out.targets().astype(np.int64))
+
+        def validate() -> float:
+            self._settle()
+            hidden = self._encode(prompts)
+            scores = hidden @ self._output.T
+            scores.view(-1)[
+                torch.from_numpy(prompts.rows() * scores.shape[1] + prompts.items).to(scores.device)
+            ] = -torch.inf
+            own = scores.gather(1, targets.to(scores.device)[:, None])
+            better = (scores > own).sum(dim=1) + ((scores == own).sum(dim=1) - 1).clamp(min=0) / 2
+            ranks = (better.floor() + 1).cpu().numpy().astype(np.int64)
+            ranks[~np.isfinite(own[:, 0].cpu().numpy())] = 0
+            return float(per_session(ranks, _VALIDATION_DEPTH)["ndcg"].mean())
+
+        return validate
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Item vectors as they are now, for scoring: `_vectors` and `_output`, float32[n_rows, d]."""
+        self.network.eval()
+        self._vectors = self.network.item_vectors().detach()
+        self._output = self.network.output(self._vectors).detach()
+
+    @torch.inference_mode()
+    def _encode(self, prompts: Sessions) -> Tensor:
+        """What comes next in every session, float32[n_prompts, d]. prompts: of rows."""
+        hidden = torch.zeros(len(prompts), self._output.shape[1], device=self.device)
+        for places, items, lengths in prompt_blocks(prompts, self.settings.max_length, _ROWS, _STEP):
+            encoded = self.network.encode(
+                torch.from_numpy(items).to(self.device), torch.from_numpy(lengths).to(self.device), self._vectors
+            )
+            hidden[torch.from_numpy(places).to(self.device)] = encoded[: len(places)]
+        return hidden
+
+    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+        with _torch_state(self.settings.threads, 0):
+            known = self._rows(prompts)
+            hidden = self._encode(known)
+            output = torch.zeros(self.n_items, hidden.shape[1], device=self.device)
+            output[torch.from_numpy(self.item_ids.astype(np.int64)).to(self.device)] = self._output
+            candidates = np.zeros(self.n_items, dtype=bool)
+            candidates[self.item_ids] = True
+            lists = rank_sessions(hidden, output, candidates, prompts, k, exclude_prompt=exclude_prompt)
+        nothing = known.lengths == 0
+        lists.items[nothing], lists.scores[nothing] = NO_ITEM, -np.inf
+        return lists
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        state = {f"network.{name}": tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
+        return state | {"item_ids": self.item_ids}
+
+    def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        self.item_ids = arrays["item_ids"]
+        state = {
+            name.removeprefix("network."): torch.from_numpy(array)
+            for name, array in arrays.items()
+            if name.startswith("network.")
+        }
+        text = arrays.get("network.item_vectors.text")
+        name = "item_vectors.vectors" if "item_vectors.vectors" in state else "item_vectors.adapter.weight"
+        dim = state[name].shape[1 if name.endswith("vectors") else 0]
+        self.network = self._network(dim, text)
+        self.network.load_state_dict(state)
+        self.history = []
+        self._settle()
+
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        (folder / "history.json").write_text(json.dumps(self.history, indent=1) + "\n", encoding="utf-8")
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+
+
+def _precision(wanted: str, device: str) -> torch.dtype:
+    if wanted == "auto":
+        return torch.bfloat16 if has_native_bfloat16(device) else torch.float32
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def _draw_weights(sessions: Sessions, n_rows: int) -> np.ndarray:
+    """How often every row is drawn as a negative: half by its popularity, half uniformly."""
+    counts = sessions.counts(n_rows).astype(np.float64)
+    return 0.5 * counts / counts.sum() + 0.5 / n_rows
+
+
+def _figures(state: TrainingState) -> dict[str, float]:
+    figures = {
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch,
+        "trained_positions": state.positions,
+        "train_loop_seconds": state.seconds,
+        "positions_per_second": state.positions / state.seconds if state.seconds else 0.0,
+    }
+    return figures | ({"validation_ndcg": state.best_ndcg} if state.best_ndcg >= 0 else {})
+
+
+@contextmanager
+def _torch_state(threads: int | None, seed: int) -> Iterator[None]:
+    """Seeds torch and sets its threads; what was before comes back afterwards."""
+    before = torch.get_num_threads()
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if threads:
+            torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)

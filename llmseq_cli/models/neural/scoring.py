@@ -1,0 +1,78 @@
+"""Lists for prompts from session vectors and item vectors: selected in numpy on the CPU, on the device elsewhere."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.evaluation.top_k import block_size, rank_in_blocks
+
+_NOISE_BITS = 6  # as in `without_noise`
+
+
+def rank_sessions(
+    hidden: Tensor, output: Tensor, candidates: np.ndarray, prompts: Sessions, k: int, *, exclude_prompt: bool
+) -> Ranking:
+    """The k items with the highest products: Ranking of [n_prompts, k].
+
+    hidden: float32[n_prompts, d]. output: float32[n_items, d], in the order of the catalog. candidates: bool[n_items].
+    """
+    if hidden.device.type != "cpu":
+        return _rank_on_device(hidden, output, candidates, prompts, k, exclude_prompt)
+    sessions, items = hidden.numpy(), output
+    place = 0
+    buffer = torch.empty(block_size(len(items)), len(items))
+
+    def score(block: Sessions) -> np.ndarray:
+        nonlocal place
+        rows = np.zeros((len(buffer), sessions.shape[1]), dtype=np.float32)
+        part = sessions[place : place + len(block)]
+        rows[: len(part)] = part
+        place += len(block)
+        return torch.mm(torch.from_numpy(rows), items.T, out=buffer).numpy()
+
+    return rank_in_blocks(prompts, score, k, len(items), exclude_prompt=exclude_prompt, candidates=candidates)
+
+
+def _rank_on_device(
+    hidden: Tensor, output: Tensor, candidates: np.ndarray, prompts: Sessions, k: int, exclude_prompt: bool
+) -> Ranking:
+    """The same with products and selection on the device, under the same tie rule.
+
+    A score and the item's id are packed into one whole number, so that the largest numbers are the best items and
+    among equal scores the lower ids.
+    """
+    device, n_items = hidden.device, len(output)
+    barred = torch.from_numpy(~candidates).to(device)
+    ids = torch.arange(n_items, device=device)
+    size = block_size(n_items)
+    width = min(k, n_items)
+    parts = []
+    for start in range(0, len(prompts), size):
+        block = prompts.slice(start, min(start + size, len(prompts)))
+        rows = hidden.new_zeros(size, hidden.shape[1])
+        rows[: len(block)] = hidden[start : start + len(block)]
+        scores = rows @ output.T
+        bits = scores.view(torch.int32)
+        bits += 1 << (_NOISE_BITS - 1)
+        bits &= -1 << _NOISE_BITS
+        scores[:, barred] = float("-inf")
+        if exclude_prompt:
+            places = (block.rows() * n_items + block.items).astype(np.int64)
+            scores.view(-1)[torch.from_numpy(places).to(device)] = float("-inf")
+        scores = torch.nan_to_num(scores + 0.0, nan=float("-inf"), posinf=float("inf"), neginf=float("-inf"))
+        bits = scores.view(torch.int32).long()
+        rising = torch.where(bits < 0, -2147483648 - bits - 1, bits)
+        best = torch.topk(rising * 2**31 - ids, width, dim=1).indices[: len(block)]
+        values = torch.gather(scores, 1, best).cpu().numpy()
+        found = np.where(np.isneginf(values), NO_ITEM, best.cpu().numpy()).astype(np.int32)
+        parts.append(Ranking(found, values))
+    ranking = Ranking.concatenate(parts)
+    if width == k:
+        return ranking
+    from llmseq_cli.evaluation.top_k import filled_up
+
+    return filled_up(ranking, k)

@@ -1,0 +1,67 @@
+"""SASRec: a transformer that reads a session from left to right and predicts the next item at every place.
+
+Kang & McAuley, "Self-attentive sequential recommendation" (ICDM 2018). Beyond it: full softmax over the catalog, and
+residual branches that start at zero, so that the untrained network hands on the last item's vector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llmseq_cli.models.neural.batches import Batch
+from llmseq_cli.models.neural.network import Encoder
+from llmseq_cli.models.neural.recommender import NeuralRecommender
+from llmseq_cli.models.neural.settings import NeuralSettings
+from llmseq_cli.models.neural.transformer import Block, check_heads, run_blocks
+from llmseq_cli.settings import setting
+
+
+@dataclass(frozen=True)
+class SASRecSettings(NeuralSettings):
+    layers: int = setting(2, "transformer blocks", low=1, high=64, tune=(1, 4))
+    heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 4))
+    inner: int = setting(1, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
+    zero_start: bool = setting(True, "residual branches start at zero; false: at random, as in the paper")
+
+
+class SASRec(NeuralRecommender):
+    name = "sasrec"
+    title = "SASRec"
+    summary = "transformer that predicts the next item at every place of a session"
+    Settings = SASRecSettings
+
+    settings: SASRecSettings
+
+    def make_encoder(self, dim: int) -> Encoder:
+        return SASRecEncoder(dim, self.settings)
+
+
+class SASRecEncoder(Encoder):
+    def __init__(self, dim: int, settings: SASRecSettings) -> None:
+        super().__init__()
+        check_heads(dim, settings.heads)
+        self.positions = nn.Parameter(0.02 * torch.randn(settings.max_length, dim))
+        self.blocks = nn.ModuleList(
+            Block(dim, settings.heads, settings.inner * dim, "relu", settings.dropout, norm_first=True)
+            for _ in range(settings.layers)
+        )
+        if settings.zero_start:
+            for block in self.blocks:
+                block.start_at_zero()
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = settings.dropout
+
+    def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
+        x = functional.dropout(vectors + self.positions[: vectors.shape[1]], self.dropout, self.training)
+        return self.norm(run_blocks(self.blocks, x, causal=True))
+
+    def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        x = vectors + self.positions[: vectors.shape[1]]
+        at = (lengths - 1).clamp(min=0)
+        mask = torch.arange(x.shape[1], device=x.device) <= at[:, None]
+        hidden = self.norm(run_blocks(self.blocks, x, causal=True, mask=mask[:, None, None], at=at))[:, 0]
+        return hidden * (lengths > 0)[:, None]
