@@ -232,12 +232,14 @@ class Workspace:
         seeds: int = 1,
         device: str = "auto",
         depth: int | None = None,
+        resume: bool = False,
     ) -> list[str]:
         """Train a model, score the evaluated sessions and store one run a seed; returns the runs' names.
 
         reduce, dim: none, pca, whiten (or whiten@POWER), lda, autoencoder or random, to so many dimensions; without
         them dense embeddings are whitened and sparse ones left as they are. settings: by name, as `llmseq models`
-        lists them. depth: how many items of each list are kept (default 100).
+        lists them. depth: how many items of each list are kept (default 100). resume: go on where a training of the
+        same model with the same settings was interrupted; runs that are finished are returned as they are.
         """
         from llmseq_cli.training.experiment import DEFAULT_DEPTH, Experiment, run_experiment
 
@@ -251,6 +253,7 @@ class Workspace:
             DEFAULT_DEPTH if depth is None else depth,
             reduce,
             dim,
+            resume,
         )
         return run_experiment(self.store, experiment, seeds, self.progress)
 

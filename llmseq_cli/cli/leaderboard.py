@@ -35,6 +35,20 @@ def print_leaderboard(rows: list[dict[str, Any]], *, title: str = "") -> None:
     )
 
 
+def print_spread(rows: list[dict[str, Any]]) -> None:
+    """Mean and standard deviation over the seeds of one model; nothing for a single run."""
+    from statistics import mean, stdev
+
+    if len(rows) < 2:
+        return
+    last = [key for key in rows[0] if "@" in key][-1].partition("@")[2]
+    figures = []
+    for key in (f"ndcg@{last}", f"hr@{last}", f"mrr@{last}"):
+        values = [row[key] for row in rows]
+        figures.append(f"{_heading(key)} {mean(values):.4f} ± {stdev(values):.4f}")
+    out.print(f"mean ± standard deviation over {len(rows)} seeds: {', '.join(figures)}", highlight=False)
+
+
 def _heading(key: str) -> str:
     metric, _, k = key.partition("@")
     return f"{METRIC_NAMES[metric]}@{k}"

@@ -9,7 +9,7 @@ import typer
 
 from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption, SetOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
-from llmseq_cli.cli.leaderboard import print_leaderboard
+from llmseq_cli.cli.leaderboard import print_leaderboard, print_spread
 
 ReduceOption = Annotated[
     str | None,
@@ -47,6 +47,9 @@ def train(
     depth: Annotated[
         int, typer.Option("--depth", help="Items kept of each list; metrics at any k up to it.", min=1, max=1000)
     ] = 100,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where the same training was interrupted; skip what is finished.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Train a model, score the test sessions and keep the run.
@@ -58,6 +61,8 @@ def train(
         llmseq train llmseqsim --embeddings lexical
 
         llmseq train sknn-emb --embeddings openai --reduce pca --dim 256
+
+        llmseq train sasrec --embeddings huggingface --seeds 3 --set epochs=30
     """
     from llmseq_cli.settings import parse_assignments
 
@@ -73,12 +78,14 @@ def train(
         seeds=seeds,
         device=device,
         depth=depth,
+        resume=resume,
     )
     rows = workspace.report(models=runs, cutoffs=(min(10, depth), min(20, depth)), sort=f"ndcg@{min(20, depth)}")
     if json:
         print_json(rows)
     else:
         print_leaderboard(rows)
+        print_spread(rows)
 
 
 def recommend(

@@ -64,6 +64,9 @@ class Recommender(ABC):
     reduced_dim: ClassVar[int | None] = None
     """Dimensions that embeddings are reduced to where the user names none; None for as many as there are."""
 
+    free_to_change: ClassVar[tuple[str, ...]] = ()
+    """Settings that may change between an interrupted training and its resumption."""
+
     def __init__(self, settings: Any, n_items: int) -> None:
         self.settings = settings
         self.n_items = n_items

@@ -142,6 +142,23 @@ def find_run(con: duckdb.DuckDBPyConnection, name: str, dataset: str | None = No
     )
 
 
+def find_same_run(
+    con: duckdb.DuckDBPyConnection,
+    dataset_id: int,
+    model: str,
+    seed: int,
+    depth: int,
+    settings: dict[str, Any],
+    embeddings: dict[str, Any] | None,
+) -> str | None:
+    """The newest run that was made in exactly this way, None where there is none."""
+    parameters = {"dataset_id": dataset_id, "model": model, "seed": seed, "depth": depth}
+    for run_id, its_settings, its_embeddings in con.execute(query("runs/same_runs"), parameters).fetchall():
+        if json.loads(its_settings) == settings and (json.loads(its_embeddings or "null") == embeddings):
+            return f"{model}-{run_id}"
+    return None
+
+
 def delete_runs(con: duckdb.DuckDBPyConnection, dataset_id: int) -> list[str]:
     """Remove all runs of a dataset; returns their names so that their files can be removed after the commit."""
     rows = con.execute("select run_id, model from core.run where dataset_id = ?", [dataset_id]).fetchall()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import time
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import parse_settings
 from llmseq_cli.store.connection import Store
-from llmseq_cli.store.runs import RunRecord, insert_run, next_run_id
+from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run_id
 from llmseq_cli.training.environment import environment, peak_memory_mb
 
 DEFAULT_DEPTH = 100
@@ -35,7 +37,8 @@ class Experiment:
     """What to train and on what.
 
     settings: words or values by name. embeddings: SOURCE[:MODEL] or None. reduce, dim: what is done to the embeddings
-    before the model gets them; reduce None whitens dense vectors and leaves sparse ones as they are.
+    before the model gets them; reduce None whitens dense vectors and leaves sparse ones as they are, unless the model
+    needs dense ones. resume: runs that are finished are not made again, one that was interrupted goes on.
     """
 
     model: str
@@ -47,6 +50,7 @@ class Experiment:
     depth: int = DEFAULT_DEPTH
     reduce: str | None = None
     dim: int | None = None
+    resume: bool = False
 
 
 def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: Progress) -> list[str]:
@@ -74,8 +78,11 @@ def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: P
             embeddings = load_embeddings(con, info.dataset_id, experiment.embeddings, len(dataset.catalog))
     runs = []
     for seed in range(experiment.seed, experiment.seed + seeds):
-        reduced = _reduced(store, embeddings, dataset.catalog.classes, experiment, seed, progress)
-        runs.append(_run_once(store, cls, settings, dataset, reduced, experiment, seed, progress))
+        reduced = _reduced(store, cls, embeddings, dataset.catalog.classes, experiment, seed, progress)
+        runs.append(
+            _finished(store, settings, dataset, reduced, experiment, seed)
+            or _run_once(store, cls, settings, dataset, reduced, experiment, seed, progress)
+        )
     return runs
 
 
@@ -88,6 +95,7 @@ def _check_reduction(experiment: Experiment) -> None:
 
 def _reduced(
     store: Store,
+    cls: type[Recommender],
     embeddings: ItemEmbeddings | None,
     classes: np.ndarray,
     experiment: Experiment,
@@ -96,7 +104,23 @@ def _reduced(
 ) -> ItemEmbeddings | None:
     if embeddings is None:
         return None
-    return reduce_kept(store.folder, embeddings, classes, experiment.reduce, experiment.dim, seed, progress)
+    method, dim = experiment.reduce, experiment.dim
+    if method is None and cls.needs_dense:
+        method, dim = "whiten", dim or min(cls.reduced_dim or embeddings.dim, embeddings.dim)
+    return reduce_kept(store.folder, embeddings, classes, method, dim, seed, progress)
+
+
+def _finished(
+    store: Store, settings: Any, dataset: Dataset, embeddings: ItemEmbeddings | None, experiment: Experiment, seed: int
+) -> str | None:
+    """The run that is already there, if `experiment` asks for no more than what is missing."""
+    if not experiment.resume:
+        return None
+    about = embeddings.describe() if embeddings else None
+    with store.read(f"looking for runs of {experiment.model}") as con:
+        return find_same_run(
+            con, dataset.info.dataset_id, experiment.model, seed, experiment.depth, settings.to_dict(), about
+        )
 
 
 def _run_once(
@@ -112,7 +136,8 @@ def _run_once(
     started_at = datetime.now(UTC).replace(tzinfo=None)
     device = resolve_device(experiment.device) if cls.uses_device else "cpu"
     model = cls(settings, len(dataset.catalog))
-    context = FitContext(dataset.catalog, embeddings, seed, device, progress)
+    checkpoints = _checkpoint_folder(store.folder, cls, settings, dataset, embeddings, seed, device)
+    context = FitContext(dataset.catalog, embeddings, seed, device, progress, checkpoints, experiment.resume)
     clock = time.perf_counter()
     with progress.task(f"Training {cls.title}"):
         figures: dict[str, Any] = dict(model.fit(dataset.train, context))
@@ -132,7 +157,33 @@ def _run_once(
         figures=figures,
         started_at=started_at,
     )
-    return _keep(store, model, record, evaluation, dataset)
+    run = _keep(store, model, record, evaluation, dataset)
+    shutil.rmtree(checkpoints, ignore_errors=True)
+    return run
+
+
+def _checkpoint_folder(
+    workspace: Path,
+    cls: type[Recommender],
+    settings: Any,
+    dataset: Dataset,
+    embeddings: ItemEmbeddings | None,
+    seed: int,
+    device: str,
+) -> Path:
+    """Where an interrupted training of exactly this kind lies. How long to train may change in between."""
+    about = {
+        "model": cls.name,
+        "settings": {name: value for name, value in settings.to_dict().items() if name not in cls.free_to_change},
+        "dataset": dataset.info.dataset_id,
+        "embeddings": embeddings.describe() if embeddings else None,
+        "seed": seed,
+        "device": device,
+    }
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    if embeddings is not None and isinstance(embeddings.vectors, np.ndarray):
+        digest.update(np.ascontiguousarray(embeddings.vectors).data)
+    return workspace / "artifacts" / "checkpoints" / f"{cls.name}-{digest.hexdigest()[:16]}"
 
 
 def _keep(store: Store, model: Recommender, record: RunRecord, evaluation: Evaluation, dataset: Dataset) -> str:

@@ -68,7 +68,7 @@ _REQUESTS_PER_MINUTE = 1_500
 
 _TOO_LONG = re.compile(r"token count|number of tokens|token limit|too long|too large|payload size|input length", re.I)
 _NOT_THE_TEXTS = re.compile(
-    r"dimension|task.?type|model .*not (?:found|supported)|unsupported model|location|billing", re.I
+    r"dimension|task.?type|model .*not (?:found|supported)|unsupported model|user location|billing", re.I
 )
 _SECRETS = re.compile(r"\bya29\.[\w.-]+|\beyJ[\w-]+\.[\w.-]+|(?<=Bearer )\S+|-----BEGIN[^-]+-----.*", re.S)
 _LOG_IN = "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a key file"
@@ -225,7 +225,9 @@ class VertexSource(EmbeddingSource):
         from google.auth.exceptions import GoogleAuthError, TransportError
         from google.genai.errors import APIError
 
-        said = self.scrub(str(next(iter(error.args), ""))) or type(error).__name__
+        # google-auth's errors carry the token server's whole answer as a second argument.
+        told = error.args[0] if isinstance(error, GoogleAuthError) and error.args else error
+        said = self.scrub(str(told)) or type(error).__name__
         if isinstance(error, APIError):
             return self._explained_status(error)
         if isinstance(error, GoogleAuthError):
@@ -334,5 +336,5 @@ def _retry_info(document: Any) -> float | None:
     """`retryDelay` of the error's details, such as "30s"."""
     for detail in document.get("error", document).get("details", ()):
         if str(detail.get("@type", "")).endswith("google.rpc.RetryInfo"):
-            return float(str(detail["retryDelay"]).removesuffix("s"))
+            return _seconds(str(detail["retryDelay"]).removesuffix("s"))
     return None

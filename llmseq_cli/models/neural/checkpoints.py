@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ class Checkpoints:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def write(self, step: int, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
+    def write(self, step: int, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> None:
         """Keep the state after so many steps, and forget the one before."""
         from safetensors.torch import save_file
 

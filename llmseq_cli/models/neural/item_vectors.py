@@ -14,6 +14,7 @@ class ItemVectors(nn.Module):
     kind "trained": parameters, from `text` where there is one (width = dim) and at random elsewhere.
     kind "adapter": A·text with a trained map A (at first: a rotation), nothing of its own for an item.
     kind "adapter+free": A·text + a vector of the item's own, which starts at 0.
+    kind "text+free": text + a vector of the item's own, which starts at 0, so that weight decay pulls to the text.
     """
 
     def __init__(self, n_rows: int, dim: int, kind: str, scale: float, text: np.ndarray | None) -> None:
@@ -28,15 +29,16 @@ class ItemVectors(nn.Module):
             self.vectors = nn.Parameter(torch.where(known, given, vectors))
             return
         self.register_buffer("text", given)
-        self.adapter = nn.Linear(given.shape[1], dim, bias=False)
-        nn.init.orthogonal_(self.adapter.weight)
-        if kind == "adapter+free":
+        if kind.startswith("adapter"):
+            self.adapter = nn.Linear(given.shape[1], dim, bias=False)
+            nn.init.orthogonal_(self.adapter.weight)
+        if kind.endswith("free"):
             self.vectors = nn.Parameter(torch.zeros(n_rows, dim))
 
     def forward(self) -> Tensor:
-        if not hasattr(self, "adapter"):
+        if not hasattr(self, "text"):
             return self.vectors
-        mapped = self.adapter(self.text)
+        mapped = self.adapter(self.text) if hasattr(self, "adapter") else self.text
         return mapped + self.vectors if hasattr(self, "vectors") else mapped
 
 

@@ -71,7 +71,6 @@ class Job:
     progress: Progress
     checkpoints: Checkpoints | None
     resume: bool
-    key: dict[str, Any]
 
 
 def train(job: Job) -> TrainingState:
@@ -215,13 +214,12 @@ class _Loop:
     def _checkpoint(self) -> None:
         if self.job.checkpoints is None:
             return
-        tensors = {f"weights.{name}": parameter for name, parameter in self.parameters.items()}
+        tensors: dict[str, Tensor] = {f"weights.{name}": parameter for name, parameter in self.parameters.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{key}.{name}"] = value
-        about = {"key": self.job.key, "state": asdict(self.state)}
-        self.job.checkpoints.write(self.state.step, tensors, about)
+        self.job.checkpoints.write(self.state.step, tensors, asdict(self.state))
 
     def _restore(self) -> None:
         found = self.job.checkpoints.read(self.job.device) if self.job.checkpoints else None
@@ -229,7 +227,7 @@ class _Loop:
             self.job.progress.message("no checkpoint of this run: training starts from the beginning")
             return
         tensors, about = found
-        self.state = TrainingState(**about["state"])
+        self.state = TrainingState(**about)
         self._load(_part(tensors, "weights."))
         self.best = _part(tensors, "best.")
         for name, parameter in self.parameters.items():

@@ -47,6 +47,7 @@ class NeuralRecommender(Recommender):
     uses_device = True
     needs_dense = True
     reduced_dim = DEFAULT_DIM
+    free_to_change = ("epochs", "patience")
     activation: ClassVar[str] = "relu"
 
     settings: NeuralSettings
@@ -124,7 +125,7 @@ class NeuralRecommender(Recommender):
         wanted = self.settings.dim
         if text is None:
             return wanted or DEFAULT_DIM
-        if wanted and wanted != text.shape[1] and self.settings.item_vectors == "trained":
+        if wanted and wanted != text.shape[1] and not self.settings.item_vectors.startswith("adapter"):
             raise UsageError(
                 f"dim is {wanted}, and the embeddings have {text.shape[1]} dimensions",
                 f"--dim {wanted} reduces them; or --set item_vectors=adapter",
@@ -168,7 +169,6 @@ class NeuralRecommender(Recommender):
             progress=context.progress,
             checkpoints=Checkpoints(context.checkpoints) if context.checkpoints else None,
             resume=context.resume,
-            key={"model": self.name, "settings": settings.to_dict(), "seed": context.seed},
         )
         state = train(job)
         self.history = state.history

@@ -9,7 +9,7 @@ from llmseq_cli.settings import Settings, setting
 LOSSES = ("softmax", "sampled", "gbce")
 SCHEDULES = ("constant", "linear", "cosine", "plateau")
 VALIDATIONS = ("temporal", "random")
-ITEM_VECTORS = ("trained", "adapter", "adapter+free")
+ITEM_VECTORS = ("trained", "text+free", "adapter", "adapter+free")
 HEADS = ("none", "projection")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
