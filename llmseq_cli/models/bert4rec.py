@@ -17,7 +17,7 @@ from llmseq_cli.models.neural.batches import Batch, on_device
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.recommender import NeuralRecommender
 from llmseq_cli.models.neural.settings import NeuralSettings
-from llmseq_cli.models.neural.transformer import Block, check_heads, run_blocks
+from llmseq_cli.models.neural.transformer import Transformer
 from llmseq_cli.settings import setting
 
 
@@ -43,9 +43,6 @@ class BERT4Rec(NeuralRecommender):
     def make_encoder(self, dim: int) -> Encoder:
         return BERT4RecEncoder(dim, self.settings)
 
-    def window(self) -> int:
-        return self.settings.max_length + 1
-
     def make_batch(self, items: np.ndarray, lengths: np.ndarray, random: np.random.Generator) -> Batch:
         """Masked items predict themselves; every session has at least one."""
         steps, last = np.arange(items.shape[1]), (lengths - 1)[:, None]
@@ -61,16 +58,18 @@ class BERT4RecEncoder(Encoder):
 
     def __init__(self, dim: int, settings: BERT4RecSettings) -> None:
         super().__init__()
-        check_heads(dim, settings.heads)
         self.mask = nn.Parameter(0.02 * torch.randn(1, dim))
         self.positions = nn.Parameter(0.02 * torch.randn(settings.max_length + 1, dim))
-        self.blocks = nn.ModuleList(
-            Block(dim, settings.heads, settings.inner * dim, "gelu", settings.dropout, settings.norm_first)
-            for _ in range(settings.layers)
+        self.transformer = Transformer(
+            dim,
+            layers=settings.layers,
+            heads=settings.heads,
+            inner=settings.inner * dim,
+            activation="gelu",
+            dropout=settings.dropout,
+            norm_first=settings.norm_first,
+            zero_start=settings.norm_first,
         )
-        if settings.norm_first:
-            for block in self.blocks:
-                block.start_at_zero()
         self.norm = nn.LayerNorm(dim)
         self.dropout = settings.dropout
 
@@ -79,7 +78,7 @@ class BERT4RecEncoder(Encoder):
         x = vectors.reshape(n * length, dim).index_copy(0, batch.places, self.mask.expand(len(batch.places), dim))
         x = x.view(n, length, dim) + self._positions(batch.lengths, length)
         x = functional.dropout(x, self.dropout, self.training)
-        return self.norm(run_blocks(self.blocks, x, causal=False, mask=_inside(batch.lengths, length)))
+        return self.norm(self.transformer(x, causal=False, mask=_inside(batch.lengths, length)))
 
     def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         n, length, dim = vectors.shape
@@ -87,7 +86,7 @@ class BERT4RecEncoder(Encoder):
         x[torch.arange(n, device=x.device), lengths] = self.mask
         x = x + self._positions(lengths + 1, length + 1)
         mask = _inside(lengths + 1, length + 1)
-        return self.norm(run_blocks(self.blocks, x, causal=False, mask=mask, at=lengths))[:, 0]
+        return self.norm(self.transformer(x, causal=False, mask=mask, at=lengths))[:, 0]
 
     def _positions(self, lengths: Tensor, length: int) -> Tensor:
         """Counted from the end, so that the mask after a session of any length has the same: [n, length, dim]."""

@@ -16,7 +16,7 @@ from llmseq_cli.models.neural.batches import Batch
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.recommender import NeuralRecommender
 from llmseq_cli.models.neural.settings import NeuralSettings
-from llmseq_cli.models.neural.transformer import Block, check_heads, run_blocks
+from llmseq_cli.models.neural.transformer import Transformer
 from llmseq_cli.settings import setting
 
 
@@ -43,25 +43,27 @@ class SASRec(NeuralRecommender):
 class SASRecEncoder(Encoder):
     def __init__(self, dim: int, settings: SASRecSettings) -> None:
         super().__init__()
-        check_heads(dim, settings.heads)
         self.positions = nn.Parameter(0.02 * torch.randn(settings.max_length, dim))
-        self.blocks = nn.ModuleList(
-            Block(dim, settings.heads, settings.inner * dim, "relu", settings.dropout, norm_first=True)
-            for _ in range(settings.layers)
+        self.transformer = Transformer(
+            dim,
+            layers=settings.layers,
+            heads=settings.heads,
+            inner=settings.inner * dim,
+            activation="relu",
+            dropout=settings.dropout,
+            norm_first=True,
+            zero_start=settings.zero_start,
         )
-        if settings.zero_start:
-            for block in self.blocks:
-                block.start_at_zero()
         self.norm = nn.LayerNorm(dim)
         self.dropout = settings.dropout
 
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
         x = functional.dropout(vectors + self.positions[: vectors.shape[1]], self.dropout, self.training)
-        return self.norm(run_blocks(self.blocks, x, causal=True))
+        return self.norm(self.transformer(x, causal=True))
 
     def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         x = vectors + self.positions[: vectors.shape[1]]
         at = (lengths - 1).clamp(min=0)
         mask = torch.arange(x.shape[1], device=x.device) <= at[:, None]
-        hidden = self.norm(run_blocks(self.blocks, x, causal=True, mask=mask[:, None, None], at=at))[:, 0]
+        hidden = self.norm(self.transformer(x, causal=True, mask=mask[:, None, None], at=at))[:, 0]
         return hidden * (lengths > 0)[:, None]

@@ -17,8 +17,15 @@ class ItemVectors(nn.Module):
     kind "text+free": text + a vector of the item's own, which starts at 0, so that weight decay pulls to the text.
     """
 
+    text: Tensor | None
+    adapter: nn.Linear | None
+    vectors: nn.Parameter | None
+
     def __init__(self, n_rows: int, dim: int, kind: str, scale: float, text: np.ndarray | None) -> None:
         super().__init__()
+        self.register_buffer("text", None)
+        self.register_module("adapter", None)
+        self.register_parameter("vectors", None)
         vectors = _random_rows(n_rows, dim, scale)
         if text is None:
             self.vectors = nn.Parameter(vectors)
@@ -28,7 +35,7 @@ class ItemVectors(nn.Module):
             known = given.abs().sum(dim=1, keepdim=True) > 0
             self.vectors = nn.Parameter(torch.where(known, given, vectors))
             return
-        self.register_buffer("text", given)
+        self.text = given
         if kind.startswith("adapter"):
             self.adapter = nn.Linear(given.shape[1], dim, bias=False)
             nn.init.orthogonal_(self.adapter.weight)
@@ -36,10 +43,11 @@ class ItemVectors(nn.Module):
             self.vectors = nn.Parameter(torch.zeros(n_rows, dim))
 
     def forward(self) -> Tensor:
-        if not hasattr(self, "text"):
+        if self.text is None:
+            assert self.vectors is not None
             return self.vectors
-        mapped = self.adapter(self.text) if hasattr(self, "adapter") else self.text
-        return mapped + self.vectors if hasattr(self, "vectors") else mapped
+        mapped = self.text if self.adapter is None else self.adapter(self.text)
+        return mapped if self.vectors is None else mapped + self.vectors
 
 
 def _random_rows(n_rows: int, dim: int, scale: float) -> Tensor:

@@ -53,6 +53,10 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(dim, inner, activation, dropout)
         self.norms = nn.ModuleList([nn.LayerNorm(dim), nn.LayerNorm(dim)])
         self.norm_first = norm_first
+        if zero_start:
+            for layer in (self.attention.outward, self.feed_forward.outward):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
 
     def forward(self, x: Tensor, causal: bool, mask: Tensor | None = None, at: Tensor | None = None) -> Tensor:
         first, second = self.norms
@@ -63,24 +67,41 @@ class Block(nn.Module):
         x = first(asked + self.attention(x, causal, mask, at))
         return second(x + self.feed_forward(x))
 
-    def start_at_zero(self) -> None:
-        """Both branches say nothing at first: the block hands on what it gets."""
-        for layer in (self.attention.outward, self.feed_forward.outward):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
 
+class Transformer(nn.Module):
+    """Blocks in turn. zero_start: every block hands on at first what it gets.
 
-def run_blocks(
-    blocks: nn.ModuleList, x: Tensor, causal: bool, mask: Tensor | None = None, at: Tensor | None = None
-) -> Tensor:
-    """All blocks in turn. at: int64[n], the only place of every session whose outcome is wanted: [n, 1, dim]."""
-    for number, block in enumerate(blocks):
-        x = block(x, causal, mask, at if number == len(blocks) - 1 else None)
-    return x
+    Raises UsageError where vectors of `dim` numbers cannot be shared among the heads.
+    """
 
+    def __init__(
+        self,
+        dim: int,
+        *,
+        layers: int,
+        heads: int,
+        inner: int,
+        activation: str,
+        dropout: float,
+        norm_first: bool,
+        zero_start: bool,
+    ) -> None:
+        super().__init__()
+        if dim % heads:
+            fitting = [str(n) for n in range(1, 13) if dim % n == 0]
+            raise UsageError(
+                f"{dim} dimensions cannot be shared among {heads} heads", f"heads can be {', '.join(fitting)}"
+            )
+        self.blocks = nn.ModuleList(
+            Block(dim, heads, inner, activation, dropout, norm_first, zero_start) for _ in range(layers)
+        )
 
-def check_heads(dim: int, heads: int) -> None:
-    """Raises UsageError where vectors of `dim` numbers cannot be shared among the heads."""
-    if dim % heads:
-        fitting = [str(n) for n in range(1, 13) if dim % n == 0]
-        raise UsageError(f"{dim} dimensions cannot be shared among {heads} heads", f"heads can be {', '.join(fitting)}")
+    def forward(self, x: Tensor, causal: bool, mask: Tensor | None = None, at: Tensor | None = None) -> Tensor:
+        """x: float32[n, length, dim]. causal: a place sees only itself and those before it.
+
+        mask: bool[n, 1, 1, length], which places may be looked at. at: int64[n], the only place of every session whose
+        outcome is wanted, None for all. → float32[n, length or 1, dim]
+        """
+        for number, block in enumerate(self.blocks):
+            x = block(x, causal, mask, at if number == len(self.blocks) - 1 else None)
+        return x
