@@ -47,7 +47,9 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """norm_first: x + f(norm(x)), as in SASRec; else norm(x + f(x)), as in BERT."""
 
-    def __init__(self, dim: int, heads: int, inner: int, activation: str, dropout: float, norm_first: bool) -> None:
+    def __init__(
+        self, dim: int, heads: int, inner: int, activation: str, dropout: float, norm_first: bool, zero_start: bool
+    ) -> None:
         super().__init__()
         self.attention = Attention(dim, heads, dropout)
         self.feed_forward = FeedForward(dim, inner, activation, dropout)
