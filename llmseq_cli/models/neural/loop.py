@@ -35,7 +35,10 @@ MakeBatch = Callable[[np.ndarray, np.ndarray, np.random.Generator], Batch]
 
 @dataclass
 class TrainingState:
-    """How far training is. history: one dict an epoch with epoch, loss, ndcg (None without validation), seconds."""
+    """How far training is.
+
+    history: one dict an epoch with epoch, loss, ndcg (None without validation), seconds, rate_factor (of plateau).
+    """
 
     epoch: int = 0
     step_in_epoch: int = 0
@@ -54,8 +57,11 @@ class TrainingState:
 class Job:
     """What to train and on what.
 
-    make_batch: (items int64[n, length], lengths int64[n], random) → Batch. negatives: log q of every row for the
-    sampled losses, float64[n_rows]. validate: () → NDCG@20 of the network as it is, None where nothing is held out.
+    make_batch: (items int64[n, length], lengths int64[n], random) → Batch. chunk: targets whose logits stand in memory
+    at once. draw_weights: how often every row is drawn as a negative, float64[n_rows] that sum to 1, None for equally.
+    validate: () → NDCG@20 of the network as it is, None where nothing is held out. epochs: at most so many; the falling
+    rates of the schedules go by the setting of that name. factors: of the rate in every epoch, for plateau, where they
+    are known from a training before.
     """
 
     network: Network
@@ -68,6 +74,9 @@ class Job:
     precision: torch.dtype
     draw_weights: np.ndarray | None
     validate: Callable[[], float] | None
+    epochs: int
+    factors: list[float] | None
+    title: str
     progress: Progress
     checkpoints: Checkpoints | None
     resume: bool
@@ -95,29 +104,32 @@ class _Loop:
             self.forward = _compiled(job)
 
     def run(self) -> TrainingState:
-        job, state = self.job, self.state
+        job = self.job
         if job.resume:
             self._restore()
         elif job.checkpoints:
             job.checkpoints.remove()
-        per_epoch = int((job.windows.lengths).sum())
-        with (
-            _interrupted_after_the_step() as interrupted,
-            job.progress.task("Epoch 1", job.settings.epochs * per_epoch, "items") as task,
-        ):
-            task.advance(state.epoch * per_epoch)
+        per_epoch = int(job.windows.lengths.sum())
+        bar = job.progress.task(f"{job.title} 1", job.epochs * per_epoch, "items")
+        with _interrupted_after_the_step() as interrupted, bar as task:
+            task.advance(self.state.epoch * per_epoch)
             while not self._done():
                 self._epoch(task, interrupted)
                 self._end_of_epoch()
-                task.describe(_described(state, job.settings.epochs))
+                task.describe(self._described(self.state.history[-1]["loss"]))
         if self.best:
             self._load(self.best)
-        return state
+        return self.state
+
+    def _described(self, loss: float) -> str:
+        state = self.state
+        best = f", best NDCG@20 {state.best_ndcg:.4f}" if state.best_ndcg >= 0 else ""
+        return f"{self.job.title} {min(state.epoch + 1, self.job.epochs)}, loss {loss:.3f}{best}"
 
     def _done(self) -> bool:
         state, settings = self.state, self.job.settings
         waited = state.epoch - state.best_epoch
-        return state.epoch >= settings.epochs or (
+        return state.epoch >= self.job.epochs or (
             self.job.validate is not None and settings.patience > 0 and waited >= settings.patience
         )
 
@@ -138,7 +150,7 @@ class _Loop:
             if time.perf_counter() - described > 0.5:
                 described = time.perf_counter()
                 mean = (state.epoch_loss + float(total)) / max(1, state.epoch_positions)
-                task.describe(_described(state, job.settings.epochs, mean))
+                task.describe(self._described(mean))
             if interrupted.is_set():
                 break
         state.epoch_loss += float(total)
@@ -178,12 +190,12 @@ class _Loop:
 
     def _set_rate(self) -> None:
         settings, state = self.job.settings, self.state
-        share = state.step / max(1, self.steps * settings.epochs)
+        share = min(1.0, state.step / max(1, self.steps * settings.epochs))
         factor = {
             "constant": 1.0,
             "linear": 1 - share,
             "cosine": 0.5 * (1 + np.cos(np.pi * share)),
-            "plateau": state.rate_factor,
+            "plateau": state.rate_factor if self.job.factors is None else self.job.factors[state.epoch],
         }[settings.schedule]
         for group in self.optimizer.param_groups:
             group["lr"] = settings.learning_rate * float(factor)
@@ -193,7 +205,8 @@ class _Loop:
         state.epoch += 1
         ndcg = job.validate() if job.validate else None
         loss = state.epoch_loss / max(1, state.epoch_positions)
-        state.history.append({"epoch": state.epoch, "loss": loss, "ndcg": ndcg, "seconds": state.seconds})
+        entry = {"epoch": state.epoch, "loss": loss, "ndcg": ndcg, "seconds": state.seconds}
+        state.history.append(entry | {"rate_factor": state.rate_factor})
         state.step_in_epoch, state.epoch_loss, state.epoch_positions = 0, 0.0, 0
         if ndcg is None:
             state.best_epoch = state.epoch
@@ -224,7 +237,6 @@ class _Loop:
     def _restore(self) -> None:
         found = self.job.checkpoints.read(self.job.device) if self.job.checkpoints else None
         if found is None:
-            self.job.progress.message("no checkpoint of this run: training starts from the beginning")
             return
         tensors, about = found
         self.state = TrainingState(**about)
@@ -239,7 +251,8 @@ class _Loop:
             if moments:
                 moments["step"] = moments["step"].to("cpu" if self.job.device == "cpu" else self.job.device)
                 self.optimizer.state[parameter] = moments
-        self.job.progress.message(f"going on after epoch {self.state.epoch}, step {self.state.step_in_epoch}")
+        done = f"{self.job.title.lower()} {self.state.epoch}, step {self.state.step_in_epoch}"
+        self.job.progress.message(f"going on after {done}")
 
     def _load(self, weights: dict[str, Tensor]) -> None:
         with torch.no_grad():
@@ -284,13 +297,6 @@ def _draw(weights: np.ndarray | None, n_rows: int, n: int, random: np.random.Gen
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-
-
-def _described(state: TrainingState, epochs: int, loss: float | None = None) -> str:
-    if loss is None:
-        loss = state.history[-1]["loss"]
-    best = f", best NDCG@20 {state.best_ndcg:.4f}" if state.best_ndcg >= 0 else ""
-    return f"Epoch {min(state.epoch + 1, epochs)}, loss {loss:.3f}{best}"
 
 
 @contextmanager

@@ -70,13 +70,30 @@ class NeuralRecommender(Recommender):
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         self.device = context.device
+        if context.resume and (context.checkpoints is None or not context.checkpoints.is_dir()):
+            context.progress.message("no checkpoint of this training: it starts from the beginning")
         sessions = self._number_items(train, context.embeddings)
         kept, held_out = self._split(sessions, context.seed)
         with _torch_state(self.settings.threads, context.seed):
-            self.network = self._build(context.embeddings).to(context.device)
             state = self._train(kept, held_out, sessions, context)
+            figures = _figures(state)
+            self.history = state.history
+            if held_out is not None and self.settings.refit:
+                figures = self._refit(sessions, state, figures, context)
             self._settle()
-        return _figures(state)
+        return figures
+
+    def _refit(
+        self, sessions: Sessions, state: TrainingState, figures: dict[str, float], context: FitContext
+    ) -> dict[str, float]:
+        """Train anew on all sessions for as many epochs as were best; → figures of both trainings together."""
+        factors = [1.0, *(entry["rate_factor"] for entry in state.history)]
+        again = self._train(sessions, None, sessions, context, state.best_epoch, factors)
+        both = figures | {"refit_epochs": again.epoch}
+        for name in ("trained_positions", "train_loop_seconds"):
+            both[name] += _figures(again)[name]
+        both["positions_per_second"] = both["trained_positions"] / max(both["train_loop_seconds"], 1e-9)
+        return both
 
     def _number_items(self, train: Sessions, embeddings: ItemEmbeddings | None) -> Sessions:
         """Sets `item_ids`; the sessions with rows for items."""
@@ -139,9 +156,18 @@ class NeuralRecommender(Recommender):
         return Network(vectors, self.make_encoder(dim), head)
 
     def _train(
-        self, kept: Sessions, held_out: Sessions | None, sessions: Sessions, context: FitContext
+        self,
+        kept: Sessions,
+        held_out: Sessions | None,
+        sessions: Sessions,
+        context: FitContext,
+        epochs: int | None = None,
+        factors: list[float] | None = None,
     ) -> TrainingState:
+        """Build the network and train it. epochs, factors: of a refit, see `Job`."""
         settings = self.settings
+        torch.manual_seed(context.seed)
+        self.network = self._build(context.embeddings).to(context.device)
         windows = Windows(kept, self.window(), 2)
         if not len(windows):
             raise UsageError("no training session has two items", "a session needs an item to predict from")
@@ -166,13 +192,17 @@ class NeuralRecommender(Recommender):
             precision=_precision(settings.precision, context.device),
             draw_weights=_draw_weights(sessions, len(self.item_ids)) if settings.loss == "sampled" else None,
             validate=None if held_out is None else self._validator(held_out),
+            epochs=epochs or settings.epochs,
+            factors=factors,
+            title="Refit epoch" if epochs else "Epoch",
             progress=context.progress,
-            checkpoints=Checkpoints(context.checkpoints) if context.checkpoints else None,
+            checkpoints=self._checkpoints(context, "refit" if epochs else "search"),
             resume=context.resume,
         )
-        state = train(job)
-        self.history = state.history
-        return state
+        return train(job)
+
+    def _checkpoints(self, context: FitContext, part: str) -> Checkpoints | None:
+        return Checkpoints(context.checkpoints / part) if context.checkpoints else None
 
     def _validator(self, held_out: Sessions) -> Callable[[], float]:
         prompts, targets = held_out.prompts(), torch.from_numpy(held_out.targets().astype(np.int64))

@@ -37,6 +37,7 @@ class NeuralSettings(Settings):
     validation: str = setting(
         "temporal", "sessions held out (10 %, at most 500): the most recent, or at random", choices=VALIDATIONS
     )
+    refit: bool = setting(True, "then train anew on all sessions, for as many epochs as were best")
     loss: str = setting("softmax", "over the whole catalog, or over sampled negatives", choices=LOSSES)
     negatives: int = setting(512, "items drawn a step by the sampled losses", low=1, high=1_000_000)
     calibration: float = setting(0.75, "t of gbce: 0 is binary cross-entropy, 1 is calibrated", low=0, high=1)

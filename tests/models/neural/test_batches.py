@@ -1,0 +1,61 @@
+import numpy as np
+import pytest
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.models.neural.batches import Windows, next_item, prompt_blocks
+
+
+def sessions(n: int = 200, seed: int = 0) -> Sessions:
+    random = np.random.default_rng(seed)
+    return Sessions.from_lists([random.integers(1, 50, size=random.integers(0, 30)) for _ in range(n)])
+
+
+def test_every_window_once_an_epoch_in_batches_of_like_length():
+    windows = Windows(sessions(), 21, 2)
+    batches = windows.batches(8, np.random.default_rng(1))
+    assert sorted(np.concatenate(batches)) == list(range(len(windows)))
+    assert max(len(batch) for batch in batches) == 8
+    slots = sum(len(batch) * windows.lengths[batch].max() for batch in batches)
+    assert slots < 1.25 * windows.lengths.sum()
+    again = windows.batches(8, np.random.default_rng(1))
+    assert all(np.array_equal(one, other) for one, other in zip(batches, again, strict=True))
+
+
+def test_windows_hold_the_last_items_and_leave_short_sessions_out():
+    given = sessions()
+    windows = Windows(given, 21, 2)
+    kept = [session for session in range(len(given)) if len(given[session]) >= 2]
+    items, lengths = windows.cut(np.arange(len(windows)))
+    assert len(windows) == len(kept)
+    for row, session in enumerate(kept):
+        expected = given[session][-21:]
+        assert lengths[row] == len(expected)
+        assert np.array_equal(items[row, : lengths[row]], expected)
+        assert not items[row, lengths[row] :].any()
+
+
+def test_every_item_predicts_the_next():
+    given = sessions()
+    windows = Windows(given, 21, 2)
+    items, lengths = windows.cut(np.arange(30))
+    batch = next_item(items, lengths, "cpu")
+    rows, steps = np.divmod(batch.places.numpy(), batch.items.shape[1])
+    assert len(batch.targets) == (lengths - 1).sum()
+    assert np.array_equal(batch.targets.numpy(), items[rows, steps + 1])
+    assert np.array_equal(batch.items.numpy()[rows, steps], items[rows, steps])
+
+
+@pytest.mark.parametrize("size", [20, 3])
+def test_a_prompt_is_computed_in_a_shape_of_its_own_length(size):
+    given = sessions()
+    shapes = {}
+    for places, items, lengths in prompt_blocks(given, size, 16, 4):
+        assert len(items) == 16
+        for row, place in enumerate(places):
+            expected = given[place][-size:]
+            assert lengths[row] == len(expected)
+            assert np.array_equal(items[row, : lengths[row]], expected)
+            shapes[int(place)] = items.shape[1]
+    assert sorted(shapes) == list(range(len(given)))
+    alone = given.take(np.array([5]))
+    assert [items.shape[1] for _, items, _ in prompt_blocks(alone, size, 16, 4)] == [shapes[5]]
