@@ -126,7 +126,7 @@ def _convert(name: str, value: Any, hint: Any) -> Any:
     for member in _members(hint):
         try:
             return _convert_to(value, member)
-        except ValueError:
+        except (ValueError, TypeError, OverflowError):
             continue
     raise UsageError(f"setting '{name}' takes {_type_name(hint)}, not '{value}'", "`llmseq models` lists all settings")
 
