@@ -35,6 +35,12 @@ class ItemEmbeddings:
     def is_sparse(self) -> bool:
         return not isinstance(self.vectors, np.ndarray)
 
+    @property
+    def n_with_vector(self) -> int:
+        """Items whose vector is not 0."""
+        rows = self.vectors if isinstance(self.vectors, np.ndarray) else self.vectors.tocsr()
+        return int(np.count_nonzero(abs(rows).sum(axis=1)))
+
     def describe(self) -> dict[str, Any]:
         """Where the vectors came from, as kept with a run."""
         return {

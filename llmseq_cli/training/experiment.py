@@ -106,8 +106,18 @@ def _reduced(
         return None
     method, dim = experiment.reduce, experiment.dim
     if method is None and cls.needs_dense:
-        method, dim = "whiten", dim or min(cls.reduced_dim or embeddings.dim, embeddings.dim)
+        method = "whiten"
+    if dim is None and cls.reduced_dim and method not in ("none", "lda"):
+        dim = _default_dim(embeddings, cls.reduced_dim)
     return reduce_kept(store.folder, embeddings, classes, method, dim, seed, progress)
+
+
+def _default_dim(embeddings: ItemEmbeddings, wanted: int) -> int:
+    """As many dimensions as wanted, or as the items with a vector give, then a multiple of 8 that heads can share."""
+    most = min(embeddings.dim, embeddings.n_with_vector) - 1
+    if wanted <= most or wanted == embeddings.dim:
+        return wanted
+    return most - most % 8 if most > 8 else max(1, most)
 
 
 def _finished(

@@ -1,0 +1,76 @@
+"""Neural models from the command line."""
+
+import pytest
+
+FAST = ["--set", "dim=16", "--set", "epochs=2", "--set", "batch_size=32"]
+
+
+@pytest.mark.parametrize("model", ["gru4rec", "sasrec", "bert4rec"])
+def test_train_recommend_and_score(llmseq, shop, tmp_path, model):
+    trained = llmseq("train", model, *FAST, "--json")
+    assert trained.status == 0, trained.err
+    [row] = trained.json
+    assert row["epochs"] == 2
+    assert row["positions_per_second"] > 0
+    assert row["train_seconds"] > 0
+    listed = llmseq("recommend", model, "i01", "i02", "-k", 3, "--json").json
+    assert len(listed) == 3
+    assert not {"i01", "i02"} & {entry["item"] for entry in listed}
+    sessions = tmp_path / "today.csv"
+    sessions.write_text("session,item\na,i01\na,i02\nb,i09\n")
+    done = llmseq("score", model, "--sessions", sessions, "--out", tmp_path / "out.csv", "-k", 3)
+    assert done.status == 0, done.err
+    lines = (tmp_path / "out.csv").read_text().splitlines()
+    assert len(lines) == 1 + 6
+    assert [line.split(",")[2] for line in lines[1:4]] == [entry["item"] for entry in listed]
+
+
+def test_embeddings_are_whitened_to_few_dimensions_unless_told_otherwise(llmseq, shop):
+    assert llmseq("embed", "--source", "lexical").status == 0
+    small = ["--set", "epochs=1", "--json"]
+    [row] = llmseq("train", "sasrec", "--embeddings", "lexical", "--dim", 8, *small).json
+    assert (row["label"], row["reduce"], row["dim"]) == ("LLM2SASRec", "whiten@0.5", 8)
+    [row] = llmseq("train", "gru4rec", "--embeddings", "lexical", "--reduce", "pca", "--dim", 6, *small).json
+    assert (row["label"], row["reduce"], row["dim"]) == ("LLM2GRU4Rec", "pca", 6)
+    refused = llmseq("train", "sasrec", "--embeddings", "lexical", "--reduce", "none", *small)
+    assert (refused.status, "dense" in refused.err) == (2, True)
+
+
+def test_the_default_dimension_gives_way_to_a_small_catalog(llmseq, shop):
+    assert llmseq("embed", "--source", "lexical").status == 0
+    trained = llmseq("train", "sasrec", "--embeddings", "lexical", "--set", "epochs=1", "--json")
+    assert trained.status == 0, trained.err
+    assert trained.json[0]["dim"] <= 40
+
+
+def test_seeds_give_mean_and_spread(llmseq, shop):
+    shown = llmseq("train", "sasrec", *FAST, "--seeds", 3)
+    assert shown.status == 0, shown.err
+    assert "over 3 seeds" in shown.out
+    rows = llmseq("report", "--json").json
+    assert sorted(row["seed"] for row in rows) == [0, 1, 2]
+    mean = sum(row["ndcg@20"] for row in rows) / 3
+    assert f"NDCG@20 {mean:.4f} ±" in shown.out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["dim=0"], "below its least value"),
+        (["dropout=1"], "above its largest value"),
+        (["loss=hinge"], "cannot be 'hinge'"),
+        (["heads=3", "dim=16"], "cannot be shared among 3 heads"),
+        (["unseen=true"], "without their text"),
+        (["epochs=two"], "takes int"),
+        (["layer=1"], "did you mean 'layers'"),
+    ],
+)
+def test_wrong_settings(llmseq, shop, words, said):
+    refused = llmseq("train", "sasrec", *[part for word in words for part in ("--set", word)])
+    assert (refused.status, said in refused.err) == (2, True), refused.err
+    assert llmseq("report", "--json").json == []
+
+
+def test_a_device_that_is_not_there(llmseq, shop):
+    refused = llmseq("train", "sasrec", "--device", "tpu")
+    assert (refused.status, "there is no device 'tpu'" in refused.err) == (2, True)
