@@ -29,24 +29,42 @@ class Batch:
 
 
 class Windows:
-    """The last `size` items of every session, for cutting batches.
+    """Windows of at most `size` items, for cutting batches.
 
-    sessions: their items are rows of the item vectors. Those with fewer than `least` items are left out.
+    sessions: their items are rows of the item vectors. A session gives its last `size` items; with `every` the items
+    before them give windows, too, which share one item with the next, so that every item but a session's first is a
+    target once. Windows with fewer than `least` items are left out. recency: share of the sessions, the most recent
+    ones, after which the chance of a window to be drawn is halved, and halved again after as many; None: every window
+    once an epoch.
     """
 
-    def __init__(self, sessions: Sessions, size: int, least: int) -> None:
-        lengths = np.minimum(sessions.lengths, size)
-        kept = lengths >= least
+    def __init__(
+        self, sessions: Sessions, size: int, least: int, *, every: bool = False, recency: float | None = None
+    ) -> None:
         self.items = sessions.items.astype(np.int64)
-        self.starts = (sessions.offsets[1:] - lengths)[kept]
+        ends, lengths = sessions.offsets[1:], sessions.lengths
+        rows = np.arange(len(sessions))
+        if every:
+            step = max(1, size - 1)
+            counts = np.maximum(1, -(-(lengths - 1) // step))
+            rows = np.repeat(rows, counts)
+            number = np.arange(len(rows)) - np.repeat(np.cumsum(counts) - counts, counts)
+            ends, lengths = ends[rows] - number * step, lengths[rows] - number * step
+        lengths = np.minimum(lengths, size)
+        kept = lengths >= least
+        self.starts = (ends - lengths)[kept]
         self.lengths = lengths[kept]
+        self.chances = None if recency is None else _chances(sessions.ids[rows[kept]], recency)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def batches(self, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
         """The windows of every step of an epoch, in the order of the steps."""
-        order = random.permutation(len(self))
+        if self.chances is None:
+            order = random.permutation(len(self))
+        else:
+            order = random.choice(len(self), len(self), p=self.chances)
         batches = []
         for start in range(0, len(order), batch_size * _POOL):
             pool = order[start : start + batch_size * _POOL]
@@ -61,6 +79,13 @@ class Windows:
         inside = steps < lengths[:, None]
         places = np.where(inside, self.starts[windows][:, None] + steps, 0)
         return np.where(inside, self.items[places], 0), lengths
+
+
+def _chances(ids: np.ndarray, recency: float) -> np.ndarray:
+    """Chance of every window to be drawn; ids: of their sessions, larger is more recent."""
+    age = len(ids) - 1 - np.argsort(np.argsort(ids, kind="stable"), kind="stable")
+    chances = 0.5 ** (age / (recency * len(ids)))
+    return chances / chances.sum()
 
 
 def next_item(items: np.ndarray, lengths: np.ndarray, device: str) -> Batch:

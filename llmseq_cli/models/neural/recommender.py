@@ -168,7 +168,7 @@ class NeuralRecommender(Recommender):
         settings = self.settings
         torch.manual_seed(context.seed)
         self.network = self._build(context.embeddings).to(context.device)
-        windows = Windows(kept, self.window(), 2)
+        windows = Windows(kept, self.window(), 2, every=settings.windows == "all", recency=settings.recency)
         if not len(windows):
             raise UsageError("no training session has two items", "a session needs an item to predict from")
         dim = self.network.output(self.network.item_vectors()).shape[1]

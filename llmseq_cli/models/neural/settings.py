@@ -11,6 +11,7 @@ SCHEDULES = ("constant", "linear", "cosine", "plateau")
 VALIDATIONS = ("temporal", "random")
 ITEM_VECTORS = ("trained", "text+free", "adapter", "adapter+free")
 HEADS = ("none", "projection")
+WINDOWS = ("all", "last")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -22,6 +23,15 @@ class NeuralSettings(Settings):
         None, "dimensions of item vectors; none: those of the embeddings, or 128", low=1, high=8192, tune=(16, 512)
     )
     max_length: int = setting(20, "items of a session that the model reads, the last ones", low=1, high=4096)
+    windows: str = setting(
+        "all", "of sessions longer than that, training reads all items in turn, or the last ones", choices=WINDOWS
+    )
+    recency: float | None = setting(
+        None,
+        "share of the sessions after which an older one is drawn half as often; none: all alike",
+        low=1e-3,
+        high=1e3,
+    )
     dropout: float = setting(0.2, "share of numbers dropped in training", low=0, high=0.95, tune=(0.0, 0.9))
     batch_size: int = setting(128, "sessions a step", low=1, high=65536, tune=(32, 512), log=True)
     learning_rate: float = setting(1e-3, "of AdamW", low=0, high=10, tune=(1e-4, 1e-2), log=True)

@@ -59,3 +59,26 @@ def test_a_prompt_is_computed_in_a_shape_of_its_own_length(size):
     assert sorted(shapes) == list(range(len(given)))
     alone = given.take(np.array([5]))
     assert [items.shape[1] for _, items, _ in prompt_blocks(alone, size, 16, 4)] == [shapes[5]]
+
+
+def test_long_sessions_give_windows_in_which_every_item_is_a_target_once():
+    given = sessions()
+    windows = Windows(given, 6, 2, every=True)
+    items, lengths = windows.cut(np.arange(len(windows)))
+    targets = sorted(item for row, n in zip(items, lengths, strict=True) for item in row[1:n])
+    assert targets == sorted(item for session in range(len(given)) for item in given[session][1:])
+    assert lengths.max() == 6
+    # The most recent window of a session is what the other way of cutting gives.
+    last = Windows(given, 6, 2)
+    assert {tuple(items[row, :n]) for row, n in enumerate(lengths)} >= {
+        tuple(one[:n]) for one, n in zip(*last.cut(np.arange(len(last))), strict=True)
+    }
+
+
+def test_recent_sessions_are_drawn_more_often():
+    given = Sessions.from_lists([[session, session + 1] for session in range(1000)])
+    windows = Windows(given, 6, 2, recency=0.25)
+    drawn = np.concatenate([np.concatenate(windows.batches(50, np.random.default_rng(seed))) for seed in range(40)])
+    assert len(drawn) == 40 * 1000
+    quarters = np.bincount(windows.items[windows.starts[drawn]] // 250, minlength=4)
+    assert quarters[:-1] / quarters[1:] == pytest.approx([0.5, 0.5, 0.5], abs=0.05)
