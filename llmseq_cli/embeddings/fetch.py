@@ -159,6 +159,7 @@ class _Fetcher:
         self.reserved = 0
         self.under_way = 0
         self.stop = threading.Event()
+        self.slots = threading.Semaphore(options.concurrency)
         self.work: queue.SimpleQueue[np.ndarray | None] = queue.SimpleQueue()
         self.events: queue.SimpleQueue[_Outcome | _Note | int] = queue.SimpleQueue()
         self.last_message = -float("inf")
@@ -171,7 +172,9 @@ class _Fetcher:
         return [order[places] for places in parts]
 
     def run(self) -> Usage:
-        threads = min(self.options.concurrency, len(self.waiting)) if self.source.remote else 1
+        # Remote sources get twice as many threads as slots, with a request each: a slot that gets free is taken at once,
+        # even while the calling thread is busy writing a whole wave of answers.
+        threads = min(2 * self.options.concurrency, len(self.waiting)) if self.source.remote else 1
         for _ in range(threads):
             threading.Thread(target=self._serve, daemon=True).start()
         try:
@@ -311,13 +314,16 @@ class _Fetcher:
 
     def _serve(self) -> None:
         while (places := self.work.get()) is not None:
-            try:
-                self.events.put(_Outcome(places, self._ask_patiently(places)))
-            except RefusedError as refusal:
-                self.events.put(_Outcome(places, error=refusal))
-            except BaseException as error:
-                self.events.put(_Outcome(places, error=error))
-                self.stop.set()  # nobody sends anything more
+            with self.slots:
+                try:
+                    outcome = _Outcome(places, self._ask_patiently(places))
+                except RefusedError as refusal:
+                    outcome = _Outcome(places, error=refusal)
+                except BaseException as error:
+                    self.events.put(_Outcome(places, error=error))
+                    self.stop.set()  # nobody sends anything more, not even who gets the slot next
+                    continue
+            self.events.put(outcome)
 
     def _ask_patiently(self, places: np.ndarray) -> Answer:
         return patiently(lambda: self._ask(places), self.options.patience, self._pause, self._tell)
