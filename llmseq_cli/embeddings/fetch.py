@@ -172,8 +172,8 @@ class _Fetcher:
         return [order[places] for places in parts]
 
     def run(self) -> Usage:
-        # Remote sources get twice as many threads as slots, with a request each: a slot that gets free is taken at once,
-        # even while the calling thread is busy writing a whole wave of answers.
+        # Remote sources get twice as many threads as slots, with a request each: a slot that gets free is taken at
+        # once, even while the calling thread is busy writing a whole wave of answers.
         threads = min(2 * self.options.concurrency, len(self.waiting)) if self.source.remote else 1
         for _ in range(threads):
             threading.Thread(target=self._serve, daemon=True).start()
