@@ -98,6 +98,7 @@ class _Loop:
         self.parameters = dict(job.network.named_parameters())
         self.optimizer = _optimizer(job)
         self.best: dict[str, Tensor] = {}
+        self.average = self._copied() if job.settings.average else {}
         self.steps = -(-len(job.windows) // job.settings.batch_size)
         self.forward: Callable[[Batch], tuple[Tensor, Tensor]] = job.network
         if job.settings.compile:
@@ -117,9 +118,12 @@ class _Loop:
                 self._epoch(task, interrupted)
                 self._end_of_epoch()
                 task.describe(self._described(self.state.history[-1]["loss"]))
-        if self.best:
-            self._load(self.best)
+        if self.best or self.average:
+            self._load(self.best or self.average)
         return self.state
+
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
 
     def _described(self, loss: float) -> str:
         state = self.state
@@ -175,7 +179,15 @@ class _Loop:
         if job.settings.clip:
             nn.utils.clip_grad_norm_(self.parameters.values(), job.settings.clip)
         self.optimizer.step()
+        self._follow()
         return loss, len(batch.targets)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """The average follows the weights, at first closely: w̄ ← w̄ + (w − w̄) max(1 − a, 1 / (steps + 1))."""
+        share = max(1 - self.job.settings.average, 1 / (self.state.step + 1))
+        for name, average in self.average.items():
+            average.lerp_(self.parameters[name], share)
 
     def _loss(self, hidden: Tensor, items: Tensor, targets: Tensor, random: np.random.Generator) -> Tensor:
         job, settings = self.job, self.job.settings
@@ -203,7 +215,7 @@ class _Loop:
     def _end_of_epoch(self) -> None:
         job, state = self.job, self.state
         state.epoch += 1
-        ndcg = job.validate() if job.validate else None
+        ndcg = self._validated() if job.validate else None
         loss = state.epoch_loss / max(1, state.epoch_positions)
         entry = {"epoch": state.epoch, "loss": loss, "ndcg": ndcg, "seconds": state.seconds}
         state.history.append(entry | {"rate_factor": state.rate_factor})
@@ -212,10 +224,21 @@ class _Loop:
             state.best_epoch = state.epoch
         elif ndcg > state.best_ndcg:
             state.best_ndcg, state.best_epoch = ndcg, state.epoch
-            self.best = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
+            self.best = {name: tensor.clone() for name, tensor in self.average.items()} or self._copied()
         elif (state.epoch - state.best_epoch) % _PLATEAU_EPOCHS == 0:
             state.rate_factor *= _PLATEAU_FACTOR
         self._checkpoint()
+
+    def _validated(self) -> float:
+        """NDCG@20 of the average where one is kept, else of the weights."""
+        assert self.job.validate is not None
+        if not self.average:
+            return self.job.validate()
+        now = self._copied()
+        self._load(self.average)
+        ndcg = self.job.validate()
+        self._load(now)
+        return ndcg
 
     def _stop(self) -> None:
         self._checkpoint()
@@ -229,6 +252,7 @@ class _Loop:
             return
         tensors: dict[str, Tensor] = {f"weights.{name}": parameter for name, parameter in self.parameters.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in self.average.items()}
         for name, parameter in self.parameters.items():
             for key, value in self.optimizer.state[parameter].items():
                 tensors[f"optimizer.{key}.{name}"] = value
@@ -241,7 +265,7 @@ class _Loop:
         tensors, about = found
         self.state = TrainingState(**about)
         self._load(_part(tensors, "weights."))
-        self.best = _part(tensors, "best.")
+        self.best, self.average = _part(tensors, "best."), _part(tensors, "average.")
         for name, parameter in self.parameters.items():
             moments = {
                 key: tensors[f"optimizer.{key}.{name}"]

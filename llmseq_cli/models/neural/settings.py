@@ -44,6 +44,9 @@ class NeuralSettings(Settings):
         5, "epochs without a better NDCG@20 before training stops; 0: train on all sessions, all epochs", low=0
     )
     schedule: str = setting("constant", "how the learning rate falls", choices=SCHEDULES)
+    average: float = setting(
+        0.0, "weights are averaged over the steps, older ones counting this much less each; 0: not", low=0, high=0.99999
+    )
     validation: str = setting(
         "temporal", "sessions held out (10 %, at most 500): the most recent, or at random", choices=VALIDATIONS
     )
