@@ -74,19 +74,16 @@ class TextVectorCache:
         one transaction.
         """
         model_id = self.register()
-        n, dim = vectors.shape
-        columns = {
-            "item_id": np.repeat(np.arange(n, dtype=np.int32), dim),
-            "place": np.tile(np.arange(dim, dtype=np.int32), n),
-            "value": np.ascontiguousarray(vectors, dtype=np.float32).ravel(),
-        }
+        rows = np.empty(len(vectors), dtype=object)  # one array per text, which DuckDB takes for a list
+        for place, vector in enumerate(np.asarray(vectors, dtype=np.float32)):
+            rows[place] = vector
         about = {"model_id": model_id, "dataset_id": dataset_id, "answered_at": _now()}
         usage = [
             about | {"texts": texts, "tokens": tokens, "cost_usd": cost_usd} for texts, tokens, cost_usd in requests
         ]
         self._con.execute("begin transaction")
         try:
-            self._with_columns("embeddings/insert_text_vectors", {"model_id": model_id}, hashes, vector_columns=columns)
+            self._with_columns("embeddings/insert_text_vectors", {"model_id": model_id}, hashes, vector=rows)
             if requests:
                 self._con.executemany(query("embeddings/insert_request"), usage)
             self._con.execute("commit")
@@ -110,19 +107,19 @@ class TextVectorCache:
             return []
         return self._with_columns(name, {"model_id": self.model_id}, hashes)
 
-    def _with_columns(self, name: str, parameters: dict[str, Any], hashes: Sequence[str], **tables: Any) -> list[Any]:
-        """Runs a query that reads the texts' hashes and places as `hash_columns`, and further columns by name."""
-        tables["hash_columns"] = {
+    def _with_columns(
+        self, name: str, parameters: dict[str, Any], hashes: Sequence[str], **columns: np.ndarray
+    ) -> list[Any]:
+        """Runs a query that reads the texts' hashes and places, and further columns, as `hash_columns`."""
+        columns |= {
             "place": np.arange(len(hashes), dtype=np.int32),
             "text_hash": np.array(hashes, dtype=object),
         }
-        for table, columns in tables.items():
-            self._con.register(table, columns)
+        self._con.register("hash_columns", columns)
         try:
             return self._con.execute(query(name), parameters).fetchall()
         finally:
-            for table in tables:
-                self._con.unregister(table)
+            self._con.unregister("hash_columns")
 
 
 def _now() -> datetime:

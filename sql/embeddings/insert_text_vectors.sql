@@ -1,14 +1,7 @@
--- one row per text: its vector out of flat columns
+-- one row per text: its vector
 insert into core.text_vector
 select
     $model_id,
-    h.text_hash,
-    v.vector
-from (
-    select
-        item_id,
-        list(value order by place) as vector
-    from vector_columns
-    group by item_id
-) as v
-inner join hash_columns as h on v.item_id = h.place
+    text_hash,
+    vector
+from hash_columns
