@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmseq_cli.models.neural.batches import Batch, on_device
+from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.recommender import NeuralRecommender
 from llmseq_cli.models.neural.settings import NeuralSettings
@@ -77,7 +78,7 @@ class BERT4RecEncoder(Encoder):
         n, length, dim = vectors.shape
         x = vectors.reshape(n * length, dim).index_copy(0, batch.places, self.mask.expand(len(batch.places), dim))
         x = x.view(n, length, dim) + self._positions(batch.lengths, length)
-        x = functional.dropout(x, self.dropout, self.training)
+        x = dropout(x, self.dropout, self.training)
         return self.norm(self.transformer(x, causal=False, mask=_inside(batch.lengths, length)))
 
     def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from llmseq_cli.models.neural.batches import Batch
+from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.recommender import NeuralRecommender
 from llmseq_cli.models.neural.settings import NeuralSettings
@@ -52,8 +52,8 @@ class GRU4RecEncoder(Encoder):
             nn.init.zeros_(self.outward.bias)
 
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
-        x = functional.dropout(vectors, self.dropout, self.training)
-        return self._outcome(x, functional.dropout(self.gru(x)[0], self.dropout, self.training))
+        x = dropout(vectors, self.dropout, self.training)
+        return self._outcome(x, dropout(self.gru(x)[0], self.dropout, self.training))
 
     def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         at = (torch.arange(len(vectors), device=vectors.device), (lengths - 1).clamp(min=0))

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from llmseq_cli.models.neural.batches import Batch
+from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.recommender import NeuralRecommender
 from llmseq_cli.models.neural.settings import NeuralSettings
@@ -58,7 +58,7 @@ class SASRecEncoder(Encoder):
         self.dropout = settings.dropout
 
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
-        x = functional.dropout(vectors + self.positions[: vectors.shape[1]], self.dropout, self.training)
+        x = dropout(vectors + self.positions[: vectors.shape[1]], self.dropout, self.training)
         return self.norm(self.transformer(x, causal=True))
 
     def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmseq_cli.errors import UsageError
+from llmseq_cli.models.neural.dropout import dropout
 
 
 class Attention(nn.Module):
@@ -28,7 +29,7 @@ class Attention(nn.Module):
             q = q[torch.arange(n, device=x.device), :, at].unsqueeze(2)
         y = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and at is None)
         y = self.outward(y.transpose(1, 2).reshape(n, -1, dim))
-        return functional.dropout(y, self.dropout, self.training)
+        return dropout(y, self.dropout, self.training)
 
 
 class FeedForward(nn.Module):
@@ -40,8 +41,8 @@ class FeedForward(nn.Module):
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
-        y = functional.dropout(self.activation(self.inward(x)), self.dropout, self.training)
-        return functional.dropout(self.outward(y), self.dropout, self.training)
+        y = dropout(self.activation(self.inward(x)), self.dropout, self.training)
+        return dropout(self.outward(y), self.dropout, self.training)
 
 
 class Block(nn.Module):
