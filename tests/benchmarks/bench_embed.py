@@ -20,7 +20,7 @@ import numpy as np
 from beauty_split import FOLDER, load_beauty
 
 _LATENCY = 0.2
-_TITLES = 2000
+_TITLES = 1000
 _PAIRS = 3
 """How often what is compared is measured, in turns."""
 
@@ -47,7 +47,7 @@ def run(options: Namespace) -> None:
     os.environ["NO_PROXY"] = "127.0.0.1"
     os.environ["OPENAI_API_KEY"] = "sk-test-4f1bQz8h1vYh0Lw6"
     for dimensions in (64, 1536):
-        _compare_with_library(dimensions, texts_per_request=50, concurrency=8, n_requests=200)
+        _compare_with_library(dimensions, texts_per_request=50, concurrency=8, n_requests=300)
     with _server(64, 1200) as url:
         seconds, _ = _fetch(url, 50, 16, 240)
     _tell("64 numbers, 50 texts a request, limit of 1,200 requests a minute told by the server", [240 / seconds], 20)
