@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,7 +75,7 @@ class NeuralRecommender(Recommender):
             context.progress.message("no checkpoint of this training: it starts from the beginning")
         sessions = self._number_items(train, context.embeddings)
         kept, held_out = self._split(sessions, context.seed)
-        with _torch_state(self.settings.threads, context.seed):
+        with _torch_state(self.settings.threads, context.seed, self.device):
             state = self._train(kept, held_out, sessions, context)
             figures = _figures(state)
             self.history = state.history
@@ -241,7 +242,7 @@ class NeuralRecommender(Recommender):
         return hidden
 
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
-        with _torch_state(self.settings.threads, 0):
+        with _torch_state(self.settings.threads, 0, self.device):
             known = self._rows(prompts)
             hidden = self._encode(known)
             output = torch.zeros(self.n_items, hidden.shape[1], device=self.device)
@@ -306,9 +307,13 @@ def _figures(state: TrainingState) -> dict[str, float]:
 
 
 @contextmanager
-def _torch_state(threads: int | None, seed: int) -> Iterator[None]:
-    """Seeds torch and sets its threads; what was before comes back afterwards."""
+def _torch_state(threads: int | None, seed: int, device: str) -> Iterator[None]:
+    """Seeds torch, sets its threads, and on CUDA has sums added in one order; what was before comes back afterwards."""
     before = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    if device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may add in any order
+        torch.use_deterministic_algorithms(True, warn_only=True)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         if threads:
@@ -317,3 +322,4 @@ def _torch_state(threads: int | None, seed: int) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(before)
+            torch.use_deterministic_algorithms(deterministic)
