@@ -41,7 +41,7 @@ class Windows:
     def __init__(
         self, sessions: Sessions, size: int, least: int, *, every: bool = False, recency: float | None = None
     ) -> None:
-        self.items = sessions.items.astype(np.int64)
+        self.items = np.append(sessions.items.astype(np.int64), 0)  # the place of all that is filled up
         ends, lengths = sessions.offsets[1:], sessions.lengths
         rows = np.arange(len(sessions))
         if every:
@@ -77,8 +77,8 @@ class Windows:
         lengths = self.lengths[windows]
         steps = np.arange(lengths.max(initial=1))
         inside = steps < lengths[:, None]
-        places = np.where(inside, self.starts[windows][:, None] + steps, 0)
-        return np.where(inside, self.items[places], 0), lengths
+        places = np.where(inside, self.starts[windows][:, None] + steps, -1)
+        return self.items[places], lengths
 
 
 def _chances(ids: np.ndarray, recency: float) -> np.ndarray:
