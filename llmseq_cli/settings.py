@@ -7,6 +7,7 @@ and stored runs all read the same fields.
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -84,6 +85,8 @@ class Settings:
 
 S = TypeVar("S", bound=Settings)
 
+_LARGEST_INT = 2**63 - 1
+
 
 def parse_settings(cls: type[S], given: dict[str, Any], owner: str) -> S:
     """Settings of `cls` from words typed by a user or values of a stored run.
@@ -140,6 +143,11 @@ def _convert_to(value: Any, member: type) -> Any:
         if str(value).lower() in words:
             return words[str(value).lower()]
     elif member is int:
+        if isinstance(value, str):
+            try:
+                return int(value)  # exact, where a float would round
+            except ValueError:
+                pass
         if not isinstance(value, bool) and float(value) == int(float(value)):
             return int(float(value))
     elif member is float:
@@ -151,13 +159,26 @@ def _convert_to(value: Any, member: type) -> Any:
 
 def _validate(name: str, value: Any, info: SettingInfo) -> None:
     if info.choices is not None and isinstance(value, str) and value not in info.choices:
-        raise UsageError(f"setting '{name}' cannot be '{value}'", did_you_mean(value, [str(c) for c in info.choices]))
+        words = [str(choice) for choice in info.choices]
+        hint = did_you_mean(value, words) if info.low is None else f"{_range_hint(info)}, or {' or '.join(words)}"
+        raise UsageError(f"setting '{name}' cannot be '{value}'", hint)
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         if value != value:
             raise UsageError(f"setting '{name}' is not a number", "`llmseq models` lists the ranges")
+        if isinstance(value, float) and math.isinf(value):
+            raise UsageError(f"setting '{name}' must be a finite number, not {value}", _range_hint(info))
+        if isinstance(value, int) and abs(value) > _LARGEST_INT:
+            raise UsageError(f"setting '{name}' is {value}, more than 64 bits hold", _range_hint(info))
         if info.low is not None and value < info.low:
             raise UsageError(f"setting '{name}' is {value}, below its least value {info.low:g}", "give a larger value")
         if info.high is not None and value > info.high:
             raise UsageError(
                 f"setting '{name}' is {value}, above its largest value {info.high:g}", "give a smaller one"
             )
+
+
+def _range_hint(info: SettingInfo) -> str:
+    """The numbers that a setting takes, in words."""
+    low = "" if info.low is None else f" from {info.low:g}"
+    high = "" if info.high is None else f" up to {info.high:g}"
+    return f"give a number{low}{high}"

@@ -47,6 +47,16 @@ def test_to_dict_comes_back_the_same():
         ({"sample": "some"}, "cannot be 'some'"),
         ({"idf": "maybe"}, "takes bool"),
         ({"clip": "nan"}, "is not a number"),
+        ({"clip": "inf"}, "must be a finite number"),
+        ({"clip": "1e400"}, "must be a finite number"),
+        ({"clip": "-inf"}, "must be a finite number"),
+        ({"k": "inf"}, "takes int, not 'inf'"),
+        ({"k": "1e400"}, "takes int, not '1e400'"),
+        ({"k": "nan"}, "takes int, not 'nan'"),
+        ({"k": "-inf"}, "takes int, not '-inf'"),
+        ({"k": float("inf")}, "takes int, not 'inf'"),
+        ({"sample": "1" + "0" * 30}, "more than 64 bits hold"),
+        ({"sample": "9223372036854775808"}, "more than 64 bits hold"),
     ],
 )
 def test_bad_values_are_refused(given, message):
@@ -54,10 +64,20 @@ def test_bad_values_are_refused(given, message):
         parse_settings(Example, given, "example")
 
 
+def test_large_whole_numbers_are_not_rounded():
+    assert parse_settings(Example, {"sample": "9007199254740993"}, "example").sample == 9007199254740993
+
+
 def test_a_near_miss_is_suggested():
     with pytest.raises(UsageError) as error:
         parse_settings(Example, {"decai": "none"}, "example")
     assert error.value.hint == "did you mean 'decay'?"
+
+
+def test_a_setting_that_takes_numbers_and_words_says_both():
+    with pytest.raises(UsageError) as error:
+        parse_settings(Example, {"sample": "many"}, "example")
+    assert error.value.hint == "give a number from 1, or all"
 
 
 def test_describe_lists_ranges():

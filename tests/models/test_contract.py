@@ -1,0 +1,223 @@
+"""What every recommender of the registry promises; a new model is tested by being registered.
+
+A model whose training would be long at its defaults gets small settings in FAST, by its name.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from llmseq_cli.data.catalog import Catalog
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.models.base import FitContext, Recommender
+from llmseq_cli.models.registry import model_class, model_names
+from llmseq_cli.settings import parse_settings
+
+FAST: dict[str, dict[str, Any]] = {
+    "gru4rec": {"dim": 16, "hidden": 16, "epochs": 2},
+    "sasrec": {"dim": 16, "epochs": 2},
+    "bert4rec": {"dim": 16, "epochs": 2},
+    "s3rec": {"dim": 16, "epochs": 2},
+}
+
+N_ITEMS = 60
+N_SEEN = 50
+"""Items from here on never occur in training."""
+LONGEST = 9
+"""Items of the longest training session."""
+
+
+def _kinds(name: str) -> list[str]:
+    cls = model_class(name)
+    without = [] if cls.embeddings_use == "required" else ["without"]
+    dense = [] if cls.embeddings_use == "none" else ["dense"]
+    sparse = ["sparse"] if dense and not cls.needs_dense else []
+    return without + dense + sparse
+
+
+CASES = [(name, kind) for name in model_names() for kind in _kinds(name)]
+every_model = pytest.mark.parametrize(("name", "kind"), CASES, ids=["-".join(case) for case in CASES])
+
+
+@cache
+def train_sessions() -> Sessions:
+    """Sessions of one to nine items from one of five groups of ten; the last five repeat earlier ones."""
+    random = np.random.default_rng(5)
+    lists = [
+        random.choice(10, size=random.integers(1, LONGEST + 1), replace=False) + 10 * random.integers(5)
+        for _ in range(120)
+    ]
+    ones = [[item] for item in range(N_SEEN)]
+    return Sessions.from_lists([*ones, *lists, *lists[:5]])
+
+
+@cache
+def prompts() -> Sessions:
+    """Usual prompts, and: empty, longer than any training session, with repeats, with or only of unseen items."""
+    random = np.random.default_rng(6)
+    usual = [random.integers(0, N_SEEN, size=random.integers(1, 8)) for _ in range(40)]
+    long = random.integers(0, N_ITEMS, size=20 * LONGEST)
+    return Sessions.from_lists([*usual, [], long, [3, 3, 3], [N_SEEN, 4], [N_SEEN + 1], [N_SEEN, N_SEEN + 2], [7]])
+
+
+@cache
+def fitted(name: str, kind: str) -> Recommender:
+    return fit(name, kind)
+
+
+def fit(name: str, kind: str, seed: int = 3) -> Recommender:
+    random = np.random.default_rng(7)
+    vectors = random.normal(size=(N_ITEMS, 16)).astype(np.float32)
+    vectors[9] = vectors[2]
+    vectors[11] = 0
+    names = np.array([f"i{item:02d}" for item in range(N_ITEMS)], dtype=object)
+    popularity = train_sessions().counts(N_ITEMS)
+    catalog = Catalog(names, names, np.full(N_ITEMS, "", dtype=object), popularity, popularity > 0)
+    embeddings = {
+        "without": None,
+        "dense": ItemEmbeddings(vectors, "test", "test", "{title}"),
+        "sparse": ItemEmbeddings(csr_array(np.maximum(vectors, 0)), "test", "test", "{title}"),
+    }[kind]
+    cls = model_class(name)
+    model = cls(parse_settings(cls.Settings, FAST.get(name, {}), name), N_ITEMS)
+    figures = model.fit(train_sessions(), FitContext(catalog, embeddings, seed))
+    assert all(np.isfinite(value) for value in figures.values())
+    return model
+
+
+def assert_same(one: Ranking, other: Ranking) -> None:
+    np.testing.assert_array_equal(one.items, other.items)
+    np.testing.assert_array_equal(one.scores, other.scores)
+
+
+@every_model
+def test_the_shape_of_a_ranking(name, kind):
+    ranking = fitted(name, kind).recommend(prompts(), 10)
+    assert ranking.items.shape == ranking.scores.shape == (len(prompts()), 10)
+    assert (ranking.items.dtype, ranking.scores.dtype) == (np.int32, np.float32)
+    empty = ranking.items == NO_ITEM
+    assert (np.diff(empty.astype(int), axis=1) >= 0).all(), "what is missing is missing at the end"
+    assert (ranking.scores[empty] == -np.inf).all()
+    assert np.isfinite(ranking.scores[~empty]).all()
+    assert (ranking.items[:40, 0] != NO_ITEM).all(), "usual prompts have an answer"
+
+
+@every_model
+@pytest.mark.parametrize("exclude", [True, False])
+def test_no_item_twice_or_unseen_in_training(name, kind, exclude):
+    ranking = fitted(name, kind).recommend(prompts(), N_ITEMS, exclude_prompt=exclude)
+    for items in ranking.items:
+        listed = items[items != NO_ITEM]
+        assert len(set(listed)) == len(listed)
+        assert ((listed >= 0) & (listed < N_SEEN)).all()
+
+
+@every_model
+def test_prompt_items_only_where_they_are_wanted(name, kind):
+    model = fitted(name, kind)
+    without = model.recommend(prompts(), N_ITEMS).items
+    wanted = model.recommend(prompts(), N_ITEMS, exclude_prompt=False).items
+    assert all(not set(items) & set(prompts()[p]) for p, items in enumerate(without))
+    assert any(set(items) & set(prompts()[p]) for p, items in enumerate(wanted[:40]))
+    for p in range(len(prompts())):
+        rest = [item for item in wanted[p] if item not in prompts()[p] and item != NO_ITEM]
+        assert rest == without[p][without[p] != NO_ITEM].tolist(), "the others keep their order"
+
+
+@every_model
+def test_higher_scores_first_and_lower_ids_among_equals(name, kind):
+    ranking = fitted(name, kind).recommend(prompts(), N_ITEMS, exclude_prompt=False)
+    for items, scores in zip(ranking.items, ranking.scores, strict=True):
+        listed = int((items != NO_ITEM).sum())
+        assert np.lexsort((items[:listed], -scores[:listed])).tolist() == list(range(listed))
+
+
+@every_model
+def test_a_shorter_list_is_the_start_of_a_longer_one(name, kind):
+    model = fitted(name, kind)
+    longest = model.recommend(prompts(), N_ITEMS)
+    for k in (1, 3, 17):
+        short = model.recommend(prompts(), k)
+        assert_same(short, Ranking(longest.items[:, :k], longest.scores[:, :k]))
+
+
+@every_model
+def test_lists_longer_than_the_catalog_end_early(name, kind):
+    model = fitted(name, kind)
+    catalog = model.recommend(prompts(), N_ITEMS)
+    longer = model.recommend(prompts(), 3 * N_ITEMS)
+    assert longer.items.shape == (len(prompts()), 3 * N_ITEMS)
+    assert_same(Ranking(longer.items[:, :N_ITEMS], longer.scores[:, :N_ITEMS]), catalog)
+    assert (longer.items[:, N_ITEMS:] == NO_ITEM).all()
+
+
+@every_model
+def test_company_and_order_of_prompts_change_nothing(name, kind):
+    model = fitted(name, kind)
+    together = model.recommend(prompts(), 10)
+    order = np.random.default_rng(8).permutation(len(prompts()))
+    shuffled = model.recommend(prompts().take(order), 10)
+    np.testing.assert_array_equal(shuffled.items, together.items[order])
+    np.testing.assert_allclose(shuffled.scores, together.scores[order], rtol=1e-5)
+    alone = Ranking.concatenate([model.recommend(prompts().slice(p, p + 1), 10) for p in range(len(prompts()))])
+    np.testing.assert_array_equal(alone.items, together.items)
+    np.testing.assert_allclose(alone.scores, together.scores, rtol=1e-5)
+
+
+@every_model
+def test_no_prompts_no_lists(name, kind):
+    assert fitted(name, kind).recommend(Sessions.from_lists([]), 10).items.shape == (0, 10)
+
+
+@every_model
+def test_only_prompts_without_an_item(name, kind):
+    ranking = fitted(name, kind).recommend(Sessions.from_lists([[], []]), 10)
+    assert ranking.items.shape == (2, 10)
+    np.testing.assert_array_equal(ranking.items[0], ranking.items[1])
+
+
+@every_model
+def test_same_seed_same_lists(name, kind):
+    assert_same(fit(name, kind).recommend(prompts(), 10), fitted(name, kind).recommend(prompts(), 10))
+
+
+@every_model
+def test_a_loaded_model_answers_as_the_saved_one(name, kind, tmp_path):
+    model = fitted(name, kind)
+    model.save(tmp_path)
+    loaded = model_class(name).load(tmp_path)
+    assert (loaded.settings, loaded.n_items) == (model.settings, model.n_items)
+    for exclude in (True, False):
+        assert_same(
+            loaded.recommend(prompts(), 10, exclude_prompt=exclude),
+            model.recommend(prompts(), 10, exclude_prompt=exclude),
+        )
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_settings_come_back_from_json(name):
+    cls = model_class(name)
+    settings = parse_settings(cls.Settings, FAST.get(name, {}), name)
+    stored = json.loads(json.dumps(settings.to_dict(), allow_nan=False))
+    assert parse_settings(cls.Settings, stored, name) == settings
+    as_typed = {key: str(value) for key, value in stored.items()}
+    assert parse_settings(cls.Settings, as_typed, name) == settings
+
+
+@pytest.mark.parametrize("name", model_names())
+def test_a_model_says_what_it_is(name):
+    cls = model_class(name)
+    assert cls.name == name
+    assert cls.title
+    assert cls.summary
+    assert "\n" not in cls.summary
+    assert cls.embeddings_use in ("none", "optional", "required")
+    assert all(row["help"] for row in cls.Settings.describe())
