@@ -18,6 +18,7 @@ _MODELS = {
     "gru4rec": "llmseq_cli.models.gru4rec:GRU4Rec",
     "sasrec": "llmseq_cli.models.sasrec:SASRec",
     "bert4rec": "llmseq_cli.models.bert4rec:BERT4Rec",
+    "s3rec": "llmseq_cli.models.s3rec:S3Rec",
     "llmseqsim": "llmseq_cli.models.llmseqsim:LLMSeqSim",
 }
 

@@ -23,7 +23,6 @@ from llmseq_cli.errors import InterruptedByUserError, LlmseqError
 from llmseq_cli.models.neural.batches import Batch, Windows
 from llmseq_cli.models.neural.checkpoints import Checkpoints
 from llmseq_cli.models.neural.losses import gbce_loss, sampled_softmax_loss, softmax_loss
-from llmseq_cli.models.neural.network import Network
 from llmseq_cli.models.neural.settings import NeuralSettings
 from llmseq_cli.progress import Progress, Task
 
@@ -61,10 +60,11 @@ class Job:
     at once. draw_weights: how often every row is drawn as a negative, float64[n_rows] that sum to 1, None for equally.
     validate: () → NDCG@20 of the network as it is, None where nothing is held out. epochs: at most so many; the falling
     rates of the schedules go by the setting of that name. factors: of the rate in every epoch, for plateau, where they
-    are known from a training before.
+    are known from a training before. loss: Batch → the mean loss over its targets, where it is another than that of the
+    network's items.
     """
 
-    network: Network
+    network: nn.Module
     windows: Windows
     make_batch: MakeBatch
     settings: NeuralSettings
@@ -80,6 +80,7 @@ class Job:
     progress: Progress
     checkpoints: Checkpoints | None
     resume: bool
+    loss: Callable[[Any], Tensor] | None = None
 
 
 def train(job: Job) -> TrainingState:
@@ -172,8 +173,7 @@ class _Loop:
         torch.manual_seed(int(random.integers(2**62)))
         batch = job.make_batch(*job.windows.cut(windows), random)
         self._set_rate()
-        hidden, items = self.forward(batch)
-        loss = self._loss(hidden, items, batch.targets, random)
+        loss = job.loss(batch) if job.loss else self._loss(*self.forward(batch), batch.targets, random)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if job.settings.clip:

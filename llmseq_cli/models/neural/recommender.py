@@ -69,6 +69,9 @@ class NeuralRecommender(Recommender):
         """Examples of the windows, see `Windows.cut`: every item predicts the next one."""
         return next_item(items, lengths, self.device)
 
+    def prepare(self, job: Job, sessions: Sessions, context: FitContext) -> None:
+        """What a model does with its network before the job trains it; sessions: those that the job trains on."""
+
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         self.device = context.device
         if context.resume and (context.checkpoints is None or not context.checkpoints.is_dir()):
@@ -200,6 +203,7 @@ class NeuralRecommender(Recommender):
             checkpoints=self._checkpoints(context, "refit" if epochs else "search"),
             resume=context.resume,
         )
+        self.prepare(job, kept, context)
         return train(job)
 
     def _checkpoints(self, context: FitContext, part: str) -> Checkpoints | None:

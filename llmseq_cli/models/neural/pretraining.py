@@ -1,0 +1,175 @@
+"""Self-supervised pre-training of S3-Rec: four tasks that tie items, attributes, contexts and segments together.
+
+Zhou et al., "S3-Rec: Self-supervised learning for sequential recommendation with mutual information maximization" (CIKM
+2020). Every task raises InfoNCE, a lower bound of the mutual information of two views, with a bilinear critic xᵀWy:
+
+    AAP  an item                       and its attributes
+    MIP  a context with a masked item  and the item
+    MAP  a context with a masked item  and the item's attributes
+    SP   a context with a segment out  and the segment
+
+Attributes are few and an item has several, so that AAP and MAP are binary cross-entropies over all of them. The paper
+sets one random item against the masked one; here MIP is the softmax over the whole catalog, the same bound with all
+other items as negatives (tighter, and as cheap with the chunked softmax). SP takes the segments of a step's other
+sessions as negatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llmseq_cli.models.neural.batches import Batch, on_device
+from llmseq_cli.models.neural.losses import softmax_loss
+from llmseq_cli.models.neural.network import Network
+
+TASKS = ("aap", "mip", "map", "sp")
+_ATTRIBUTE_TASKS = ("aap", "map")
+
+
+@dataclass(frozen=True)
+class Attributes:
+    """The keywords of items, by their class: items are many, classes are few.
+
+    names: the keywords, sorted. class_of: int64[n_rows], the class of every row.
+    of_class: bool[n_classes, n_attributes], which keywords a class has; the class without any tells nothing.
+    """
+
+    names: list[str]
+    class_of: np.ndarray
+    of_class: np.ndarray
+
+    @classmethod
+    def of(cls, classes: np.ndarray) -> Attributes:
+        """classes: str[n_rows], keywords joined by "_"; '' means that they are not known."""
+        known, class_of = np.unique(classes.astype(str), return_inverse=True)
+        keywords = [sorted({word for word in name.split("_") if word}) for name in known]
+        names, places = np.unique([word for words in keywords for word in words], return_inverse=True)
+        of_class = np.zeros((len(known), len(names)), dtype=bool)
+        of_class[np.repeat(np.arange(len(known)), [len(words) for words in keywords]), places] = True
+        return cls(names.tolist(), class_of.astype(np.int64), of_class)
+
+    def log_odds(self) -> np.ndarray:
+        """Of every keyword among the rows with any, float32[n_attributes]."""
+        rows = np.bincount(self.class_of, minlength=len(self.of_class)) * self.of_class.any(axis=1)
+        have = rows @ self.of_class
+        return np.log((have + 0.5) / (rows.sum() - have + 0.5)).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PretrainingBatch(Batch):
+    """places, targets: of the masked items. segment: bool[n, length], the items that SP takes out."""
+
+    segment: Tensor
+
+
+def mask_items_and_segment(
+    items: np.ndarray, lengths: np.ndarray, random: np.random.Generator, share: float, device: str
+) -> PretrainingBatch:
+    """Masks that share of a session's items, at least one, and takes out up to half of them in a row.
+
+    items: int64[n, length]. lengths: int64[n], at least 2.
+    """
+    steps = np.arange(items.shape[1])
+    draws = np.where(steps < lengths[:, None], random.random(items.shape), 2.0)
+    masked = (draws < share) | (draws == draws.min(axis=1, keepdims=True))
+    size = random.integers(1, lengths // 2, endpoint=True)
+    start = random.integers(0, lengths - size, endpoint=True)
+    segment = (steps >= start[:, None]) & (steps < (start + size)[:, None])
+    batch = on_device(items, lengths, masked, items[masked], device)
+    return PretrainingBatch(
+        batch.items, batch.lengths, batch.places, batch.targets, torch.from_numpy(segment).to(device)
+    )
+
+
+class Pretraining(nn.Module):
+    """The network with what only pre-training needs: the mask, attribute vectors and the critics' matrices.
+
+    both_ways: the network's encoder, every place seeing all places of its session: (float32[n, length, dim], lengths
+    int64[n]) → float32[n, length, dim]. weights: of the tasks (see `TASKS`) in the sum; those at 0 are not computed.
+    attributes: None where there are none, and the tasks about them are left out. chunk: targets whose logits stand in
+    memory at once.
+    """
+
+    class_of: Tensor
+    of_class: Tensor
+
+    def __init__(
+        self,
+        network: Network,
+        both_ways: Callable[[Tensor, Tensor], Tensor],
+        dim: int,
+        weights: Mapping[str, float],
+        attributes: Attributes | None,
+        chunk: int,
+        precision: torch.dtype,
+    ) -> None:
+        super().__init__()
+        left_out = () if attributes else _ATTRIBUTE_TASKS
+        self.weights = {task: weights[task] for task in TASKS if weights[task] > 0 and task not in left_out}
+        self.network, self.both_ways = network, both_ways
+        self.chunk, self.precision = chunk, precision
+        self.mask = nn.Parameter(0.02 * torch.randn(dim))
+        self.critics = nn.ModuleDict({task: _critic(dim) for task in self.weights})
+        if attributes:
+            self.attributes = nn.Parameter(torch.randn(len(attributes.names), dim) / dim**0.5)
+            self.frequency = nn.Parameter(torch.from_numpy(attributes.log_odds()))
+            self.register_buffer("class_of", torch.from_numpy(attributes.class_of))
+            self.register_buffer("of_class", torch.from_numpy(attributes.of_class))
+
+    def forward(self, batch: PretrainingBatch) -> Tensor:
+        """The weighted sum of the tasks' losses."""
+        return torch.stack([self.weights[task] * loss for task, loss in self.losses(batch).items()]).sum()
+
+    def losses(self, batch: PretrainingBatch) -> dict[str, Tensor]:
+        """The mean loss of every task: in nats per item (AAP), per masked item (MIP, MAP) or per session (SP)."""
+        items = self.network.item_vectors()
+        vectors = functional.embedding(batch.items, items)
+        inside = torch.arange(batch.items.shape[1], device=vectors.device) < batch.lengths[:, None]
+        losses = {}
+        if "aap" in self.weights:
+            losses["aap"] = self._attribute_loss(self.critics["aap"](vectors[inside]), batch.items[inside])
+        if "mip" in self.weights or "map" in self.weights:
+            masked = torch.zeros_like(batch.items, dtype=torch.bool).view(-1).index_fill(0, batch.places, True)
+            context = self._encode(vectors, masked.view_as(inside), batch.lengths).flatten(0, 1)[batch.places]
+        if "mip" in self.weights:
+            losses["mip"] = softmax_loss(self.critics["mip"](context), items, batch.targets, self.chunk, self.precision)
+        if "map" in self.weights:
+            losses["map"] = self._attribute_loss(self.critics["map"](context), batch.targets)
+        if "sp" in self.weights:
+            losses["sp"] = self._segment_loss(vectors, batch)
+        return losses
+
+    def _encode(self, vectors: Tensor, masked: Tensor, lengths: Tensor) -> Tensor:
+        """masked: bool[n, length]."""
+        return self.both_ways(torch.where(masked[..., None], self.mask, vectors), lengths)
+
+    def _attribute_loss(self, views: Tensor, rows: Tensor) -> Tensor:
+        """Cross-entropy of all attributes, mean over the rows whose attributes are known. rows: int64[m]."""
+        has = self.of_class[self.class_of[rows]]
+        logits = torch.addmm(self.frequency, views, self.attributes.T)
+        each = functional.binary_cross_entropy_with_logits(logits, has.to(logits.dtype), reduction="none").sum(dim=1)
+        known = has.any(dim=1)
+        return (each * known).sum() / known.sum().clamp(min=1)
+
+    def _segment_loss(self, vectors: Tensor, batch: PretrainingBatch) -> Tensor:
+        """A view of a session is what stands at its last place, as in the paper."""
+        masked = torch.cat([batch.segment, ~batch.segment])
+        hidden = self._encode(vectors.repeat(2, 1, 1), masked, batch.lengths.repeat(2))
+        last = hidden[torch.arange(len(hidden), device=hidden.device), batch.lengths.repeat(2) - 1]
+        contexts, segments = last.chunk(2)
+        # Both come out of a layer norm: their products grow with the dimensions.
+        logits = self.critics["sp"](contexts) @ segments.T / contexts.shape[1] ** 0.5
+        return functional.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+def _critic(dim: int) -> nn.Linear:
+    """The matrix W of a bilinear critic, at first the identity."""
+    critic = nn.Linear(dim, dim, bias=False)
+    nn.init.eye_(critic.weight)
+    return critic

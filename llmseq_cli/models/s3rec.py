@@ -1,0 +1,119 @@
+"""S3-Rec: SASRec after self-supervised pre-training on items, their attributes, and parts of sessions.
+
+Zhou et al., "S3-Rec: Self-supervised learning for sequential recommendation with mutual information maximization" (CIKM
+2020). Pre-training reads sessions in both directions (see `neural.pretraining`), then next-item training goes on from
+its weights from left to right, as SASRec. The attributes of an item are the keywords of its class.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.errors import UsageError
+from llmseq_cli.models.base import FitContext
+from llmseq_cli.models.neural.batches import Windows
+from llmseq_cli.models.neural.checkpoints import Checkpoints
+from llmseq_cli.models.neural.dropout import dropout
+from llmseq_cli.models.neural.loop import Job, train
+from llmseq_cli.models.neural.network import Encoder
+from llmseq_cli.models.neural.pretraining import (
+    TASKS,
+    Attributes,
+    Pretraining,
+    PretrainingBatch,
+    mask_items_and_segment,
+)
+from llmseq_cli.models.sasrec import SASRec, SASRecEncoder, SASRecSettings
+from llmseq_cli.settings import setting
+
+
+@dataclass(frozen=True)
+class S3RecSettings(SASRecSettings):
+    pretrain_epochs: int = setting(10, "passes of the pre-training; 0: none, which is SASRec", low=0, high=100_000)
+    mask: float = setting(0.2, "share of a session's items that pre-training masks", low=0.01, high=1, tune=(0.1, 0.6))
+    aap: float = setting(0.2, "weight of: an item tells its attributes", low=0, tune=(0.0, 1.0))
+    mip: float = setting(1.0, "weight of: a session tells the masked items", low=0, tune=(0.0, 2.0))
+    map: float = setting(1.0, "weight of: a session tells the attributes of the masked items", low=0, tune=(0.0, 2.0))
+    sp: float = setting(0.5, "weight of: a session tells the segment that was taken out", low=0, tune=(0.0, 2.0))
+
+
+class S3Rec(SASRec):
+    name = "s3rec"
+    title = "S3-Rec"
+    summary = "SASRec after pre-training on items, their attributes, and parts of sessions"
+    Settings = S3RecSettings
+
+    settings: S3RecSettings
+
+    def make_encoder(self, dim: int) -> Encoder:
+        return S3RecEncoder(dim, self.settings)
+
+    def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
+        self._pretrain_seconds = 0.0
+        figures = super().fit(train, context)
+        return figures | {
+            "pretrain_epochs": self.settings.pretrain_epochs,
+            "pretrain_seconds": self._pretrain_seconds,
+        }
+
+    def prepare(self, job: Job, sessions: Sessions, context: FitContext) -> None:
+        """Pre-train on the sessions that the job is going to train on, with checkpoints of its own."""
+        settings = self.settings
+        if not settings.pretrain_epochs:
+            return
+        attributes = Attributes.of(context.catalog.classes[self.item_ids])
+        if not attributes.names and (settings.aap or settings.map):
+            context.progress.message("items have no classes: pre-training without the tasks about attributes")
+        encoder = self.network.encoder
+        assert isinstance(encoder, S3RecEncoder)
+        pretraining = Pretraining(
+            self.network,
+            encoder.both_ways,
+            self.network.item_vectors().shape[1],
+            {task: getattr(settings, task) for task in TASKS},
+            attributes if attributes.names else None,
+            job.chunk,
+            job.precision,
+        ).to(self.device)
+        windows = Windows(sessions, settings.max_length, 2, every=settings.windows == "all", recency=settings.recency)
+        if not pretraining.weights or not len(windows):
+            raise UsageError(
+                "there is nothing to pre-train on", "a weight above 0 for mip or sp, and max_length of 2 or more"
+            )
+        state = train(
+            replace(
+                job,
+                network=pretraining,
+                windows=windows,
+                make_batch=self._masked,
+                loss=pretraining,
+                settings=replace(settings, epochs=settings.pretrain_epochs, average=0.0, compile=False),
+                validate=None,
+                epochs=settings.pretrain_epochs,
+                factors=None,
+                title=f"Pre-training for {job.title.lower()}",
+                checkpoints=_beside(job.checkpoints),
+            )
+        )
+        self._pretrain_seconds += state.seconds
+
+    def _masked(self, items: np.ndarray, lengths: np.ndarray, random: np.random.Generator) -> PretrainingBatch:
+        return mask_items_and_segment(items, lengths, random, self.settings.mask, self.device)
+
+
+class S3RecEncoder(SASRecEncoder):
+    def both_ways(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        length = vectors.shape[1]
+        inside = (torch.arange(length, device=vectors.device) < lengths[:, None])[:, None, None]
+        x = dropout(vectors + self.positions[:length], self.dropout, self.training)
+        return self.norm(self.transformer(x, causal=False, mask=inside))
+
+
+def _beside(checkpoints: Checkpoints | None) -> Checkpoints | None:
+    """Where pre-training keeps its own."""
+    return checkpoints and Checkpoints(checkpoints.folder.with_name(f"{checkpoints.folder.name}-pretraining"))
