@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,6 +77,8 @@ class NeuralRecommender(Recommender):
         self.device = context.device
         if context.resume and (context.checkpoints is None or not context.checkpoints.is_dir()):
             context.progress.message("no checkpoint of this training: it starts from the beginning")
+        if context.checkpoints and not context.resume:
+            shutil.rmtree(context.checkpoints, ignore_errors=True)  # a part of an older training is no part of this one
         sessions = self._number_items(train, context.embeddings)
         kept, held_out = self._split(sessions, context.seed)
         with _torch_state(self.settings.threads, context.seed, self.device):
