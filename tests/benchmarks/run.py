@@ -1,6 +1,6 @@
 """`make bench`: speed against the peers, every comparison in one run on one machine.
 
-    python tests/benchmarks/run.py [--only ingest,neighbors,lexical,startup,embed] [--rows 10000000]
+    python tests/benchmarks/run.py [--only startup,neighbors,embed,training,ingest] [--rows 10000000]
 
 Figures on shared machines vary; the ratios are what counts. Medians of several runs where a run is short.
 """
@@ -18,6 +18,7 @@ import bench_embed
 import bench_ingest
 import bench_neighbors
 import bench_startup
+import bench_training
 
 from llmseq_cli.training.environment import environment
 
@@ -25,6 +26,7 @@ BENCHMARKS = {
     "startup": bench_startup.run,
     "neighbors": bench_neighbors.run,
     "embed": bench_embed.run,
+    "training": bench_training.run,
     "ingest": bench_ingest.run,
 }
 
@@ -33,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default=",".join(BENCHMARKS), help="benchmarks to run")
     parser.add_argument("--rows", type=int, default=10_000_000, help="interactions of the ingest benchmark")
+    parser.add_argument("--epochs", type=int, default=0, help="of the training benchmark: train to NDCG@20, slow")
     options = parser.parse_args()
     about = environment("cpu")
     print(f"{about['processor']}, {about['cores']} cores, {about['platform']}")

@@ -1,0 +1,28 @@
+"""llmseq's models on the data of a file, one thread."""
+
+from __future__ import annotations
+
+import numpy as np
+from common import BATCH, DIM, HEADS, HIDDEN, LAYERS, LENGTH, MASK, K, arguments, load, report
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.models.base import FitContext
+from llmseq_cli.models.registry import model_class
+
+options, data = arguments(), load(arguments().data)
+train = Sessions(data.items, data.offsets, np.arange(len(data.offsets) - 1))
+prompts = Sessions(data.prompts, data.prompt_offsets, np.arange(len(data.targets)))
+same = {"dim": DIM, "batch_size": BATCH, "max_length": LENGTH, "windows": "last", "threads": 1, "patience": 0}
+own = {
+    "sasrec": {"layers": LAYERS, "heads": HEADS, "inner": 1},
+    "bert4rec": {"layers": LAYERS, "heads": HEADS, "inner": 4, "mask": MASK, "mask_last": 0.0},
+    "gru4rec": {"hidden": HIDDEN},
+}[options.model]
+cls = model_class(options.model)
+model = cls(cls.Settings(**same, **own, epochs=options.epochs or 2), data.n_items)
+figures = model.fit(train, FitContext(None))  # type: ignore[arg-type]
+trained, seconds = figures["trained_positions"], figures["train_loop_seconds"]
+model.recommend(prompts.slice(0, 256), K)
+report(
+    trained, seconds, trained / figures["epochs"], lambda: model.recommend(prompts, K).items, data, options.epochs > 0
+)
