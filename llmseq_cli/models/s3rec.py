@@ -7,7 +7,9 @@ its weights from left to right, as SASRec. The attributes of an item are the key
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -20,12 +22,14 @@ from llmseq_cli.models.neural.batches import Windows
 from llmseq_cli.models.neural.checkpoints import Checkpoints
 from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.loop import Job, train
+from llmseq_cli.models.neural.losses import softmax_loss
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.pretraining import (
     TASKS,
     Attributes,
     Pretraining,
     PretrainingBatch,
+    drawn_softmax_loss,
     mask_items_and_segment,
 )
 from llmseq_cli.models.sasrec import SASRec, SASRecEncoder, SASRecSettings
@@ -74,11 +78,9 @@ class S3Rec(SASRec):
         pretraining = Pretraining(
             self.network,
             encoder.both_ways,
-            self.network.item_vectors().shape[1],
             {task: getattr(settings, task) for task in TASKS},
             attributes if attributes.names else None,
-            job.chunk,
-            job.precision,
+            self._item_loss(job),
         ).to(self.device)
         windows = Windows(sessions, settings.max_length, 2, every=settings.windows == "all", recency=settings.recency)
         if not pretraining.weights or not len(windows):
@@ -96,11 +98,16 @@ class S3Rec(SASRec):
                 validate=None,
                 epochs=settings.pretrain_epochs,
                 factors=None,
-                title=f"Pre-training for {job.title.lower()}",
+                title=f"Pre-training {job.title.lower()}",
                 checkpoints=_beside(job.checkpoints),
             )
         )
         self._pretrain_seconds += state.seconds
+
+    def _item_loss(self, job: Job) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        if self.settings.loss == "softmax":
+            return partial(softmax_loss, chunk=job.chunk, precision=job.precision)
+        return partial(drawn_softmax_loss, negatives=self.settings.negatives)
 
     def _masked(self, items: np.ndarray, lengths: np.ndarray, random: np.random.Generator) -> PretrainingBatch:
         return mask_items_and_segment(items, lengths, random, self.settings.mask, self.device)

@@ -15,7 +15,14 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.base import ItemEmbeddings
 from llmseq_cli.errors import InterruptedByUserError, UsageError
 from llmseq_cli.models.base import FitContext
-from llmseq_cli.models.neural.pretraining import TASKS, Attributes, Pretraining, mask_items_and_segment
+from llmseq_cli.models.neural.losses import softmax_loss
+from llmseq_cli.models.neural.pretraining import (
+    TASKS,
+    Attributes,
+    Pretraining,
+    drawn_softmax_loss,
+    mask_items_and_segment,
+)
 from llmseq_cli.models.s3rec import S3Rec, S3RecSettings
 
 N_ITEMS, DIM = 40, 32
@@ -94,7 +101,7 @@ def pretraining(model: S3Rec, weights: dict | None = None, attributes: Attribute
     torch.manual_seed(0)
     model.network.eval()
     return Pretraining(
-        model.network, model.network.encoder.both_ways, DIM, weights or PAPER, attributes, 128, torch.float32
+        model.network, model.network.encoder.both_ways, weights or PAPER, attributes, softmax_loss
     ).eval()
 
 
@@ -108,9 +115,9 @@ def test_learns_a_planted_pattern():
     assert figures["pretrain_seconds"] > 0
     # The refit is pre-trained, too: on all sessions, those held out before among them.
     assert [bar.split(" 1")[0] for bar in told.bars] == [
-        "Pre-training for epoch",
+        "Pre-training epoch",
         "Epoch",
-        "Pre-training for refit epoch",
+        "Pre-training refit epoch",
         "Refit epoch",
     ]
 
@@ -276,7 +283,7 @@ def test_same_seed_same_result_and_saved_lists(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("bar", "step"), [("Pre-training for epoch", 6), ("Epoch", 6), ("Pre-training for refit", 6), ("Refit", 3)]
+    ("bar", "step"), [("Pre-training epoch", 6), ("Epoch", 6), ("Pre-training refit", 6), ("Refit", 3)]
 )
 def test_killed_anywhere_and_resumed_gives_the_same_weights(bar, step, tmp_path):
     """4 steps an epoch; the first call is that of the bar."""
@@ -293,12 +300,12 @@ def test_killed_anywhere_and_resumed_gives_the_same_weights(bar, step, tmp_path)
 def test_ctrl_c_in_pretraining(tmp_path):
     whole, _ = fitted()
     stop = Told(6, lambda: signal.raise_signal(signal.SIGINT), "Pre-training")
-    with pytest.raises(InterruptedByUserError, match="stopped in epoch 2, step"):
+    with pytest.raises(InterruptedByUserError, match="stopped in pre-training epoch 2, step"):
         fitted(checkpoints=tmp_path, progress=stop)
     told = Told()
     resumed, _ = fitted(checkpoints=tmp_path, resume=True, progress=told)
     assert same(whole, resumed)
-    assert told.messages[0].startswith("going on after pre-training for epoch 1, step")
+    assert told.messages[0].startswith("going on after pre-training epoch 1, step")
 
 
 def test_a_training_before_is_forgotten(tmp_path):
@@ -326,6 +333,21 @@ def test_every_task_can_be_left_out():
     everything, _ = fitted()
     for task in TASKS:
         assert not same(everything, fitted({task: 0.0})[0])
+
+
+@pytest.mark.parametrize("loss", ["sampled", "gbce"])
+def test_with_drawn_negatives(loss):
+    settings = {"loss": loss, "negatives": 10}
+    one = fitted(settings)[0]
+    assert same(one, fitted(settings)[0])
+    assert not same(one, fitted(settings | {"negatives": 11, "epochs": 1})[0])
+
+
+def test_many_drawn_negatives_are_the_whole_catalog():
+    torch.manual_seed(0)
+    hidden, items, targets = torch.randn(20, DIM) / 4, torch.randn(N_ITEMS, DIM), torch.randint(N_ITEMS, (20,))
+    loss = drawn_softmax_loss(hidden, items, targets, 200_000)
+    assert loss.item() == pytest.approx(softmax_loss(hidden, items, targets).item(), abs=0.02)
 
 
 def test_starts_from_embeddings():

@@ -245,7 +245,9 @@ class _Loop:
         state = self.state
         best = f"; best so far NDCG@20 {state.best_ndcg:.4f} in epoch {state.best_epoch}" if self.best else ""
         hint = "the same command with --resume goes on from here" if self.job.checkpoints else ""
-        raise InterruptedByUserError(f"stopped in epoch {state.epoch + 1}, step {state.step_in_epoch}{best}", hint)
+        raise InterruptedByUserError(
+            f"stopped in {self.job.title.lower()} {state.epoch + 1}, step {state.step_in_epoch}{best}", hint
+        )
 
     def _checkpoint(self) -> None:
         if self.job.checkpoints is None:

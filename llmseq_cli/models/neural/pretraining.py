@@ -10,12 +10,13 @@ Zhou et al., "S3-Rec: Self-supervised learning for sequential recommendation wit
 
 Attributes are few and an item has several, so that AAP and MAP are binary cross-entropies over all of them. The paper
 sets one random item against the masked one; here MIP is the softmax over the whole catalog, the same bound with all
-other items as negatives (tighter, and as cheap with the chunked softmax). SP takes the segments of a step's other
-sessions as negatives.
+other items as negatives (tighter, and cheap with the chunked softmax), or over drawn ones where the setting `loss`
+says so for next items. SP takes the segments of a step's other sessions as negatives.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmseq_cli.models.neural.batches import Batch, on_device
-from llmseq_cli.models.neural.losses import softmax_loss
+from llmseq_cli.models.neural.losses import sampled_softmax_loss
 from llmseq_cli.models.neural.network import Network
 
 TASKS = ("aap", "mip", "map", "sp")
@@ -92,8 +93,8 @@ class Pretraining(nn.Module):
 
     both_ways: the network's encoder, every place seeing all places of its session: (float32[n, length, dim], lengths
     int64[n]) → float32[n, length, dim]. weights: of the tasks (see `TASKS`) in the sum; those at 0 are not computed.
-    attributes: None where there are none, and the tasks about them are left out. chunk: targets whose logits stand in
-    memory at once.
+    attributes: None where there are none, and the tasks about them are left out. item_loss: of MIP, (hidden float32[m,
+    dim], items float32[n_rows, dim], targets int64[m]) → mean loss.
     """
 
     class_of: Tensor
@@ -103,17 +104,15 @@ class Pretraining(nn.Module):
         self,
         network: Network,
         both_ways: Callable[[Tensor, Tensor], Tensor],
-        dim: int,
         weights: Mapping[str, float],
         attributes: Attributes | None,
-        chunk: int,
-        precision: torch.dtype,
+        item_loss: Callable[[Tensor, Tensor, Tensor], Tensor],
     ) -> None:
         super().__init__()
+        dim = network.item_vectors().shape[1]
         left_out = () if attributes else _ATTRIBUTE_TASKS
         self.weights = {task: weights[task] for task in TASKS if weights[task] > 0 and task not in left_out}
-        self.network, self.both_ways = network, both_ways
-        self.chunk, self.precision = chunk, precision
+        self.network, self.both_ways, self.item_loss = network, both_ways, item_loss
         self.mask = nn.Parameter(0.02 * torch.randn(dim))
         self.critics = nn.ModuleDict({task: _critic(dim) for task in self.weights})
         if attributes:
@@ -138,7 +137,7 @@ class Pretraining(nn.Module):
             masked = torch.zeros_like(batch.items, dtype=torch.bool).view(-1).index_fill(0, batch.places, True)
             context = self._encode(vectors, masked.view_as(inside), batch.lengths).flatten(0, 1)[batch.places]
         if "mip" in self.weights:
-            losses["mip"] = softmax_loss(self.critics["mip"](context), items, batch.targets, self.chunk, self.precision)
+            losses["mip"] = self.item_loss(self.critics["mip"](context), items, batch.targets)
         if "map" in self.weights:
             losses["map"] = self._attribute_loss(self.critics["map"](context), batch.targets)
         if "sp" in self.weights:
@@ -166,6 +165,13 @@ class Pretraining(nn.Module):
         # Both come out of a layer norm: their products grow with the dimensions.
         logits = self.critics["sp"](contexts) @ segments.T / contexts.shape[1] ** 0.5
         return functional.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+
+
+def drawn_softmax_loss(hidden: Tensor, items: Tensor, targets: Tensor, negatives: int) -> Tensor:
+    """The sampled softmax with so many negatives drawn uniformly, by torch's generator."""
+    drawn = torch.randint(len(items), (negatives,), device=items.device)
+    expected = torch.full((negatives,), math.log(negatives / len(items)), device=items.device)
+    return sampled_softmax_loss(hidden, items, targets, drawn, expected)
 
 
 def _critic(dim: int) -> nn.Linear:
