@@ -18,7 +18,7 @@ from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.recommender import NeuralRecommender
 from llmseq_cli.models.neural.settings import NeuralSettings
-from llmseq_cli.models.neural.transformer import Transformer
+from llmseq_cli.models.neural.transformer import STARTS, Transformer
 from llmseq_cli.settings import setting
 
 
@@ -29,7 +29,8 @@ class BERT4RecSettings(NeuralSettings):
     inner: int = setting(4, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
     mask: float = setting(0.5, "share of a session's items that are masked", low=0.01, high=1, tune=(0.05, 0.9))
     mask_last: float = setting(0.2, "share of sessions of which only the last item is masked, as in use", low=0, high=1)
-    norm_first: bool = setting(True, "layer norm before the branches, which start at zero; false: after, as in BERT")
+    norm_first: bool = setting(True, "layer norm before the branches; false: after them, as in BERT")
+    start: str = setting("pool", "what the untrained network adds: harmonic mean, nothing, chance", choices=STARTS)
 
 
 class BERT4Rec(NeuralRecommender):
@@ -69,7 +70,7 @@ class BERT4RecEncoder(Encoder):
             activation="gelu",
             dropout=settings.dropout,
             norm_first=settings.norm_first,
-            zero_start=settings.norm_first,
+            start=settings.start,
         )
         self.norm = nn.LayerNorm(dim)
         self.dropout = settings.dropout
@@ -79,15 +80,15 @@ class BERT4RecEncoder(Encoder):
         x = vectors.reshape(n * length, dim).index_copy(0, batch.places, self.mask.expand(len(batch.places), dim))
         x = x.view(n, length, dim) + self._positions(batch.lengths, length)
         x = dropout(x, self.dropout, self.training)
-        return self.norm(self.transformer(x, causal=False, mask=_inside(batch.lengths, length)))
+        return self.norm(self.transformer(x, causal=False, inside=_inside(batch.lengths, length)))
 
     def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         n, length, dim = vectors.shape
         x = torch.cat([vectors, vectors.new_zeros(n, 1, dim)], dim=1)
         x[torch.arange(n, device=x.device), lengths] = self.mask
         x = x + self._positions(lengths + 1, length + 1)
-        mask = _inside(lengths + 1, length + 1)
-        return self.norm(self.transformer(x, causal=False, mask=mask, at=lengths))[:, 0]
+        inside = _inside(lengths + 1, length + 1)
+        return self.norm(self.transformer(x, causal=False, inside=inside, at=lengths))[:, 0]
 
     def _positions(self, lengths: Tensor, length: int) -> Tensor:
         """Counted from the end, so that the mask after a session of any length has the same: [n, length, dim]."""
@@ -96,5 +97,5 @@ class BERT4RecEncoder(Encoder):
 
 
 def _inside(lengths: Tensor, length: int) -> Tensor:
-    """bool[n, 1, 1, length]: where a session has an item."""
-    return (torch.arange(length, device=lengths.device) < lengths[:, None])[:, None, None]
+    """bool[n, length]: where a session has an item."""
+    return torch.arange(length, device=lengths.device) < lengths[:, None]

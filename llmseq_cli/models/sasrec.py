@@ -1,7 +1,7 @@
 """SASRec: a transformer that reads a session from left to right and predicts the next item at every place.
 
-Kang & McAuley, "Self-attentive sequential recommendation" (ICDM 2018). Beyond it: full softmax over the catalog, and
-residual branches that start at zero, so that the untrained network hands on the last item's vector.
+Kang & McAuley, "Self-attentive sequential recommendation" (ICDM 2018). Beyond it: full softmax over the catalog,
+and a start at which the network says the last item's vector plus the harmonic mean of the session, as LLMSeqSim does.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.recommender import NeuralRecommender
 from llmseq_cli.models.neural.settings import NeuralSettings
-from llmseq_cli.models.neural.transformer import Transformer
+from llmseq_cli.models.neural.transformer import STARTS, Transformer
 from llmseq_cli.settings import setting
 
 
 @dataclass(frozen=True)
 class SASRecSettings(NeuralSettings):
-    layers: int = setting(2, "transformer blocks", low=1, high=64, tune=(1, 4))
+    layers: int = setting(1, "transformer blocks", low=1, high=64, tune=(1, 4))
     heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 4))
     inner: int = setting(1, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
-    zero_start: bool = setting(True, "residual branches start at zero; false: at random, as in the paper")
+    start: str = setting("pool", "what the untrained network adds: harmonic mean, nothing, chance", choices=STARTS)
 
 
 class SASRec(NeuralRecommender):
@@ -52,7 +52,7 @@ class SASRecEncoder(Encoder):
             activation="relu",
             dropout=settings.dropout,
             norm_first=True,
-            zero_start=settings.zero_start,
+            start=settings.start,
         )
         self.norm = nn.LayerNorm(dim)
         self.dropout = settings.dropout
@@ -64,6 +64,5 @@ class SASRecEncoder(Encoder):
     def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         x = vectors + self.positions[: vectors.shape[1]]
         at = (lengths - 1).clamp(min=0)
-        mask = torch.arange(x.shape[1], device=x.device) <= at[:, None]
-        hidden = self.norm(self.transformer(x, causal=True, mask=mask[:, None, None], at=at))[:, 0]
+        hidden = self.norm(self.transformer(x, causal=True, at=at))[:, 0]
         return hidden * (lengths > 0)[:, None]

@@ -17,7 +17,11 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 
 @dataclass(frozen=True)
 class NeuralSettings(Settings):
-    """What every neural model can be told; a model's own settings and defaults stand in its file."""
+    """What every neural model can be told; a model's own settings stand in its file.
+
+    Defaults: the best of those tried with whitened embeddings by NDCG@20 on the most recent 10 % of the training
+    sessions of Amazon Beauty, where several are as good the smaller or simpler.
+    """
 
     dim: int | None = setting(
         None, "dimensions of item vectors; none: those of the embeddings, or 128", low=1, high=8192, tune=(16, 512)
@@ -32,10 +36,10 @@ class NeuralSettings(Settings):
         low=1e-3,
         high=1e3,
     )
-    dropout: float = setting(0.2, "share of numbers dropped in training", low=0, high=0.95, tune=(0.0, 0.9))
+    dropout: float = setting(0.4, "share of numbers dropped in training", low=0, high=0.95, tune=(0.0, 0.9))
     batch_size: int = setting(128, "sessions a step", low=1, high=65536, tune=(32, 512), log=True)
     learning_rate: float = setting(1e-3, "of AdamW", low=0, high=10, tune=(1e-4, 1e-2), log=True)
-    weight_decay: float = setting(0.01, "of AdamW", low=0, high=10, tune=(0.0, 0.1))
+    weight_decay: float = setting(0.1, "of AdamW", low=0, high=10, tune=(0.0, 0.1))
     clip: float | None = setting(
         None, "largest norm of the gradient; none: as it comes", low=0, tune=(1, 100), log=True
     )
@@ -45,7 +49,10 @@ class NeuralSettings(Settings):
     )
     schedule: str = setting("constant", "how the learning rate falls", choices=SCHEDULES)
     average: float = setting(
-        0.0, "weights are averaged over the steps, older ones counting this much less each; 0: not", low=0, high=0.99999
+        0.995,
+        "weights are averaged over the steps, older ones counting this much less each; 0: not",
+        low=0,
+        high=0.99999,
     )
     validation: str = setting(
         "temporal", "sessions held out (10 %, at most 500): the most recent, or at random", choices=VALIDATIONS

@@ -9,6 +9,10 @@ from torch.nn import functional
 from llmseq_cli.errors import UsageError
 from llmseq_cli.models.neural.dropout import dropout
 
+_OWN = 64  # how far away a mask is from itself: it has nothing to tell itself
+
+STARTS = ("pool", "zero", "random")
+
 
 class Attention(nn.Module):
     """Multi-head attention (Vaswani et al., "Attention is all you need", 2017), with dropout on its result."""
@@ -20,16 +24,48 @@ class Attention(nn.Module):
         self.inward = nn.Linear(dim, 3 * dim)
         self.outward = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, causal: bool, mask: Tensor | None, at: Tensor | None) -> Tensor:
-        """x: [n, length, dim]. mask: bool[n, 1, 1, length], which places may be looked at. at: int64[n], the only
-        place of every session that asks; None means that all do. → [n, length or 1, dim]"""
+    def forward(self, x: Tensor, mask: Tensor | None, at: Tensor | None) -> Tensor:
+        """x: [n, length, dim]. mask: as `attention_mask` makes it; None: every place sees itself and those before it.
+        at: int64[n], the only place of every session that asks; None means that all do. → [n, length or 1, dim]"""
         n, length, dim = x.shape
         q, k, v = self.inward(x).view(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if at is not None:
             q = q[torch.arange(n, device=x.device), :, at].unsqueeze(2)
-        y = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and at is None)
+        y = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         y = self.outward(y.transpose(1, 2).reshape(n, -1, dim))
         return dropout(y, self.dropout, self.training)
+
+    @torch.no_grad()
+    def start_as_mean(self) -> None:
+        """At first the mean of what may be seen, weighted as the mask says, at the length of an item vector."""
+        dim = self.outward.in_features
+        self.inward.weight[: 2 * dim].mul_(0.1)  # queries and keys: hardly any preference
+        self.inward.weight[2 * dim :].copy_(torch.eye(dim))
+        self.outward.weight.copy_(torch.eye(dim) / dim**0.5)
+        for bias in (self.inward.bias, self.outward.bias):
+            bias.zero_()
+
+
+def attention_mask(
+    length: int, *, causal: bool, inside: Tensor | None, at: Tensor | None, decay: bool, device: torch.device
+) -> Tensor | None:
+    """What is added to the logits of attention, or which places may be seen: broadcast to [n, heads, asking, length].
+
+    inside: bool[n, length], where a session has an item. at: int64[n], the only places that ask. decay: attention
+    starts from weights 1, 1/2, 1/3, … for the places from the asking one on, which is the harmonic pooling of
+    LLMSeqSim. None: what `is_causal` of torch means.
+    """
+    if causal and not decay and inside is None and at is None:
+        return None
+    steps = torch.arange(length, device=device)
+    distance = (steps[:, None] if at is None else at[:, None, None, None]) - steps
+    seen = distance >= 0 if causal else torch.ones_like(distance, dtype=torch.bool)
+    if inside is not None:
+        seen = seen & inside[:, None, None]
+    if not decay:
+        return seen
+    apart = distance.clamp(min=0) + 1 if causal else torch.where(distance == 0, _OWN, distance.abs())
+    return -apart.float().log().masked_fill(~seen, torch.inf)
 
 
 class FeedForward(nn.Module):
@@ -48,31 +84,32 @@ class FeedForward(nn.Module):
 class Block(nn.Module):
     """norm_first: x + f(norm(x)), as in SASRec; else norm(x + f(x)), as in BERT."""
 
-    def __init__(
-        self, dim: int, heads: int, inner: int, activation: str, dropout: float, norm_first: bool, zero_start: bool
-    ) -> None:
+    def __init__(self, dim: int, heads: int, inner: int, activation: str, dropout: float, norm_first: bool) -> None:
         super().__init__()
         self.attention = Attention(dim, heads, dropout)
         self.feed_forward = FeedForward(dim, inner, activation, dropout)
         self.norms = nn.ModuleList([nn.LayerNorm(dim), nn.LayerNorm(dim)])
         self.norm_first = norm_first
-        if zero_start:
-            for layer in (self.attention.outward, self.feed_forward.outward):
-                nn.init.zeros_(layer.weight)
-                nn.init.zeros_(layer.bias)
 
-    def forward(self, x: Tensor, causal: bool, mask: Tensor | None = None, at: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, at: Tensor | None) -> Tensor:
         first, second = self.norms
         asked = x if at is None else x[torch.arange(len(x), device=x.device), at].unsqueeze(1)
         if self.norm_first:
-            x = asked + self.attention(first(x), causal, mask, at)
+            x = asked + self.attention(first(x), mask, at)
             return x + self.feed_forward(second(x))
-        x = first(asked + self.attention(x, causal, mask, at))
+        x = first(asked + self.attention(x, mask, at))
         return second(x + self.feed_forward(x))
+
+    def start_at_zero(self) -> None:
+        """Both branches say nothing at first: the block hands on what it gets."""
+        for layer in (self.attention.outward, self.feed_forward.outward):
+            nn.init.zeros_(layer.weight)
+            nn.init.zeros_(layer.bias)
 
 
 class Transformer(nn.Module):
-    """Blocks in turn. zero_start: every block hands on at first what it gets.
+    """Blocks in turn, before training: "pool" adds to every place the harmonic mean of what it sees, "zero" hands on
+    what comes in, "random" is the usual start. The first two need norm_first.
 
     Raises UsageError where vectors of `dim` numbers cannot be shared among the heads.
     """
@@ -87,7 +124,7 @@ class Transformer(nn.Module):
         activation: str,
         dropout: float,
         norm_first: bool,
-        zero_start: bool,
+        start: str,
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -95,16 +132,27 @@ class Transformer(nn.Module):
             raise UsageError(
                 f"{dim} dimensions cannot be shared among {heads} heads", f"heads can be {', '.join(fitting)}"
             )
-        self.blocks = nn.ModuleList(
-            Block(dim, heads, inner, activation, dropout, norm_first, zero_start) for _ in range(layers)
-        )
+        blocks = [Block(dim, heads, inner, activation, dropout, norm_first) for _ in range(layers)]
+        if norm_first and start != "random":
+            for block in blocks:
+                block.start_at_zero()
+        self.decay = norm_first and start == "pool"
+        if self.decay:
+            blocks[0].attention.start_as_mean()
+        self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, x: Tensor, causal: bool, mask: Tensor | None = None, at: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, causal: bool, inside: Tensor | None = None, at: Tensor | None = None) -> Tensor:
         """x: float32[n, length, dim]. causal: a place sees only itself and those before it.
 
-        mask: bool[n, 1, 1, length], which places may be looked at. at: int64[n], the only place of every session whose
+        inside: bool[n, length], which places may be looked at. at: int64[n], the only place of every session whose
         outcome is wanted, None for all. → float32[n, length or 1, dim]
         """
-        for number, block in enumerate(self.blocks):
-            x = block(x, causal, mask, at if number == len(self.blocks) - 1 else None)
-        return x
+        length = x.shape[1]
+        *first, last = self.blocks
+        whole = attention_mask(length, causal=causal, inside=inside, at=None, decay=self.decay, device=x.device)
+        for block in first:
+            x = block(x, whole, None)
+        if at is None:
+            return last(x, whole, None)
+        mask = attention_mask(length, causal=causal, inside=inside, at=at, decay=self.decay, device=x.device)
+        return last(x, mask, at)

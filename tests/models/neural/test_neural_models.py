@@ -26,13 +26,34 @@ def test_learns_a_planted_pattern(name):
 
 @pytest.mark.parametrize("loss", ["sampled", "gbce"])
 def test_sampled_losses_learn_it_too(loss):
-    assert hit_rate(fitted("sasrec", {"epochs": 40, "loss": loss, "negatives": 20})[0]) > 0.95
+    assert hit_rate(fitted("sasrec", {"epochs": 60, "patience": 20, "loss": loss, "negatives": 20})[0]) > 0.95
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_papers_projection_head(name):
     model, _ = fitted(name, {"epochs": 60, "patience": 15, "head": "projection", "dropout": 0.0})
     assert hit_rate(model) > 0.9
+
+
+@pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
+@pytest.mark.parametrize("start", ["pool", "zero", "random"])
+def test_starts(name, start):
+    assert hit_rate(fitted(name, {"epochs": 60, "patience": 15, "start": start, "layers": 2})[0]) > 0.9
+
+
+def test_an_untrained_network_recommends_what_is_like_the_session():
+    """start=pool: the scores before training are those of the last item's vector and the harmonic mean together."""
+    settings = {"epochs": 1, "learning_rate": 0.0, "dim": None, "average": 0.0, "refit": False}
+    model, _ = fitted("sasrec", settings, embeddings=embeddings())
+    prompt = [3, 9, 20]
+    ranking = model.recommend(Sessions.from_lists([prompt]), N_ITEMS)
+    vectors = embeddings().vectors
+    weights = np.array([1 / 3, 1 / 2, 1]) / (1 + 1 / 2 + 1 / 3)
+    wanted = vectors @ (vectors[20] + weights @ vectors[prompt])
+    found = np.zeros(N_ITEMS)
+    found[ranking.items[0][ranking.items[0] >= 0]] = ranking.scores[0][ranking.items[0] >= 0]
+    others = np.setdiff1d(np.arange(N_ITEMS), prompt)
+    assert np.corrcoef(found[others], wanted[others])[0, 1] > 0.95
 
 
 @pytest.mark.parametrize("kind", ["trained", "text+free", "adapter", "adapter+free"])
