@@ -116,9 +116,9 @@ class S3Rec(SASRec):
 class S3RecEncoder(SASRecEncoder):
     def both_ways(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         length = vectors.shape[1]
-        inside = (torch.arange(length, device=vectors.device) < lengths[:, None])[:, None, None]
+        inside = torch.arange(length, device=vectors.device) < lengths[:, None]
         x = dropout(vectors + self.positions[:length], self.dropout, self.training)
-        return self.norm(self.transformer(x, causal=False, mask=inside))
+        return self.norm(self.transformer(x, causal=False, inside=inside))
 
 
 def _beside(checkpoints: Checkpoints | None) -> Checkpoints | None:
