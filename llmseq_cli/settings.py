@@ -104,13 +104,13 @@ def parse_settings(cls: type[S], given: dict[str, Any], owner: str) -> S:
     return cls(**values)
 
 
-def parse_assignments(words: list[str]) -> dict[str, str]:
+def parse_assignments(words: list[str], example: str = "--set k=140") -> dict[str, str]:
     """{"k": "20"} from ["k=20"], as `--set` gives them. Raises UsageError where the `=` is missing."""
     pairs = {}
     for word in words:
         name, equals, value = word.partition("=")
         if not equals or not name.strip():
-            raise UsageError(f"'{word}' is not of the form key=value", "for example --set k=140")
+            raise UsageError(f"'{word}' is not of the form key=value", f"for example {example}")
         pairs[name.strip()] = value.strip()
     return pairs
 

@@ -173,9 +173,12 @@ class Workspace:
 
     def embeddings(self, dataset: str | None = None) -> list[dict[str, Any]]:
         """One dict a stored set of item embeddings."""
+        from llmseq_cli.data.dataset import find_dataset
         from llmseq_cli.embeddings.stored import list_embeddings
 
         with self.store.read("listing embeddings") as con:
+            if dataset is not None:
+                find_dataset(con, dataset)
             return list_embeddings(con, dataset)
 
     def neighbors(
@@ -287,10 +290,23 @@ class Workspace:
             return leaderboard(con, dataset, sort=sort, models=models, cutoffs=cutoffs)
 
     def sql(self, statement: str, *, write: bool = False) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """(column names, rows) of a user's query; only reading unless `write`."""
+        """(column names, rows) of a user's query; only reading unless `write`.
+
+        Raises UsageError for an empty query, LlmseqError for one that has a mistake or names what is not there.
+        """
+        import duckdb
+
         opened = self.store.write("running SQL") if write else self.store.read("running SQL")
         with opened as con:
-            cursor = con.execute(statement)
+            try:
+                cursor = con.execute(statement)
+            except (duckdb.ProgrammingError, duckdb.ConversionException) as error:
+                said = str(error).partition("\n\nLINE")[0]
+                raise LlmseqError(
+                    " ".join(said.split()), '`llmseq sql "show tables"` lists tables, "describe TABLE" columns'
+                ) from error
+            if cursor is None:  # nothing but spaces or comments
+                raise UsageError("the query is empty", 'for example llmseq sql "show tables"')
             columns = [column[0] for column in cursor.description or []]
             return columns, cursor.fetchall() if columns else []
 

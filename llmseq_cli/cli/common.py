@@ -21,7 +21,8 @@ DatasetOption = Annotated[
     str | None, typer.Option("--dataset", help="Which dataset; may be left out where there is one.", metavar="NAME")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else.")]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.")]
+LARGEST_SEED = 2**31 - 1
+SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.", min=0, max=LARGEST_SEED)]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, see `llmseq models`; may be repeated.", metavar="KEY=VALUE"),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
+from llmseq_cli.cli.common import LARGEST_SEED, Common, DatasetOption, JsonOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 
 
@@ -46,7 +46,7 @@ def ingest(
         float, typer.Option("--test-fraction", help="Share of the sessions, the last in time, that are held out.")
     ] = 0.2,
     folds: Annotated[int, typer.Option("--folds", help="Temporal folds for tuning.")] = 3,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the random tie-break.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the random tie-break.", min=0, max=LARGEST_SEED)] = 0,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a dataset of this name, and its runs.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on the first bad row.")] = False,
     json: JsonOption = False,
@@ -65,7 +65,8 @@ def ingest(
     from llmseq_cli.settings import parse_assignments
 
     protocol = Protocol(k_core, min_session, deduplicate, tie_break, test_fraction, folds, seed)
-    columns = parse_assignments([word for words in map or [] for word in words.split(",") if word])
+    given = [word for words in map or [] for word in words.split(",") if word]
+    columns = parse_assignments(given, "--map user=visitor,item=sku,time=ts")
     done = common.open().ingest(
         paths,
         name=name,
@@ -132,7 +133,7 @@ def download(
         if json:
             print_json(rows)
         else:
-            print_table(["name", "format", "files", "page"], [list(row.values()) for row in rows])
+            print_table(["name", "format", "files", "page"], [list(row.values()) for row in rows], whole=["name"])
         return
     done = download_dataset(name, to, common.progress(), base_url)
     if json:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption, SetOption, command
+from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption, command
 from llmseq_cli.cli.console import print_facts, print_json, print_table
 
 
@@ -69,7 +69,12 @@ def embed(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many texts, tokens, requests, dollars and minutes.")
     ] = False,
-    set: SetOption = None,
+    set: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", help="A setting of the source; a wrong one lists them. May be repeated.", metavar="KEY=VALUE"
+        ),
+    ] = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:

@@ -6,6 +6,7 @@ import html
 import re
 from dataclasses import dataclass
 from functools import cached_property
+from textwrap import shorten
 
 import numpy as np
 
@@ -56,7 +57,9 @@ class Catalog:
             return containing[0]
         if containing:
             best = sorted(containing, key=lambda item: -self.popularity[item])[:3]
-            names = "; ".join(f"{self.external_ids[item]} = {self.titles[item]}" for item in best)
+            names = "; ".join(
+                f"{self.external_ids[item]} = {shorten(self.titles[item], 60, placeholder=' …')}" for item in best
+            )
             raise LlmseqError(f"{len(containing)} titles contain '{text}'", f"give the item's id, for example {names}")
         hint = did_you_mean(key, list(self._by_title)) if len(self) < 50_000 and self._by_title else ""
         if not hint.startswith("did"):

@@ -48,8 +48,12 @@ class Protocol:
             raise UsageError(
                 f"--test-fraction is {self.test_fraction}", "give a share between 0 and 1, for example 0.2"
             )
-        if self.k_core < 0 or self.min_session < 1 or not 1 <= self.folds <= 20:
-            raise UsageError("--k-core, --min-session or --folds is out of range", "the defaults are 5, 2 and 3")
+        if self.k_core < 0:
+            raise UsageError(f"--k-core is {self.k_core}", "give 0, which removes nothing, or more, for example 5")
+        if self.min_session < 1:
+            raise UsageError(f"--min-session is {self.min_session}", "give at least 1, for example 2")
+        if not 1 <= self.folds <= 20:
+            raise UsageError(f"--folds is {self.folds}", "give 1 to 20, for example 3")
 
     @property
     def seed_suffix(self) -> str:

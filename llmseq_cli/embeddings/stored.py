@@ -155,9 +155,11 @@ def find_embeddings(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str) 
     }
     rows = con.execute(query("embeddings/find"), wanted).fetchall()
     if not rows:
+        listed = "`llmseq embeddings` lists what is there"
+        how = f"`llmseq embed --source {source}`" + (f" and --model {model}" if model and source != "lexical" else "")
         raise LlmseqError(
             f"the dataset has no embeddings '{name}'",
-            f"make them with `llmseq embed --source {source}`; `llmseq embeddings` lists what is there",
+            listed if name.isdigit() else f"make them with {how}; {listed}",
         )
     number, source, model, text, dimensions, sparse, settings = rows[0]
     return number, {

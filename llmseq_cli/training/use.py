@@ -58,6 +58,8 @@ def score_file(store: Store, run: str, sessions: str, out: Path, k: int, progres
         raise UsageError(f"cannot tell a format from '{out.name}'", f"end it in {', '.join(_OUTPUTS)}")
     if not out.parent.is_dir():
         raise LlmseqError(f"the folder {out.parent} does not exist", "make it first, or give another --out")
+    if out.exists() and Path(sessions).exists() and out.samefile(sessions):
+        raise UsageError(f"--out is the file of sessions, {out}", "give another --out")
     catalog, model = _open(store, run)
     with duckdb.connect() as con:
         read_sessions(con, sessions, progress)

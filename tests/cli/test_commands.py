@@ -84,6 +84,13 @@ def test_every_command_has_help_with_an_example(llmseq):
         (["ingest", "x.csv", "--name", "a", "--k-core", "many"], "Invalid value for '--k-core'"),
         (["ingest", "x.csv", "--name", "a", "--tie-break", "coin"], "no tie-break is called 'coin'"),
         (["ingest", "x.csv", "--name", "a/b"], "'a/b' cannot name a dataset"),
+        (["ingest", "x.csv", "--name", "a", "--k-core", "-1"], "--k-core is -1"),
+        (["ingest", "x.csv", "--name", "a", "--min-session", "0"], "--min-session is 0"),
+        (["ingest", "x.csv", "--name", "a", "--folds", "21"], "--folds is 21"),
+        (["train", "v-sknn", "--seed", "-1"], "Invalid value for '--seed'"),
+        (["train", "v-sknn", "--seed", "99999999999999999999"], "Invalid value for '--seed'"),
+        (["sql", " "], "the query is empty"),
+        (["sql", "/* only a comment */"], "the query is empty"),
         (["report", "--k", "ten"], "'ten' is no list of cut-offs"),
         (["sql"], "give either a query or a file"),
         (["embed", "--source", "lexcal"], "there is no embedding source 'lexcal'"),
@@ -110,6 +117,9 @@ def test_wrong_usage_is_status_2_and_two_lines(llmseq, shop, words, message):
         (["recommend", "latest", "i01"], "there is no run 'latest'"),
         (["sql", "select * from nothing"], "Table with name nothing does not exist"),
         (["sql", "-f", "missing.sql"], "cannot read missing.sql"),
+        (["sql", "selec 1"], 'syntax error at or near "selec"'),
+        (["sql", "select colour from items"], 'Referenced column "colour" not found'),
+        (["embeddings", "--dataset", "shoop"], "there is no dataset 'shoop'"),
         (["embed", "--text", "{colour}"], "has the attribute 'colour'"),
     ],
 )
@@ -118,6 +128,22 @@ def test_failures_are_status_1_and_two_lines(llmseq, shop, words, message):
     assert done.status == 1
     assert message in done.err.splitlines()[0]
     assert done.err.splitlines()[1].startswith("hint: ")
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["ingest", "x.csv", "--name", "a", "--map", "user"], "for example --map user=visitor,item=sku,time=ts"),
+        (["sql", "select * from nothing"], '`llmseq sql "show tables"` lists tables, "describe TABLE" columns'),
+        (["train", "llmseqsim", "--embeddings", "99"], "`llmseq embeddings` lists what is there"),
+        (
+            ["train", "llmseqsim", "--embeddings", "openai:bge"],
+            "make them with `llmseq embed --source openai` and --model bge; `llmseq embeddings` lists what is there",
+        ),
+    ],
+)
+def test_hints_fit_what_was_typed(llmseq, shop, words, hint):
+    assert llmseq(*words).err.splitlines()[1] == f"hint: {hint}"
 
 
 def test_debug_shows_where(llmseq, shop):
@@ -301,6 +327,31 @@ def test_score_writes_what_recommend_says(llmseq, trained, tmp_path, ending):
     expected = llmseq("recommend", "v-sknn", "i08", "i09", "-k", "4", "--json").json
     assert [item for session, item in rows if session == "b"] == [row["item"] for row in expected]
     assert llmseq("score", "v-sknn", "--sessions", sessions, "--out", tmp_path / "out.xls").status == 2
+
+
+def test_score_spares_its_input_and_says_which_columns_it_wants(llmseq, trained, tmp_path):
+    sessions = tmp_path / "today.csv"
+    sessions.write_text("session,item\na,i01\n")
+    refused = llmseq("score", "v-sknn", "--sessions", sessions, "--out", sessions)
+    assert refused.status == 2
+    assert sessions.read_text() == "session,item\na,i01\n"
+    sessions.write_text("a,b\nx,i01\n")
+    unclear = llmseq("score", "v-sknn", "--sessions", sessions, "--out", tmp_path / "out.csv")
+    assert unclear.err.splitlines()[1] == "hint: call its columns session and item (and time)"
+
+
+def test_long_titles_are_cut_in_hints(llmseq, tmp_path):
+    title = "dry shampoo " + "for very long hair " * 20
+    (tmp_path / "i.csv").write_text("item,title\n" + "".join(f"i{u},{title}{u}\n" for u in range(9)))
+    (tmp_path / "c.csv").write_text(
+        "user,item,time\n" + "".join(f"u{u},i{i},{9 * u + i}\n" for u in range(9) for i in range(9))
+    )
+    done = llmseq("ingest", tmp_path / "c.csv", "--items", tmp_path / "i.csv", "--name", "hair")
+    assert done.status == 0
+    assert llmseq("train", "most-popular").status == 0
+    said = llmseq("recommend", "latest", "shampoo").err.splitlines()
+    assert said[0] == "error: 9 titles contain 'shampoo'"
+    assert len(said[1]) < 300
 
 
 def test_sql_reads_but_does_not_write_unless_told(llmseq, shop, tmp_path):

@@ -49,8 +49,10 @@ def named_column(table: Table, wanted: str) -> str | None:
     return None
 
 
-def required_column(table: Table, role: str, given: dict[str, str]) -> str:
-    """The column for a role: as given, else guessed. Raises LlmseqError where that fails."""
+def required_column(
+    table: Table, role: str, given: dict[str, str], hint: str = "say which with --map user=…,item=…,time=…"
+) -> str:
+    """The column for a role: as given, else guessed. Raises LlmseqError, with the hint, where that fails."""
     if role in given:
         column = named_column(table, given[role])
         if column is None:
@@ -58,10 +60,7 @@ def required_column(table: Table, role: str, given: dict[str, str]) -> str:
         return column
     column = guess(table.columns, role)
     if column is None:
-        raise LlmseqError(
-            f"no column of {table.file} looks like the {role}: {', '.join(table.columns[:12])}",
-            "say which with --map user=…,item=…,time=…",
-        )
+        raise LlmseqError(f"no column of {table.file} looks like the {role}: {', '.join(table.columns[:12])}", hint)
     return column
 
 

@@ -24,7 +24,11 @@ def read_sessions(con: duckdb.DuckDBPyConnection, path: str, progress: Progress)
     import duckdb
 
     table = open_table(con, find_files([path])[0])
-    columns = {"session_id": required_column(table, "user", {}), "item_id": required_column(table, "item", {})}
+    hint = "call its columns session and item (and time)"
+    columns = {
+        "session_id": required_column(table, "user", {}, hint),
+        "item_id": required_column(table, "item", {}, hint),
+    }
     time = guess(table.columns, "time")
     if time:
         columns["time_value"] = time
