@@ -37,16 +37,23 @@ class ProjectionHead(nn.Module):
 
 
 class Network(nn.Module):
-    """The score of an item is the product of its output vector with what the network makes of the session."""
+    """The score of an item is the product of its output vector with what the network makes of the session.
 
-    def __init__(self, item_vectors: ItemVectors, encoder: Encoder, head: ProjectionHead | None) -> None:
+    n_targets: rows, the first ones, that occur in training. The others are no negatives: they would learn only that
+    they are never right.
+    """
+
+    def __init__(
+        self, item_vectors: ItemVectors, encoder: Encoder, head: ProjectionHead | None, n_targets: int
+    ) -> None:
         super().__init__()
+        self.n_targets = n_targets
         self.item_vectors = item_vectors
         self.encoder = encoder
         self.head = head
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(hidden float32[m, d] at the places that count, output vectors of the items float32[n_rows, d])."""
+        """(hidden float32[m, d] at the places that count, output vectors float32[n_targets, d])."""
         items = self.item_vectors()
         encoded = self.encoder(functional.embedding(batch.items, items), batch)
         return self._head(encoded.flatten(0, 1)[batch.places], items)
@@ -64,4 +71,4 @@ class Network(nn.Module):
         return vectors if self.head is None else torch.cat([vectors, self.head.bias], dim=1)
 
     def _head(self, hidden: Tensor, items: Tensor) -> tuple[Tensor, Tensor]:
-        return (hidden if self.head is None else self.head(hidden)), self.output(items)
+        return (hidden if self.head is None else self.head(hidden)), self.output(items)[: self.n_targets]

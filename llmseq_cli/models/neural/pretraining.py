@@ -31,6 +31,7 @@ from llmseq_cli.models.neural.network import Network
 
 TASKS = ("aap", "mip", "map", "sp")
 _ATTRIBUTE_TASKS = ("aap", "map")
+_MOST_ATTRIBUTES = 1000  # so that classes which are free text do not fill the memory
 
 
 @dataclass(frozen=True)
@@ -46,14 +47,21 @@ class Attributes:
     of_class: np.ndarray
 
     @classmethod
-    def of(cls, classes: np.ndarray) -> Attributes:
-        """classes: str[n_rows], keywords joined by "_"; '' means that they are not known."""
-        known, class_of = np.unique(classes.astype(str), return_inverse=True)
+    def of(cls, classes: np.ndarray, most: int = _MOST_ATTRIBUTES) -> Attributes:
+        """classes: str[n_rows], keywords joined by "_"; '' means that they are not known. most: keywords that are
+        kept, those of the most items."""
+        known, class_of, sizes = np.unique(classes.astype(str), return_inverse=True, return_counts=True)
         keywords = [sorted({word for word in name.split("_") if word}) for name in known]
         names, places = np.unique([word for words in keywords for word in words], return_inverse=True)
-        of_class = np.zeros((len(known), len(names)), dtype=bool)
-        of_class[np.repeat(np.arange(len(known)), [len(words) for words in keywords]), places] = True
-        return cls(names.tolist(), class_of.astype(np.int64), of_class)
+        rows = np.repeat(np.arange(len(known)), [len(words) for words in keywords])
+        have = np.bincount(places, weights=sizes[rows], minlength=len(names))
+        kept = np.sort(np.argsort(-have, kind="stable")[:most])
+        column = np.full(len(names), -1)
+        column[kept] = np.arange(len(kept))
+        told = column[places] >= 0
+        of_class = np.zeros((len(known), len(kept)), dtype=bool)
+        of_class[rows[told], column[places][told]] = True
+        return cls(names[kept].tolist(), class_of.astype(np.int64), of_class)
 
     def log_odds(self) -> np.ndarray:
         """Of every keyword among the rows with any, float32[n_attributes]."""

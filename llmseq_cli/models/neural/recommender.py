@@ -110,6 +110,7 @@ class NeuralRecommender(Recommender):
             if embeddings is None:
                 raise UsageError(f"{self.name} cannot know items unseen in training without their text", "--embeddings")
             later = ~seen & np.asarray(embeddings.vectors.any(axis=1))
+        self.n_seen = int(seen.sum())
         self.item_ids = np.concatenate([np.flatnonzero(seen), np.flatnonzero(later)]).astype(np.int32)
         return self._rows(train)
 
@@ -160,7 +161,7 @@ class NeuralRecommender(Recommender):
         settings, n_rows = self.settings, len(self.item_ids)
         vectors = ItemVectors(n_rows, dim, settings.item_vectors, settings.scale, text)
         head = ProjectionHead(dim, n_rows, self.activation) if settings.head == "projection" else None
-        return Network(vectors, self.make_encoder(dim), head)
+        return Network(vectors, self.make_encoder(dim), head, self.n_seen)
 
     def _train(
         self,
@@ -197,7 +198,7 @@ class NeuralRecommender(Recommender):
             device=context.device,
             chunk=plan.chunk,
             precision=_precision(settings.precision, context.device),
-            draw_weights=_draw_weights(sessions, len(self.item_ids)) if settings.loss == "sampled" else None,
+            draw_weights=_draw_weights(sessions, self.n_seen) if settings.loss == "sampled" else None,
             validate=None if held_out is None else self._validator(held_out),
             epochs=epochs or settings.epochs,
             factors=factors,
@@ -267,6 +268,7 @@ class NeuralRecommender(Recommender):
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         self.item_ids = arrays["item_ids"]
+        self.n_seen = len(self.item_ids)  # matters in training only
         state = {
             name.removeprefix("network."): torch.from_numpy(array)
             for name, array in arrays.items()

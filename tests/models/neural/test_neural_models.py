@@ -94,6 +94,10 @@ def test_items_unseen_in_training_by_their_text():
         model, _ = fitted("sasrec", settings, train=train, embeddings=given)
         return set(model.recommend(sessions(5), N_ITEMS, exclude_prompt=False).items.ravel().tolist()) - {-1}
 
+    model, _ = fitted("sasrec", {"epochs": 1, "dim": None, "unseen": True}, train=train, embeddings=given)
+    assert len(model.item_ids) == 39
+    items, lengths = np.array([[1, 2, 3]]), np.array([3])
+    assert len(model.network(model.make_batch(items, lengths, np.random.default_rng(0)))[1]) == 30
     assert listed() == set(range(30))
     assert listed(unseen=True) == set(range(N_ITEMS)) - {35}
     with pytest.raises(UsageError, match="without their text"):
