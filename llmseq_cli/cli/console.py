@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,8 @@ from llmseq_cli.progress import SilentProgress, Task
 
 out = Console(highlight=False, soft_wrap=False)
 err = Console(stderr=True, highlight=False)
+
+_LEAST_WIDTH = 10
 
 
 def print_json(document: Any) -> None:
@@ -62,8 +65,14 @@ def print_table(
     """A table on stdout; columns of numbers line up on the right.
 
     marks: {(row, column): rich style} for single cells. right: further columns that line up on the right.
-    whole: columns that are never folded.
+    whole: columns that are never folded. Where columns would be narrower than a word, each row becomes a list of names
+    and values instead.
     """
+    if _too_narrow(columns, rows):
+        for row in rows:
+            print_facts(list(zip(columns, row, strict=True)))
+            out.print()
+        return
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")
     for place, name in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[place], (int, float, type(None))) for row in rows)
@@ -75,6 +84,14 @@ def print_table(
         cells = [Text(show(value), style=(marks or {}).get((number, place), "")) for place, value in enumerate(row)]
         table.add_row(*cells)
     out.print(table)
+
+
+def _too_narrow(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bool:
+    """Whether the terminal has no room for a word in every column."""
+    widths = [
+        max([cell_len(name), *(cell_len(show(row[place])) for row in rows)]) for place, name in enumerate(columns)
+    ]
+    return sum(min(width, _LEAST_WIDTH) + 2 for width in widths) - 2 > out.width
 
 
 def print_facts(facts: Sequence[tuple[str, Any]], *, title: str = "") -> None:

@@ -11,18 +11,27 @@ _WIDE = 120  # columns of the terminal from which on all metrics are shown
 _WIDEST = 150  # and from which on there is room for times
 
 
-def print_leaderboard(rows: list[dict[str, Any]], *, title: str = "") -> None:
-    """One line a run: best of a metric bold, second underlined. Narrow terminals get the last cut-off's metrics."""
+def print_leaderboard(rows: list[dict[str, Any]], *, title: str = "", sort: str = "") -> None:
+    """One line a run, one table a dataset: best of a metric bold, second underlined.
+
+    Narrow terminals get the metrics at one cut-off: that of the metric they are sorted by, else the last.
+    """
     if not rows:
         out.print("There are no runs yet: `llmseq train MODEL` makes one.")
         return
+    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
+    if len(datasets) > 1:
+        # Figures of different datasets cannot be compared: no order, no best among them.
+        for number, dataset in enumerate(datasets):
+            if number:
+                out.print()
+            print_leaderboard([row for row in rows if row["dataset"] == dataset], title=dataset, sort=sort)
+        return
     metrics = [key for key in rows[0] if "@" in key]
     if out.width < _WIDE:
-        last = metrics[-1].partition("@")[2]
-        metrics = [key for key in metrics if key.endswith(f"@{last}")]
+        k = (sort if sort in metrics else metrics[-1]).partition("@")[2]
+        metrics = [key for key in metrics if key.endswith(f"@{k}")]
     columns: dict[str, list[str]] = {"run": [row["run"] for row in rows], "model": [row["label"] for row in rows]}
-    if len({row["dataset"] for row in rows}) > 1:
-        columns["dataset"] = [row["dataset"] for row in rows]
     first = len(columns)
     columns |= {_heading(key): [_digits(key, row[key]) for row in rows] for key in metrics}
     if out.width >= _WIDEST:

@@ -42,4 +42,4 @@ def report(
     if json:
         print_json(rows)
     else:
-        print_leaderboard(rows)
+        print_leaderboard(rows, sort=sort)

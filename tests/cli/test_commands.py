@@ -291,6 +291,31 @@ def test_report_fits_80_columns(llmseq, trained):
     assert "NDCG@20" in out
 
 
+def test_report_has_a_table_for_each_dataset(llmseq, trained, shop_files):
+    clicks, items = shop_files
+    assert llmseq("ingest", clicks, "--items", items, "--name", "a-rather-long-name-of-a-second-shop").status == 0
+    assert llmseq("train", "sknn", "--dataset", "a-rather-long-name-of-a-second-shop").status == 0
+    lines = llmseq("report").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert sum(line.startswith("run ") for line in lines) == 2
+    place = [line.strip() for line in lines].index("a-rather-long-name-of-a-second-shop")
+    assert lines[place + 2].startswith("sknn-")
+
+
+def test_narrow_reports_show_what_they_are_sorted_by(llmseq, trained):
+    out = llmseq("report", "--sort", "hr@10").out
+    assert "HR@10" in out
+    assert "HR@20" not in out
+
+
+def test_wide_tables_become_names_and_values(llmseq, trained):
+    lines = llmseq("sql", "from runs limit 1").out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split() == ["run", "v-sknn-1"]
+    assert lines[-1] == "1 row"
+    assert llmseq("sql", "select run, dataset from runs limit 1").out.startswith("run       dataset")
+
+
 def test_report_without_runs_says_what_to_do(llmseq, shop):
     assert "llmseq train MODEL" in llmseq("report").out
     assert llmseq("report", "--json").json == []
