@@ -58,30 +58,19 @@ class S3Rec(SASRec):
         return S3RecEncoder(dim, self.settings)
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
-        self._pretrain_seconds = 0.0
+        settings, self._pretrain_seconds = self.settings, 0.0
+        wanted = settings.pretrain_epochs and (settings.aap or settings.map)
+        if wanted and not Attributes.of(context.catalog.classes[np.unique(train.items)]).names:
+            context.progress.message("items have no classes: pre-training without the tasks about attributes")
         figures = super().fit(train, context)
-        return figures | {
-            "pretrain_epochs": self.settings.pretrain_epochs,
-            "pretrain_seconds": self._pretrain_seconds,
-        }
+        return figures | {"pretrain_epochs": settings.pretrain_epochs, "pretrain_seconds": self._pretrain_seconds}
 
     def prepare(self, job: Job, sessions: Sessions, context: FitContext) -> None:
         """Pre-train on the sessions that the job is going to train on, with checkpoints of its own."""
         settings = self.settings
         if not settings.pretrain_epochs:
             return
-        attributes = Attributes.of(context.catalog.classes[self.item_ids])
-        if not attributes.names and (settings.aap or settings.map):
-            context.progress.message("items have no classes: pre-training without the tasks about attributes")
-        encoder = self.network.encoder
-        assert isinstance(encoder, S3RecEncoder)
-        pretraining = Pretraining(
-            self.network,
-            encoder.both_ways,
-            {task: getattr(settings, task) for task in TASKS},
-            attributes if attributes.names else None,
-            self._item_loss(job),
-        ).to(self.device)
+        pretraining = self._pretraining(job, Attributes.of(context.catalog.classes[self.item_ids]))
         windows = Windows(sessions, settings.max_length, 2, every=settings.windows == "all", recency=settings.recency)
         if not pretraining.weights or not len(windows):
             raise UsageError(
@@ -103,6 +92,17 @@ class S3Rec(SASRec):
             )
         )
         self._pretrain_seconds += state.seconds
+
+    def _pretraining(self, job: Job, attributes: Attributes) -> Pretraining:
+        encoder = self.network.encoder
+        assert isinstance(encoder, S3RecEncoder)
+        return Pretraining(
+            self.network,
+            encoder.both_ways,
+            {task: getattr(self.settings, task) for task in TASKS},
+            attributes if attributes.names else None,
+            self._item_loss(job),
+        ).to(self.device)
 
     def _item_loss(self, job: Job) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
         if self.settings.loss == "softmax":

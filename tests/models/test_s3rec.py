@@ -132,6 +132,15 @@ def test_attributes_are_the_keywords_of_the_class():
     assert Attributes.of(np.array(["", ""])).names == []
 
 
+def test_the_most_frequent_keywords_are_kept():
+    classes = np.array(["a_b", "a_b", "c_d", "d", "e", "d"], dtype=object)
+    attributes = Attributes.of(classes, most=3)
+    assert attributes.names == ["a", "b", "d"]
+    assert attributes.of_class[attributes.class_of].tolist() == [
+        [1, 1, 0], [1, 1, 0], [0, 0, 1], [0, 0, 1], [0, 0, 0], [0, 0, 1]
+    ]  # fmt: skip
+
+
 def test_what_is_masked_and_taken_out():
     lengths = np.array([2, 3, 9, 9] * 50)
     items = np.random.default_rng(0).integers(1, N_ITEMS, size=(200, 9))
@@ -319,10 +328,10 @@ def test_a_training_before_is_forgotten(tmp_path):
 
 def test_without_attributes():
     told = Told()
-    model, _ = fitted(classes=False, progress=told)
+    model, _ = fitted({"refit": True}, classes=False, progress=told)
     assert told.messages == ["items have no classes: pre-training without the tasks about attributes"]
     # It was pre-trained all the same.
-    assert not same(model, fitted({"pretrain_epochs": 0}, classes=False)[0])
+    assert not same(model, fitted({"pretrain_epochs": 0, "refit": True}, classes=False)[0])
     assert pretraining(model).weights == {"mip": 1.0, "sp": 0.5}
     for nothing in ({"mip": 0.0, "sp": 0.0}, {"max_length": 1}):
         with pytest.raises(UsageError, match="nothing to pre-train on"):
