@@ -260,17 +260,27 @@ class Workspace:
         )
         return run_experiment(self.store, experiment, seeds, self.progress)
 
-    def recommend(self, run: str, items: Sequence[str], *, k: int = 20) -> list[dict[str, Any]]:
-        """The next items for a session typed in (ids or titles, oldest first): one dict an item, best first."""
+    def recommend(
+        self, run: str, items: Sequence[str], *, k: int = 20, dataset: str | None = None
+    ) -> list[dict[str, Any]]:
+        """The next items for a session typed in (ids or titles, oldest first): one dict an item, best first.
+
+        run: a run, "latest" or a model's name, which is its best run; with a dataset, of the runs on it.
+        """
         from llmseq_cli.training.use import recommend_items
 
-        return recommend_items(self.store, run, items, k)
+        return recommend_items(self.store, run, items, k, dataset)
 
-    def score(self, run: str, sessions: str | Path, out: str | Path, *, k: int = 20) -> dict[str, Any]:
-        """Recommend for all sessions of a file; writes session, rank, item, score as Parquet, CSV or JSON lines."""
+    def score(
+        self, run: str, sessions: str | Path, out: str | Path, *, k: int = 20, dataset: str | None = None
+    ) -> dict[str, Any]:
+        """Recommend for all sessions of a file; writes session, rank, item, score as Parquet, CSV or JSON lines.
+
+        run, dataset: as for `recommend`.
+        """
         from llmseq_cli.training.use import score_file
 
-        return score_file(self.store, run, str(sessions), Path(out), k, self.progress)
+        return score_file(self.store, run, str(sessions), Path(out), k, self.progress, dataset)
 
     def report(
         self,

@@ -22,6 +22,9 @@ ReduceOption = Annotated[
 DimOption = Annotated[
     int | None, typer.Option("--dim", help="Dimensions that --reduce leaves; without it all, or 512.", min=1)
 ]
+RunDatasetOption = Annotated[
+    str | None, typer.Option("--dataset", help="Look among the runs on this dataset; else on all.", metavar="NAME")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -92,6 +95,7 @@ def recommend(
     common: Common,
     run: Annotated[str, typer.Argument(help="A run, a model's name (its best run) or latest.", metavar="RUN")],
     items: Annotated[list[str], typer.Argument(help="Ids or titles, oldest first.", metavar="ITEM...")],
+    dataset: RunDatasetOption = None,
     k: Annotated[int, typer.Option("-k", help="How many items.", min=1)] = 20,
     json: JsonOption = False,
 ) -> None:
@@ -103,7 +107,7 @@ def recommend(
 
         llmseq recommend llmseqsim "spaghetti no. 5" -k 5
     """
-    rows = common.open().recommend(run, items, k=k)
+    rows = common.open().recommend(run, items, k=k, dataset=dataset)
     if json:
         print_json(rows)
         return
@@ -120,6 +124,7 @@ def score(
         str, typer.Option("--sessions", help="Table with a session and an item column (and a time).", metavar="FILE")
     ],
     to: Annotated[Path, typer.Option("--out", help="Where to write: .parquet, .csv or .jsonl.", metavar="FILE")],
+    dataset: RunDatasetOption = None,
     k: Annotated[int, typer.Option("-k", help="How many items a session.", min=1)] = 20,
     json: JsonOption = False,
 ) -> None:
@@ -129,7 +134,7 @@ def score(
 
         llmseq score v-sknn --sessions today.csv --out recommendations.parquet
     """
-    done = common.open().score(run, sessions, to, k=k)
+    done = common.open().score(run, sessions, to, k=k, dataset=dataset)
     if json:
         print_json(done)
         return

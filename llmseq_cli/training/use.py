@@ -25,11 +25,13 @@ _OUTPUTS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json"}
 _SESSIONS_PER_BLOCK = 20_000
 
 
-def recommend_items(store: Store, run: str, items: Sequence[str], k: int) -> list[dict[str, Any]]:
+def recommend_items(
+    store: Store, run: str, items: Sequence[str], k: int, dataset: str | None = None
+) -> list[dict[str, Any]]:
     """Next items for one session; see `Workspace.recommend`."""
     if k < 1:
         raise UsageError(f"-k is {k}", "give at least 1")
-    catalog, model = _open(store, run)
+    catalog, model = _open(store, run, dataset)
     prompt = Sessions.from_lists([[catalog.find(text) for text in items]])
     ranking = model.recommend(prompt, min(k, len(catalog)))
     return [
@@ -44,7 +46,9 @@ def recommend_items(store: Store, run: str, items: Sequence[str], k: int) -> lis
     ]
 
 
-def score_file(store: Store, run: str, sessions: str, out: Path, k: int, progress: Progress) -> dict[str, Any]:
+def score_file(
+    store: Store, run: str, sessions: str, out: Path, k: int, progress: Progress, dataset: str | None = None
+) -> dict[str, Any]:
     """Recommendations for all sessions of a table; see `Workspace.score`.
 
     The table has a session and an item column, and a time column where its rows are not in order already.
@@ -60,7 +64,7 @@ def score_file(store: Store, run: str, sessions: str, out: Path, k: int, progres
         raise LlmseqError(f"the folder {out.parent} does not exist", "make it first, or give another --out")
     if out.exists() and Path(sessions).exists() and out.samefile(sessions):
         raise UsageError(f"--out is the file of sessions, {out}", "give another --out")
-    catalog, model = _open(store, run)
+    catalog, model = _open(store, run, dataset)
     with duckdb.connect() as con:
         read_sessions(con, sessions, progress)
         con.register(
@@ -105,8 +109,10 @@ def score_file(store: Store, run: str, sessions: str, out: Path, k: int, progres
     return {"run": run, "sessions": len(prompts), "unknown_items": unknown_items, "out": str(out)}
 
 
-def _open(store: Store, run: str) -> tuple[Catalog, Recommender]:
+def _open(store: Store, run: str, dataset: str | None) -> tuple[Catalog, Recommender]:
     with store.read("reading a run") as con:
-        info = find_run(con, run)
+        if dataset is not None:
+            find_dataset(con, dataset)
+        info = find_run(con, run, dataset)
         catalog = load_catalog(con, find_dataset(con, info.dataset))
     return catalog, load_model(store.folder, info.run, info.model)

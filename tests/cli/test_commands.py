@@ -354,6 +354,27 @@ def test_score_writes_what_recommend_says(llmseq, trained, tmp_path, ending):
     assert llmseq("score", "v-sknn", "--sessions", sessions, "--out", tmp_path / "out.xls").status == 2
 
 
+def test_a_models_name_means_its_run_on_the_dataset(llmseq, trained, tmp_path):
+    clicks = tmp_path / "other.csv"
+    clicks.write_text(
+        "user,item,time\n" + "".join(f"u{u},x{(u + i) % 7},{9 * u + i}\n" for u in range(20) for i in range(5))
+    )
+    assert llmseq("ingest", clicks, "--name", "other").status == 0
+    assert llmseq("train", "v-sknn", "--dataset", "other").status == 0
+    items = {
+        dataset: {row["item"][0] for row in llmseq("recommend", "v-sknn", item, "--dataset", dataset, "--json").json}
+        for dataset, item in [("shop", "i01"), ("other", "x1")]
+    }
+    assert items == {"shop": {"i"}, "other": {"x"}}
+    sessions = tmp_path / "today.csv"
+    sessions.write_text("session,item\na,i01\n")
+    words = ["--sessions", sessions, "--out", tmp_path / "out.csv", "--json"]
+    assert llmseq("score", "v-sknn", *words, "--dataset", "shop").json["unknown_items"] == 0
+    assert llmseq("score", "v-sknn", *words, "--dataset", "other").json["unknown_items"] == 1
+    missing = llmseq("recommend", "v-sknn", "i01", "--dataset", "shoop")
+    assert missing.err.splitlines()[0] == "error: there is no dataset 'shoop'"
+
+
 def test_score_spares_its_input_and_says_which_columns_it_wants(llmseq, trained, tmp_path):
     sessions = tmp_path / "today.csv"
     sessions.write_text("session,item\na,i01\n")
