@@ -236,13 +236,15 @@ class Workspace:
         device: str = "auto",
         depth: int | None = None,
         resume: bool = False,
+        runs: Sequence[str] = (),
     ) -> list[str]:
         """Train a model, score the evaluated sessions and store one run a seed; returns the runs' names.
 
         reduce, dim: none, pca, whiten (or whiten@POWER), lda, autoencoder or random, to so many dimensions; without
         them dense embeddings are whitened and sparse ones left as they are. settings: by name, as `llmseq models`
         lists them. depth: how many items of each list are kept (default 100). resume: go on where a training of the
-        same model with the same settings was interrupted; runs that are finished are returned as they are.
+        same model with the same settings was interrupted; runs that are finished are returned as they are. runs: what
+        a hybrid or blend is made of, names as for `recommend`.
         """
         from llmseq_cli.training.experiment import DEFAULT_DEPTH, Experiment, run_experiment
 
@@ -257,6 +259,7 @@ class Workspace:
             reduce,
             dim,
             resume,
+            tuple(runs),
         )
         return run_experiment(self.store, experiment, seeds, self.progress)
 

@@ -22,6 +22,13 @@ ReduceOption = Annotated[
 DimOption = Annotated[
     int | None, typer.Option("--dim", help="Dimensions that --reduce leaves; without it all, or 512.", min=1)
 ]
+RunsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--runs", help="What a hybrid or blend is made of: runs, or models (their best).", metavar="RUN,RUN,…"
+    ),
+]
+
 RunDatasetOption = Annotated[
     str | None, typer.Option("--dataset", help="Look among the runs on this dataset; else on all.", metavar="NAME")
 ]
@@ -43,6 +50,7 @@ def train(
     ] = None,
     reduce: ReduceOption = None,
     dim: DimOption = None,
+    runs: RunsOption = None,
     set: SetOption = None,
     seed: SeedOption = 0,
     seeds: Annotated[int, typer.Option("--seeds", help="Train this often, with seeds counting up.", min=1)] = 1,
@@ -66,11 +74,13 @@ def train(
         llmseq train sknn-emb --embeddings openai --reduce pca --dim 256
 
         llmseq train sasrec --embeddings huggingface --seeds 3 --set epochs=30
+
+        llmseq train blend --runs llmseqsim,v-sknn,sasrec
     """
     from llmseq_cli.settings import parse_assignments
 
     workspace = common.open()
-    runs = workspace.train(
+    made = workspace.train(
         model,
         dataset=dataset,
         embeddings=embeddings,
@@ -82,8 +92,9 @@ def train(
         device=device,
         depth=depth,
         resume=resume,
+        runs=[name.strip() for name in (runs or "").split(",") if name.strip()],
     )
-    rows = workspace.report(models=runs, cutoffs=(min(10, depth), min(20, depth)), sort=f"ndcg@{min(20, depth)}")
+    rows = workspace.report(models=made, cutoffs=(min(10, depth), min(20, depth)), sort=f"ndcg@{min(20, depth)}")
     if json:
         print_json(rows)
     else:

@@ -20,6 +20,10 @@ _MODELS = {
     "bert4rec": "llmseq_cli.models.bert4rec:BERT4Rec",
     "s3rec": "llmseq_cli.models.s3rec:S3Rec",
     "llmseqsim": "llmseq_cli.models.llmseqsim:LLMSeqSim",
+    "hybrid-sequential": "llmseq_cli.models.hybrid_sequential:HybridSequential",
+    "hybrid-popularity": "llmseq_cli.models.hybrid_popularity:HybridPopularity",
+    "embedding-ensemble": "llmseq_cli.models.embedding_ensemble:EmbeddingEnsemble",
+    "blend": "llmseq_cli.models.blend:Blend",
 }
 
 

@@ -21,12 +21,14 @@ from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.evaluate import Evaluation, evaluate
 from llmseq_cli.models.base import FitContext, Recommender
+from llmseq_cli.models.members import Member, run_names
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import parse_settings
 from llmseq_cli.store.connection import Store
 from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run_id
 from llmseq_cli.training.environment import environment, peak_memory_mb
+from llmseq_cli.training.members import Members, parse_runs
 
 DEFAULT_DEPTH = 100
 """How many items a session's stored list holds: metrics at any k up to it need no scoring again."""
@@ -39,6 +41,7 @@ class Experiment:
     settings: words or values by name. embeddings: SOURCE[:MODEL] or None. reduce, dim: what is done to the embeddings
     before the model gets them; reduce None whitens dense vectors and leaves sparse ones as they are, unless the model
     needs dense ones. resume: runs that are finished are not made again, one that was interrupted goes on.
+    runs: what a model that is made of others is made of, by name.
     """
 
     model: str
@@ -51,6 +54,7 @@ class Experiment:
     reduce: str | None = None
     dim: int | None = None
     resume: bool = False
+    runs: tuple[str, ...] = ()
 
 
 def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: Progress) -> list[str]:
@@ -76,12 +80,18 @@ def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: P
         if experiment.embeddings:
             info = dataset.info
             embeddings = load_embeddings(con, info.dataset_id, experiment.embeddings, len(dataset.catalog))
+    given = experiment.settings or {}
+    members = Members(store, dataset, experiment.device, progress).open(
+        cls, experiment.runs or parse_runs(given.get("runs"))
+    )
+    if members:
+        settings = parse_settings(cls.Settings, given | {"runs": run_names(members)}, experiment.model)
     runs = []
     for seed in range(experiment.seed, experiment.seed + seeds):
         reduced = _reduced(store, cls, embeddings, dataset.catalog.classes, experiment, seed, progress)
         runs.append(
             _finished(store, settings, dataset, reduced, experiment, seed)
-            or _run_once(store, cls, settings, dataset, reduced, experiment, seed, progress)
+            or _run_once(store, cls, settings, dataset, reduced, members, experiment, seed, progress)
         )
     return runs
 
@@ -139,6 +149,7 @@ def _run_once(
     settings: Any,
     dataset: Dataset,
     embeddings: ItemEmbeddings | None,
+    members: tuple[Member, ...],
     experiment: Experiment,
     seed: int,
     progress: Progress,
@@ -147,7 +158,7 @@ def _run_once(
     device = resolve_device(experiment.device) if cls.uses_device else "cpu"
     model = cls(settings, len(dataset.catalog))
     checkpoints = _checkpoint_folder(store.folder, cls, settings, dataset, embeddings, seed, device)
-    context = FitContext(dataset.catalog, embeddings, seed, device, progress, checkpoints, experiment.resume)
+    context = FitContext(dataset.catalog, embeddings, seed, device, progress, checkpoints, experiment.resume, members)
     clock = time.perf_counter()
     with progress.task(f"Training {cls.title}"):
         figures: dict[str, Any] = dict(model.fit(dataset.train, context))

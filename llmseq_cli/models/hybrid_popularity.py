@@ -1,0 +1,132 @@
+"""LLMSeqSim&Popularity: LLMSeqSim that does not recommend obscure items, nor (if wanted) items all alike.
+
+Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339), Section 6.2.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.models.base import FitContext
+from llmseq_cli.models.llmseqsim import LLMSeqSim
+from llmseq_cli.models.members import MadeOfRuns, MembersSettings, first_kept, popularity_cutoff
+from llmseq_cli.settings import setting
+
+MOST_COMPARED = 1000
+"""Items of a session's list that are looked at for a diverse one, at most."""
+
+_FIRST_LOOK = 4  # lists are looked at to this many times their length at first
+_BLOCK_NUMBERS = 2**25  # numbers of a block of sessions: 128 MiB
+
+
+@dataclass(frozen=True)
+class HybridPopularitySettings(MembersSettings):
+    cutoff: float = setting(
+        0.5, "quantile of item popularity below which items are not recommended", low=0, high=1, tune=(0.0, 1.0)
+    )
+    diversity: float | None = setting(
+        None, "largest cosine of two items' vectors in a list; none: any", low=-1, high=1, tune=(0.3, 1.0)
+    )
+
+
+class HybridPopularity(MadeOfRuns):
+    """The list of an LLMSeqSim run without items that occur in training less often than the cut-off.
+
+    With `diversity`, an item is left out, too, if its vector is more similar than that to one above it in the list;
+    lists are filled up with what follows, out of the best 1,000 items.
+    """
+
+    name = "hybrid-popularity"
+    title = "LLMSeqSim&Popularity"
+    summary = "LLMSeqSim without unpopular items, or items too much alike"
+    Settings = HybridPopularitySettings
+    fewest = most = 1
+    member_models = ("llmseqsim",)
+
+    settings: HybridPopularitySettings
+    counts: np.ndarray
+
+    def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
+        self.take_members(context)
+        self.counts = train.counts(self.n_items)
+        return {"popularity_cutoff": popularity_cutoff(self.counts, self.settings.cutoff)}
+
+    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+        member = self._popular_only()
+        if self.settings.diversity is None:
+            return member.recommend(prompts, k, exclude_prompt=exclude_prompt)
+        most = min(self.n_items, MOST_COMPARED)
+        depth = min(most, _FIRST_LOOK * k)
+        diverse = self._diverse(member, prompts, depth, k, exclude_prompt)
+        short = np.flatnonzero(diverse.items[:, -1] == NO_ITEM) if k else np.empty(0, dtype=np.int64)
+        if len(short) and depth < most:
+            deeper = self._diverse(member, prompts.take(short), most, k, exclude_prompt)
+            diverse.items[short], diverse.scores[short] = deeper.items, deeper.scores
+        return diverse
+
+    def _popular_only(self) -> LLMSeqSim:
+        [member] = self.members
+        assert isinstance(member, LLMSeqSim)
+        popular_only = copy.copy(member)
+        popular = self.counts >= popularity_cutoff(self.counts, self.settings.cutoff)
+        popular_only.candidates = member.candidates & popular
+        return popular_only
+
+    def _diverse(self, member: LLMSeqSim, prompts: Sessions, depth: int, k: int, exclude_prompt: bool) -> Ranking:
+        """The first k of the best `depth` items of every prompt, none too similar to one before it."""
+        ranking = member.recommend(prompts, depth, exclude_prompt=exclude_prompt)
+        width = depth * max(depth, member.vectors.shape[1] if isinstance(member.vectors, np.ndarray) else 0)
+        size = max(1, _BLOCK_NUMBERS // max(width, 1))
+        starts = range(0, max(len(prompts), 1), size)
+        most_alike = 1.0 if self.settings.diversity is None else self.settings.diversity
+        kept = [_dissimilar(ranking.items[start : start + size], member.vectors, most_alike) for start in starts]
+        return first_kept(ranking, np.concatenate(kept), k)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"counts": self.counts}
+
+    def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        self.counts = arrays["counts"]
+
+
+def _dissimilar(items: np.ndarray, vectors: Any, most: float) -> np.ndarray:
+    """bool[n, depth]: which items of every list are similar by at most `most` to those kept before them.
+
+    items: int32[n, depth]. Missing items are not kept.
+    """
+    too_similar = _cosines(items, vectors) > most
+    kept = items != NO_ITEM
+    for place in range(1, items.shape[1]):
+        kept[:, place] &= ~(kept[:, :place] & too_similar[:, place, :place]).any(axis=1)
+    return kept
+
+
+def _cosines(items: np.ndarray, vectors: Any) -> np.ndarray:
+    """float32[n, depth, depth]: cosines of the vectors of every list's items."""
+    n, depth = items.shape
+    if isinstance(vectors, np.ndarray):
+        of_lists = vectors[items]
+        norms = np.sqrt(np.einsum("ndj,ndj->nd", of_lists, of_lists))[:, :, None]
+        of_lists = np.divide(of_lists, norms, out=np.zeros_like(of_lists), where=norms > 0)
+        return of_lists @ of_lists.transpose(0, 2, 1)
+    from scipy.sparse import csr_array
+
+    # One product of all lists at once: every list gets columns of its own, so that lists do not meet.
+    rows = vectors[items.ravel()]
+    lengths = np.diff(rows.indptr)
+    norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+    scale = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+    row_of = np.repeat(np.arange(n * depth), lengths)
+    _, columns = np.unique((row_of // depth) * np.int64(vectors.shape[1]) + rows.indices, return_inverse=True)
+    width = int(columns.max(initial=0)) + 1
+    apart = csr_array((rows.data * scale[row_of], columns, rows.indptr), shape=(n * depth, width))
+    products = (apart @ apart.T).tocoo()
+    cosines = np.zeros((n, depth, depth), dtype=np.float32)
+    cosines[products.row // depth, products.row % depth, products.col % depth] = products.data
+    return cosines

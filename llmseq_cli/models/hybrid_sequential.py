@@ -1,0 +1,67 @@
+"""LLMSeqSim&Sequential: LLMSeqSim where the last item is unpopular, another model where it is popular.
+
+Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339), Section 6.1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.models.base import FitContext
+from llmseq_cli.models.members import MadeOfRuns, MembersSettings, popularity_cutoff
+from llmseq_cli.settings import setting
+
+
+@dataclass(frozen=True)
+class HybridSequentialSettings(MembersSettings):
+    cutoff: float = setting(
+        0.25, "quantile of item popularity below which a last item is unpopular", low=0, high=1, tune=(0.0, 1.0)
+    )
+
+
+class HybridSequential(MadeOfRuns):
+    """Every prompt gets the list of one of two runs, by how often its last item occurs in training.
+
+    The first run, of LLMSeqSim, answers where that is below the cut-off; the second where it is not, and for prompts
+    without any item.
+    """
+
+    name = "hybrid-sequential"
+    title = "LLMSeqSim&Sequential"
+    summary = "LLMSeqSim for prompts whose last item is unpopular, another run for the others"
+    Settings = HybridSequentialSettings
+    fewest = most = 2
+    member_models = ("llmseqsim",)
+
+    settings: HybridSequentialSettings
+    counts: np.ndarray
+
+    def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
+        self.take_members(context)
+        self.counts = train.counts(self.n_items)
+        return {"popularity_cutoff": popularity_cutoff(self.counts, self.settings.cutoff)}
+
+    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+        unpopular = np.zeros(len(prompts), dtype=bool)
+        some = np.flatnonzero(prompts.lengths)
+        last = prompts.items[prompts.offsets[some + 1] - 1]
+        unpopular[some] = self.counts[last] < popularity_cutoff(self.counts, self.settings.cutoff)
+        lists = Ranking(
+            np.full((len(prompts), k), NO_ITEM, dtype=np.int32), np.full((len(prompts), k), -np.inf, dtype=np.float32)
+        )
+        for member, its in zip(self.members, (unpopular, ~unpopular), strict=True):
+            places = np.flatnonzero(its)
+            if len(places):
+                part = member.recommend(prompts.take(places), k, exclude_prompt=exclude_prompt)
+                lists.items[places], lists.scores[places] = part.items, part.scores
+        return lists
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"counts": self.counts}
+
+    def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        self.counts = arrays["counts"]

@@ -1,0 +1,122 @@
+"""Models made of trained runs: what they share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.evaluation.top_k import filled_up
+from llmseq_cli.models.base import FitContext, Recommender
+from llmseq_cli.settings import Settings, setting
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trained run that another model is made of.
+
+    run: its name, for example "sasrec-3". model: the trained model.
+    refitted_lists: (train, prompts, k) gives the lists of the same model (settings, embeddings, seed) trained anew on
+        `train` alone, items of the prompts among them.
+    """
+
+    run: str
+    model: Recommender
+    refitted_lists: Callable[[Sessions, Sessions, int], Ranking]
+
+
+def run_names(members: Sequence[Member]) -> str:
+    """ "sasrec-3,v-sknn-1", as settings hold it."""
+    return ",".join(member.run for member in members)
+
+
+@dataclass(frozen=True)
+class MembersSettings(Settings):
+    runs: str = setting("", "the runs it is made of, as --runs names them")
+
+
+class MadeOfRuns(Recommender):
+    """A recommender that combines the lists of trained runs; none of them is trained again.
+
+    It is saved with the names of its members, whose files are read from the folders beside its own.
+    """
+
+    members_use = "required"
+    fewest: ClassVar[int]
+    most: ClassVar[int | None]
+    """How many members it takes; None for any number."""
+
+    member_models: ClassVar[tuple[str, ...]] = ()
+    """The models that its first members must be of."""
+
+    members: list[Recommender]
+
+    def take_members(self, context: FitContext) -> None:
+        """Keep the members of the context. Raises UsageError where the model is not made of such."""
+        self.check_members([member.run for member in context.members], [m.model.name for m in context.members])
+        self.settings = replace(self.settings, runs=run_names(context.members))
+        self.members = [member.model for member in context.members]
+
+    @classmethod
+    def check_members(cls, runs: list[str], models: list[str]) -> None:
+        """Raises UsageError where the model cannot be made of these runs, of these models."""
+        if len(runs) < cls.fewest or (cls.most is not None and len(runs) > cls.most):
+            number = f"{cls.fewest} {'run' if cls.fewest == 1 else 'runs'}" + ("" if cls.most else " or more")
+            raise UsageError(f"{cls.name} is made of {number}, not of {len(runs)}", f"say {cls.example()}")
+        if len(set(runs)) < len(runs):
+            raise UsageError(f"--runs names {max(runs, key=runs.count)} twice", f"say {cls.example()}")
+        for place, (run, model, wanted) in enumerate(zip(runs, models, cls.member_models, strict=False), 1):
+            if model != wanted:
+                raise UsageError(
+                    f"run {place} of {cls.name} must be one of {wanted}, not {run}", f"say {cls.example()}"
+                )
+
+    @classmethod
+    def example(cls) -> str:
+        """What a user says to name members, for hints."""
+        names = [*cls.member_models, "v-sknn", "sasrec"][: cls.fewest]
+        return "--runs " + (",".join(names) if len(set(names)) == len(names) else f"{names[0]}-1,{names[0]}-2")
+
+    @classmethod
+    def load(cls, folder: Path) -> Recommender:
+        """The model that `save` wrote, with its members. Raises LlmseqError where files of one of them are gone."""
+        model = super().load(folder)
+        assert isinstance(model, MadeOfRuns)
+        model.members = [_load_beside(folder, run) for run in model.settings.runs.split(",")]
+        return model
+
+
+def _load_beside(folder: Path, run: str) -> Recommender:
+    from llmseq_cli.models.registry import model_class
+
+    beside = folder.parent / run
+    try:
+        name = json.loads((beside / "model.json").read_text(encoding="utf-8"))["model"]
+    except (OSError, ValueError, KeyError) as error:
+        raise LlmseqError(
+            f"{folder.name} is made of '{run}', whose files are gone or damaged ({beside})",
+            f"train the model of {run} again, then the one made of it",
+        ) from error
+    return model_class(name).load(beside)
+
+
+def popularity_cutoff(counts: np.ndarray, quantile: float) -> float:
+    """The quantile of the popularity of items that occur in training; counts: int[n_items], their interactions."""
+    seen = counts[counts > 0]
+    return float(np.quantile(seen, quantile)) if len(seen) else 0.0
+
+
+def first_kept(ranking: Ranking, kept: np.ndarray, k: int) -> Ranking:
+    """The first k items of every list that are kept, in their order; kept: bool, of the shape of the lists."""
+    order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
+    left = np.take_along_axis(kept, order, axis=1)
+    items = np.where(left, np.take_along_axis(ranking.items, order, axis=1), NO_ITEM)
+    scores = np.where(left, np.take_along_axis(ranking.scores, order, axis=1), -np.inf)
+    return filled_up(Ranking(items.astype(np.int32), scores.astype(np.float32)), k)

@@ -1,0 +1,171 @@
+"""The runs that a model is made of: found by name, loaded, and trained anew where weights are to be learnt."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmseq_cli.data.dataset import Dataset
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.devices import resolve_device
+from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.reduce import reduce_kept
+from llmseq_cli.embeddings.stored import load_embeddings
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.evaluation.ranking import Ranking
+from llmseq_cli.models.base import FitContext, Recommender
+from llmseq_cli.models.members import MadeOfRuns, Member
+from llmseq_cli.models.registry import model_class
+from llmseq_cli.progress import Progress
+from llmseq_cli.settings import parse_settings
+from llmseq_cli.store.queries import query
+from llmseq_cli.store.runs import RunInfo, find_run
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from llmseq_cli.store.connection import Store
+
+
+def parse_runs(words: str | None) -> tuple[str, ...]:
+    """("sasrec-3", "v-sknn") of "sasrec-3,v-sknn"."""
+    return tuple(name.strip() for name in (words or "").split(",") if name.strip())
+
+
+@dataclass(frozen=True)
+class Members:
+    """Finds, loads and refits the runs that models are made of, all of one dataset.
+
+    device: as the user names it; models that do not compute with torch do not see it.
+    """
+
+    store: Store
+    dataset: Dataset
+    device: str
+    progress: Progress
+
+    def open(self, cls: type[Recommender], names: Sequence[str]) -> tuple[Member, ...]:
+        """The members that a model of this class is to be made of.
+
+        Raises UsageError where it is not made of such runs, LlmseqError where there is no such run of the dataset or
+        its files are gone.
+        """
+        if not issubclass(cls, MadeOfRuns):
+            if names:
+                raise UsageError(f"{cls.name} is not made of other runs", "leave --runs out")
+            return ()
+        if not names:
+            raise UsageError(f"{cls.name} is made of other runs", f"say which: {cls.example()}")
+        with self.store.read(f"looking for the runs of {cls.name}") as con:
+            infos = [self._find(con, name) for name in names]
+        cls.check_members([info.run for info in infos], [info.model for info in infos])
+        self.progress.message(f"{cls.name} of {', '.join(info.run for info in infos)}")
+        return tuple(self._member(info) for info in infos)
+
+    def _find(self, con: duckdb.DuckDBPyConnection, name: str) -> RunInfo:
+        mine = self.dataset.info.name
+        try:
+            return find_run(con, name, mine)
+        except LlmseqError:
+            with suppress(LlmseqError):
+                other = find_run(con, name)
+                raise UsageError(
+                    f"run '{other.run}' is of the dataset '{other.dataset}', not of '{mine}'",
+                    f"`llmseq report --dataset {mine}` lists its runs",
+                ) from None
+            raise
+
+    def _member(self, info: RunInfo) -> Member:
+        from llmseq_cli.training.experiment import load_model
+
+        def refitted_lists(train: Sessions, prompts: Sessions, k: int) -> Ranking:
+            return self._refitted_lists(info, train, prompts, k)
+
+        return Member(info.run, load_model(self.store.folder, info.run, info.model), refitted_lists)
+
+    def _refitted_lists(self, info: RunInfo, train: Sessions, prompts: Sessions, k: int) -> Ranking:
+        """Kept with the member's files: the next blend, and one that was interrupted, need not train it again."""
+        from llmseq_cli.training.experiment import run_folder
+
+        file = run_folder(self.store.folder, info.run) / f"lists-{_digest(train, prompts, k)}.safetensors"
+        kept = _read_lists(file)
+        if kept is not None:
+            return kept
+        left_out = len(self.dataset.train) - len(train)
+        with self.progress.task(f"Training {info.run} anew without the latest {left_out:,} sessions"):
+            model = self._refitted(info, train)
+        ranking = model.recommend(prompts, k, exclude_prompt=False)
+        _write_lists(file, ranking)
+        return ranking
+
+    def _refitted(self, info: RunInfo, train: Sessions) -> Recommender:
+        cls = model_class(info.model)
+        model = cls(parse_settings(cls.Settings, info.settings, info.model), len(self.dataset.catalog))
+        members = self.open(cls, parse_runs(info.settings.get("runs")))
+        device = resolve_device(self.device) if cls.uses_device else "cpu"
+        context = FitContext(
+            self.dataset.catalog, self._embeddings(info), info.seed, device, self.progress, members=members
+        )
+        model.fit(train, context)
+        return model
+
+    def _embeddings(self, info: RunInfo) -> ItemEmbeddings | None:
+        """The embeddings that the run was trained with, reduced as it says."""
+        about = info.embeddings
+        if about is None:
+            return None
+        with self.store.read(f"reading the embeddings of {info.run}") as con:
+            number = _stored_embeddings(con, self.dataset.info.dataset_id, info.run, about)
+            loaded = load_embeddings(con, self.dataset.info.dataset_id, str(number), len(self.dataset.catalog))
+        reduction = about["reduce"]
+        # Without a number of dimensions whitening keeps the axes, which it does not where one is named.
+        dim = None if reduction == "none" or about["dim"] == loaded.dim else about["dim"]
+        classes = self.dataset.catalog.classes
+        return reduce_kept(self.store.folder, loaded, classes, reduction, dim, info.seed, self.progress)
+
+
+def _stored_embeddings(con: duckdb.DuckDBPyConnection, dataset_id: int, run: str, about: dict[str, Any]) -> int:
+    key = {"dataset_id": dataset_id, **{name: about[name] for name in ("source", "model", "text", "dim")}}
+    rows = con.execute(query("runs/embeddings"), key).fetchall()
+    if not rows:
+        raise LlmseqError(
+            f"the embeddings that {run} was trained with are gone: {about['source']}:{about['model']}",
+            f"make them again with `llmseq embed --source {about['source']}`, or give the weights: --set weights=…",
+        )
+    return rows[0][0]
+
+
+def _digest(train: Sessions, prompts: Sessions, k: int) -> str:
+    digest = hashlib.sha256(str(k).encode())
+    for sessions in (train, prompts):
+        digest.update(sessions.items.data)
+        digest.update(np.ascontiguousarray(sessions.offsets).data)
+    return digest.hexdigest()[:16]
+
+
+def _read_lists(file: Path) -> Ranking | None:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    with suppress(OSError, SafetensorError, KeyError):
+        arrays = load_file(file)
+        return Ranking(arrays["items"], arrays["scores"])
+    return None
+
+
+def _write_lists(file: Path, ranking: Ranking) -> None:
+    from safetensors.numpy import save_file
+
+    partial = file.with_name(file.name + ".partial")
+    try:
+        arrays = {"items": np.ascontiguousarray(ranking.items), "scores": np.ascontiguousarray(ranking.scores)}
+        save_file(arrays, partial)
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)
