@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from llmseq_cli.errors import LlmseqError
+from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.progress import Progress, SilentProgress
 from llmseq_cli.settings import Settings, parse_settings
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from llmseq_cli.data.sessions import Sessions
     from llmseq_cli.embeddings.base import ItemEmbeddings
     from llmseq_cli.evaluation.ranking import Ranking
-    from llmseq_cli.models.members import Member
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,6 @@ class FitContext:
     device: "cpu", "cuda" or "mps".
     checkpoints: folder for what an interrupted training goes on from; None keeps nothing.
     resume: go on from what lies there, instead of from the beginning.
-    members: the trained runs that a model is made of.
     """
 
     catalog: Catalog
@@ -40,7 +38,6 @@ class FitContext:
     progress: Progress = field(default_factory=SilentProgress)
     checkpoints: Path | None = None
     resume: bool = False
-    members: tuple[Member, ...] = ()
 
 
 class Recommender(ABC):
@@ -57,9 +54,6 @@ class Recommender(ABC):
     Settings: ClassVar[type[Settings]]
     embeddings_use: ClassVar[str] = "none"
     """Whether the model takes item embeddings: "none", "optional" or "required"."""
-
-    members_use: ClassVar[str] = "none"
-    """Whether the model is made of other, trained ones (see `members.MadeOfRuns`): "none" or "required"."""
 
     uses_device: ClassVar[bool] = False
     """Whether the model computes with torch, on the device that the user names."""
@@ -123,6 +117,12 @@ class Recommender(ABC):
             arrays = load_file(folder / "model.safetensors")
         except (OSError, ValueError, SafetensorError) as error:
             raise LlmseqError(f"cannot read the model in {folder}: {error}", "train it again") from error
-        model = cls(parse_settings(cls.Settings, about["settings"], cls.name), about["n_items"])
+        try:
+            model = cls(parse_settings(cls.Settings, about["settings"], cls.name), about["n_items"])
+        except (KeyError, UsageError) as error:
+            said = error.message if isinstance(error, UsageError) else f"it lacks {error}"
+            raise LlmseqError(
+                f"the model in {folder} was saved by another version of llmseq: {said}", "train it again"
+            ) from error
         model.restore_arrays(arrays)
         return model
