@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmseq_cli.data.sessions import Sessions
     from llmseq_cli.embeddings.base import ItemEmbeddings
     from llmseq_cli.evaluation.ranking import Ranking
+    from llmseq_cli.models.members import Member
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class FitContext:
     device: "cpu", "cuda" or "mps".
     checkpoints: folder for what an interrupted training goes on from; None keeps nothing.
     resume: go on from what lies there, instead of from the beginning.
+    members: the trained runs that a model is made of.
     """
 
     catalog: Catalog
@@ -38,6 +40,7 @@ class FitContext:
     progress: Progress = field(default_factory=SilentProgress)
     checkpoints: Path | None = None
     resume: bool = False
+    members: tuple[Member, ...] = ()
 
 
 class Recommender(ABC):
@@ -54,6 +57,9 @@ class Recommender(ABC):
     Settings: ClassVar[type[Settings]]
     embeddings_use: ClassVar[str] = "none"
     """Whether the model takes item embeddings: "none", "optional" or "required"."""
+
+    members_use: ClassVar[str] = "none"
+    """Whether the model is made of other, trained ones (see `members.MadeOfRuns`): "none" or "required"."""
 
     uses_device: ClassVar[bool] = False
     """Whether the model computes with torch, on the device that the user names."""
