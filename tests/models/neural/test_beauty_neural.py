@@ -1,0 +1,27 @@
+"""A short training on real Beauty: not converged, but far above what an untrained or broken network reaches."""
+
+import numpy as np
+import pytest
+from beauty_split import load_beauty, measure, needs_beauty
+
+from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.lexical import LexicalSettings, embed_texts
+from llmseq_cli.embeddings.reduce import reduce
+from llmseq_cli.models.base import FitContext
+from llmseq_cli.models.registry import model_class
+
+
+@needs_beauty
+@pytest.mark.beauty
+def test_sasrec_from_whitened_lexical_vectors():
+    data = load_beauty()
+    titles = list(data.catalog.titles)
+    sparse = ItemEmbeddings(embed_texts(titles, LexicalSettings()), "lexical", "tfidf", "{title}")
+    dense = reduce(sparse, data.catalog.classes, "whiten", 64)
+    cls = model_class("sasrec")
+    model = cls(cls.Settings(epochs=4, patience=0, learning_rate=0.002), len(titles))
+    figures = model.fit(data.train, FitContext(data.catalog, dense))
+    assert figures["trained_positions"] == 4 * (np.maximum(data.train.lengths, 1) - 1).sum()
+    found = measure(data, model.recommend(data.test.prompts(), 20))
+    assert found["ndcg"] > 0.03
+    assert found["hr"] > 0.07
