@@ -24,12 +24,11 @@ from llmseq_cli.settings import setting
 
 @dataclass(frozen=True)
 class BERT4RecSettings(NeuralSettings):
-    layers: int = setting(2, "transformer blocks", low=1, high=64, tune=(1, 4))
+    layers: int = setting(1, "transformer blocks", low=1, high=64, tune=(1, 4))
     heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 4))
-    inner: int = setting(4, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
+    inner: int = setting(2, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
     mask: float = setting(0.5, "share of a session's items that are masked", low=0.01, high=1, tune=(0.05, 0.9))
-    mask_last: float = setting(0.2, "share of sessions of which only the last item is masked, as in use", low=0, high=1)
-    cut: bool = setting(True, "and these are cut at a place drawn anew each time, so that any item may be the last")
+    mask_last: float = setting(0.5, "share of sessions of which only the last item is masked, as in use", low=0, high=1)
     norm_first: bool = setting(True, "layer norm before the branches; false: after them, as in BERT")
     start: str = setting("pool", "what the untrained network adds: harmonic mean, nothing, chance", choices=STARTS)
 
@@ -49,9 +48,6 @@ class BERT4Rec(NeuralRecommender):
     def make_batch(self, items: np.ndarray, lengths: np.ndarray, random: np.random.Generator) -> Batch:
         """Masked items predict themselves; every session has at least one."""
         as_in_use = random.random(len(items)) < self.settings.mask_last
-        if self.settings.cut:
-            cuts = random.integers(1, lengths) + 1
-            lengths = np.where(as_in_use, cuts, lengths)
         steps, last = np.arange(items.shape[1]), (lengths - 1)[:, None]
         draws = np.where(steps <= last, random.random(items.shape), 2.0)
         masked = (draws < self.settings.mask) | (draws == draws.min(axis=1, keepdims=True))

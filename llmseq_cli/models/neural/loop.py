@@ -68,6 +68,7 @@ class Job:
     windows: Windows
     make_batch: MakeBatch
     settings: NeuralSettings
+    learning_rate: float
     seed: int
     device: str
     chunk: int
@@ -210,7 +211,7 @@ class _Loop:
             "plateau": state.rate_factor if self.job.factors is None else self.job.factors[state.epoch],
         }[settings.schedule]
         for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * float(factor)
+            group["lr"] = self.job.learning_rate * float(factor)
 
     def _end_of_epoch(self) -> None:
         job, state = self.job, self.state
@@ -293,7 +294,7 @@ def _optimizer(job: Job) -> torch.optim.Optimizer:
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": job.settings.weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=job.settings.learning_rate, fused=job.device in ("cpu", "cuda"))
+    return torch.optim.AdamW(groups, lr=job.learning_rate, fused=job.device in ("cpu", "cuda"))
 
 
 def _compiled(job: Job) -> Callable[[Batch], tuple[Tensor, Tensor]]:

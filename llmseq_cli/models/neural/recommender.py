@@ -31,7 +31,9 @@ from llmseq_cli.models.neural.network import Encoder, Network, ProjectionHead
 from llmseq_cli.models.neural.scoring import rank_sessions
 from llmseq_cli.models.neural.settings import NeuralSettings
 
-DEFAULT_DIM = 128
+_DIM = 64  # of item vectors that start from chance
+_REDUCED_DIM = 128
+_RATES = {True: 1e-3, False: 3e-3}  # with embeddings and without: what text says is soon lost at high rates
 _VALIDATED = 500  # sessions at most that are held out, and a tenth of all
 _VALIDATION_DEPTH = 20
 _ROWS, _STEP = 64, 4  # prompts are encoded so many at a time, of lengths filled up to multiples of four
@@ -48,7 +50,7 @@ class NeuralRecommender(Recommender):
     embeddings_use = "optional"
     uses_device = True
     needs_dense = True
-    reduced_dim = DEFAULT_DIM
+    reduced_dim = _REDUCED_DIM
     free_to_change = ("epochs", "patience")
     activation: ClassVar[str] = "relu"
 
@@ -149,7 +151,7 @@ class NeuralRecommender(Recommender):
     def _dim(self, text: np.ndarray | None) -> int:
         wanted = self.settings.dim
         if text is None:
-            return wanted or DEFAULT_DIM
+            return wanted or _DIM
         if wanted and wanted != text.shape[1] and not self.settings.item_vectors.startswith("adapter"):
             raise UsageError(
                 f"dim is {wanted}, and the embeddings have {text.shape[1]} dimensions",
@@ -174,6 +176,7 @@ class NeuralRecommender(Recommender):
     ) -> TrainingState:
         """Build the network and train it. epochs, factors: of a refit, see `Job`."""
         settings = self.settings
+        rate = settings.learning_rate
         torch.manual_seed(context.seed)
         self.network = self._build(context.embeddings).to(context.device)
         windows = Windows(kept, self.window(), 2, every=settings.windows == "all", recency=settings.recency)
@@ -194,6 +197,7 @@ class NeuralRecommender(Recommender):
             windows=windows,
             make_batch=self.make_batch,
             settings=settings,
+            learning_rate=_RATES[context.embeddings is not None] if rate is None else rate,
             seed=context.seed,
             device=context.device,
             chunk=plan.chunk,

@@ -24,7 +24,7 @@ class NeuralSettings(Settings):
     """
 
     dim: int | None = setting(
-        None, "dimensions of item vectors; none: those of the embeddings, or 128", low=1, high=8192, tune=(16, 512)
+        None, "dimensions of item vectors; none: those of the embeddings, or 64", low=1, high=8192, tune=(16, 512)
     )
     max_length: int = setting(20, "items of a session that the model reads, the last ones", low=1, high=4096)
     windows: str = setting(
@@ -38,7 +38,9 @@ class NeuralSettings(Settings):
     )
     dropout: float = setting(0.4, "share of numbers dropped in training", low=0, high=0.95, tune=(0.0, 0.9))
     batch_size: int = setting(128, "sessions a step", low=1, high=65536, tune=(32, 512), log=True)
-    learning_rate: float = setting(1e-3, "of AdamW", low=0, high=10, tune=(1e-4, 1e-2), log=True)
+    learning_rate: float | None = setting(
+        None, "of AdamW; none: 0.001 from embeddings, 0.003 from chance", low=0, high=10, tune=(1e-4, 1e-2), log=True
+    )
     weight_decay: float = setting(0.1, "of AdamW", low=0, high=10, tune=(0.0, 0.1))
     clip: float | None = setting(
         None, "largest norm of the gradient; none: as it comes", low=0, tune=(1, 100), log=True

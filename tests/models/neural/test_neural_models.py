@@ -175,7 +175,7 @@ def test_batches_filled_up_give_the_same_loss(name):
             return float(softmax_loss(hidden, vectors, batch.targets)) * len(batch.targets), len(batch.targets)
 
     if name == "bert4rec":
-        model.settings = type(model.settings)(**(model.settings.to_dict() | {"mask_last": 1.0, "cut": False}))
+        model.settings = type(model.settings)(**(model.settings.to_dict() | {"mask_last": 1.0}))
     together = loss(items, lengths)
     alone = [loss(items[row : row + 1, :n], np.array([n])) for row, n in enumerate(lengths)]
     assert together[1] == sum(n for _, n in alone)
