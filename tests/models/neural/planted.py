@@ -11,7 +11,7 @@ from llmseq_cli.models.base import FitContext
 from llmseq_cli.models.registry import model_class
 
 N_ITEMS = 40
-MODELS = ["gru4rec", "sasrec", "bert4rec"]
+MODELS = ["gru4rec", "sasrec", "bert4rec", "s3rec"]
 SMALL = {"dim": 32, "batch_size": 16, "dropout": 0.1, "learning_rate": 0.005, "threads": 1}
 
 
