@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 DEFAULT_FOLDER = ".llmseq"
 
+_WISHES = ("template", "candidates", "embeddings", "k", "clusters", "seed")
+
 
 def workspace_folder(named: str | Path | None = None) -> Path:
     """The folder that is meant: as named, else $LLMSEQ_WORKSPACE, else ./.llmseq."""
@@ -262,6 +264,65 @@ class Workspace:
             tuple(runs),
         )
         return run_experiment(self.store, experiment, seeds, self.progress)
+
+    def finetune(
+        self, task: str, *, show: int | None = None, dry_run: bool = False, **options: Any
+    ) -> dict[str, Any] | list[dict[str, Any]]:
+        """Fine-tune a language model (LLMSeqPrompt): build examples, upload, submit; returns the job.
+
+        task: genitem, genlist, classify or rank. show: return the first examples in words and send nothing. dry_run:
+        return what the job would take. options: dataset, provider, model, base_url, candidates (a run), embeddings,
+        template (a file), k, clusters, limit, validation, context, suffix, settings (hyperparameters by name), seed,
+        max_cost (US dollars), prices (a file), again, prepare_only, wait.
+        """
+        from llmseq_cli.prompting.finetune import FinetuneOptions, FineTuning
+        from llmseq_cli.prompting.jobs import about
+        from llmseq_cli.prompting.recipe import Wishes
+
+        wished = {name: options.pop(name) for name in _WISHES if name in options}
+        try:
+            given = FinetuneOptions(Wishes(task, **wished), **options)
+        except TypeError as error:
+            raise UsageError(f"finetune: {error}", "help(Workspace.finetune) lists the options") from error
+        work = FineTuning(self.store, given, self.progress)
+        if show is not None:
+            return work.show(show)
+        return work.plan() if dry_run else about(work.ledger, work.run())
+
+    def jobs(
+        self,
+        dataset: str | None = None,
+        *,
+        refresh: bool = True,
+        base_url: str | None = None,
+        prices: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """One dict a fine-tuning job, oldest first; refresh: ask the provider for those that are not over."""
+        from llmseq_cli.prompting.overview import list_jobs
+
+        return list_jobs(self.store, self.progress, dataset, refresh=refresh, base_url=base_url, prices=prices)
+
+    def job(
+        self,
+        job: str = "latest",
+        action: str = "show",
+        *,
+        dataset: str | None = None,
+        out: str | Path | None = None,
+        refresh: bool = True,
+        base_url: str | None = None,
+        prices: str | None = None,
+    ) -> dict[str, Any]:
+        """Look at a fine-tuning job: show, wait, cancel or download; returns it with its steps.
+
+        out: the folder that download writes to, else the job's own.
+        """
+        from llmseq_cli.prompting.overview import act_on_job
+
+        folder = None if out is None else Path(out)
+        return act_on_job(
+            self.store, self.progress, job, action, dataset, folder, refresh=refresh, base_url=base_url, prices=prices
+        )
 
     def recommend(
         self, run: str, items: Sequence[str], *, k: int = 20, dataset: str | None = None

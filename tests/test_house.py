@@ -15,7 +15,7 @@ FLOORS = [
     {"data"},
     {"evaluation", "embeddings"},
     {"models"},
-    {"training", "reporting"},
+    {"training", "reporting", "prompting"},
     {"workspace"},
     {"cli"},
 ]

@@ -12,6 +12,8 @@ from llmseq_cli.settings import Settings, setting
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+    from sklearn.decomposition import TruncatedSVD
+    from sklearn.feature_extraction.text import TfidfVectorizer
 
 
 @dataclass(frozen=True)
@@ -37,30 +39,72 @@ def embed_texts(
     Raises UsageError where the settings leave neither words nor characters, LlmseqError where no term is left in the
     texts, or there are fewer terms or texts than `dimensions`.
     """
-    from scipy.sparse import csr_array, hstack
-    from sklearn.preprocessing import normalize
+    return LexicalVectors(texts, settings, dimensions, seed).vectors
 
+
+class LexicalVectors:
+    """Vectors of texts, and of further texts in the same space; arguments and errors as for `embed_texts`.
+
+    vectors: of the texts that terms and their weights come from.
+    """
+
+    def __init__(
+        self, texts: list[str], settings: LexicalSettings, dimensions: int | None = None, seed: int = 0
+    ) -> None:
+        self._parts: list[tuple[TfidfVectorizer, float]] = []
+        self._svd: TruncatedSVD | None = None
+        made = []
+        for analyzer, shortest, longest, weight in _analyzers(settings):
+            vectorizer = _vectorizer(settings, analyzer, shortest, longest)
+            try:
+                made.append(vectorizer.fit_transform(texts) * weight)
+            except ValueError as error:  # scikit-learn's word for a vocabulary that is empty
+                raise LlmseqError("no term is left in the texts", "check --text, or set min_df=1") from error
+            self._parts.append((vectorizer, weight))
+        sparse = _joined(made)
+        self.vectors: csr_array | np.ndarray = sparse
+        if dimensions is not None:
+            self._svd = _truncated_svd(sparse, dimensions, seed)
+            self.vectors = self._reduced(sparse)
+
+    def of(self, texts: list[str]) -> csr_array | np.ndarray:
+        """Vectors of further texts; one without any known term gets the zero vector."""
+        sparse = _joined([vectorizer.transform(texts) * weight for vectorizer, weight in self._parts])
+        return sparse if self._svd is None else self._reduced(sparse)
+
+    def _reduced(self, sparse: csr_array) -> np.ndarray:
+        from sklearn.preprocessing import normalize
+
+        assert self._svd is not None
+        return normalize(self._svd.transform(sparse), copy=False).astype(np.float32)
+
+
+def _analyzers(settings: LexicalSettings) -> list[tuple[str, int, int, float]]:
+    """(analyzer, shortest, longest n-gram, weight) of each part of a vector."""
     parts = []
     if settings.words:
-        parts.append(_tfidf(texts, settings, analyzer="word", shortest=1, longest=settings.words))
+        parts.append(("word", 1, settings.words, 1.0))
     if settings.characters and settings.character_weight:
         shortest = min(settings.min_characters, settings.characters)
-        part = _tfidf(texts, settings, analyzer="char_wb", shortest=shortest, longest=settings.characters)
-        parts.append(part * settings.character_weight)
+        parts.append(("char_wb", shortest, settings.characters, settings.character_weight))
     if not parts:
         raise UsageError(
             "the lexical source has neither words nor characters to work with", "set words=2 or characters=4"
         )
-    vectors = csr_array(normalize(hstack(parts, format="csr"), copy=False), dtype=np.float32)
-    if dimensions is None:
-        return vectors
-    return _truncated_svd(vectors, dimensions, seed)
+    return parts
 
 
-def _tfidf(texts: list[str], settings: LexicalSettings, *, analyzer: str, shortest: int, longest: int) -> Any:
+def _joined(parts: list[Any]) -> csr_array:
+    from scipy.sparse import csr_array, hstack
+    from sklearn.preprocessing import normalize
+
+    return csr_array(normalize(hstack(parts, format="csr"), copy=False), dtype=np.float32)
+
+
+def _vectorizer(settings: LexicalSettings, analyzer: str, shortest: int, longest: int) -> TfidfVectorizer:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    vectorizer = TfidfVectorizer(
+    return TfidfVectorizer(
         analyzer=analyzer,
         ngram_range=(shortest, longest),
         # Single letters and digits count: in titles they are sizes and shades.
@@ -69,15 +113,10 @@ def _tfidf(texts: list[str], settings: LexicalSettings, *, analyzer: str, shorte
         sublinear_tf=settings.sublinear,
         dtype=np.float32,
     )
-    try:
-        return vectorizer.fit_transform(texts)
-    except ValueError as error:  # scikit-learn's word for a vocabulary that is empty
-        raise LlmseqError("no term is left in the texts", "check --text, or set min_df=1") from error
 
 
-def _truncated_svd(vectors: csr_array, dimensions: int, seed: int) -> np.ndarray:
+def _truncated_svd(vectors: csr_array, dimensions: int, seed: int) -> TruncatedSVD:
     from sklearn.decomposition import TruncatedSVD
-    from sklearn.preprocessing import normalize
 
     most = min(vectors.shape) - 1
     if dimensions > most:
@@ -85,5 +124,4 @@ def _truncated_svd(vectors: csr_array, dimensions: int, seed: int) -> np.ndarray
             f"{dimensions} dimensions are more than {vectors.shape[0]:,} texts with {vectors.shape[1]:,} terms give",
             f"ask for at most {most}",
         )
-    reduced = TruncatedSVD(dimensions, random_state=seed).fit_transform(vectors)
-    return normalize(reduced, copy=False).astype(np.float32)
+    return TruncatedSVD(dimensions, random_state=seed).fit(vectors)

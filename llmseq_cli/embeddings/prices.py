@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from llmseq_cli.errors import LlmseqError
 
 _SHIPPED = Path(__file__).with_name("prices.toml")
+_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
 def usd_per_token(source: str, model: str, *, batch: bool = False, file: str | Path | None = None) -> float | None:
@@ -19,10 +21,18 @@ def usd_per_token(source: str, model: str, *, batch: bool = False, file: str | P
     "SOURCE:MODEL" and hold `tokens`, US dollars for a million of them, and `batch`, the same in the batch service.
     Raises LlmseqError where the file cannot be read or a price is not a number.
     """
-    name = f"{source}:{model}"
+    return usd_for_token(f"{source}:{model}", "batch" if batch else "tokens", file)
+
+
+def usd_for_token(name: str, kind: str, file: str | Path | None = None) -> float | None:
+    """As `usd_per_token`, for a section and one of its prices: `tokens`, `batch`, or for chat models `input`, `output`,
+    `training`, `tuned_input`, `tuned_output`. A dated model without a section of its own costs what the undated does.
+    """
     own = file or os.environ.get("LLMSEQ_PRICES")
-    prices = _read(_SHIPPED).get(name, {}) | (_read(Path(own)).get(name, {}) if own else {})
-    price = prices.get("batch" if batch else "tokens")
+    shipped, given = _read(_SHIPPED), _read(Path(own)) if own else {}
+    undated = _DATE.sub("", name)
+    prices = shipped.get(undated, {}) | shipped.get(name, {}) | given.get(undated, {}) | given.get(name, {})
+    price = prices.get(kind)
     if price is None:
         return None
     if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 <= price < float("inf"):

@@ -1,0 +1,67 @@
+"""`jobs`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
+from llmseq_cli.cli.console import out, print_facts, print_json, print_table
+from llmseq_cli.cli.finetune import BaseUrlOption, PricesOption, print_job
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "jobs")(jobs)
+
+
+def jobs(
+    common: Common,
+    action: Annotated[str, typer.Argument(help="list, show, wait, cancel or download.", metavar="[ACTION]")] = "list",
+    job: Annotated[str, typer.Argument(help="A job, or latest.", metavar="[JOB]")] = "latest",
+    dataset: DatasetOption = None,
+    to: Annotated[
+        Path | None, typer.Option("--out", help="Folder that download writes to; else the job's own.", metavar="DIR")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Do not ask the provider.")] = False,
+    prices: PricesOption = None,
+    base_url: BaseUrlOption = None,
+    json: JsonOption = False,
+) -> None:
+    """List fine-tuning jobs, look at one, wait for it, cancel it, download what came of it.
+
+    Jobs that are under way are looked up at the provider, those whose submission was interrupted are found again.
+
+    Examples:
+
+        llmseq jobs
+
+        llmseq jobs wait latest
+
+        llmseq jobs download genitem-1 --out results
+    """
+    workspace = common.open()
+    if action == "list":
+        rows = workspace.jobs(dataset, refresh=not offline, base_url=base_url, prices=prices)
+        if json:
+            print_json(rows)
+        elif not rows:
+            out.print("No job yet; `llmseq finetune --task genitem` starts one.")
+        else:
+            columns = ["job", "dataset", "status", "base_model", "model", "cost_usd", "created_at"]
+            print_table(columns, [[row[column] for column in columns] for row in rows], whole=["job"])
+        return
+    made = workspace.job(job, action, dataset=dataset, out=to, refresh=not offline, base_url=base_url, prices=prices)
+    if json:
+        print_json(made)
+        return
+    print_job(made)
+    if action == "download":
+        print_facts([("downloaded", file) for file in made["downloaded"]])
+    if action == "show":
+        out.print()
+        print_table(
+            ["at", "status", "message"],
+            [[step["happened_at"], step["status"], step["message"]] for step in made["events"]],
+        )

@@ -1,0 +1,1 @@
+"""LLMSeqPrompt: the fine-tuning tasks, the providers, and the way from answers to recommendations."""

@@ -1,0 +1,53 @@
+"""Reading answers of language models: titles out of a text, whatever dress it comes in."""
+
+from __future__ import annotations
+
+import json
+import re
+
+_MARK = re.compile(r"^\s*(?:\(?\d{1,3}[.):]\)?|[-*•–])\s+")
+_QUOTES = "\"'“”‘’`"
+
+
+def clean(line: str) -> str:
+    """A title without bold marks, and without quotes around it."""
+    line = line.strip()
+    if line.startswith("**") and line.endswith("**"):
+        line = line[2:-2].strip()
+    if len(line) > 1 and line[0] in _QUOTES and line[-1] in _QUOTES:
+        line = line[1:-1].strip()
+    return line
+
+
+def read_one(text: str) -> list[str]:
+    """[title] of an answer that names one item, [] where it names none."""
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].rstrip().endswith(":"):  # an introduction
+        lines = lines[1:]
+    titles = [title for title in (clean(_MARK.sub("", line)) for line in lines) if title]
+    return titles[:1]
+
+
+def read_list(text: str, *, cut_off: bool = False) -> list[str]:
+    """The titles of an answer that lists items: a line each, numbered or not, or a JSON array.
+
+    Where lines are numbered, those without a number are chatter. cut_off: the answer ended at a limit of tokens, so
+    that its last line is not whole.
+    """
+    text = re.sub(r"^```\w*\s*|\s*```\s*$", "", text.strip())
+    if text.startswith("["):
+        try:
+            entries = json.loads(text)
+        except ValueError:
+            entries = None
+        if isinstance(entries, list):
+            return [title for title in (clean(entry) for entry in entries if isinstance(entry, str)) if title]
+    lines = [line for line in text.splitlines() if line.strip()]
+    if cut_off and len(lines) > 1:
+        lines = lines[:-1]
+    marked = [line for line in lines if _MARK.match(line)]
+    if len(marked) > 1 or (marked and len(marked) == len(lines) - 1):
+        lines = marked
+    elif lines and lines[0].rstrip().endswith(":"):
+        lines = lines[1:]
+    return [title for title in (clean(_MARK.sub("", line)) for line in lines) if title]

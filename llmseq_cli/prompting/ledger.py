@@ -1,0 +1,174 @@
+"""The ledger of fine-tuning jobs: what was built, uploaded and submitted, written before and after each call."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmseq_cli.errors import LlmseqError, did_you_mean
+from llmseq_cli.store.queries import query
+
+if TYPE_CHECKING:
+    from llmseq_cli.store.connection import Store
+
+UNSUBMITTED = ("prepared", "uploading", "uploaded", "submitting")
+UNDER_WAY = ("queued", "running")
+_SHOWN = (
+    "job",
+    "dataset",
+    "task",
+    "provider",
+    "address",
+    "status",
+    "base_model",
+    "model",
+    "remote_id",
+    "cost_usd",
+    "created_at",
+    "updated_at",
+)
+OVER = ("succeeded", "failed", "cancelled", "lost")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A fine-tuning job as the ledger knows it.
+
+    job: its name, for example "genitem-3". status: prepared, uploading, uploaded, submitting, queued, running,
+    succeeded, failed, cancelled, or lost where the provider does not know it any more. token: goes with the job as
+    metadata. model: the fine-tuned one. settings: {"recipe", "tuning", "suffix"}. figures: counts, and what was
+    expected.
+    """
+
+    job_id: int
+    job: str
+    dataset: str
+    dataset_id: int
+    task: str
+    provider: str
+    address: str
+    base_model: str
+    remote_id: str | None
+    model: str | None
+    status: str
+    file_hash: str
+    token: str
+    training_file_id: str | None
+    validation_file_id: str | None
+    settings: dict[str, Any]
+    figures: dict[str, Any]
+    cost_usd: float | None
+    created_at: datetime
+    updated_at: datetime
+
+    def to_dict(self) -> dict[str, Any]:
+        """What users see of it."""
+        return {name: getattr(self, name) for name in _SHOWN} | {"settings": self.settings} | self.figures
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """What is known of a job once its files are built."""
+
+    dataset_id: int
+    task: str
+    provider: str
+    address: str
+    base_model: str
+    file_hash: str
+    settings: dict[str, Any]
+    figures: dict[str, Any]
+
+
+class Ledger:
+    """Every method is a transaction of its own: what it notes is on the disk when it returns."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def jobs(self, dataset: str | None = None, file_hash: str | None = None) -> list[Job]:
+        """All jobs, oldest first."""
+        with self.store.read("listing jobs") as con:
+            cursor = con.execute(query("prompting/jobs"), {"dataset": dataset, "file_hash": file_hash})
+            names = [column[0] for column in cursor.description]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        for row in rows:
+            row["settings"] = json.loads(row["settings"])
+            row["figures"] = json.loads(row["figures"] or "{}")
+        return [Job(**row) for row in rows]
+
+    def find(self, name: str, dataset: str | None = None) -> Job:
+        """The job of this name, "latest" being the newest. Raises LlmseqError where there is none."""
+        jobs = self.jobs(dataset)
+        if name == "latest" and jobs:
+            return jobs[-1]
+        for job in jobs:
+            if job.job == name:
+                return job
+        names = [job.job for job in jobs]
+        hint = did_you_mean(name, names) if names else "`llmseq finetune --task genitem` starts one"
+        raise LlmseqError(f"there is no job '{name}'", hint)
+
+    def same(self, new: NewJob) -> Job | None:
+        """The newest job for the same files, model and settings."""
+        for job in reversed(self.jobs(file_hash=new.file_hash)):
+            if (job.dataset_id, job.provider, job.address, job.base_model, job.settings) == (
+                new.dataset_id,
+                new.provider,
+                new.address,
+                new.base_model,
+                new.settings,
+            ):
+                return job
+        return None
+
+    def create(self, new: NewJob) -> Job:
+        """Notes a job whose files are built."""
+        parameters = {
+            "dataset_id": new.dataset_id,
+            "task": new.task,
+            "provider": new.provider,
+            "address": new.address,
+            "base_model": new.base_model,
+            "file_hash": new.file_hash,
+            "settings": json.dumps(new.settings),
+            "figures": json.dumps(new.figures),
+            "token": uuid.uuid4().hex,
+            "now": _now(),
+        }
+        with self.store.transaction("noting a job", wait=True) as con:
+            job_id = con.execute(query("prompting/insert_job"), parameters).fetchall()[0][0]
+            con.execute(
+                "insert into core.job_event values (?, ?, ?, ?)", [job_id, _now(), "prepared", "training files built"]
+            )
+        return self.find(f"{new.task}-{job_id}")
+
+    def note(self, job: Job, status: str, message: str, **known: Any) -> Job:
+        """Notes a step of a job; known: remote_id, model, training_file_id, validation_file_id, cost_usd."""
+        columns = ("remote_id", "model", "training_file_id", "validation_file_id", "cost_usd")
+        parameters = {name: known.get(name) for name in columns} | {"status": status, "job_id": job.job_id}
+        with self.store.transaction("noting a job", wait=True) as con:
+            con.execute(query("prompting/update_job"), parameters | {"now": _now()})
+            con.execute("insert into core.job_event values (?, ?, ?, ?)", [job.job_id, _now(), status, message])
+        return self.find(job.job)
+
+    def events(self, job: Job) -> list[dict[str, Any]]:
+        """The steps of a job, oldest first: happened_at, status, message."""
+        with self.store.read("reading a job") as con:
+            rows = con.execute(
+                "select happened_at, status, message from core.job_event where job_id = ? order by happened_at, rowid",
+                [job.job_id],
+            ).fetchall()
+        return [dict(zip(("happened_at", "status", "message"), row, strict=True)) for row in rows]
+
+    def folder(self, job: Job) -> Path:
+        """Where the job's files lie."""
+        return self.store.folder / "artifacts" / "jobs" / job.job
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -1,0 +1,28 @@
+-- one row per fine-tuning job that the conditions leave, oldest first; null sets no condition
+select
+    j.job_id,
+    j.task || '-' || j.job_id as job,
+    d.name as dataset,
+    j.dataset_id,
+    j.task,
+    j.provider,
+    coalesce(j.address, '') as address,
+    j.base_model,
+    j.remote_id,
+    j.model,
+    j.status,
+    j.file_hash,
+    coalesce(j.token, '') as token,
+    j.training_file_id,
+    j.validation_file_id,
+    j.settings,
+    j.figures,
+    j.cost_usd,
+    j.created_at,
+    j.updated_at
+from core.job as j
+inner join core.dataset as d on j.dataset_id = d.dataset_id
+where
+    ($dataset::varchar is null or d.name = $dataset)
+    and ($file_hash::varchar is null or j.file_hash = $file_hash)
+order by j.job_id
