@@ -23,7 +23,7 @@ METHODS = ("zscore", "rrf", "weighted-rank")
 
 _HELD_OUT = 0.1
 _MOST_HELD_OUT = 1000
-_PROMPTS_AT_ONCE = 2048  # whose lists of all members stand in memory
+_BLOCK_NUMBERS = 2**22  # entries of a member's lists that stand in memory at once
 
 
 @dataclass(frozen=True)
@@ -81,9 +81,10 @@ class Blend(MadeOfRuns):
         }
 
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+        size = max(block_size(self.n_items), _BLOCK_NUMBERS // min(self.settings.depth, self.n_items))
         parts = [
-            self._lists(prompts.slice(start, min(start + _PROMPTS_AT_ONCE, len(prompts))), k, exclude_prompt)
-            for start in range(0, max(len(prompts), 1), _PROMPTS_AT_ONCE)
+            self._lists(prompts.slice(start, min(start + size, len(prompts))), k, exclude_prompt)
+            for start in range(0, max(len(prompts), 1), size)
         ]
         return Ranking.concatenate(parts)
 

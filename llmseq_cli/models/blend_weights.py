@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.evaluation.metrics import per_session
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 
 CUTOFF = 20
@@ -19,51 +20,54 @@ _MOST_ROUNDS = 20
 
 @dataclass(frozen=True)
 class Gains:
-    """What every member says for the items that stand in any member's list, session by session.
+    """What the members say for items of the held-out sessions, compared with what they say for the target.
 
-    Only sessions whose target stands in a list are held: the others cannot be hit. Items of the prompts are left out.
-    values: float32[n_members, n_entries], 0 where an item is not in the member's list.
-    items: int64[n_entries], the entries of a session by rising item. offsets: int64[n_sessions], where each begins.
-    targets: int64[n_sessions], the entry of each session's target.
+    Held are only sessions whose target stands in a list, for the others cannot be hit, and of their items only those
+    that some member puts above the target, for the others cannot pass it; and none of the prompt.
+    lead: float32[n_members, n_entries], an item's gain less that of its session's target; the entries of a session
+        stand together. first: int64[n_sessions + 1], where each session's entries begin.
+    targets: float32[n_members, n_sessions], the targets' gains.
+    lower: bool[n_entries], items that come before the target where they tie.
     """
 
-    values: np.ndarray
-    items: np.ndarray
-    offsets: np.ndarray
+    lead: np.ndarray
+    first: np.ndarray
     targets: np.ndarray
+    lower: np.ndarray
 
     @staticmethod
     def of(members: list[tuple[Ranking, np.ndarray]], prompts: Sessions, targets: np.ndarray, n_items: int) -> Gains:
-        """members: a ranking and its gains, [n_prompts, depth] each, for every member. targets: int[n_prompts]."""
+        """members: a ranking and its gains (≥ 0), [n_prompts, depth] each, of every member. targets: int[n_prompts]."""
         rows = np.arange(len(prompts))[:, None] * n_items
         keys = [(rows + ranking.items)[ranking.items != NO_ITEM] for ranking, _ in members]
         said = [gain[ranking.items != NO_ITEM] for ranking, gain in members]
         union = np.setdiff1d(np.concatenate(keys), prompts.rows() * n_items + prompts.items)
-        reachable = np.isin(rows[:, 0] + targets, union)
-        union = union[reachable[union // n_items]]
+        sessions = np.flatnonzero(np.isin(rows[:, 0] + targets, union))
+        union = union[np.isin(union // n_items, sessions)]
         values = np.zeros((len(members), len(union)), dtype=np.float32)
         for member, (its_keys, its_gains) in enumerate(zip(keys, said, strict=True)):
             found = np.isin(its_keys, union)
             values[member, np.searchsorted(union, its_keys[found])] = its_gains[found]
-        sessions = np.flatnonzero(reachable)
+        target_keys = sessions * n_items + targets[sessions]
+        of_targets = values[:, np.searchsorted(union, target_keys)]
+        session = np.searchsorted(sessions, union // n_items)
+        lead = values - of_targets[:, session]
+        ahead = np.flatnonzero((lead > 0).any(axis=0) | ((lead == 0).all(axis=0) & (union != target_keys[session])))
         return Gains(
-            values,
-            union % n_items,
-            np.searchsorted(union, sessions * n_items),
-            np.searchsorted(union, sessions * n_items + targets[sessions]),
+            lead[:, ahead],
+            np.searchsorted(session[ahead], np.arange(len(sessions) + 1)),
+            of_targets,
+            union[ahead] < target_keys[session[ahead]],
         )
 
-    def target_ranks(self, weights: np.ndarray) -> np.ndarray:
-        """The rank of every session's target by the weighted sum, among equals by the lower item; int64[n_sessions]."""
-        if not len(self.offsets):
-            return np.empty(0, dtype=np.int64)
-        scores = weights.astype(np.float32) @ self.values
-        lengths = np.diff(np.append(self.offsets, len(self.items)))
-        target_scores = np.repeat(scores[self.targets], lengths)
-        before = scores > target_scores
-        tied = np.flatnonzero(scores == target_scores)
-        before[tied] = self.items[tied] < np.repeat(self.items[self.targets], lengths)[tied]
-        return np.add.reduceat(before.astype(np.int64), self.offsets) + 1
+    def target_ranks(self, leads: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """The rank of every session's target, 0 where no member with a weight says anything for it; int64[n_sessions].
+
+        leads: float32[n_entries], the weighted sums of `lead`.
+        """
+        passing = np.flatnonzero((leads > 0) | ((leads == 0) & self.lower))
+        ranks = np.diff(np.searchsorted(passing, self.first)) + 1
+        return np.where(weights.astype(np.float32) @ self.targets > 0, ranks, 0)
 
 
 @dataclass(frozen=True)
@@ -75,10 +79,10 @@ class Learnt:
     alone: list[float]
 
 
-def mean_ndcg(gains: Gains, weights: np.ndarray, n_sessions: int) -> float:
-    ranks = gains.target_ranks(weights)
-    hits = ranks[ranks <= CUTOFF]
-    return float(np.sum(1 / np.log2(hits + 1.0)) / n_sessions)
+def mean_ndcg(gains: Gains, weights: np.ndarray, n_sessions: int, leads: np.ndarray | None = None) -> float:
+    """NDCG@20 of the blend, sessions whose target is in no list counting 0; leads: the weighted sums, where known."""
+    ranks = gains.target_ranks(weights.astype(np.float32) @ gains.lead if leads is None else leads, weights)
+    return float(per_session(ranks, CUTOFF)["ndcg"].sum() / n_sessions)
 
 
 def learnt_weights(gains: Gains, n_sessions: int) -> Learnt:
@@ -87,17 +91,19 @@ def learnt_weights(gains: Gains, n_sessions: int) -> Learnt:
     It ends when a round over all members changes nothing. Of equally good weights the one before is kept, then the
     smaller one, so that the outcome depends on nothing but the gains.
     """
-    n_members = len(gains.values)
+    n_members = len(gains.lead)
     alone = [mean_ndcg(gains, one, n_sessions) for one in np.eye(n_members)]
     weights = np.ones(n_members)
     best = mean_ndcg(gains, weights, n_sessions)
     for _ in range(_MOST_ROUNDS):
         before = weights.copy()
         for member in range(n_members):
-            for weight in GRID:
-                tried = weights.copy()
+            others = np.where(np.arange(n_members) == member, 0.0, weights)
+            of_others = others.astype(np.float32) @ gains.lead
+            for weight in GRID if others.any() else ():
+                tried = others.copy()
                 tried[member] = weight
-                value = mean_ndcg(gains, tried, n_sessions) if tried.any() else -1.0
+                value = mean_ndcg(gains, tried, n_sessions, of_others + np.float32(weight) * gains.lead[member])
                 if value > best + 1e-9:
                     best, weights = value, tried
         if (weights == before).all():

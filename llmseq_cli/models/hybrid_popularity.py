@@ -21,8 +21,8 @@ from llmseq_cli.settings import setting
 MOST_COMPARED = 1000
 """Items of a session's list that are looked at for a diverse one, at most."""
 
-_FIRST_LOOK = 4  # lists are looked at to this many times their length at first
-_BLOCK_NUMBERS = 2**25  # numbers of a block of sessions: 128 MiB
+_FIRST_LOOK = 2  # lists are looked at to this many times their length at first
+_BLOCK_NUMBERS = 2**20  # numbers of a block of sessions: 4 MiB, more leaves the cache
 
 
 @dataclass(frozen=True)
@@ -123,9 +123,8 @@ def _cosines(items: np.ndarray, vectors: Any) -> np.ndarray:
     norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
     scale = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
     row_of = np.repeat(np.arange(n * depth), lengths)
-    _, columns = np.unique((row_of // depth) * np.int64(vectors.shape[1]) + rows.indices, return_inverse=True)
-    width = int(columns.max(initial=0)) + 1
-    apart = csr_array((rows.data * scale[row_of], columns, rows.indptr), shape=(n * depth, width))
+    columns = (row_of // depth) * np.int64(vectors.shape[1]) + rows.indices
+    apart = csr_array((rows.data * scale[row_of], columns, rows.indptr), shape=(n * depth, n * vectors.shape[1]))
     products = (apart @ apart.T).tocoo()
     cosines = np.zeros((n, depth, depth), dtype=np.float32)
     cosines[products.row // depth, products.row % depth, products.col % depth] = products.data

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -72,47 +74,47 @@ class Members:
         mine = self.dataset.info.name
         try:
             return find_run(con, name, mine)
-        except LlmseqError:
-            with suppress(LlmseqError):
+        except LlmseqError as unknown:
+            try:
                 other = find_run(con, name)
-                raise UsageError(
-                    f"run '{other.run}' is of the dataset '{other.dataset}', not of '{mine}'",
-                    f"`llmseq report --dataset {mine}` lists its runs",
-                ) from None
-            raise
+            except LlmseqError:
+                raise unknown from None
+        raise UsageError(
+            f"run '{other.run}' is of the dataset '{other.dataset}', not of '{mine}'",
+            f"`llmseq report --dataset {mine}` lists its runs",
+        )
 
     def _member(self, info: RunInfo) -> Member:
         from llmseq_cli.training.experiment import load_model
 
         def refitted_lists(train: Sessions, prompts: Sessions, k: int) -> Ranking:
-            return self._refitted_lists(info, train, prompts, k)
+            return self._refitted(info, train).recommend(prompts, k, exclude_prompt=False)
 
         return Member(info.run, load_model(self.store.folder, info.run, info.model), refitted_lists)
 
-    def _refitted_lists(self, info: RunInfo, train: Sessions, prompts: Sessions, k: int) -> Ranking:
-        """Kept with the member's files: the next blend, and one that was interrupted, need not train it again."""
+    def _refitted(self, info: RunInfo, train: Sessions) -> Recommender:
+        """The run's model trained anew on these sessions.
+
+        It is kept with the run's files: the next blend, or one that was interrupted, need not train it again.
+        """
         from llmseq_cli.training.experiment import run_folder
 
-        file = run_folder(self.store.folder, info.run) / f"lists-{_digest(train, prompts, k)}.safetensors"
-        kept = _read_lists(file)
-        if kept is not None:
-            return kept
-        left_out = len(self.dataset.train) - len(train)
-        with self.progress.task(f"Training {info.run} anew without the latest {left_out:,} sessions"):
-            model = self._refitted(info, train)
-        ranking = model.recommend(prompts, k, exclude_prompt=False)
-        _write_lists(file, ranking)
-        return ranking
-
-    def _refitted(self, info: RunInfo, train: Sessions) -> Recommender:
         cls = model_class(info.model)
-        model = cls(parse_settings(cls.Settings, info.settings, info.model), len(self.dataset.catalog))
         members = self.open(cls, parse_runs(info.settings.get("runs")))
+        folder = run_folder(self.store.folder, info.run) / f"earlier-{_digest(train)}"
+        if folder.is_dir():
+            with suppress(LlmseqError):  # a damaged one is made again
+                return cls.load(folder)
+        model = cls(parse_settings(cls.Settings, info.settings, info.model), len(self.dataset.catalog))
         device = resolve_device(self.device) if cls.uses_device else "cpu"
         context = FitContext(
             self.dataset.catalog, self._embeddings(info), info.seed, device, self.progress, members=members
         )
-        model.fit(train, context)
+        left_out = len(self.dataset.train) - len(train)
+        with self.progress.task(f"Training {info.run} without the latest {left_out:,} sessions"):
+            model.fit(train, context)
+        if not members:  # one made of others would find them as they are, not as they were trained here
+            _save(model, folder)
         return model
 
     def _embeddings(self, info: RunInfo) -> ItemEmbeddings | None:
@@ -141,31 +143,18 @@ def _stored_embeddings(con: duckdb.DuckDBPyConnection, dataset_id: int, run: str
     return rows[0][0]
 
 
-def _digest(train: Sessions, prompts: Sessions, k: int) -> str:
-    digest = hashlib.sha256(str(k).encode())
-    for sessions in (train, prompts):
-        digest.update(sessions.items.data)
-        digest.update(np.ascontiguousarray(sessions.offsets).data)
+def _digest(train: Sessions) -> str:
+    digest = hashlib.sha256(train.items.data)
+    digest.update(np.ascontiguousarray(train.offsets).data)
     return digest.hexdigest()[:16]
 
 
-def _read_lists(file: Path) -> Ranking | None:
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    with suppress(OSError, SafetensorError, KeyError):
-        arrays = load_file(file)
-        return Ranking(arrays["items"], arrays["scores"])
-    return None
-
-
-def _write_lists(file: Path, ranking: Ranking) -> None:
-    from safetensors.numpy import save_file
-
-    partial = file.with_name(file.name + ".partial")
+def _save(model: Recommender, folder: Path) -> None:
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
     try:
-        arrays = {"items": np.ascontiguousarray(ranking.items), "scores": np.ascontiguousarray(ranking.scores)}
-        save_file(arrays, partial)
-        partial.replace(file)
+        partial.mkdir()
+        model.save(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
     finally:
-        partial.unlink(missing_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)

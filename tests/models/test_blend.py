@@ -1,0 +1,255 @@
+"""Blend: gains, sums and learnt weights on cases small enough to work out by hand."""
+
+import numpy as np
+import pytest
+from members_on_paper import MISSING, context, member, on_paper
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.models.blend import Blend, gains, is_in_prompt, latest_held_out, parse_weights
+from llmseq_cli.models.blend_weights import Gains, learnt_weights, mean_ndcg
+
+ANY = Sessions.from_lists([[0, 1], [1, 2]])
+
+
+def blend(*members, n_items=5, train=ANY, **settings):
+    model = Blend(Blend.Settings(**settings), n_items)
+    figures = model.fit(train, context(*members))
+    return model, figures
+
+
+def ranking(items, scores):
+    return Ranking(np.array(items, dtype=np.int32), np.array(scores, dtype=np.float32))
+
+
+def test_z_scores_count_from_the_lowest_of_a_list():
+    full = ranking([[4, 2, 0]], [[5, 3, 1]])
+    nothing = np.zeros((1, 3), dtype=bool)
+    deviation = np.std([5, 3, 1])
+    np.testing.assert_allclose(gains(full, nothing, "zscore"), [[4 / deviation, 2 / deviation, 0]])
+
+
+def test_a_list_that_ends_early_counts_from_zero():
+    short = ranking([[4, 2, NO_ITEM, NO_ITEM]], [[6, 2, -np.inf, -np.inf]])
+    nothing = np.zeros((1, 4), dtype=bool)
+    deviation = np.std([6, 2, 0, 0])
+    np.testing.assert_allclose(gains(short, nothing, "zscore"), [[6 / deviation, 2 / deviation, 0, 0]])
+    below = ranking([[4, 2, NO_ITEM, NO_ITEM]], [[-1, -3, -np.inf, -np.inf]])
+    np.testing.assert_allclose(gains(below, nothing, "zscore"), [[2, 0, 0, 0]])
+
+
+def test_prompt_items_change_nothing_for_the_others():
+    with_prompt = ranking([[7, 4, 2, 0]], [[100, 5, 3, 1]])
+    own = np.array([[True, False, False, False]])
+    for method in ("zscore", "rrf"):
+        without = gains(ranking([[4, 2, 0]], [[5, 3, 1]]), np.zeros((1, 3), dtype=bool), method)
+        np.testing.assert_allclose(gains(with_prompt, own, method)[:, 1:], without)
+
+
+def test_ranks_become_gains():
+    lists = ranking([[4, 2, NO_ITEM]], [[9, 1, -np.inf]])
+    nothing = np.zeros((1, 3), dtype=bool)
+    np.testing.assert_allclose(gains(lists, nothing, "rrf", 60), [[1 / 61, 1 / 62, 0]])
+    np.testing.assert_allclose(gains(lists, nothing, "weighted-rank"), [[1, 2 / 3, 0]])
+
+
+def test_lists_without_any_difference_or_any_item():
+    same = ranking([[1, 2]], [[3, 3]])
+    empty = ranking([[NO_ITEM, NO_ITEM]], [[-np.inf, -np.inf]])
+    for lists in (same, empty):
+        assert gains(lists, np.zeros((1, 2), dtype=bool), "zscore").tolist() == [[0, 0]]
+
+
+def test_items_of_the_prompt_are_told_apart():
+    lists = ranking([[1, 2, NO_ITEM], [2, 1, 0]], np.zeros((2, 3)))
+    prompts = Sessions.from_lists([[2, 4], [0]])
+    assert is_in_prompt(lists, prompts, 5).tolist() == [[False, True, False], [False, False, True]]
+
+
+def test_a_weighted_sum_of_reciprocal_ranks():
+    one = on_paper("a-1", [5, 4, 3, 2, MISSING])
+    other = on_paper("b-2", [MISSING, 1, 2, 3, 4])
+    model, figures = blend(one, other, method="rrf", weights="3,1", rrf_k=0)
+    made = model.recommend(Sessions.from_lists([[]]), 5)
+    sums = np.array([3 / 1, 3 / 2 + 1 / 4, 3 / 3 + 1 / 3, 3 / 4 + 1 / 2, 1]) / 4
+    order = np.argsort(-sums)
+    assert made.items[0].tolist() == order.tolist()
+    np.testing.assert_allclose(made.scores[0], sums[order], rtol=1e-6)
+    assert figures["weights"] == {"a-1": 0.75, "b-2": 0.25}
+
+
+def test_prompt_items_only_where_they_are_wanted():
+    model, _ = blend(on_paper("a-1", [5, 4, 3, 2, 1]), on_paper("b-2", [1, 2, 3, 4, 9]), weights="1,1")
+    prompts = Sessions.from_lists([[4], [0, 4], [3]])
+    wanted = model.recommend(prompts, 5, exclude_prompt=False)
+    without = model.recommend(prompts, 5)
+    for row in range(3):
+        rest = [item for item in wanted.items[row] if item not in prompts[row]]
+        assert without.items[row][: len(rest)].tolist() == rest
+        assert (without.items[row][len(rest) :] == NO_ITEM).all()
+
+
+def test_a_shorter_list_is_the_start_of_a_longer_one():
+    random = np.random.default_rng(3)
+    members = [on_paper(f"m-{n}", random.normal(size=(30, 30))) for n in range(3)]
+    model, _ = blend(*members, n_items=30, weights="1,2,3", depth=7)
+    prompts = Sessions.from_lists([[n] for n in range(30)])
+    longest = model.recommend(prompts, 40)
+    assert ((longest.items != NO_ITEM).sum(axis=1) <= 3 * 7).all()
+    for k in (1, 5, 20):
+        short = model.recommend(prompts, k)
+        np.testing.assert_array_equal(short.items, longest.items[:, :k])
+        np.testing.assert_array_equal(short.scores, longest.scores[:, :k])
+    alone = model.recommend(prompts.slice(3, 4), 5)
+    np.testing.assert_array_equal(alone.items[0], longest.items[3, :5])
+
+
+def test_a_member_without_weight_has_no_say():
+    model, _ = blend(on_paper("a-1", [1, 2, 3, 4, 5]), on_paper("b-2", [5, 1, 1, 1, 1]), weights="1,0", depth=3)
+    made = model.recommend(Sessions.from_lists([[]]), 5)
+    assert made.items[0].tolist() == [4, 3, 2, NO_ITEM, NO_ITEM]
+
+
+def test_no_prompts_no_lists():
+    model, _ = blend(on_paper("a-1", np.arange(5)), on_paper("b-2", np.arange(5)), weights="1,1")
+    assert model.recommend(Sessions.from_lists([]), 3).items.shape == (0, 3)
+
+
+def test_the_latest_sessions_are_held_out():
+    lists = [[n % 7, (n + 1) % 7] for n in range(97)] + [[8, 0, 9, 1], [0], [9, 3]]
+    train = Sessions.from_lists(lists)
+    mixed = train.take(np.random.default_rng(0).permutation(100))
+    for sessions in (train, mixed):
+        earlier, held_out = latest_held_out(sessions, 10)
+        assert sorted(earlier.ids) == list(range(90))
+        assert held_out.ids.tolist() == [*range(90, 98)], "the last two lose their items or have one"
+        assert held_out[7].tolist() == [0, 1], "items that the earlier ones lack are taken out"
+    many = Sessions.from_lists([[0, 1]] * 30_000)
+    assert len(latest_held_out(many, 2)[1]) == 1000
+
+
+def test_too_few_sessions_to_learn_from():
+    with pytest.raises(LlmseqError, match="too few training sessions"):
+        blend(on_paper("a-1", np.arange(5)), on_paper("b-2", np.arange(5)))
+
+
+def brute_force_ranks(lists, weights, prompts, targets, n_items):
+    """Target ranks of the weighted sum of z-scores, item by item; 0 where it is not found."""
+    totals = np.zeros((len(prompts), n_items), dtype=np.float32)
+    for weight, one in zip(weights, lists, strict=True):
+        said = gains(one, is_in_prompt(one, prompts, n_items), "zscore")
+        for row in range(len(prompts)):
+            for item, gain in zip(one.items[row], said[row], strict=True):
+                if item != NO_ITEM:
+                    totals[row, item] += weight * gain
+    ranks = []
+    for row, target in enumerate(targets):
+        totals[row, prompts[row]] = -np.inf
+        better = totals[row] > totals[row, target]
+        tied = (totals[row] == totals[row, target]) & (np.arange(n_items) < target)
+        ranks.append(int((better | tied).sum()) + 1 if totals[row, target] > 0 else 0)
+    return np.array(ranks)
+
+
+def test_ranks_of_targets_are_those_of_the_sums():
+    random = np.random.default_rng(4)
+    n_items, n = 60, 200
+    prompts = Sessions.from_lists([random.integers(0, n_items, size=3) for _ in range(n)])
+    targets = np.array([random.choice(np.setdiff1d(np.arange(n_items), prompts[row])) for row in range(n)])
+    lists = [
+        on_paper("m", random.normal(size=(n_items, n_items))).model.recommend(prompts, 20, exclude_prompt=False)
+        for _ in range(3)
+    ]
+    pairs = [(one, gains(one, is_in_prompt(one, prompts, n_items), "zscore")) for one in lists]
+    table = Gains.of(pairs, prompts, targets, n_items)
+    for weights in ([1, 1, 1], [0.2, 0, 3], [0, 0, 1]):
+        ranks = brute_force_ranks(lists, weights, prompts, targets, n_items)
+        found = ranks[(ranks > 0) & (ranks <= 20)]
+        assert mean_ndcg(table, np.array(weights, dtype=float), n) == pytest.approx(np.sum(1 / np.log2(found + 1)) / n)
+
+
+def knowing(share, seed, n_items=50):
+    """A member that gives the next item (last item + 1) a high score for a share of the last items, else noise."""
+    random = np.random.default_rng(seed)
+    scores = random.random((n_items, n_items))
+    known = np.flatnonzero(random.random(n_items) < share)
+    scores[known, (known + 1) % n_items] = 3
+    return scores
+
+
+def successions(n=400, n_items=50):
+    starts = np.random.default_rng(9).integers(0, n_items, size=n)
+    return Sessions.from_lists([[start, (start + 1) % n_items] for start in starts])
+
+
+def test_weights_are_learnt_where_they_help():
+    members = [
+        on_paper("good-1", knowing(0.6, 1)),
+        on_paper("noise-2", knowing(0, 2)),
+        on_paper("fair-3", knowing(0.4, 3)),
+    ]
+    model, figures = blend(*members, n_items=50, train=successions())
+    weights = figures["weights"]
+    assert sum(weights.values()) == pytest.approx(1, abs=1e-3)
+    assert weights["noise-2"] < min(weights["good-1"], weights["fair-3"])
+    assert figures["validation_ndcg"] >= max(figures["validation_ndcg_alone"].values())
+    assert figures["validation_sessions"] == 40
+    again, same = blend(*members, n_items=50, train=successions())
+    assert same == figures
+    np.testing.assert_array_equal(again.weights, model.weights)
+
+
+def test_only_refitted_members_and_earlier_sessions_are_asked_for_weights():
+    train = successions()
+    seen = []
+
+    def asked(one):
+        def refitted_lists(sessions, prompts, k):
+            seen.append((sessions.ids.max(), prompts.ids.min()))
+            return one.model.recommend(prompts, k, exclude_prompt=False)
+
+        return type(one)(one.run, one.model, refitted_lists)
+
+    blend(asked(on_paper("a-1", knowing(0.5, 1))), asked(on_paper("b-2", knowing(0.5, 2))), n_items=50, train=train)
+    assert seen == [(359, 360), (359, 360)]
+
+
+def test_equal_members_keep_equal_weights():
+    same = knowing(0.5, 1)
+    _, figures = blend(on_paper("a-1", same), on_paper("b-2", same), n_items=50, train=successions())
+    assert figures["weights"] == {"a-1": 0.5, "b-2": 0.5}
+
+
+def test_nothing_to_learn_from_leaves_equal_weights():
+    empty = ranking(np.full((3, 2), NO_ITEM), np.full((3, 2), -np.inf))
+    prompts, targets = Sessions.from_lists([[0], [1], [2]]), np.array([1, 2, 0])
+    table = Gains.of([(empty, np.zeros((3, 2)))] * 2, prompts, targets, 3)
+    found = learnt_weights(table, 3)
+    assert (found.weights.tolist(), found.ndcg, found.alone) == ([0.5, 0.5], 0, [0, 0])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("1", "2 runs and 1 weights"),
+        ("1,x", "no list of weights"),
+        ("", "no list of weights"),
+        ("0,0", "cannot be"),
+        ("1,-1", "cannot be"),
+        ("1,nan", "cannot be"),
+        ("1,inf", "cannot be"),
+    ],
+)
+def test_weights_that_make_no_sense(words, said):
+    with pytest.raises(UsageError, match=said):
+        parse_weights(words, 2)
+
+
+def test_weights_are_relative():
+    np.testing.assert_allclose(parse_weights("2, 6", 2), [0.25, 0.75])
+
+
+def test_a_blend_needs_two_runs():
+    with pytest.raises(UsageError, match="made of 2 runs or more, not of 1"):
+        blend(member("a-1", on_paper("a-1", np.arange(5)).model), weights="1")
