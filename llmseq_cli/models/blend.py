@@ -98,15 +98,13 @@ class Blend(MadeOfRuns):
         parts = []
         for start in range(0, max(len(prompts), 1), size):
             block = prompts.slice(start, min(start + size, len(prompts)))
-            scores = np.zeros((len(block), self.n_items))
-            listed = np.zeros(scores.shape, dtype=bool)
+            scores = np.full((len(block), self.n_items), -np.inf, dtype=np.float32)
             for ranking, gain in zip(rankings, gains, strict=True):
-                items = ranking.items[start : start + size]
-                rows, places = np.nonzero(items != NO_ITEM)
-                scores[rows, items[rows, places]] += gain[start : start + size][rows, places]
-                listed[rows, items[rows, places]] = True
-            scores[~listed] = -np.inf
-            parts.append(top_k(scores.astype(np.float32), k, exclude=block if exclude_prompt else None))
+                rows, places = np.nonzero(ranking.items[start : start + size] != NO_ITEM)
+                items = ranking.items[start + rows, places]
+                before = scores[rows, items]
+                scores[rows, items] = np.where(before == -np.inf, 0, before) + gain[start + rows, places]
+            parts.append(top_k(scores, k, exclude=block if exclude_prompt else None))
         return Ranking.concatenate(parts)
 
     def _gains(self, ranking: Ranking, prompts: Sessions) -> np.ndarray:

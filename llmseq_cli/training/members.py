@@ -155,6 +155,7 @@ def _save(model: Recommender, folder: Path) -> None:
         partial.mkdir()
         model.save(partial)
         shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        with suppress(OSError):  # another process was faster: its model is the same
+            partial.rename(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
