@@ -1,12 +1,15 @@
 """Training and scoring of neural models beside RecTools and RecBole: one thread, the same sizes, Beauty.
 
 The libraries are installed into environments of their own in `.bench/` of the project, on the first run. Every
-measurement is a process of its own; rounds alternate between the libraries. `--epochs N` trains N epochs instead of
-some seconds and measures NDCG@20 too; with RecTools and RecBole an epoch takes minutes.
+measurement is a process of its own; rounds alternate between the libraries, and a ratio is the median over rounds of
+ours to theirs. Of positions and ratios there are two: by the clock, and by seconds on the processor, which other work
+on the machine hardly moves. `--full` trains instead of measuring some seconds of it, and shows NDCG@20 too; `--epochs`
+says how long. With RecTools and RecBole an epoch takes minutes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import statistics
@@ -19,36 +22,42 @@ from pathlib import Path
 import numpy as np
 from beauty_split import FOLDER, load_beauty
 
+Figures = dict[str, float | None]
+
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
 _PEERS = {"rectools": ["sasrec", "bert4rec"], "recbole": ["sasrec", "bert4rec", "gru4rec"]}
+_OURS = "llmseq"
+_FULL_EPOCHS = {"sasrec": 12, "bert4rec": 25, "gru4rec": 12}
 _ROUNDS = 2
+_PATIENCE = 600  # seconds for one measurement that trains for some seconds only
 _COLUMNS = [
     ("positions/s", "positions_per_second", "{:,.0f}"),
+    ("/CPU s", "positions_per_cpu_second", "{:,.0f}"),
     ("s/epoch", "seconds_per_epoch", "{:,.1f}"),
     ("peak MB", "peak_mb", "{:,.0f}"),
     ("scored/s", "sessions_per_second", "{:,.0f}"),
     ("NDCG@20", "ndcg", "{:.4f}"),
 ]
+_RATIOS = [("ratio", "positions_per_second"), ("by CPU s", "positions_per_cpu_second")]
 
 
 def run(options: Namespace) -> None:
-    if not FOLDER:
+    if not (FOLDER and (Path(FOLDER) / "reviews_Beauty_5.json.gz").is_file()):
         print("LLMSEQ_BEAUTY names no folder with the Beauty dataset: left out")
         return
     pythons = {library: python for library in _PEERS if (python := _environment(library))}
+    pythons[_OURS] = sys.executable
+    measured = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "beauty.npz"
         _write_data(file)
-        for model in ("sasrec", "bert4rec", "gru4rec"):
-            libraries = ["llmseq", *(library for library in pythons if model in _PEERS[library])]
-            measured: dict[str, list[dict[str, float]]] = {library: [] for library in libraries}
-            for _ in range(_ROUNDS):
-                for library in libraries:
-                    python = pythons.get(library, sys.executable)
-                    script = "ours.py" if library == "llmseq" else f"{library}_models.py"
-                    measured[library].append(_measure(python, script, model, file, options.epochs))
-            _print(model, measured)
+        for model, full_epochs in _FULL_EPOCHS.items():
+            epochs = options.epochs or (full_epochs if options.full else 0)
+            measured[model] = _compare(model, pythons, file, epochs)
+            _print(model, measured[model])
+    if options.json:
+        Path(options.json).write_text(json.dumps({"training": measured}, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_data(file: Path) -> None:
@@ -66,45 +75,82 @@ def _write_data(file: Path) -> None:
 
 
 def _environment(library: str) -> str | None:
-    """The Python of the library's environment, made on the first run; None, with a line, where that fails."""
+    """The Python of the library's environment, made where it is missing or old; None, with a line, where that fails."""
     folder = _ROOT / ".bench" / library
     python, ready = folder / "bin" / "python", folder / "ready"
-    if ready.is_file():
+    wanted = _HERE / "peers" / f"{library}.txt"
+    torch = next(line for line in (_ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
+    version = hashlib.sha256(f"{sys.version} {torch} {wanted.read_text()}".encode()).hexdigest()
+    if ready.is_file() and ready.read_text() == version:
         return str(python)
     print(f"installing {library} into {folder.relative_to(_ROOT)} (once)", flush=True)
-    torch = next(line for line in (_ROOT / "constraints.txt").read_text().splitlines() if line.startswith("torch=="))
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    pip = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "2"]
     commands = [
         [sys.executable, "-m", "venv", "--clear", str(folder)],
         [*pip, torch],
-        [*pip, "-r", str(_HERE / "peers" / f"{library}.txt"), torch],
+        [*pip, "-r", str(wanted), torch],
     ]
     for command in commands:
-        if subprocess.run(command, stderr=subprocess.DEVNULL).returncode:
-            print(f"{library} could not be installed: left out")
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            print(f"{library} could not be installed, left out: {_reason(done.stderr)}", flush=True)
             return None
-    ready.touch()
+    ready.write_text(version)
     return str(python)
 
 
-def _measure(python: str, script: str, model: str, file: Path, epochs: int) -> dict[str, float]:
-    command = [python, str(_HERE / "peers" / script), model, str(file), "--epochs", str(epochs)]
+def _reason(stderr: str) -> str:
+    """The line that says most: the last error of pip, else the last line of a traceback."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return (errors or lines or ["no reason given"])[-1]
+
+
+def _compare(model: str, pythons: dict[str, str], file: Path, epochs: int) -> dict[str, list[Figures]]:
+    """The figures of every library that has the model, one a round; a library that fails is left out, with a line."""
+    measured: dict[str, list[Figures]] = {_OURS: []}
+    measured |= {library: [] for library in pythons if model in _PEERS.get(library, [])}
+    for _ in range(1 if epochs else _ROUNDS):
+        for library in list(measured):
+            figures = _measure(pythons[library], library, model, file, epochs)
+            if figures is not None:
+                measured[library].append(figures)
+            elif library == _OURS:
+                raise RuntimeError(f"{_OURS} could not train {model}")
+            else:
+                del measured[library]
+    return measured
+
+
+def _measure(python: str, library: str, model: str, file: Path, epochs: int) -> Figures | None:
+    script = _HERE / "peers" / ("ours.py" if library == _OURS else f"{library}_models.py")
+    command = [python, str(script), model, str(file), "--epochs", str(epochs)]
     one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, env=os.environ | one_thread, capture_output=True, text=True)
+    try:
+        done = subprocess.run(
+            command, env=os.environ | one_thread, capture_output=True, text=True, timeout=None if epochs else _PATIENCE
+        )
+    except subprocess.TimeoutExpired:
+        print(f"{library} {model} was not measured, left out: no figures after {_PATIENCE} s", flush=True)
+        return None
     lines = [line for line in done.stdout.splitlines() if line.startswith("FIGURES ")]
     if not lines:
-        raise RuntimeError(f"{script} {model} failed:\n{done.stderr[-2000:]}")
+        print(f"{library} {model} was not measured, left out: {_reason(done.stderr)}", flush=True)
+        return None
     return json.loads(lines[-1].removeprefix("FIGURES "))
 
 
-def _print(model: str, measured: dict[str, list[dict[str, float]]]) -> None:
-    print(f"\n{model:<10}{'':12}" + "".join(f"{name:>13}" for name, _, _ in _COLUMNS) + f"{'ratio':>8}", flush=True)
-    ours = statistics.median(one["positions_per_second"] for one in measured["llmseq"])
+def _print(model: str, measured: dict[str, list[Figures]]) -> None:
+    heads = "".join(f"{name:>13}" for name, *_ in [*_COLUMNS, *_RATIOS])
+    print(f"\n{model:<10}{'':12}{heads}", flush=True)
     for library, rounds in measured.items():
-        cells = []
-        for _, key, form in _COLUMNS:
-            values = [one[key] for one in rounds if one[key] is not None]
-            cells.append(f"{form.format(statistics.median(values)) if values else '':>13}")
-        rate = statistics.median(one["positions_per_second"] for one in rounds)
-        ratio = "" if library == "llmseq" else f"{ours / rate:.1f} ×"
-        print(f"{'':10}{library:<12}" + "".join(cells) + f"{ratio:>8}", flush=True)
+        cells = [_cell(form, [one[key] for one in rounds]) for _, key, form in _COLUMNS]
+        if library != _OURS:
+            pairs = list(zip(measured[_OURS], rounds, strict=True))
+            cells += [_cell("{:.1f} ×", [ours[key] / theirs[key] for ours, theirs in pairs]) for _, key in _RATIOS]
+        print(f"{'':10}{library:<12}" + "".join(f"{cell:>13}" for cell in cells), flush=True)
+
+
+def _cell(form: str, values: list[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return form.format(statistics.median(known)) if known else ""

@@ -77,8 +77,7 @@ for _ in range(epochs):
             break
     if done:
         break
-trained, seconds = rate.targets, rate.seconds
-per_epoch = trained / max(1, rate.steps - rate.warm_up) * len(train)
+per_epoch = rate.targets / max(1, rate.steps - rate.warm_up) * len(train)
 ids = dataset.field2token_id["item_id"]
 rows = np.array([ids.get(str(item), 0) for item in range(data.n_items)])
 tokens = np.array([int(token) if token != "[PAD]" else -1 for token in dataset.field2id_token["item_id"]])
@@ -102,4 +101,4 @@ def score() -> np.ndarray:
     return tokens[np.concatenate(parts)]
 
 
-report(trained, seconds, per_epoch, score, data, options.epochs > 0)
+report(rate.targets, rate.seconds, rate.cpu_seconds, per_epoch, score, data, options.epochs > 0)

@@ -62,7 +62,6 @@ sizes = {
 model = SASRecModel(**sizes) if options.model == "sasrec" else BERT4RecModel(mask_prob=MASK, **sizes)
 train = frame(data.items, data.offsets, 0)
 model.fit(Dataset.construct(train))
-trained, seconds = rate.targets, rate.seconds
 lengths = np.minimum(np.diff(data.offsets), LENGTH + 1)
 per_epoch = float((lengths - 1).sum()) if options.model == "sasrec" else float(MASK * np.minimum(lengths, LENGTH).sum())
 
@@ -75,4 +74,4 @@ def score() -> np.ndarray:
     return items
 
 
-report(trained, seconds, per_epoch, score, data, options.epochs > 0)
+report(rate.targets, rate.seconds, rate.cpu_seconds, per_epoch, score, data, options.epochs > 0)
