@@ -324,6 +324,45 @@ class Workspace:
             self.store, self.progress, job, action, dataset, folder, refresh=refresh, base_url=base_url, prices=prices
         )
 
+    def prompt(
+        self,
+        job: str | None = None,
+        *,
+        base_model: str | None = None,
+        task: str = "genitem",
+        dry_run: bool = False,
+        **options: Any,
+    ) -> str | dict[str, Any]:
+        """Ask a language model for the test sessions, map its answers to the catalog, store a run; returns its name.
+
+        job: a fine-tuning job, whose model is asked. base_model: any model instead; with a job it is asked the same as
+        the job's. Every answer is kept as it comes: a call that was interrupted and is made again asks only for what is
+        missing. dry_run: return what it would take. options: dataset, provider, base_url, temperature, top_p, samples,
+        max_tokens, limit (sessions), context, concurrency, requests_per_minute, tokens_per_minute, max_cost (US
+        dollars), prices (a file), retry_refused, embeddings (that map answers to items; the newest), and without a job
+        candidates (a run), template (a file), k, clusters, seed.
+        """
+        from llmseq_cli.prompting.predict import Prompting, PromptOptions
+        from llmseq_cli.prompting.recipe import Wishes
+
+        wished = {name: options.pop(name) for name in _WISHES if name in options}
+        try:
+            given = PromptOptions(job, base_model, Wishes(task, **wished), **options)
+        except TypeError as error:
+            raise UsageError(f"prompt: {error}", "help(Workspace.prompt) lists the options") from error
+        work = Prompting(self.store, given, self.progress)
+        return work.plan() if dry_run else work.run()
+
+    def prompting_figures(self, run: str) -> dict[str, Any]:
+        """What is kept of a run of `prompt` beside its metrics: answers, hallucinations, tokens, money."""
+        import json
+
+        with self.store.read("reading a run") as con:
+            rows = con.execute("select figures from runs where run = ?", [run]).fetchall()
+        if not rows:
+            raise LlmseqError(f"there is no run '{run}'", "`llmseq report` lists runs")
+        return json.loads(rows[0][0])
+
     def recommend(
         self, run: str, items: Sequence[str], *, k: int = 20, dataset: str | None = None
     ) -> list[dict[str, Any]]:

@@ -106,7 +106,8 @@ class ChatServer(ThreadingHTTPServer):
             job_id = f"ftjob-{len(self.jobs)}"
             hyperparameters = asked["method"]["supervised"].get("hyperparameters", {})
             self.jobs[job_id] = {
-                "id": job_id, "object": "fine_tuning.job", "created_at": 1, "model": asked["model"], "seed": asked["seed"],
+                "id": job_id, "object": "fine_tuning.job", "created_at": 1, "model": asked["model"],
+                "seed": asked["seed"],
                 "organization_id": "org", "result_files": [], "status": self.steps[0], "fine_tuned_model": None,
                 "training_file": asked["training_file"], "validation_file": asked.get("validation_file"),
                 "hyperparameters": {"n_epochs": hyperparameters.get("n_epochs", "auto")}, "error": None,

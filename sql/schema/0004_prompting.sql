@@ -43,6 +43,7 @@ create table core.reply (
 -- one row per answered request for replies
 create table core.reply_request (
     asking_id integer not null,
+    session_id integer not null,
     replies smallint not null,
     prompt_tokens bigint not null,
     completion_tokens bigint not null,

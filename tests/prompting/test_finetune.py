@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from chat_server import KEY
@@ -140,7 +141,7 @@ def test_jobs_show_cancel_and_download(llmseq, server, ready, tmp_path):
     assert llmseq("jobs", "download", "latest").status == 1
     llmseq("finetune", "--again", "--wait")
     done = llmseq("jobs", "download", "--out", tmp_path / "out", "--json").json
-    assert [open(file).read() for file in done["downloaded"]] == ["step,train_loss\n1,0.5\n"]
+    assert [Path(file).read_text() for file in done["downloaded"]] == ["step,train_loss\n1,0.5\n"]
     table = llmseq("jobs").out
     assert "genitem-1" in table
     assert "cancelled" in table

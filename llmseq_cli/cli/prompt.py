@@ -1,0 +1,164 @@
+"""`prompt`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption, command
+from llmseq_cli.cli.console import print_facts, print_json
+from llmseq_cli.cli.finetune import (
+    BaseUrlOption,
+    CandidatesOption,
+    PricesOption,
+    ProviderOption,
+    TaskOption,
+    TemplateOption,
+)
+from llmseq_cli.cli.leaderboard import print_leaderboard
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "prompt")(prompt)
+
+
+def prompt(
+    common: Common,
+    job: Annotated[
+        str | None, typer.Argument(help="Fine-tuning job whose model is asked, or latest.", metavar="[JOB]")
+    ] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option("--base-model", help="Ask this model; with JOB, what the job's is asked.", metavar="ID"),
+    ] = None,
+    task: TaskOption = None,
+    dataset: DatasetOption = None,
+    provider: ProviderOption = "openai",
+    temperature: Annotated[
+        float | None, typer.Option("--temperature", help="0.25 for genitem and genlist, else 0.", min=0)
+    ] = None,
+    top_p: Annotated[float, typer.Option("--top-p", help="Nucleus of the sampling.", min=0.0001, max=1)] = 1.0,
+    samples: Annotated[
+        int | None, typer.Option("--samples", help="Answers a session: 20 for genitem, else 1.", min=1, max=1000)
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", help="Longest answer; else by the titles' lengths.", min=1)
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", help="Sessions to ask for, drawn at random; else all.", min=1)
+    ] = None,
+    candidates: CandidatesOption = None,
+    template: TemplateOption = None,
+    k: Annotated[int, typer.Option("-k", help="Items in an answer that lists them.", min=1, max=100)] = 20,
+    clusters: Annotated[int, typer.Option("--clusters", help="Categories of classify.", min=2)] = 200,
+    embeddings: Annotated[
+        str | None,
+        typer.Option("--embeddings", help="Map answers to items by these; else the newest.", metavar="SOURCE[:MODEL]"),
+    ] = None,
+    context: Annotated[
+        int | None, typer.Option("--context", help="Tokens of the model's context; else the provider's.", min=1)
+    ] = None,
+    concurrency: Annotated[int, typer.Option("--concurrency", help="Requests under way at a time.", min=1)] = 8,
+    requests_per_minute: Annotated[
+        float | None,
+        typer.Option("--requests-per-minute", help="Without it, what the server says it allows.", min=0.001),
+    ] = None,
+    tokens_per_minute: Annotated[
+        float | None,
+        typer.Option("--tokens-per-minute", help="Without it, what the server says it allows.", min=1),
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option("--max-cost", help="Stop before so many US dollars are passed.", min=0)
+    ] = None,
+    prices: PricesOption = None,
+    retry_refused: Annotated[bool, typer.Option("--retry-refused", help="Ask again what the server refused.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say how many answers, tokens, dollars and minutes.")
+    ] = False,
+    base_url: BaseUrlOption = None,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Ask a language model for the next items of the test sessions, and keep the run (LLMSeqPrompt).
+
+    Every answer is kept as it comes: interrupted and run again, it asks only for what is missing. Answers become items
+    by exact title, by normalised title, else by the nearest embedding; the views runs (figures) and answers tell how.
+    --base-url takes any server that speaks OpenAI's protocol.
+
+    Examples:
+
+        llmseq prompt genitem-1
+
+        llmseq prompt genitem-1 --base-model gpt-4.1-mini --limit 500 --max-cost 5
+
+        llmseq prompt --base-model llama3.2 --task rank --base-url http://localhost:11434/v1
+    """
+    workspace = common.open()
+    made = workspace.prompt(
+        job,
+        base_model=base_model,
+        task=task or "genitem",
+        dataset=dataset,
+        provider=provider,
+        temperature=temperature,
+        top_p=top_p,
+        samples=samples,
+        max_tokens=max_tokens,
+        limit=limit,
+        candidates=candidates,
+        template=template,
+        k=k,
+        clusters=clusters,
+        embeddings=embeddings,
+        context=context,
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        max_cost=max_cost,
+        prices=prices,
+        retry_refused=retry_refused,
+        dry_run=dry_run,
+        base_url=base_url,
+        seed=seed,
+    )
+    if isinstance(made, dict):
+        print_json(made) if json else _print_plan(made)
+        return
+    figures = workspace.prompting_figures(made)
+    rows = workspace.report(models=[made])
+    if json:
+        print_json([row | {"figures": figures} for row in rows])
+        return
+    print_leaderboard(rows)
+    _print_figures(figures)
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    cost = plan["cost_usd"]
+    print_facts(
+        [
+            ("model", plan["model"]),
+            ("sessions", f"{plan['sessions']:,}; {plan['cut']:,} cut to the context, {plan['unasked']:,} not asked"),
+            ("requests", plan["requests"]),
+            ("answers", plan["answers"]),
+            ("tokens", f"at most about {plan['prompt_tokens']:,}, and {plan['completion_tokens']:,} of answers"),
+            ("US dollars", "no price known; see --prices" if cost is None else f"about {cost:,.2f}"),
+            ("minutes", round(plan["minutes"], 1)),
+        ]
+    )
+
+
+def _print_figures(figures: dict[str, Any]) -> None:
+    rate, similarity = figures["hallucination_rate"], figures["hallucination_similarity"]
+    failed = f"{figures['parse_failures']:,} not readable, {figures['empty_answers']:,} empty"
+    print_facts(
+        [
+            ("answers", f"{figures['answers']:,}; {failed}"),
+            ("unique recommendations", figures["unique_recommendations"]),
+            ("hallucinations", None if rate is None else f"{rate:.2%}"),
+            ("their similarity", similarity),
+            ("tokens", f"{figures['prompt_tokens']:,} asked, {figures['completion_tokens']:,} answered"),
+            ("US dollars", figures["cost_usd"]),
+        ]
+    )

@@ -1,0 +1,210 @@
+"""Prediction: ask a model for the test sessions, map its answers to the catalog, store a run."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from llmseq_cli.data.dataset import Dataset, load_dataset
+from llmseq_cli.embeddings.prices import usd_for_token
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.progress import Progress
+from llmseq_cli.prompting.asking import AskOptions, AskUsage, ask
+from llmseq_cli.prompting.jobs import JobRunner
+from llmseq_cli.prompting.ledger import Ledger
+from llmseq_cli.prompting.overview import runner_of
+from llmseq_cli.prompting.providers.base import FineTuneProvider
+from llmseq_cli.prompting.providers.registry import make_provider
+from llmseq_cli.prompting.questions import Sampling, choose_sessions, make_prompts, missing, questions
+from llmseq_cli.prompting.recipe import Recipe, Wishes, gather, make_recipe, template_of
+from llmseq_cli.prompting.replies import ReplyStore
+from llmseq_cli.prompting.run_maker import RunMaker
+from llmseq_cli.prompting.tasks.registry import find_task
+from llmseq_cli.prompting.wording import Wording
+from llmseq_cli.store.connection import Store
+
+_SECONDS_PER_REQUEST = 2.0
+"""What a request is taken to need when the duration of asking is estimated."""
+
+
+@dataclass(frozen=True)
+class PromptOptions:
+    """What a user says of asking a model; see `Workspace.prompt`. None leaves it to the task or provider."""
+
+    job: str | None
+    base_model: str | None
+    wishes: Wishes
+    dataset: str | None = None
+    provider: str = "openai"
+    base_url: str | None = None
+    temperature: float | None = None
+    top_p: float = 1.0
+    samples: int | None = None
+    max_tokens: int | None = None
+    limit: int | None = None
+    context: int | None = None
+    concurrency: int = 8
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    max_cost: float | None = None
+    prices: str | None = None
+    retry_refused: bool = False
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Whom and what to ask. job: the job's name, None for a base model."""
+
+    provider: FineTuneProvider
+    model: str
+    base_model: str
+    job: str | None
+    recipe: Recipe
+
+    @property
+    def is_base(self) -> bool:
+        return self.model == self.base_model
+
+
+class Prompting:
+    """One call of `llmseq prompt`."""
+
+    def __init__(self, store: Store, options: PromptOptions, progress: Progress) -> None:
+        self.store, self.options, self.progress = store, options, progress
+        self.started_at = datetime.now(UTC).replace(tzinfo=None)
+        if options.job is None and options.base_model is None:
+            raise UsageError("nothing says whom to ask", "name a job, or a model with --base-model")
+        if options.job is None:
+            with store.read("reading sessions") as con:
+                self.dataset: Dataset = load_dataset(con, options.dataset)
+            self.asked = self._base_model()
+        else:
+            self.asked = self._of_job(options.job)
+        self.task = find_task(self.asked.recipe.task)
+        template, limits = template_of(self.asked.recipe), self.asked.provider.limits
+        recipe = self.asked.recipe
+        self.wording = Wording(template, self.dataset.catalog, recipe.k, self.asked.provider.count_tokens)
+        named = 1 if self.task.names_one else recipe.k
+        self.sampling = Sampling(
+            self.task.temperature if options.temperature is None else options.temperature,
+            options.top_p,
+            self.task.samples if options.samples is None else options.samples,
+            options.max_tokens or self.wording.longest_answer(named),
+        )
+        self.test = choose_sessions(self.dataset.test, options.limit, recipe.seed)
+        self.ingredients = gather(store, self.dataset, recipe, progress, training=False)
+        room = (options.context or limits.tokens_per_example) - self.sampling.max_tokens
+        self.prompts = make_prompts(self.task, self.wording, self.ingredients, self.test.prompts(), room)
+        self.replies = ReplyStore(store, self.dataset.info.dataset_id, self.about())
+
+    def _base_model(self) -> Asked:
+        given = self.options
+        provider = make_provider(given.provider, given.base_url)
+        recipe = make_recipe(self.store, self.dataset, given.wishes, self.progress)
+        return Asked(provider, str(given.base_model), str(given.base_model), None, recipe)
+
+    def _of_job(self, name: str) -> Asked:
+        """The job's model, or with --base-model another one that is asked the same."""
+        ledger = Ledger(self.store)
+        job = ledger.find(name, self.options.dataset)
+        runner: JobRunner = runner_of(ledger, job, self.progress, self.options.base_url, self.options.prices)
+        if self.options.base_model is None:
+            job = runner.refresh(job)
+            if job.model is None:
+                raise LlmseqError(
+                    f"{job.job} is {job.status} and has no model",
+                    f"`llmseq jobs wait {job.job}` waits for it; `llmseq jobs show {job.job}` tells more",
+                )
+        with self.store.read("reading sessions") as con:
+            self.dataset = load_dataset(con, job.dataset)
+        model = self.options.base_model or str(job.model)
+        base = self.options.base_model or job.base_model
+        return Asked(runner.provider, model, base, job.job, Recipe.from_dict(job.settings["recipe"]))
+
+    def about(self) -> dict[str, Any]:
+        """All that decides the answers to a prompt."""
+        return {
+            "task": self.asked.recipe.task,
+            "provider": self.asked.provider.name,
+            "address": self.asked.provider.address,
+            "model": self.asked.model,
+            "temperature": self.sampling.temperature,
+            "top_p": self.sampling.top_p,
+            "max_tokens": self.sampling.max_tokens,
+        }
+
+    def _price(self, kind: str) -> float | None:
+        kind = kind if self.asked.is_base else f"tuned_{kind}"
+        return usd_for_token(f"{self.asked.provider.name}:{self.asked.base_model}", kind, self.options.prices)
+
+    def plan(self) -> dict[str, Any]:
+        """What asking would take, without asking."""
+        lacking = missing(self.prompts, self.replies.counts(), self.sampling.samples)
+        requests = int((lacking > 0).sum())
+        prompt_tokens = int(self.prompts.tokens[lacking > 0].sum())
+        completion_tokens = int(lacking.sum()) * self._answer_tokens()
+        prices = self._price("input"), self._price("output")
+        cost = None
+        if prices[0] is not None and prices[1] is not None:
+            cost = prompt_tokens * prices[0] + completion_tokens * prices[1]
+        limits, tokens = self.asked.provider.limits, prompt_tokens + completion_tokens
+        minutes = max(
+            requests * _SECONDS_PER_REQUEST / self.options.concurrency / 60,
+            requests / (self.options.requests_per_minute or limits.requests_per_minute or np.inf),
+            tokens / (self.options.tokens_per_minute or limits.tokens_per_minute or np.inf),
+        )
+        return {
+            "dataset": self.dataset.info.name,
+            "model": self.asked.model,
+            "sessions": len(self.test),
+            "unasked": int((~self.prompts.askable).sum()),
+            "cut": self.prompts.cut,
+            "requests": requests,
+            "answers": int(lacking.sum()),
+            "prompt_tokens": prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "tokens": tokens,
+            "cost_usd": cost,
+            "minutes": float(minutes),
+        }
+
+    def _answer_tokens(self) -> int:
+        """What an answer usually needs."""
+        named = 1 if self.task.names_one else self.asked.recipe.k
+        return 1 + int(named * (np.mean(self.wording.title_tokens) + 4))
+
+    def run(self) -> str:
+        """Asks for what is missing, then stores the run; returns its name, the old one's where nothing is new."""
+        if self.options.retry_refused:
+            self.replies.forget_refused()
+        clock = time.perf_counter()
+        usage = self._ask()
+        return RunMaker(self, usage, time.perf_counter() - clock).store_run()
+
+    def _ask(self) -> AskUsage:
+        lacking = missing(self.prompts, self.replies.counts(), self.sampling.samples)
+        if not lacking.any():
+            return AskUsage()
+        prices = self._price("input"), self._price("output")
+        if self.options.max_cost is not None and None in prices:
+            raise UsageError(
+                f"no price is known for {self.asked.provider.name}:{self.asked.base_model}, which --max-cost needs",
+                "name a file of prices with --prices",
+            )
+        options = AskOptions(
+            self.options.concurrency,
+            self.options.requests_per_minute,
+            self.options.tokens_per_minute,
+            *prices,
+            self.options.max_cost,
+            self._answer_tokens(),
+        )
+        asked = questions(self.prompts, lacking, self.wording, self.asked.model, self.sampling)
+        usage = ask(self.asked.provider, asked, int(lacking.sum()), self.replies.keep, options, self.progress)
+        if usage.refused:
+            self.progress.warn(f"{usage.refused:,} prompts were refused; --retry-refused asks them again")
+        return usage

@@ -1,0 +1,59 @@
+"""From items that a model named to recommendations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+
+
+@dataclass(frozen=True)
+class Named:
+    """Items that answers named, one row each.
+
+    rows: int64[n], place of the session. samples, places: int64[n], which answer to its prompt, and where in it, from
+    0. items: int32[n], NO_ITEM for none. similarity: float32[n].
+    """
+
+    rows: np.ndarray
+    samples: np.ndarray
+    places: np.ndarray
+    items: np.ndarray
+    similarity: np.ndarray
+
+
+def rank(named: Named, prompts: Sessions, n_items: int, k: int) -> Ranking:
+    """The k items of each session that most of its answers name; among equals those named earlier in the answers, then
+    those more similar to what was said, by the mean, then the lower id.
+
+    So a list that was asked for once keeps its order, and single items are ranked by frequency, then mean similarity
+    (Boz et al., Section 4.1). Items that an answer repeats count once, items of the prompt not at all. Scores are
+    (answers that name the item) + 1 / (1 + its place in the list).
+    """
+    keys = named.rows * n_items + named.items
+    in_prompt = np.isin(keys, prompts.rows() * n_items + prompts.items)
+    keep = np.flatnonzero((named.items >= 0) & ~in_prompt)
+    # The first time that an answer names an item.
+    order = keep[np.lexsort((named.places[keep], named.samples[keep], keys[keep]))]
+    again = np.zeros(len(order), dtype=bool)
+    again[1:] = (keys[order][1:] == keys[order][:-1]) & (named.samples[order][1:] == named.samples[order][:-1])
+    order = order[~again]
+    unique, first, counts = np.unique(keys[order], return_index=True, return_counts=True)
+    items = np.full((len(prompts), k), NO_ITEM, dtype=np.int32)
+    scores = np.full((len(prompts), k), -np.inf, dtype=np.float32)
+    if not len(unique):
+        return Ranking(items, scores)
+    place = np.add.reduceat(named.places[order], first) / counts
+    similarity = np.add.reduceat(named.similarity[order].astype(np.float64), first) / counts
+    row, item = np.divmod(unique, n_items)
+    best = np.lexsort((item, -similarity, place, -counts, row))
+    row, item, counts = row[best], item[best], counts[best]
+    starts = np.searchsorted(row, np.arange(len(prompts)))
+    rank_of = np.arange(len(row)) - starts[row]
+    fits = rank_of < k
+    items[row[fits], rank_of[fits]] = item[fits]
+    scores[row[fits], rank_of[fits]] = counts[fits] + 1 / (1 + rank_of[fits])
+    return Ranking(items, scores)

@@ -1,0 +1,186 @@
+"""From kept replies to a run on the leaderboard: titles, items, lists, figures."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmseq_cli.evaluation.evaluate import Evaluation
+from llmseq_cli.prompting.asking import REFUSED, AskUsage
+from llmseq_cli.prompting.grounding import EMPTY, KINDS, NEAREST, Grounded, Grounder, prefer_options
+from llmseq_cli.prompting.ranking import Named, rank
+from llmseq_cli.prompting.recipe import find_item_vectors, template_of
+from llmseq_cli.prompting.text_vectors import TextVectors
+from llmseq_cli.store.queries import query
+from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run_id
+from llmseq_cli.training.environment import environment, peak_memory_mb
+from llmseq_cli.training.experiment import run_folder
+
+if TYPE_CHECKING:
+    from llmseq_cli.prompting.predict import Prompting
+
+_LEAST_DEPTH = 20  # metrics at 20 need lists of 20 places, however few of them a model fills
+
+
+class RunMaker:
+    """Makes a run of the replies that are kept."""
+
+    def __init__(self, work: Prompting, usage: AskUsage, seconds: float) -> None:
+        self.work, self.usage, self.seconds = work, usage, seconds
+        self.store, self.dataset = work.store, work.dataset
+        self.embeddings = find_item_vectors(work.store, work.dataset, work.options.wishes.embeddings, work.progress)
+
+    def store_run(self) -> str:
+        settings = self._settings()
+        found = self._same(settings)
+        if found is not None:
+            self.work.progress.message(f"nothing is new since {found}")
+            return found
+        named, texts, kinds, figures = self._named()
+        depth = max(_LEAST_DEPTH, self.work.asked.recipe.k)
+        ranking = rank(named, self.work.test.prompts(), len(self.dataset.catalog), depth)
+        evaluation = Evaluation(ranking, ranking.ranks(self.work.test.targets()), self.work.test.ids)
+        record = RunRecord(
+            dataset_id=self.dataset.info.dataset_id,
+            model=self._model(),
+            label=self.work.asked.recipe.label + (" (base)" if self.work.asked.is_base else ""),
+            seed=self.work.asked.recipe.seed,
+            settings=settings,
+            embeddings=self.embeddings.describe(),
+            environment=environment("remote"),
+            figures=figures | {"score_seconds": self.seconds, "peak_memory_mb": peak_memory_mb()},
+            started_at=self.work.started_at,
+        )
+        return self._keep(record, evaluation, named, texts, kinds)
+
+    def _model(self) -> str:
+        return f"prompt-{self.work.asked.recipe.task}"
+
+    def _settings(self) -> dict[str, Any]:
+        asked, sampling = self.work.asked, self.work.sampling
+        recipe = asked.recipe
+        return self.work.about() | {
+            "base_model": asked.base_model,
+            "job": asked.job,
+            "samples": sampling.samples,
+            "limit": self.work.options.limit,
+            "template": recipe.wording,
+            "template_digest": template_of(recipe).digest,
+            "k": recipe.k,
+            "candidates": recipe.candidates,
+            "categories": len(recipe.categories) if recipe.categories else None,
+        }
+
+    def _same(self, settings: dict[str, Any]) -> str | None:
+        """The run of the same replies."""
+        if self.usage.replies:
+            return None
+        depth = max(_LEAST_DEPTH, self.work.asked.recipe.k)
+        with self.store.read("looking for runs") as con:
+            return find_same_run(
+                con,
+                self.dataset.info.dataset_id,
+                self._model(),
+                self.work.asked.recipe.seed,
+                depth,
+                settings,
+                self.embeddings.describe(),
+            )
+
+    def _named(self) -> tuple[Named, list[str], np.ndarray, dict[str, Any]]:
+        """(items that the replies name, their texts, their kinds as words, figures of the run)."""
+        work = self.work
+        askable = np.flatnonzero(work.prompts.askable)
+        hashes = [work.prompts.hashes[place] for place in askable]
+        replies = work.replies.read(work.test.ids[askable], hashes, work.sampling.samples)
+        parsed = [work.task.parse(text, cut_off=finish == "length") for _, _, text, finish in replies]
+        lengths = [max(1, len(titles)) for titles in parsed]
+        titles = [title for one in parsed for title in one or [""]]
+        grounded = self._grounder().ground(titles)
+        rows = np.repeat(askable[[number for number, _, _, _ in replies]], lengths)
+        items = prefer_options(grounded.items, rows, work.prompts.options, work.ingredients.groups)
+        samples = np.repeat(np.array([sample for _, sample, _, _ in replies], dtype=np.int64), lengths)
+        places = np.concatenate([np.arange(length) for length in lengths] or [np.empty(0, dtype=np.int64)])
+        named = Named(rows, samples, places, items, grounded.similarity)
+        # What names nothing is kept as it was said.
+        texts = [title or reply for title, reply in zip(titles, self._of_each(replies, lengths), strict=True)]
+        figures = {
+            "answers": len(replies),
+            "empty_answers": sum(not text.strip() for _, _, text, _ in replies),
+            "parse_failures": sum(
+                bool(text.strip()) and not one for (_, _, text, _), one in zip(replies, parsed, strict=True)
+            ),
+            "refused_answers": sum(finish == REFUSED for _, _, _, finish in replies),
+            "unasked_sessions": len(work.test) - len(askable),
+            "cut_sessions": work.prompts.cut,
+            **_truthfulness(titles, grounded),
+            **work.replies.usage(work.test.ids),
+        }
+        return named, texts, np.array(KINDS, dtype=object)[grounded.kinds], figures
+
+    @staticmethod
+    def _of_each(replies: list[tuple[int, int, str, str]], lengths: list[int]) -> list[str]:
+        return [text for (_, _, text, _), length in zip(replies, lengths, strict=True) for _ in range(length)]
+
+    def _grounder(self) -> Grounder:
+        name = self.work.options.wishes.embeddings or f"{self.embeddings.source}:{self.embeddings.model}"
+        made = TextVectors(
+            self.store, self.dataset, self.embeddings, name, self.work.progress, self.work.options.prices
+        )
+        return Grounder(self.dataset.catalog, self.embeddings.vectors, made.of)
+
+    def _keep(
+        self, record: RunRecord, evaluation: Evaluation, named: Named, texts: list[str], kinds: np.ndarray
+    ) -> str:
+        """The run with its answers, in one transaction; its folder says what was asked."""
+        metrics = evaluation.metrics(self.work.test.targets(), self.dataset.catalog.popularity)
+        with self.store.transaction(f"storing a run of {record.model}", wait=True) as con:
+            run_id = next_run_id(con)
+            insert_run(
+                con,
+                run_id,
+                record,
+                session_ids=evaluation.session_ids,
+                ranks=evaluation.ranks,
+                items=evaluation.ranking.items,
+                scores=evaluation.ranking.scores,
+                metrics=metrics,
+            )
+            columns = {
+                "session_id": self.work.test.ids[named.rows].astype(np.int32),
+                "sample": named.samples.astype(np.int16),
+                "place": named.places.astype(np.int16),
+                "text": np.array(texts, dtype=object),
+                "item_id": named.items,
+                "similarity": named.similarity,
+                "kind": kinds,
+            }
+            con.register("answer_columns", columns)
+            con.execute(query("prompting/insert_answers"), {"run_id": run_id})
+            con.unregister("answer_columns")
+            self._write_about(f"{record.model}-{run_id}", record)
+        return f"{record.model}-{run_id}"
+
+    def _write_about(self, run: str, record: RunRecord) -> None:
+        folder = run_folder(self.store.folder, run)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        about = {"model": record.model, "settings": record.settings, "recipe": self.work.asked.recipe.to_dict()}
+        (folder / "model.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+
+def _truthfulness(titles: list[str], grounded: Grounded) -> dict[str, Any]:
+    """unique_recommendations: distinct titles named. hallucination_rate: share of the named that are no title of the
+    catalog. hallucination_similarity: their mean similarity to the item taken for them.
+    """
+    said = np.array([bool(title) for title in titles], dtype=bool)
+    nearest = grounded.kinds == NEAREST
+    hallucinated = nearest | ((grounded.kinds == EMPTY) & said)
+    return {
+        "unique_recommendations": len(set(titles) - {""}),
+        "hallucination_rate": float(hallucinated.sum() / said.sum()) if said.any() else None,
+        "hallucination_similarity": float(grounded.similarity[nearest].mean()) if nearest.any() else None,
+    }
