@@ -1,4 +1,4 @@
-"""Weights of a blend: those with the best mean NDCG@20 on held-out sessions."""
+"""Weights of a blend: those that do best by mean NDCG@20 on held-out sessions."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ GRID = np.concatenate([[0.0], 2.0 ** np.arange(-4, 4.25, 0.5)])
 """The weights that are tried for a member while those of the others stand."""
 
 _MOST_ROUNDS = 20
+_PARTS = 6
+_LEAST = 0.01  # added to weights whose logarithms are averaged
 
 
 @dataclass(frozen=True)
@@ -79,22 +81,34 @@ class Learnt:
     alone: list[float]
 
 
-def mean_ndcg(gains: Gains, weights: np.ndarray, n_sessions: int, leads: np.ndarray | None = None) -> float:
-    """NDCG@20 of the blend, sessions whose target is in no list counting 0; leads: the weighted sums, where known."""
-    ranks = gains.target_ranks(weights.astype(np.float32) @ gains.lead if leads is None else leads, weights)
-    return float(per_session(ranks, CUTOFF)["ndcg"].sum() / n_sessions)
+def mean_ndcg(gains: Gains, weights: np.ndarray, n_sessions: int) -> float:
+    """Mean NDCG@20 of the blend; of n_sessions, those whose target stands in no list count 0."""
+    return float(_ndcg(gains, weights.astype(np.float32) @ gains.lead, weights).sum() / n_sessions)
 
 
 def learnt_weights(gains: Gains, n_sessions: int) -> Learnt:
-    """Coordinate ascent from equal weights: each member in turn takes the weight of the grid that is best.
+    """Weights by coordinate ascent on mean NDCG@20, averaged over the outcomes without each sixth of the sessions.
 
-    It ends when a round over all members changes nothing. Of equally good weights the one before is kept, then the
-    smaller one, so that the outcome depends on nothing but the gains.
+    On halves of Amazon Beauty's latest training sessions, each judging the other's weights, the average was better
+    than one ascent over all sessions (NDCG@20 .0605, .0581; equal weights .0582). Means are of logarithms.
+    """
+    n_members, n_held = gains.targets.shape
+    alone = [mean_ndcg(gains, one, n_sessions) for one in np.eye(n_members)]
+    found = [_ascent(gains, np.arange(n_held) % _PARTS != part) for part in range(_PARTS)]
+    weights = np.exp(np.mean(np.log(np.array(found) + _LEAST), axis=0)) - _LEAST
+    weights = np.maximum(weights, 0) / np.maximum(weights, 0).sum()
+    return Learnt(weights, mean_ndcg(gains, weights, n_sessions), alone)
+
+
+def _ascent(gains: Gains, counted: np.ndarray) -> np.ndarray:
+    """float64[n_members], summing to 1: from equal weights each member in turn takes the best one of the grid.
+
+    counted: bool[n_sessions], which of the held sessions count. It ends when a round over all members changes nothing.
+    Of equally good weights the one before is kept, then the smaller one, so that the outcome depends on nothing else.
     """
     n_members = len(gains.lead)
-    alone = [mean_ndcg(gains, one, n_sessions) for one in np.eye(n_members)]
     weights = np.ones(n_members)
-    best = mean_ndcg(gains, weights, n_sessions)
+    best = _ndcg(gains, weights.astype(np.float32) @ gains.lead, weights)[counted].sum()
     for _ in range(_MOST_ROUNDS):
         before = weights.copy()
         for member in range(n_members):
@@ -103,9 +117,13 @@ def learnt_weights(gains: Gains, n_sessions: int) -> Learnt:
             for weight in GRID if others.any() else ():
                 tried = others.copy()
                 tried[member] = weight
-                value = mean_ndcg(gains, tried, n_sessions, of_others + np.float32(weight) * gains.lead[member])
+                value = _ndcg(gains, of_others + np.float32(weight) * gains.lead[member], tried)[counted].sum()
                 if value > best + 1e-9:
                     best, weights = value, tried
         if (weights == before).all():
             break
-    return Learnt(weights / weights.sum(), best, alone)
+    return weights / weights.sum()
+
+
+def _ndcg(gains: Gains, leads: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return per_session(gains.target_ranks(leads, weights), CUTOFF)["ndcg"]
