@@ -16,7 +16,7 @@ from llmseq_cli.cli.finetune import (
     TaskOption,
     TemplateOption,
 )
-from llmseq_cli.cli.leaderboard import print_leaderboard
+from llmseq_cli.reporting.names import METRIC_NAMES
 
 
 def register(app: typer.Typer) -> None:
@@ -126,12 +126,11 @@ def prompt(
         print_json(made) if json else _print_plan(made)
         return
     figures = workspace.prompting_figures(made)
-    rows = workspace.report(models=[made])
+    [row] = workspace.report(models=[made])
     if json:
-        print_json([row | {"figures": figures} for row in rows])
-        return
-    print_leaderboard(rows)
-    _print_figures(figures)
+        print_json([row | {"figures": figures}])
+    else:
+        _print_run(row, figures)
 
 
 def _print_plan(plan: dict[str, Any]) -> None:
@@ -149,11 +148,16 @@ def _print_plan(plan: dict[str, Any]) -> None:
     )
 
 
-def _print_figures(figures: dict[str, Any]) -> None:
+def _print_run(row: dict[str, Any], figures: dict[str, Any]) -> None:
     rate, similarity = figures["hallucination_rate"], figures["hallucination_similarity"]
     failed = f"{figures['parse_failures']:,} not readable, {figures['empty_answers']:,} empty"
+    metrics = [(f"{METRIC_NAMES[name]}@{k}", row[f"{name}@{k}"]) for name in METRIC_NAMES for k in (10, 20)]
     print_facts(
         [
+            ("run", row["run"]),
+            ("model", f"{row['label']}: {row['settings']['model']}"),
+            ("sessions", row["sessions"]),
+            *metrics,
             ("answers", f"{figures['answers']:,}; {failed}"),
             ("unique recommendations", figures["unique_recommendations"]),
             ("hallucinations", None if rate is None else f"{rate:.2%}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.embeddings.prices import usd_for_token
-from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.errors import LlmseqError, UsageError, WorkspaceBusyError
 from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.asking import AskOptions, AskUsage, ask
 from llmseq_cli.prompting.jobs import JobRunner
@@ -143,6 +144,8 @@ class Prompting:
 
     def plan(self) -> dict[str, Any]:
         """What asking would take, without asking."""
+        with suppress(WorkspaceBusyError), self.replies.opened():
+            pass  # counts what a killed program has left
         lacking = missing(self.prompts, self.replies.counts(), self.sampling.samples)
         requests = int((lacking > 0).sum())
         prompt_tokens = int(self.prompts.tokens[lacking > 0].sum())
@@ -179,10 +182,11 @@ class Prompting:
 
     def run(self) -> str:
         """Asks for what is missing, then stores the run; returns its name, the old one's where nothing is new."""
-        if self.options.retry_refused:
-            self.replies.forget_refused()
         clock = time.perf_counter()
-        usage = self._ask()
+        with self.replies.opened():
+            if self.options.retry_refused:
+                self.replies.forget_refused()
+            usage = self._ask()
         return RunMaker(self, usage, time.perf_counter() - clock).store_run()
 
     def _ask(self) -> AskUsage:

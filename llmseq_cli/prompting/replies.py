@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmseq_cli.prompting.asking import Answered
+from llmseq_cli.prompting.journal import Journal
 from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
     import duckdb
 
     from llmseq_cli.store.connection import Store
+
+
+_SECONDS_PER_FLUSH = 2.0
 
 
 class ReplyStore:
@@ -26,7 +33,11 @@ class ReplyStore:
 
     def __init__(self, store: Store, dataset_id: int, about: dict[str, Any]) -> None:
         self.store, self.dataset_id, self.about = store, dataset_id, about
+        self.pending: list[dict[str, Any]] = []
+        self.flushed = -float("inf")
         self.digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
+        name = f"{dataset_id}-{self.digest[:24]}.jsonl"
+        self.journal = Journal(store.folder / "artifacts" / "answers" / name)
         with store.read("looking for replies") as con:
             self.asking_id = self._find(con)
 
@@ -49,38 +60,69 @@ class ReplyStore:
             rows = con.execute(query("prompting/reply_counts"), {"asking_id": self.asking_id}).fetchall()
         return {(session_id, prompt_hash): count for session_id, prompt_hash, count in rows}
 
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """While this is entered, answers may be kept; nobody else can ask the same. What an earlier program left in the
+        journal is taken over first.
+        """
+        self.journal.open()
+        try:
+            counts = self.counts()
+            left = self.journal.entries()
+            # What was taken over just before a program was killed may stand in the journal, too.
+            self.pending = [
+                one for one in left if one["first"] >= counts.get((one["session_id"], one["prompt_hash"]), 0)
+            ]
+            self.flush()
+            try:
+                yield
+            finally:
+                self.flush()
+        finally:
+            self.journal.close()
+
     def keep(self, answers: list[Answered]) -> None:
-        """Keeps answers, and what they took, in one transaction."""
-        lengths = [len(one.texts) for one in answers]
+        """Keeps answers: in the journal at once, in the store within seconds."""
+        entries = [_entry(one) for one in answers]
+        self.journal.add(entries)
+        self.pending += entries
+        if time.monotonic() - self.flushed >= _SECONDS_PER_FLUSH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes what is pending into the store, in one transaction."""
+        if self.pending:
+            with self.store.transaction("keeping answers", wait=True) as con:
+                self._insert(con, self.pending)
+            self.pending = []
+        self.journal.clear()
+        self.flushed = time.monotonic()
+
+    def _insert(self, con: duckdb.DuckDBPyConnection, entries: list[dict[str, Any]]) -> None:
+        asking_id, now = self._register(con), _now()
+        lengths = [len(one["texts"]) for one in entries]
         columns = {
-            "session_id": np.repeat([one.question.session_id for one in answers], lengths).astype(np.int32),
+            "session_id": np.repeat([one["session_id"] for one in entries], lengths).astype(np.int32),
             "sample": np.array(
-                [one.question.first + place for one in answers for place in range(len(one.texts))], dtype=np.int16
+                [one["first"] + place for one in entries for place in range(len(one["texts"]))], dtype=np.int16
             ),
-            "prompt_hash": np.array([one.question.prompt_hash for one in answers for _ in one.texts], dtype=object),
-            "text": np.array([text.replace("\0", "") for one in answers for text in one.texts], dtype=object),
-            "finish": np.array([finish for one in answers for finish in one.finishes], dtype=object),
+            "prompt_hash": np.array([one["prompt_hash"] for one in entries for _ in one["texts"]], dtype=object),
+            "text": np.array([text for one in entries for text in one["texts"]], dtype=object),
+            "finish": np.array([finish for one in entries for finish in one["finishes"]], dtype=object),
         }
-        with self.store.transaction("keeping answers", wait=True) as con:
-            asking_id = self._register(con)
-            con.register("reply_columns", columns)
-            con.execute(query("prompting/insert_replies"), {"asking_id": asking_id})
-            con.unregister("reply_columns")
-            con.executemany(
-                "insert into core.reply_request values (?, ?, ?, ?, ?, ?, ?)",
-                [
-                    [
-                        asking_id,
-                        one.question.session_id,
-                        len(one.texts),
-                        one.prompt_tokens,
-                        one.completion_tokens,
-                        one.cost_usd,
-                        _now(),
-                    ]
-                    for one in answers
-                ],
-            )
+        con.register("reply_columns", columns)
+        con.execute(query("prompting/insert_replies"), {"asking_id": asking_id})
+        con.unregister("reply_columns")
+        took = {
+            "session_id": np.array([one["session_id"] for one in entries], dtype=np.int32),
+            "replies": np.array(lengths, dtype=np.int16),
+            "prompt_tokens": np.array([one["prompt_tokens"] for one in entries], dtype=np.int64),
+            "completion_tokens": np.array([one["completion_tokens"] for one in entries], dtype=np.int64),
+            "cost_usd": np.array([np.nan if one["cost_usd"] is None else one["cost_usd"] for one in entries]),
+        }
+        con.register("request_columns", took)
+        con.execute(query("prompting/insert_requests"), {"asking_id": asking_id, "answered_at": now})
+        con.unregister("request_columns")
 
     def forget_refused(self) -> None:
         """Gives all refused prompts another chance."""
@@ -110,6 +152,24 @@ class ReplyStore:
             cursor = con.execute(query("prompting/usage"), {"asking_id": self.asking_id})
             names = [column[0] for column in cursor.description]
             return dict(zip(names, cursor.fetchall()[0], strict=True))
+
+
+def _entry(answered: Answered) -> dict[str, Any]:
+    return {
+        "session_id": answered.question.session_id,
+        "prompt_hash": answered.question.prompt_hash,
+        "first": answered.question.first,
+        "texts": [_storable(text) for text in answered.texts],
+        "finishes": answered.finishes,
+        "prompt_tokens": answered.prompt_tokens,
+        "completion_tokens": answered.completion_tokens,
+        "cost_usd": answered.cost_usd,
+    }
+
+
+def _storable(text: str) -> str:
+    """The text without what no UTF-8 column holds: lone surrogates and zero characters."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def _now() -> datetime:

@@ -2,7 +2,8 @@
 select
     j.job_id,
     j.task || '-' || j.job_id as job,
-    d.name as dataset,
+    -- a dataset that was removed has no name any more; its jobs were paid for all the same
+    coalesce(d.name, 'removed') as dataset,
     j.dataset_id,
     j.task,
     j.provider,
@@ -21,7 +22,7 @@ select
     j.created_at,
     j.updated_at
 from core.job as j
-inner join core.dataset as d on j.dataset_id = d.dataset_id
+left join core.dataset as d on j.dataset_id = d.dataset_id
 where
     ($dataset::varchar is null or d.name = $dataset)
     and ($file_hash::varchar is null or j.file_hash = $file_hash)

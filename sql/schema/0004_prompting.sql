@@ -56,7 +56,7 @@ create table core.reply_request (
 create or replace view jobs as
 select
     j.task || '-' || j.job_id as job,
-    d.name as dataset,
+    coalesce(d.name, 'removed') as dataset,
     j.task,
     j.provider,
     j.remote_id,
@@ -71,7 +71,7 @@ select
     j.figures,
     j.file_hash
 from core.job as j
-inner join core.dataset as d on j.dataset_id = d.dataset_id;
+left join core.dataset as d on j.dataset_id = d.dataset_id;
 
 -- one row per step of a fine-tuning job
 create view job_events as

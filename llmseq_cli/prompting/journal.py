@@ -1,0 +1,71 @@
+"""A journal of answers: each is on the disk as soon as it has come, whatever happens to the program or the store.
+
+The store takes answers over some seconds later, many in one transaction; what a killed program left in the journal is
+taken over by the next one. The journal is locked while it is written, so that two programs never ask the same.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, Any
+
+from llmseq_cli.errors import WorkspaceBusyError
+from llmseq_cli.store.connection import explained
+
+
+class Journal:
+    """JSON lines in a file. Raises WorkspaceBusyError from `open` while another program has it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[bytes] | None = None
+
+    def open(self) -> None:
+        """Makes the file where it is missing, and keeps others from it until `close`."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        file = self.path.open("a+b")
+        with suppress(ImportError):  # Windows has no flock
+            import fcntl
+
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                file.close()
+                raise WorkspaceBusyError(
+                    "another llmseq asks the same model the same just now", "wait until it is done"
+                ) from None
+        self._file = file
+
+    def add(self, entries: Iterable[dict[str, Any]]) -> None:
+        """Writes entries; they are with the operating system when this returns."""
+        assert self._file is not None
+        with explained(self.path.parent):
+            self._file.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
+            self._file.flush()
+
+    def entries(self) -> list[dict[str, Any]]:
+        """All entries; one that a killed program wrote half is left out."""
+        if not self.path.exists():
+            return []
+        found = []
+        for line in self.path.read_bytes().splitlines():
+            with suppress(ValueError):
+                found.append(json.loads(line))
+        return found
+
+    def clear(self) -> None:
+        """Forgets all entries, once they are elsewhere."""
+        assert self._file is not None
+        self._file.truncate(0)
+
+    def close(self) -> None:
+        """Lets go of the file, and removes it where nothing is in it."""
+        if self._file is None:
+            return
+        if not self.path.stat().st_size:
+            self.path.unlink()
+        self._file.close()
+        self._file = None
