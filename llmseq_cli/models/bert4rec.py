@@ -52,7 +52,7 @@ class BERT4Rec(NeuralRecommender):
         draws = np.where(steps <= last, random.random(items.shape), 2.0)
         masked = (draws < self.settings.mask) | (draws == draws.min(axis=1, keepdims=True))
         masked = np.where(as_in_use[:, None], steps == last, masked)
-        return on_device(items, lengths, masked, items[masked], self.device)
+        return on_device(items, lengths, np.flatnonzero(masked), items[masked], self.device)
 
 
 class BERT4RecEncoder(Encoder):

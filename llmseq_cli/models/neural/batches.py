@@ -19,13 +19,15 @@ class Batch:
     """Sessions of one step on the device.
 
     items: int64[n, length], rows of the item vectors, filled up at the end with row 0.
-    lengths: int64[n]. places: int64[m], where in the flattened items a loss is taken. targets: int64[m], rows.
+    lengths: int64[n]. places: int64[m], where in the flattened items a loss is taken; one that stands there several
+    times counts so often. targets: int64[m], rows. positions: how many different places there are.
     """
 
     items: Tensor
     lengths: Tensor
     places: Tensor
     targets: Tensor
+    positions: int
 
 
 class Windows:
@@ -88,17 +90,19 @@ def _chances(ids: np.ndarray, recency: float) -> np.ndarray:
     return chances / chances.sum()
 
 
-def next_item(items: np.ndarray, lengths: np.ndarray, device: str) -> Batch:
-    """Every item but the last predicts the one after it. lengths: at least 2."""
+def next_item(items: np.ndarray, lengths: np.ndarray, device: str, last_weight: int = 1) -> Batch:
+    """Every item but the last predicts the one after it. lengths: at least 2. last_weight: how often the prediction of
+    a window's last item counts."""
     inside = np.arange(items.shape[1] - 1) < lengths[:, None] - 1
-    return on_device(items[:, :-1], lengths - 1, inside, items[:, 1:][inside], device)
+    last = np.arange(len(items)) * inside.shape[1] + lengths - 2
+    places = np.concatenate([np.flatnonzero(inside), np.tile(last, last_weight - 1)])
+    return on_device(items[:, :-1], lengths - 1, places, items[:, 1:].ravel()[places], device)
 
 
-def on_device(items: np.ndarray, lengths: np.ndarray, inside: np.ndarray, targets: np.ndarray, device: str) -> Batch:
-    """inside: bool[n, length], where a loss is taken."""
-    arrays = [items, lengths, np.flatnonzero(inside), targets]
-    tensors = [torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True) for array in arrays]
-    return Batch(*tensors)
+def on_device(items: np.ndarray, lengths: np.ndarray, places: np.ndarray, targets: np.ndarray, device: str) -> Batch:
+    """A batch of arrays, see `Batch`."""
+    on = [torch.from_numpy(np.ascontiguousarray(array)).to(device) for array in (items, lengths, places, targets)]
+    return Batch(on[0], on[1], on[2], on[3], len(np.unique(places)))
 
 
 def prompt_blocks(

@@ -181,7 +181,7 @@ class _Loop:
             nn.utils.clip_grad_norm_(self.parameters.values(), job.settings.clip)
         self.optimizer.step()
         self._follow()
-        return loss, len(batch.targets)
+        return loss, batch.positions
 
     @torch.no_grad()
     def _follow(self) -> None:

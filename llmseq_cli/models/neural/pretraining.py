@@ -90,10 +90,8 @@ def mask_items_and_segment(
     size = random.integers(1, lengths // 2, endpoint=True)
     start = random.integers(0, lengths - size, endpoint=True)
     segment = (steps >= start[:, None]) & (steps < (start + size)[:, None])
-    batch = on_device(items, lengths, masked, items[masked], device)
-    return PretrainingBatch(
-        batch.items, batch.lengths, batch.places, batch.targets, torch.from_numpy(segment).to(device)
-    )
+    batch = on_device(items, lengths, np.flatnonzero(masked), items[masked], device)
+    return PretrainingBatch(**vars(batch), segment=torch.from_numpy(segment).to(device))
 
 
 class Pretraining(nn.Module):

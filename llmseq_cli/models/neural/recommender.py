@@ -70,7 +70,7 @@ class NeuralRecommender(Recommender):
 
     def make_batch(self, items: np.ndarray, lengths: np.ndarray, random: np.random.Generator) -> Batch:
         """Examples of the windows, see `Windows.cut`: every item predicts the next one."""
-        return next_item(items, lengths, self.device)
+        return next_item(items, lengths, self.device, self.settings.last_weight)
 
     def prepare(self, job: Job, sessions: Sessions, context: FitContext) -> None:
         """What a model does with its network before the job trains it; sessions: those that the job trains on."""

@@ -28,8 +28,9 @@ class NeuralSettings(Settings):
     )
     max_length: int = setting(20, "items of a session that the model reads, the last ones", low=1, high=4096)
     windows: str = setting(
-        "all", "of sessions longer than that, training reads all items in turn, or the last ones", choices=WINDOWS
+        "last", "of sessions longer than that, training reads the last items, or all in turn", choices=WINDOWS
     )
+    last_weight: int = setting(4, "how often the last item of a session counts among the targets", low=1, high=1000)
     recency: float | None = setting(
         None,
         "share of the sessions after which an older one is drawn half as often; none: all alike",

@@ -45,6 +45,19 @@ def test_every_item_predicts_the_next():
     assert np.array_equal(batch.items.numpy()[rows, steps], items[rows, steps])
 
 
+def test_the_last_item_counts_more_often_but_is_one_position():
+    given = sessions()
+    windows = Windows(given, 21, 2)
+    items, lengths = windows.cut(np.arange(30))
+    once, often = next_item(items, lengths, "cpu"), next_item(items, lengths, "cpu", 4)
+    assert once.positions == often.positions == (lengths - 1).sum()
+    assert len(often.targets) == len(once.targets) + 3 * 30
+    ends = items[np.arange(30), lengths - 1]
+    assert sorted(often.targets.tolist()) == sorted([*once.targets.tolist(), *np.repeat(ends, 3).tolist()])
+    rows, steps = np.divmod(often.places.numpy(), often.items.shape[1])
+    assert np.array_equal(often.targets.numpy(), items[rows, steps + 1])
+
+
 @pytest.mark.parametrize("size", [20, 3])
 def test_a_prompt_is_computed_in_a_shape_of_its_own_length(size):
     given = sessions()
