@@ -30,6 +30,9 @@ from llmseq_cli.progress import Progress, Task
 _GRACE_SECONDS = 15.0
 """How long answers that are under way are waited for after a failure or Ctrl-C: they are paid for."""
 
+_FAREWELL_SECONDS = 1.0
+"""How long threads that have nothing left to do are waited for: ending takes them no time."""
+
 _LONG_WAIT_SECONDS = 1.0
 _MESSAGE_EVERY_SECONDS = 10.0
 _REFUSALS_BEFORE_FIRST_ANSWER = 10
@@ -83,6 +86,10 @@ class Usage:
 
 
 Keep = Callable[[list[Fetched]], None]
+
+
+def _keep_nothing(fetched: list[Fetched]) -> None:
+    """Stands in for `keep` once nothing is kept any more."""
 
 
 def fill(tokens: np.ndarray, texts_per_request: int, tokens_per_request: int | None) -> Iterator[np.ndarray]:
@@ -175,8 +182,9 @@ class _Fetcher:
         # Remote sources get twice as many threads as slots, with a request each: a slot that gets free is taken at
         # once, even while the calling thread is busy writing a whole wave of answers.
         threads = min(2 * self.options.concurrency, len(self.waiting)) if self.source.remote else 1
-        for _ in range(threads):
-            threading.Thread(target=self._serve, daemon=True).start()
+        serving = [threading.Thread(target=self._serve, daemon=True) for _ in range(threads)]
+        for thread in serving:
+            thread.start()
         try:
             while self.waiting or self.under_way:
                 # Twice as many as there are threads: they never wait for what the calling thread is writing.
@@ -189,9 +197,19 @@ class _Fetcher:
             raise
         finally:
             self.stop.set()
-            for _ in range(threads):
+            for _ in serving:
                 self.work.put(None)
+            self._dismiss(serving)
         return self.usage
+
+    def _dismiss(self, serving: list[threading.Thread]) -> None:
+        """Waits for the threads to end. One that hangs in a request may outlive the interpreter, with all it refers to:
+        the connection that answers were kept on is not to be among that.
+        """
+        self.keep = _keep_nothing
+        deadline = time.monotonic() + _FAREWELL_SECONDS
+        for thread in serving:
+            thread.join(max(0.0, deadline - time.monotonic()))
 
     def _send(self, places: np.ndarray) -> None:
         self.under_way += 1

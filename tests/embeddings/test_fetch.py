@@ -1,7 +1,9 @@
 """The engine: full requests, retries, bisecting, money, what is kept when it fails."""
 
+import gc
 import threading
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -221,6 +223,36 @@ def test_what_was_answered_is_kept_when_it_fails():
         fetch(Local(answers=fail), TEXTS, WORDS, kept, FetchOptions(concurrency=3, patience=QUICK), Recorder())
     assert len(kept.vectors) == 4 * 50
     kept.check(TEXTS)
+
+
+def test_a_thread_that_hangs_does_not_hold_the_connection(monkeypatch):
+    monkeypatch.setattr("llmseq_cli.embeddings.fetch._GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("llmseq_cli.embeddings.fetch._FAREWELL_SECONDS", 0.05)
+    asked, go_on = threading.Semaphore(0), threading.Event()
+
+    def hang_or_fail(texts):
+        if texts == TEXTS[:50]:
+            assert asked.acquire(timeout=10)
+            return FinalError("no quota", "pay")
+        asked.release()
+        assert go_on.wait(10)
+        return None
+
+    kept = Kept()
+    alive = weakref.ref(kept)
+    with pytest.raises(FinalError, match="no quota"):
+        fetch(Local(answers=hang_or_fail), TEXTS, WORDS, kept, FetchOptions(patience=QUICK), Recorder())
+    del kept
+    gc.collect()
+    assert any("_serve" in thread.name for thread in threading.enumerate())
+    assert alive() is None
+    go_on.set()
+
+
+def test_no_thread_is_left_after_a_failure():
+    with pytest.raises(FinalError, match="no quota"):
+        get(Local(answers=lambda texts: FinalError("no quota", "pay")), options=FetchOptions(concurrency=32))
+    assert not [thread.name for thread in threading.enumerate() if "_serve" in thread.name]
 
 
 def test_what_is_under_way_is_kept_at_ctrl_c():

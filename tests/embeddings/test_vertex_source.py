@@ -251,6 +251,15 @@ def test_credentials_that_are_missing_or_torn(llmseq, server, monkeypatch, tmp_p
     assert server.requests == []
 
 
+def test_without_credentials_two_lines_are_all_that_is_printed(tmp_path):
+    catalog(tmp_path, ROWS)
+    ended = subprocess.run(
+        [sys.executable, "-m", "llmseq_cli", "embed", "--source", "vertex"], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert [line.split(":")[0] for line in ended.stderr.splitlines()] == ["error", "hint"]
+
+
 def test_project_is_missing(server, monkeypatch, tmp_path):
     user = tmp_path / "user.json"
     user.write_text('{"type": "authorized_user", "client_id": "c", "client_secret": "s", "refresh_token": "r"}')
