@@ -103,6 +103,8 @@ def _reason(stderr: str) -> str:
     """The line that says most: the last error of pip, else the last line of a traceback."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")]
+    if errors and "connection broken by" in stderr:  # pip's last error then is that it found no version
+        return f"the package index cannot be reached ({errors[-1]})"
     return (errors or lines or ["no reason given"])[-1]
 
 

@@ -85,18 +85,21 @@ tokens = np.array([int(token) if token != "[PAD]" else -1 for token in dataset.f
 
 @torch.no_grad()
 def score() -> np.ndarray:
+    """Items of a prompt that training has not seen are left out of it; all of a prompt's are out of its list."""
     model.eval()
     parts = []
-    prompts = data.lists("prompts", "prompt_offsets")
+    prompts = [known[known > 0] for items in data.lists("prompts", "prompt_offsets") for known in [rows[items]]]
     for start in range(0, len(prompts), 256):
-        block = [rows[items[-LENGTH:]] for items in prompts[start : start + 256]]
-        sequences, lengths = np.zeros((len(block), LENGTH), dtype=np.int64), np.array([len(one) for one in block])
+        block = prompts[start : start + 256]
+        sequences = np.zeros((len(block), LENGTH), dtype=np.int64)
+        lengths = np.array([min(max(1, len(one)), LENGTH) for one in block])
         for number, one in enumerate(block):
-            sequences[number, : len(one)] = one
+            sequences[number, : min(len(one), LENGTH)] = one[-LENGTH:]
         batch = Interaction({"item_id_list": torch.from_numpy(sequences), "item_length": torch.from_numpy(lengths)})
         scores = model.full_sort_predict(batch)
         scores[:, 0] = -torch.inf
-        scores.scatter_(1, torch.from_numpy(sequences), -torch.inf)
+        seen = np.repeat(np.arange(len(block)), [len(one) for one in block])
+        scores[torch.from_numpy(seen), torch.from_numpy(np.concatenate(block))] = -torch.inf
         parts.append(torch.topk(scores, K, dim=1).indices.numpy())
     return tokens[np.concatenate(parts)]
 
