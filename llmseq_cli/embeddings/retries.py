@@ -23,12 +23,15 @@ class CalledOffError(Exception):
 class BadAnswerError(TransientError):
     """An answer that is paid for and of no use: asked for again only `Patience.bad_answers` times.
 
-    refuses: it may be the texts' fault, so that RefusedError follows instead of FinalError.
+    refuses: it may be the texts' fault, so that RefusedError follows instead of FinalError. hint: what to do about it.
     """
 
-    def __init__(self, reason: str, *, refuses: bool = False) -> None:
+    def __init__(
+        self, reason: str, *, refuses: bool = False, hint: str = "check --model and --dimensions, and the server"
+    ) -> None:
         super().__init__(reason)
         self.refuses = refuses
+        self.hint = hint
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ def patiently(
         if isinstance(error, BadAnswerError):
             if error.refuses:
                 raise RefusedError(error.reason) from error
-            raise FinalError(error.reason, "check --model and --dimensions, and the server") from error
+            raise FinalError(error.reason, error.hint) from error
         if error.wait is not None and error.wait > patience.longest_wait:
             raise FinalError(
                 f"{error.reason}; the server asks to wait {error.wait / 60:,.0f} minutes",

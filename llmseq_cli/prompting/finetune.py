@@ -133,7 +133,7 @@ class FineTuning:
     def _prepared(self) -> Job:
         """The job in the ledger, with its files: the one that is there, or a new one."""
         partial = self.store.folder / "artifacts" / "jobs" / f".building-{os.getpid()}"
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove_leftovers(partial.parent)
         partial.mkdir(parents=True)
         try:
             built = self.builder.write(self.dataset.train, partial, self.provider, self.progress)
@@ -199,6 +199,26 @@ class FineTuning:
             )
 
 
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what killed programs were building, and what this one was under the number of an earlier one."""
+    for partial in folder.glob(".building-*"):
+        number = partial.name.rpartition("-")[2]
+        if not number.isdigit() or int(number) == os.getpid() or not _runs(int(number)):
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":
+        return True  # there, signal 0 would end the process
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True
+
+
 _KEPT = (
     "training_examples",
     "validation_examples",
@@ -209,9 +229,3 @@ _KEPT = (
     "tokens",
     "minutes",
 )
-
-
-def files_of(ledger: Ledger, job: Job) -> list[Path]:
-    """The files that were built for a job."""
-    folder = ledger.folder(job)
-    return sorted(folder.glob("*.jsonl"))

@@ -21,7 +21,7 @@ from llmseq_cli.prompting.overview import runner_of
 from llmseq_cli.prompting.providers.base import FineTuneProvider
 from llmseq_cli.prompting.providers.registry import make_provider
 from llmseq_cli.prompting.questions import Sampling, choose_sessions, make_prompts, missing, questions
-from llmseq_cli.prompting.recipe import Recipe, Wishes, gather, make_recipe, template_of
+from llmseq_cli.prompting.recipe import Recipe, Wishes, find_item_vectors, gather, make_recipe, template_of
 from llmseq_cli.prompting.replies import ReplyStore
 from llmseq_cli.prompting.run_maker import RunMaker
 from llmseq_cli.prompting.tasks.registry import find_task
@@ -96,6 +96,8 @@ class Prompting:
             self.task.samples if options.samples is None else options.samples,
             options.max_tokens or self.wording.longest_answer(named),
         )
+        # Before anything is paid for: without vectors no answer becomes an item.
+        self.embeddings = find_item_vectors(store, self.dataset, options.wishes.embeddings, progress)
         self.test = choose_sessions(self.dataset.test, options.limit, recipe.seed)
         self.ingredients = gather(store, self.dataset, recipe, progress, training=False)
         room = (options.context or limits.tokens_per_example) - self.sampling.max_tokens

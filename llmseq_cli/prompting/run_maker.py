@@ -12,7 +12,7 @@ from llmseq_cli.evaluation.evaluate import Evaluation
 from llmseq_cli.prompting.asking import REFUSED, AskUsage
 from llmseq_cli.prompting.grounding import EMPTY, KINDS, NEAREST, Grounded, Grounder, prefer_options
 from llmseq_cli.prompting.ranking import Named, rank
-from llmseq_cli.prompting.recipe import find_item_vectors, template_of
+from llmseq_cli.prompting.recipe import template_of
 from llmseq_cli.prompting.text_vectors import TextVectors
 from llmseq_cli.store.queries import query
 from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run_id
@@ -31,7 +31,7 @@ class RunMaker:
     def __init__(self, work: Prompting, usage: AskUsage, seconds: float) -> None:
         self.work, self.usage, self.seconds = work, usage, seconds
         self.store, self.dataset = work.store, work.dataset
-        self.embeddings = find_item_vectors(work.store, work.dataset, work.options.wishes.embeddings, work.progress)
+        self.embeddings = work.embeddings
 
     def store_run(self) -> str:
         settings = self._settings()

@@ -1,4 +1,4 @@
--- What LLMSeqPrompt remembers: jobs in full, each of their steps, and every answer as it came, before a run is made of it.
+-- What LLMSeqPrompt remembers: jobs in full, each of their steps, and every answer as it came, before it becomes a run.
 
 -- goes with the job as metadata: it is found again even where the provider's id was never heard
 alter table core.job add column token varchar;

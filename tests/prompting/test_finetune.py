@@ -199,3 +199,20 @@ def test_waiting_tells_events_once(llmseq, server, ready):
     told = llmseq("finetune", "--wait").err
     assert told.count("Created fine-tuning job") == 1
     assert "The job is running" in told
+
+
+def test_leftovers_of_killed_programs_are_removed(llmseq, server, ready, tmp_path):
+    jobs = tmp_path / "workspace" / "artifacts" / "jobs"
+    (jobs / ".building-999999999").mkdir(parents=True)
+    llmseq("finetune", "--prepare-only")
+    assert sorted(path.name for path in jobs.iterdir()) == ["genitem-1"]
+
+
+def test_jobs_outlive_their_dataset(llmseq, server, ready, shop_files):
+    llmseq("finetune")
+    clicks, items = shop_files
+    ready.ingest([clicks], items=[items], name="shop", replace=True)
+    assert [row["dataset"] for row in llmseq("jobs", "--json").json] == ["removed"]
+    assert llmseq("jobs", "wait", "--json").json["status"] == "succeeded"
+    ended = llmseq("prompt", "latest")
+    assert (ended.status, "no dataset 'removed'" in ended.err) == (1, True)

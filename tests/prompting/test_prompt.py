@@ -290,3 +290,38 @@ def test_the_workspace_is_healthy_and_answers_go_with_their_dataset(llmseq, serv
     ready.ingest([clicks], items=[items], name="shop", replace=True)
     assert rows(llmseq, "select count(*) as n from core.answer") == [{"n": 0}]
     assert json.dumps(rows(llmseq, "select count(*) as n from answers")) == '[{"n": 0}]'
+
+
+def test_two_programs_never_ask_the_same(llmseq, server, ready):
+    server.answer = clairvoyant(dataset_of(ready))
+    seen = []
+
+    def meanwhile(path):
+        if path.endswith("completions") and not seen:
+            seen.append(None)
+            done = subprocess.run(
+                [sys.executable, "-m", "llmseq_cli", "--workspace", str(ready.folder), "prompt", "--base-model", BASE,
+                 "--wait-for-lock"],
+                capture_output=True, text=True, timeout=60, env=os.environ | {"OPENAI_API_KEY": KEY},
+            )  # fmt: skip
+            seen.append((done.returncode, done.stderr))
+
+    server.after = meanwhile
+    prompt(llmseq, "--base-model", BASE, "--concurrency", "1")
+    assert seen[1][0] == 1
+    assert "another llmseq asks" in seen[1][1]
+    assert set(server.paid.values()) == {20}
+
+
+def test_without_embeddings_nothing_is_asked(llmseq, server, shop):
+    ended = llmseq("prompt", "--base-model", BASE)
+    assert (ended.status, "llmseq embed" in ended.err) == (1, True)
+    assert server.requests == []
+
+
+def test_answers_without_a_choice_are_not_waited_for_forever(llmseq, server, ready, monkeypatch):
+    monkeypatch.setattr("llmseq_cli.embeddings.retries.random.uniform", lambda low, high: 0.0)
+    server.script = [(200, {"choices": []}), (200, {"choices": [{"text": "x"}]}), (200, {"choices": None})] * 9
+    ended = llmseq("prompt", "--base-model", BASE, "--concurrency", "1")
+    assert (ended.status, "makes no sense" in ended.err, "check the model" in ended.err) == (1, True, True)
+    assert len(server.requests) <= 4

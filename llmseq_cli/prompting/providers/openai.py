@@ -39,6 +39,7 @@ TOKEN_KEY = "llmseq"
 _STATUS = {"validating_files": "queued", "queued": "queued", "paused": "queued", "running": "running"}
 _EPOCHS = 3  # what "auto" has come to for hundreds of examples and more
 _EVENTS = 100
+_CHECK = "check the model and the server"
 
 
 @dataclass(frozen=True)
@@ -250,9 +251,10 @@ class OpenAIProvider(FineTuneProvider):
             prompt_tokens = None if prompt is None else int(prompt)
             completion_tokens = None if completion is None else int(completion)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise BadAnswerError(f"the server's answer makes no sense: {self.scrub(repr(error))}") from None
+            said = f"the server's answer makes no sense: {self.scrub(repr(error))}"
+            raise BadAnswerError(said, hint=_CHECK) from None
         if not texts or not all(isinstance(text, str) for text in texts):
-            raise BadAnswerError("the server answered without a choice")
+            raise BadAnswerError("the server answered without a choice", hint=_CHECK)
         return Completions(
             texts,
             finishes,
