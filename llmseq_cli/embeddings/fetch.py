@@ -23,6 +23,7 @@ from llmseq_cli.embeddings.sources.base import (
     FinalError,
     RefusedError,
     TransientError,
+    UnreachableError,
 )
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import Progress, Task
@@ -165,6 +166,7 @@ class _Fetcher:
         self.cut: set[int] = set()
         self.reserved = 0
         self.under_way = 0
+        self.reached = threading.Event()
         self.stop = threading.Event()
         self.slots = threading.Semaphore(options.concurrency)
         self.work: queue.SimpleQueue[np.ndarray | None] = queue.SimpleQueue()
@@ -344,7 +346,7 @@ class _Fetcher:
             self.events.put(outcome)
 
     def _ask_patiently(self, places: np.ndarray) -> Answer:
-        return patiently(lambda: self._ask(places), self.options.patience, self._pause, self._tell)
+        return patiently(lambda: self._ask(places), self.options.patience, self._pause, self._tell, self.reached.is_set)
 
     def _ask(self, places: np.ndarray) -> Answer:
         """One request, when the budgets allow it."""
@@ -354,10 +356,17 @@ class _Fetcher:
             self._pause(held)
         try:
             answer = self.source.embed([self.texts[place] for place in places])
+        except UnreachableError:
+            raise
         except TransientError as error:
+            self.reached.set()
             if error.wait is not None:
                 self.budget.hold(error.wait)
             raise
+        except RefusedError:
+            self.reached.set()
+            raise
+        self.reached.set()
         self.budget.settle(estimated, answer.tokens)
         self.budget.set_limits(
             None if self.options.requests_per_minute else answer.requests_per_minute,

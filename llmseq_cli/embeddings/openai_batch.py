@@ -20,7 +20,7 @@ from llmseq_cli.embeddings.cache import TextVectorCache
 from llmseq_cli.embeddings.fetch import Usage, fill
 from llmseq_cli.embeddings.plan import EmbeddingPlan
 from llmseq_cli.embeddings.retries import Patience, patiently
-from llmseq_cli.embeddings.sources.base import FinalError, TransientError
+from llmseq_cli.embeddings.sources.base import FinalError, TransientError, UnreachableError
 from llmseq_cli.embeddings.sources.openai import OpenAISource, read_vectors
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import Progress
@@ -70,6 +70,7 @@ class BatchRun:
         self.make_plan, self.options, self.progress = make_plan, options, progress
         self.patience = patience or Patience()
         self.usage = Usage()
+        self.reached = False
 
     def run(self) -> dict[str, Any] | None:
         """Collects what is done and hands over what is missing. Returns what is under way, None where nothing is."""
@@ -277,13 +278,20 @@ class BatchRun:
 
         def call() -> T:
             try:
-                return function()
+                done = function()
             except openai.OpenAIError as error:
-                raise _final_where_refused(self.source.explained(error)) from None
+                explained = _final_where_refused(self.source.explained(error))
+                self.reached |= not isinstance(explained, UnreachableError)
+                raise explained from None
             except json.JSONDecodeError:
                 raise TransientError("the server's answer is cut off") from None
+            self.reached = True
+            return done
 
-        return patiently(call, self.patience, time.sleep, lambda note, seconds: self.progress.message(note))
+        def tell(note: str, _: float) -> None:
+            self.progress.message(note)
+
+        return patiently(call, self.patience, time.sleep, tell, lambda: self.reached)
 
 
 def _final_where_refused(error: Exception) -> Exception:

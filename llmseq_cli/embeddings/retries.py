@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from llmseq_cli.embeddings.sources.base import FinalError, RefusedError, TransientError
+from llmseq_cli.embeddings.sources.base import FinalError, RefusedError, TransientError, UnreachableError
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -38,12 +38,14 @@ class BadAnswerError(TransientError):
 class Patience:
     """When to give up: after so many attempts, but not before so many seconds have been spent on them.
 
+    unreachable: attempts at a server that cannot be reached and never was.
     longest_wait: a server that asks for more seconds than this is not waited for. first_wait, largest_wait: bounds of
     the random pauses, which double with each attempt, where the server names none.
     """
 
     attempts: int = 8
     bad_answers: int = 3
+    unreachable: int = 3
     seconds: float = 120.0
     longest_wait: float = 900.0
     first_wait: float = 0.5
@@ -55,11 +57,12 @@ def patiently(
     patience: Patience,
     pause: Callable[[float], None],
     tell: Callable[[str, float], None],
+    reached: Callable[[], bool] = lambda: True,
 ) -> T:
     """Repeats a call while it raises TransientError; any other exception passes through.
 
     pause waits so many seconds (and may raise CalledOffError); tell is told what is waited for
-    and for how many seconds. Raises FinalError once
+    and for how many seconds. reached: whether the server has answered anything before. Raises FinalError once
     patience ends, RefusedError for bad answers that the texts may be to blame for.
     """
     from tenacity import Retrying, retry_if_exception_type
@@ -70,6 +73,8 @@ def patiently(
         error = _failure(state)
         if isinstance(error, BadAnswerError):
             return state.attempt_number >= patience.bad_answers
+        if isinstance(error, UnreachableError) and not reached():
+            return state.attempt_number >= patience.unreachable
         if error.wait is not None and error.wait > patience.longest_wait:
             return True
         return state.attempt_number >= patience.attempts and time.monotonic() - started >= patience.seconds
@@ -84,6 +89,11 @@ def patiently(
             raise FinalError(
                 f"{error.reason}; the server asks to wait {error.wait / 60:,.0f} minutes",
                 "run the same command again then: what was answered is kept",
+            ) from error
+        if isinstance(error, UnreachableError) and not reached():
+            raise FinalError(
+                f"{error.reason} ({state.attempt_number} attempts)",
+                "check the address (--base-url), that the server runs, and the network",
             ) from error
         raise FinalError(
             f"{error.reason} ({state.attempt_number} attempts)",

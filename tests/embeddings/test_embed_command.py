@@ -213,6 +213,17 @@ def test_final_errors_end_at_once_with_a_hint(llmseq, server, tmp_path, answer, 
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("more", [(), ("--batch",)])
+def test_a_wrong_address_is_told_soon(llmseq, tmp_path, monkeypatch, more):
+    monkeypatch.setattr("llmseq_cli.embeddings.retries._seconds", lambda state, patience: 0.0)
+    catalog(tmp_path, ROWS)
+    ended = llmseq("embed", "--source", "openai", "--base-url", "http://127.0.0.1:9/v1", "-q", *more)
+    assert ended.status == 1
+    said = " ".join(ended.err.split())
+    assert "127.0.0.1:9: no connection" in said
+    assert "(3 attempts) hint: check the address (--base-url)" in said
+
+
 def test_without_a_key(llmseq, monkeypatch, tmp_path):
     catalog(tmp_path, ROWS)
     ended = llmseq("embed", "--source", "openai")

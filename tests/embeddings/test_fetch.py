@@ -12,7 +12,15 @@ from file_server import Recorder
 
 from llmseq_cli.embeddings.fetch import FetchOptions, fetch, fill
 from llmseq_cli.embeddings.retries import Patience
-from llmseq_cli.embeddings.sources.base import Answer, EmbeddingSource, FinalError, Limits, RefusedError, TransientError
+from llmseq_cli.embeddings.sources.base import (
+    Answer,
+    EmbeddingSource,
+    FinalError,
+    Limits,
+    RefusedError,
+    TransientError,
+    UnreachableError,
+)
 from llmseq_cli.embeddings.sources.openai import OpenAISettings, OpenAISource
 from llmseq_cli.errors import LlmseqError
 
@@ -183,6 +191,24 @@ def test_failures_that_pass(monkeypatch):
 def test_patience_ends():
     with pytest.raises(FinalError, match=r"down \(6 attempts\)") as caught:
         get(Local(answers=lambda texts: TransientError("down")))
+    assert "kept" in caught.value.hint
+
+
+def test_an_address_that_never_answered_is_given_up_soon():
+    with pytest.raises(FinalError, match=r"refused \(3 attempts\)") as caught:
+        get(Local(answers=lambda texts: UnreachableError("refused")))
+    assert "--base-url" in caught.value.hint
+
+
+@pytest.mark.parametrize("first", [None, TransientError("busy"), RefusedError("bad text")])
+def test_a_server_that_answered_once_is_waited_for(first):
+    answers = [first]
+
+    def go_away(_):
+        return answers.pop() if answers else UnreachableError("refused")
+
+    with pytest.raises(FinalError, match=r"refused \([67] attempts\)") as caught:
+        get(Local(answers=go_away), options=FetchOptions(concurrency=1, patience=QUICK))
     assert "kept" in caught.value.hint
 
 

@@ -8,7 +8,7 @@ import pytest
 from embedding_server import KEY, EmbeddingServer, error, vector_of
 
 from llmseq_cli.embeddings.retries import BadAnswerError
-from llmseq_cli.embeddings.sources.base import FinalError, RefusedError, TransientError
+from llmseq_cli.embeddings.sources.base import FinalError, RefusedError, TransientError, UnreachableError
 from llmseq_cli.embeddings.sources.openai import OpenAISettings, OpenAISource, server_address
 from llmseq_cli.errors import UsageError
 
@@ -121,8 +121,10 @@ def test_too_long_is_told(server):
 
 
 def test_nobody_listens():
-    with pytest.raises(TransientError, match=r"127\.0\.0\.1: no connection"):
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1:9: no connection"):
         OpenAISource(base_url="http://127.0.0.1:9/v1").embed(TEXTS)
+    with pytest.raises(UnreachableError, match=r"nowhere\.invalid: no connection"):
+        OpenAISource(base_url="http://nowhere.invalid/v1").embed(TEXTS)
 
 
 def test_tokens_are_estimated_from_above():

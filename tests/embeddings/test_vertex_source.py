@@ -17,7 +17,7 @@ from vertex_server import PROJECT, TOKEN, VertexServer, google_error, write_serv
 
 from llmseq_cli.embeddings.fetch import FetchOptions
 from llmseq_cli.embeddings.retries import BadAnswerError
-from llmseq_cli.embeddings.sources.base import FinalError, RefusedError, TransientError
+from llmseq_cli.embeddings.sources.base import FinalError, RefusedError, TransientError, UnreachableError
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
 from llmseq_cli.embeddings.sources.vertex import VertexSettings, VertexSource
 from llmseq_cli.embeddings.stored import load_embeddings
@@ -231,7 +231,7 @@ def test_an_account_that_was_deleted(server):
 def test_token_server_is_away(server, monkeypatch, tmp_path):
     file, private, _ = write_service_account(tmp_path, "http://127.0.0.1:9/token")
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
-    with pytest.raises(TransientError, match="no access token") as caught:
+    with pytest.raises(UnreachableError, match="no access token") as caught:
         VertexSource(ENGLISH).embed(TEXTS)
     assert private.splitlines()[1] not in str(caught.value)
 
@@ -249,6 +249,11 @@ def test_credentials_that_are_missing_or_torn(llmseq, server, monkeypatch, tmp_p
     assert (ended.status, "no Google Cloud credentials" in ended.err) == (1, True)
     assert "hint: run `gcloud auth application-default login`" in " ".join(ended.err.split())
     assert server.requests == []
+
+
+def test_endpoint_is_away(server):
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1: no connection"):
+        VertexSource(ENGLISH, base_url="http://127.0.0.1:9").embed(TEXTS)
 
 
 def test_without_credentials_two_lines_are_all_that_is_printed(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
@@ -47,6 +48,21 @@ class TransientError(Exception):
         super().__init__(reason)
         self.reason = reason
         self.wait = wait
+
+
+class UnreachableError(TransientError):
+    """No connection comes about: it is refused, or no host of that name is found. Where nothing was ever answered,
+    the address is more likely wrong than the server overloaded.
+    """
+
+
+def never_connected(error: BaseException | None) -> bool:
+    """Whether a refused connection or an unknown host is behind an error, whichever library raised it."""
+    while error is not None:
+        if isinstance(error, (ConnectionRefusedError, socket.gaierror)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 class RefusedError(Exception):

@@ -25,6 +25,8 @@ from llmseq_cli.embeddings.sources.base import (
     Limits,
     RefusedError,
     TransientError,
+    UnreachableError,
+    never_connected,
 )
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import Settings, setting
@@ -190,6 +192,9 @@ class OpenAISource(EmbeddingSource):
 
         if isinstance(error, openai.APIConnectionError):
             cause = error.__cause__ or error
+            if never_connected(error):
+                where = urlsplit(self.address).netloc.rpartition("@")[2]
+                return UnreachableError(f"{where}: no connection ({self.scrub(str(cause))})")
             slow = isinstance(error, openai.APITimeoutError)
             why = f"no answer in {self.settings.timeout:g} s" if slow else f"no connection ({self.scrub(str(cause))})"
             return TransientError(f"{urlsplit(self.address).hostname}: {why}")

@@ -27,6 +27,8 @@ from llmseq_cli.embeddings.sources.base import (
     Limits,
     RefusedError,
     TransientError,
+    UnreachableError,
+    never_connected,
 )
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import Settings, setting
@@ -231,11 +233,15 @@ class VertexSource(EmbeddingSource):
         if isinstance(error, APIError):
             return self._explained_status(error)
         if isinstance(error, GoogleAuthError):
+            if never_connected(error):
+                return UnreachableError(f"no access token: {said}")
             if isinstance(error, TransportError) or error.retryable:
                 return TransientError(f"no access token: {said}")
             return FinalError(f"Google gives no access token: {said}", _LOG_IN)
         if isinstance(error, httpx.TimeoutException):
             return TransientError(f"{self._host}: no answer in {self.settings.timeout:g} s")
+        if never_connected(error):
+            return UnreachableError(f"{self._host}: no connection ({said})")
         if isinstance(error, (httpx.RequestError, OSError)):
             return TransientError(f"{self._host}: no connection ({said})")
         if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
