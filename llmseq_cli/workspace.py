@@ -329,25 +329,25 @@ class Workspace:
         job: str | None = None,
         *,
         base_model: str | None = None,
-        task: str = "genitem",
+        task: str | None = None,
         dry_run: bool = False,
         **options: Any,
     ) -> str | dict[str, Any]:
         """Ask a language model for the test sessions, map its answers to the catalog, store a run; returns its name.
 
         job: a fine-tuning job, whose model is asked. base_model: any model instead; with a job it is asked the same as
-        the job's. Every answer is kept as it comes: a call that was interrupted and is made again asks only for what is
-        missing. dry_run: return what it would take. options: dataset, provider, base_url, temperature, top_p, samples,
-        max_tokens, limit (sessions), context, concurrency, requests_per_minute, tokens_per_minute, max_cost (US
-        dollars), prices (a file), retry_refused, embeddings (that map answers to items; the newest), and without a job
-        candidates (a run), template (a file), k, clusters, seed.
+        the job's, else for the task, by default genitem. Every answer is kept as it comes: a call that was interrupted
+        and is made again asks only for what is missing. dry_run: return what it would take. options: dataset, provider,
+        base_url, temperature, top_p, samples, max_tokens, limit (sessions), context, concurrency, requests_per_minute,
+        tokens_per_minute, max_cost (US dollars), prices (a file), retry_refused, embeddings (that map answers to items;
+        the newest), and without a job candidates (a run), template (a file), k, clusters, seed.
         """
         from llmseq_cli.prompting.predict import Prompting, PromptOptions
         from llmseq_cli.prompting.recipe import Wishes
 
         wished = {name: options.pop(name) for name in _WISHES if name in options}
         try:
-            given = PromptOptions(job, base_model, Wishes(task, **wished), **options)
+            given = PromptOptions(job, base_model, Wishes(task or "genitem", **wished), task, **options)
         except TypeError as error:
             raise UsageError(f"prompt: {error}", "help(Workspace.prompt) lists the options") from error
         work = Prompting(self.store, given, self.progress)

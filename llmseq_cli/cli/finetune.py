@@ -178,7 +178,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
         *left_out_facts(plan["left_out"]),
         ("tokens", f"at most about {plan['training_tokens']:,}, {plan['epochs']} epochs"),
         ("US dollars", "no price known; see --prices" if cost is None else f"at most about {cost:,.2f}"),
-        ("minutes", f"about {plan['minutes']:,.0f}"),
+        ("minutes", None if plan["minutes"] is None else f"about {plan['minutes']:,.0f}"),
     ]
     print_facts(facts if not plan["candidates"] else [("candidates", plan["candidates"]), *facts])
 

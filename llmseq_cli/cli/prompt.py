@@ -98,7 +98,7 @@ def prompt(
     made = workspace.prompt(
         job,
         base_model=base_model,
-        task=task or "genitem",
+        task=task,
         dataset=dataset,
         provider=provider,
         temperature=temperature,

@@ -21,9 +21,6 @@ from llmseq_cli.prompting.tasks.registry import find_task
 from llmseq_cli.prompting.wording import Wording
 from llmseq_cli.store.connection import Store
 
-_TOKENS_PER_MINUTE = 60_000
-"""What a hosted job is taken to train a minute when its duration is estimated, after ten minutes in the queue."""
-
 
 @dataclass(frozen=True)
 class FinetuneOptions:
@@ -116,7 +113,7 @@ class FineTuning:
             "epochs": epochs,
             "tokens": tokens,
             "cost_usd": None if price is None else tokens * price,
-            "minutes": 10 + tokens / _TOKENS_PER_MINUTE,
+            "minutes": self.provider.minutes(tokens),
         }
 
     def run(self) -> Job:

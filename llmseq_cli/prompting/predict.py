@@ -39,6 +39,7 @@ class PromptOptions:
     job: str | None
     base_model: str | None
     wishes: Wishes
+    task: str | None = None
     dataset: str | None = None
     provider: str = "openai"
     base_url: str | None = None
@@ -112,6 +113,11 @@ class Prompting:
 
     def _of_job(self, name: str) -> Asked:
         """The job's model, or with --base-model another one that is asked the same."""
+        wishes = self.options.wishes
+        if wishes != Wishes(wishes.task, embeddings=wishes.embeddings):
+            raise UsageError(
+                f"the job {name} says what is asked", "leave --template, --candidates, -k, --clusters and --seed out"
+            )
         ledger = Ledger(self.store)
         job = ledger.find(name, self.options.dataset)
         runner: JobRunner = runner_of(ledger, job, self.progress, self.options.base_url, self.options.prices)
@@ -122,6 +128,8 @@ class Prompting:
                     f"{job.job} is {job.status} and has no model",
                     f"`llmseq jobs wait {job.job}` waits for it; `llmseq jobs show {job.job}` tells more",
                 )
+        if self.options.task not in (None, job.task):
+            raise UsageError(f"{job.job} is a job for {job.task}, not {self.options.task}", "leave --task out")
         with self.store.read("reading sessions") as con:
             self.dataset = load_dataset(con, job.dataset)
         model = self.options.base_model or str(job.model)

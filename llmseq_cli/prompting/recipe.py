@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from llmseq_cli.store.connection import Store
 
+_UNTAUGHT = ("llmseqsim", "most-popular")  # models that know no session by heart
 _DIM = 128  # of sparse vectors before k-means, which needs dense ones
 
 
@@ -128,6 +129,10 @@ def gather(store: Store, dataset: Dataset, recipe: Recipe, progress: Progress, *
     if "candidates" in needed:
         with store.read("looking for candidates") as con:
             run = _candidate_run(con, dataset, recipe.candidates)
+        if training and run.model not in _UNTAUGHT:
+            progress.message(
+                f"{run.run} has learnt from the training sessions: its lists for them are better than for others"
+            )
         model = load_model(store.folder, run.run, run.model)
 
         def candidates(prompts: Sessions, k: int) -> np.ndarray:

@@ -325,3 +325,17 @@ def test_answers_without_a_choice_are_not_waited_for_forever(llmseq, server, rea
     ended = llmseq("prompt", "--base-model", BASE, "--concurrency", "1")
     assert (ended.status, "makes no sense" in ended.err, "check the model" in ended.err) == (1, True, True)
     assert len(server.requests) <= 4
+
+
+def test_a_job_says_what_is_asked(llmseq, server, ready):
+    llmseq("finetune", "--wait")
+    for words in (["-k", "5"], ["--template", "tallrec"], ["--task", "rank"], ["--seed", "3"]):
+        assert llmseq("prompt", "latest", *words).status == 2, words
+    assert llmseq("prompt", "latest", "--task", "genitem", "--embeddings", "lexical", "--dry-run").status == 0
+
+
+def test_candidates_of_models_that_know_the_sessions_are_pointed_out(llmseq, ready):
+    ready.train("sknn")
+    told = llmseq("finetune", "--task", "rank", "--candidates", "sknn", "--show", "1")
+    assert (told.status, "has learnt from the training sessions" in told.err) == (0, True)
+    assert "has learnt" not in llmseq("finetune", "--task", "rank", "--show", "1").err

@@ -137,6 +137,10 @@ class FineTuneProvider(ABC):
     def epochs(self, examples: int) -> int:
         """How many epochs a job is expected to run."""
 
+    def minutes(self, tokens: int) -> float | None:
+        """How long a job that trains on so many tokens (of all epochs) is expected to take; None where not known."""
+        return None
+
     def settings_dict(self) -> dict[str, Any]:
         """Hyperparameters, as kept with a job."""
         return self.settings.to_dict()

@@ -39,6 +39,7 @@ TOKEN_KEY = "llmseq"
 _STATUS = {"validating_files": "queued", "queued": "queued", "paused": "queued", "running": "running"}
 _EPOCHS = 3  # what "auto" has come to for hundreds of examples and more
 _EVENTS = 100
+_QUEUE_MINUTES, _TOKENS_PER_MINUTE = 10, 60_000  # rough: OpenAI states neither
 _CHECK = "check the model and the server"
 
 
@@ -77,6 +78,9 @@ class OpenAIProvider(FineTuneProvider):
 
     def count_tokens(self, texts: list[str]) -> np.ndarray:
         return self.server.count_tokens(texts)
+
+    def minutes(self, tokens: int) -> float | None:
+        return _QUEUE_MINUTES + tokens / _TOKENS_PER_MINUTE
 
     def settings_dict(self) -> dict[str, Any]:
         return {name: value for name, value in self.settings.to_dict().items() if name != "timeout"}
