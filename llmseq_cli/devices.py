@@ -4,9 +4,18 @@ from __future__ import annotations
 
 from llmseq_cli.errors import UsageError
 
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+def check_device_name(wanted: str) -> None:
+    """Raises UsageError for a word that names no device, whether it would be used or not."""
+    if wanted not in DEVICES:
+        raise UsageError(f"no device is called '{wanted}'", f"use {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
+
 
 def resolve_device(wanted: str) -> str:
     """ "auto" → the best device there is. Raises UsageError for a device that torch does not see."""
+    check_device_name(wanted)
     if wanted == "cpu":
         return "cpu"
     import torch

@@ -13,6 +13,9 @@ from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type
 
 from llmseq_cli.errors import UsageError, did_you_mean
 
+LARGEST_SEED = 2**31 - 1
+"""What the store and all libraries that draw random numbers take."""
+
 
 @dataclass(frozen=True)
 class SettingInfo:

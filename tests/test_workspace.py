@@ -3,6 +3,7 @@
 import pytest
 
 from llmseq_cli import LlmseqError, Workspace, __version__
+from llmseq_cli.errors import UsageError
 
 
 def test_a_notebook_session(shop):
@@ -69,6 +70,19 @@ def test_other_processes_can_read_while_a_model_trains(shop, monkeypatch):
 def test_unknown_depth_is_refused(shop):
     with pytest.raises(LlmseqError, match="--depth is 0"):
         shop.train("sknn", depth=0)
+
+
+@pytest.mark.parametrize("words", [{"seed": -1}, {"seed": 2**40}, {"seed": 2**31 - 1, "seeds": 2}, {"seeds": 0}])
+def test_seeds_out_of_range_are_refused(shop, words):
+    with pytest.raises(UsageError, match=r"--seeds? is"):
+        shop.train("most-popular", **words)
+    assert shop.train("most-popular", seed=2**31 - 1) == ["most-popular-1"]
+
+
+@pytest.mark.parametrize("model", ["most-popular", "sknn", "gru4rec"])
+def test_a_device_that_does_not_exist_is_refused_by_all_models(shop, model):
+    with pytest.raises(UsageError, match="no device is called 'gpu'"):
+        shop.train(model, device="gpu")
 
 
 def test_lists_are_kept_to_the_depth_asked_for(shop):

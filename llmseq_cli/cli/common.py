@@ -13,6 +13,7 @@ import typer
 
 from llmseq_cli.cli.console import RichProgress
 from llmseq_cli.errors import InterruptedByUserError
+from llmseq_cli.settings import LARGEST_SEED
 
 if TYPE_CHECKING:
     from llmseq_cli.workspace import Workspace
@@ -21,7 +22,6 @@ DatasetOption = Annotated[
     str | None, typer.Option("--dataset", help="Which dataset; may be left out where there is one.", metavar="NAME")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else.")]
-LARGEST_SEED = 2**31 - 1
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.", min=0, max=LARGEST_SEED)]
 SetOption = Annotated[
     list[str] | None,

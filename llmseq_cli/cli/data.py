@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import LARGEST_SEED, Common, DatasetOption, JsonOption, command
+from llmseq_cli.cli.common import Common, JsonOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
+from llmseq_cli.errors import UsageError
+from llmseq_cli.settings import LARGEST_SEED
 
 
 def register(app: typer.Typer) -> None:
@@ -168,7 +170,7 @@ def describe(
     name: Annotated[
         str | None, typer.Argument(help="Which dataset; may be left out where there is one.", metavar="NAME")
     ] = None,
-    dataset: DatasetOption = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", hidden=True)] = None,
     audit: Annotated[bool, typer.Option("--audit", help="List what endangers an evaluation.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -180,6 +182,8 @@ def describe(
 
         llmseq describe beauty --audit
     """
+    if name and dataset and name != dataset:
+        raise UsageError(f"'{name}' and --dataset {dataset} name two datasets", "name one: llmseq describe NAME")
     workspace = common.open()
     if audit:
         findings = workspace.audit(name or dataset)

@@ -14,6 +14,8 @@ from llmseq_cli.errors import LlmseqError
 
 _KEYS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "GOOGLE_CLOUD_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS", "HF_TOKEN")
 
+_NOT_USABLE = "not usable"
+
 
 def register(app: typer.Typer) -> None:
     command(app, "doctor")(doctor)
@@ -21,6 +23,8 @@ def register(app: typer.Typer) -> None:
 
 def doctor(common: Common, json: JsonOption = False) -> None:
     """Show versions, device, which keys are set (never their values) and the workspace's health.
+
+    The exit status is 1 where the workspace cannot be used.
 
     Example:
 
@@ -34,7 +38,13 @@ def doctor(common: Common, json: JsonOption = False) -> None:
     facts["workspace"] = _workspace(common)
     if json:
         print_json(facts)
-        return
+    else:
+        _print_health(facts)
+    if facts["workspace"]["state"] == _NOT_USABLE:
+        raise typer.Exit(1)
+
+
+def _print_health(facts: dict[str, Any]) -> None:
     workspace = facts["workspace"]
     print_facts(
         [
@@ -63,7 +73,7 @@ def _workspace(common: Common) -> dict[str, Any]:
         datasets = workspace.datasets()
         problems = workspace.health()
     except LlmseqError as error:
-        return report | {"state": "not usable", "problems": [str(error)]}
+        return report | {"state": _NOT_USABLE, "problems": [str(error)]}
     names = ", ".join(row["name"] for row in datasets)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
     return report | {"state": f"usable, {size:,.1f} MB, datasets: {names or 'none'}", "problems": problems}

@@ -152,6 +152,7 @@ def score(
     print_facts(
         [
             ("sessions", done["sessions"]),
+            ("without recommendations", done["sessions_without_recommendations"]),
             ("items not in the catalog", done["unknown_items"]),
             ("written to", done["out"]),
         ]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from llmseq_cli.data.dataset import Dataset, load_dataset
-from llmseq_cli.devices import resolve_device
+from llmseq_cli.devices import check_device_name, resolve_device
 from llmseq_cli.embeddings.base import ItemEmbeddings
 from llmseq_cli.embeddings.reduce import parse_method, reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
@@ -24,7 +24,7 @@ from llmseq_cli.models.base import FitContext, Recommender
 from llmseq_cli.models.members import Member, run_names
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress
-from llmseq_cli.settings import parse_settings
+from llmseq_cli.settings import LARGEST_SEED, parse_settings
 from llmseq_cli.store.connection import Store
 from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run_id
 from llmseq_cli.training.environment import environment, peak_memory_mb
@@ -64,6 +64,8 @@ def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: P
     """
     cls = model_class(experiment.model)
     settings = parse_settings(cls.Settings, experiment.settings or {}, experiment.model)
+    check_device_name(experiment.device)
+    _check_seeds(experiment.seed, seeds)
     if not 1 <= experiment.depth <= 1000:
         raise UsageError(f"--depth is {experiment.depth}", "give a number between 1 and 1000")
     if experiment.embeddings and cls.embeddings_use == "none":
@@ -94,6 +96,13 @@ def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: P
             or _run_once(store, cls, settings, dataset, reduced, members, experiment, seed, progress)
         )
     return runs
+
+
+def _check_seeds(first: int, seeds: int) -> None:
+    if seeds < 1:
+        raise UsageError(f"--seeds is {seeds}", "train at least once")
+    if not 0 <= first <= LARGEST_SEED - seeds + 1:
+        raise UsageError(f"--seed is {first}", f"seeds are numbers between 0 and {LARGEST_SEED}")
 
 
 def _check_reduction(experiment: Experiment) -> None:

@@ -52,7 +52,7 @@ def score_file(
     """Recommendations for all sessions of a table; see `Workspace.score`.
 
     The table has a session and an item column, and a time column where its rows are not in order already.
-    Items that the catalog does not know are left out and counted.
+    Items that the catalog does not know are left out and counted, as are sessions that nothing is recommended for.
     """
     import duckdb
 
@@ -72,17 +72,23 @@ def score_file(
         )
         con.execute(query("score/prompts"))
         names = con.execute("select session_id from scored_session order by number").fetchnumpy()["session_id"]
+        if not len(names):
+            raise LlmseqError(
+                f"{sessions} holds no session", "below the header belongs a row for each item of a session"
+            )
         rows = con.execute("select number, item from scored_prompt order by number, position").fetchnumpy()
         unknown = con.execute("select count(*) from staged_session_item anti join catalog_items using (item_id)")
         unknown_items = unknown.fetchall()[0][0]
         lengths = np.bincount(np.ma.getdata(rows["number"]), minlength=len(names))
         prompts = Sessions.from_lengths(np.ma.getdata(rows["item"]), lengths, np.arange(len(names)))
+        without = 0
         con.execute("create table scored (number integer, rank integer, item integer, score float)")
         with progress.task("Scoring", len(prompts), "sessions") as task:
             for start in range(0, len(prompts), _SESSIONS_PER_BLOCK):
                 block = prompts.slice(start, min(start + _SESSIONS_PER_BLOCK, len(prompts)))
                 ranking = model.recommend(block, min(k, len(catalog)))
                 listed = ranking.items >= 0
+                without += int((~listed.any(axis=1)).sum())
                 scored_block = {
                     "number": np.repeat(np.arange(start, start + len(block)), listed.sum(axis=1)),
                     "rank": np.broadcast_to(np.arange(1, ranking.k + 1), ranking.items.shape)[listed],
@@ -106,7 +112,13 @@ def score_file(
             ) from error
         finally:
             partial.unlink(missing_ok=True)
-    return {"run": run, "sessions": len(prompts), "unknown_items": unknown_items, "out": str(out)}
+    return {
+        "run": run,
+        "sessions": len(prompts),
+        "sessions_without_recommendations": without,
+        "unknown_items": unknown_items,
+        "out": str(out),
+    }
 
 
 def _open(store: Store, run: str, dataset: str | None) -> tuple[Catalog, Recommender]:

@@ -87,6 +87,8 @@ def test_every_command_has_help_with_an_example(llmseq):
         (["ingest", "x.csv", "--name", "a", "--k-core", "-1"], "--k-core is -1"),
         (["ingest", "x.csv", "--name", "a", "--min-session", "0"], "--min-session is 0"),
         (["ingest", "x.csv", "--name", "a", "--folds", "21"], "--folds is 21"),
+        (["train", "v-sknn", "--device", "gpu"], "no device is called 'gpu'"),
+        (["describe", "shop", "--dataset", "other"], "name two datasets"),
         (["train", "v-sknn", "--seed", "-1"], "Invalid value for '--seed'"),
         (["train", "v-sknn", "--seed", "99999999999999999999"], "Invalid value for '--seed'"),
         (["sql", " "], "the query is empty"),
@@ -386,6 +388,27 @@ def test_score_spares_its_input_and_says_which_columns_it_wants(llmseq, trained,
     assert unclear.err.splitlines()[1] == "hint: call its columns session and item (and time)"
 
 
+def test_score_counts_sessions_that_get_nothing(llmseq, trained, tmp_path):
+    sessions, out = tmp_path / "today.csv", tmp_path / "out.csv"
+    sessions.write_text("session,item\na,i01\nb,unheard-of\nb,unseen\nc,i02\n")
+    words = ["score", "v-sknn", "--sessions", sessions, "--out", out]
+    done = llmseq(*words, "--json").json
+    written = {line.split(",")[0] for line in out.read_text().splitlines()[1:]}
+    assert written == {"a", "c"}
+    assert (done["sessions"], done["sessions_without_recommendations"], done["unknown_items"]) == (3, 1, 2)
+    assert "without recommendations   1" in llmseq(*words).out
+
+
+def test_a_file_without_sessions_is_an_error(llmseq, trained, tmp_path):
+    sessions, out = tmp_path / "today.csv", tmp_path / "out.csv"
+    sessions.write_text("session,item\n")
+    ended = llmseq("score", "v-sknn", "--sessions", sessions, "--out", out)
+    assert (ended.status, ended.out) == (1, "")
+    assert [line.split(": ")[0] for line in ended.err.splitlines()] == ["error", "hint"]
+    assert "today.csv holds no session" in " ".join(ended.err.split())
+    assert not out.exists()
+
+
 def test_long_titles_are_cut_in_hints(llmseq, tmp_path):
     title = "dry shampoo " + "for very long hair " * 20
     (tmp_path / "i.csv").write_text("item,title\n" + "".join(f"i{u},{title}{u}\n" for u in range(9)))
@@ -426,6 +449,18 @@ def test_doctor_tells_keys_but_not_their_values(llmseq, shop, monkeypatch):
     assert facts.json["keys"]["OPENAI_API_KEY"] is True
     assert "very-secret" not in facts.out + llmseq("doctor").out
     assert facts.json["workspace"]["problems"] == []
+
+
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_doctor_fails_where_the_workspace_cannot_be_used(llmseq, tmp_path, more):
+    (tmp_path / "workspace").mkdir()
+    (tmp_path / "workspace" / "llmseq.duckdb").write_text("no database" * 1000)
+    done = llmseq("doctor", *more)
+    assert done.status == 1
+    assert "is not a DuckDB file" in done.out
+    assert "duckdb" in done.out
+    assert "not usable" in done.out
+    assert done.err == ""
 
 
 def test_doctor_finds_what_is_wrong(llmseq, trained):
