@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from llmseq_cli.embeddings.rates import RateBudget
 from llmseq_cli.embeddings.retries import BadAnswerError, CalledOffError, Patience, patiently
-from llmseq_cli.embeddings.sources.base import FinalError, RefusedError, TransientError
+from llmseq_cli.embeddings.sources.base import FinalError, RefusedError, TransientError, UnreachableError
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import Progress, Task
 from llmseq_cli.prompting.providers.base import ChatRequest, Completions, FineTuneProvider
@@ -143,6 +143,7 @@ class _Asker:
         self.again: deque[Question] = deque()  # what is asked for the rest of its answers
         self.held_back: list[Answered] = []  # refusals, until an answer proves that the prompts are to blame
         self.proven = False
+        self.reached = False  # the server has said something, be it a refusal
         self.usage = AskUsage()
         self.reserved = 0.0
         self.under_way = 0
@@ -308,7 +309,9 @@ class _Asker:
             self.events.put(outcome)
 
     def _ask_patiently(self, question: Question) -> Completions:
-        return patiently(lambda: self._ask(question), self.options.patience, self._pause, self._tell)
+        return patiently(
+            lambda: self._ask(question), self.options.patience, self._pause, self._tell, lambda: self.reached
+        )
 
     def _ask(self, question: Question) -> Completions:
         """One request, when the budgets allow it."""
@@ -318,10 +321,12 @@ class _Asker:
             self._pause(held)
         try:
             answer = self.provider.complete(question.request)
+            self.reached = True
         except BadAnswerError:
             self.events.put(_Wasted())
             raise
         except TransientError as error:
+            self.reached |= not isinstance(error, UnreachableError)
             if error.wait is not None:
                 self.budget.hold(error.wait)
             raise

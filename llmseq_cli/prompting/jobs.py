@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from llmseq_cli.embeddings.prices import usd_for_token
 from llmseq_cli.embeddings.retries import Patience, patiently
+from llmseq_cli.embeddings.sources.base import TransientError, UnreachableError
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.examples import TRAINING, VALIDATION
@@ -37,6 +38,7 @@ class JobRunner:
     ) -> None:
         self.ledger, self.provider, self.progress = ledger, provider, progress
         self.patience, self.prices = patience or Patience(), prices
+        self.reached = False  # the provider has said something
 
     def submit(self, job: Job) -> Job:
         """Takes a job as far as the provider's queue. May be called again wherever it ended before."""
@@ -135,7 +137,19 @@ class JobRunner:
 
     def call(self, function: Callable[[], T]) -> T:
         """A call under the one retry policy."""
-        return patiently(function, self.patience, time.sleep, lambda note, _: self.progress.message(note))
+
+        def call() -> T:
+            try:
+                result = function()
+            except TransientError as error:
+                self.reached |= not isinstance(error, UnreachableError)
+                raise
+            self.reached = True
+            return result
+
+        return patiently(
+            call, self.patience, time.sleep, lambda note, _: self.progress.message(note), lambda: self.reached
+        )
 
 
 def training_price(provider: str, model: str, prices: str | None) -> float | None:

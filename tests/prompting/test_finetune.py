@@ -216,3 +216,13 @@ def test_jobs_outlive_their_dataset(llmseq, server, ready, shop_files):
     assert llmseq("jobs", "wait", "--json").json["status"] == "succeeded"
     ended = llmseq("prompt", "latest")
     assert (ended.status, "no dataset 'removed'" in ended.err) == (1, True)
+
+
+def test_servers_that_cannot_be_reached_are_not_waited_for_long(llmseq, server, ready):
+    llmseq("finetune")
+    address = server.url
+    server.stop()
+    listed = llmseq("jobs")
+    assert (listed.status, "cannot be looked up" in listed.err, "genitem-1" in listed.out) == (0, True, True)
+    ended = llmseq("prompt", "--base-model", "any", "--base-url", address)
+    assert (ended.status, "--base-url" in ended.err) == (1, True)
