@@ -57,9 +57,8 @@ def run(arguments: list[str] | None = None) -> int:
         return status if isinstance(status, int) else 0
     except typer.exceptions.TyperException as error:
         context = getattr(error, "ctx", None)
-        print_error(
-            _one_line(error.format_message()), f"`{context.command_path if context else 'llmseq'} --help` tells more"
-        )
+        command = context.command_path if context else _command_of(arguments)
+        print_error(_one_line(error.format_message()), f"`{command} --help` tells more")
         return 2
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not our failure. Nothing more can be printed.
@@ -77,6 +76,12 @@ def run(arguments: list[str] | None = None) -> int:
             f"{type(error).__name__}: {_one_line(str(error))}", "this is a bug; --debug shows where it happened"
         )
         return 1
+
+
+def _command_of(arguments: list[str]) -> str:
+    """The command that was typed, for errors that come without their context."""
+    names = {command.name for command in app.registered_commands}
+    return " ".join(["llmseq", *[word for word in arguments if word in names][:1]])
 
 
 def _one_line(text: str) -> str:

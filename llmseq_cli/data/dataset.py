@@ -10,7 +10,7 @@ import numpy as np
 
 from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.errors import LlmseqError, did_you_mean
+from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
@@ -102,18 +102,18 @@ def item_texts(con: duckdb.DuckDBPyConnection, info: DatasetInfo, template: str)
 
 
 def template_fields(template: str) -> list[str]:
-    """The attribute names in a text template. Raises LlmseqError for anything but plain {name}."""
+    """The attribute names in a text template. Raises UsageError for anything but plain {name}."""
     from string import Formatter
 
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:
-        raise LlmseqError(
+        raise UsageError(
             f"the text template '{template}' is not well formed: {error}", "for example '{title}'"
         ) from error
     names = [name for _, name, _, _ in parts if name is not None]
     if not names or not all(name.isidentifier() for name in names):
-        raise LlmseqError(f"the text template '{template}' names no attribute", "for example '{title} {brand}'")
+        raise UsageError(f"the text template '{template}' names no attribute", "for example '{title} {brand}'")
     return names
 
 

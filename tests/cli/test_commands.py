@@ -91,6 +91,8 @@ def test_every_command_has_help_with_an_example(llmseq):
         (["describe", "shop", "--dataset", "other"], "name two datasets"),
         (["train", "v-sknn", "--seed", "-1"], "Invalid value for '--seed'"),
         (["train", "v-sknn", "--seed", "99999999999999999999"], "Invalid value for '--seed'"),
+        (["embed", "--text", "foo"], "the text template 'foo' names no attribute"),
+        (["embed", "--text", "{title"], "is not well formed"),
         (["sql", " "], "the query is empty"),
         (["sql", "/* only a comment */"], "the query is empty"),
         (["report", "--k", "ten"], "'ten' is no list of cut-offs"),
@@ -136,6 +138,8 @@ def test_failures_are_status_1_and_two_lines(llmseq, shop, words, message):
     ("words", "hint"),
     [
         (["ingest", "x.csv", "--name", "a", "--map", "user"], "for example --map user=visitor,item=sku,time=ts"),
+        (["ingest", "x.csv", "--name"], "`llmseq ingest --help` tells more"),
+        (["report", "--bogus"], "`llmseq report --help` tells more"),
         (["sql", "select * from nothing"], '`llmseq sql "show tables"` lists tables, "describe TABLE" columns'),
         (["train", "llmseqsim", "--embeddings", "99"], "`llmseq embeddings` lists what is there"),
         (

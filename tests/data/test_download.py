@@ -50,6 +50,18 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+def test_a_failed_download_leaves_no_empty_folder(server, tmp_path):
+    (tmp_path / "there").mkdir()
+    for out in (tmp_path / "new" / "folder", tmp_path / "there" / "new"):
+        with pytest.raises(LlmseqError):
+            fetch(server, out, "/missing.bin")
+        with pytest.raises(LlmseqError):
+            download_dataset("beauty", out, base_url="http://127.0.0.1:9/", patience=QUICK)
+    assert names(tmp_path) == ["there"]
+    assert names(tmp_path / "there") == []
+    leave_half(server, tmp_path / "new" / "folder")
+
+
 def test_download_checks_and_records(server, tmp_path):
     progress = Recorder()
     got = fetch(server, tmp_path / "new" / "folder", sha256=SHA256.upper(), progress=progress)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from reading import read_files, write
 
+from llmseq_cli.data.readers.base import unreadable
 from llmseq_cli.errors import LlmseqError, UsageError
 
 CSV = "user_id,item_id,timestamp\n" + "".join(f"user{n},item{n % 97},{1577836800 + n}\n" for n in range(20_000))
@@ -120,3 +121,20 @@ def test_a_slip_in_map_is_told_from_an_attribute(tmp_path):
         read_files(path, columns=roles | {"usr": "visitor"})
     assert error.value.hint == "did you mean 'user'?"
     assert len(read_files(path, columns=roles | {"brand": "maker"}).rows) == 1
+
+
+def test_addresses_out_of_reach_are_told_in_whole_words():
+    no_extension = RuntimeError(
+        "An error occurred while trying to automatically install the required extension 'httpfs:\n"
+        'Failed to download extension "httpfs" at URL "http://extensions.duckdb.org/httpfs.duckdb_extension.gz"'
+    )
+    told = unreadable("s3://bucket/x.csv", no_extension)
+    assert told.message.startswith("cannot read s3://bucket/x.csv: DuckDB's extension httpfs, which reads")
+    assert "network" in told.hint
+    told = unreadable(
+        "s3://bucket/x.csv", RuntimeError("HTTP Error: 403 (Forbidden). " + "Authentication failed " * 30)
+    )
+    assert told.message.endswith(("Authentication …", "failed …"))
+    assert "AWS_ACCESS_KEY_ID" in told.hint
+    told = unreadable(__file__, RuntimeError("something else " * 30))
+    assert told.message.endswith(("else …", "something …"))

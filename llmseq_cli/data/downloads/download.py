@@ -65,8 +65,7 @@ def download(
             progress.message(f"{target.name} is already there")
             return there
         _check_owner(target)
-        out.mkdir(parents=True, exist_ok=True)
-        with _part_of(target) as part, meter(progress) as at:
+        with _made(out), _part_of(target) as part, meter(progress) as at:
             transfer = Transfer(
                 url, target, _origin(url), part, at, sha256.lower() if sha256 else None, patience or Patience()
             )
@@ -154,6 +153,20 @@ def _record_of(target: Path) -> Path:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _made(folder: Path) -> Iterator[None]:
+    """The folder, which is removed again, with those above that had to be made, where a failure leaves it empty."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):  # it is not empty
+            for one in missing:
+                one.rmdir()
+        raise
 
 
 @contextmanager

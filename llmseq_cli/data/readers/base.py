@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from llmseq_cli.data.readers.rejections import check_archive, damaged, not_utf8
@@ -162,13 +164,28 @@ def unreadable(file: str, error: Exception) -> LlmseqError:
         return damaged(file)
     if "unicode" in text.lower() or "utf-8" in text.lower() or "byte sequence" in text.lower():
         return not_utf8(file)
+    if is_remote(file):
+        return _out_of_reach(file, text)
     try:
         check_archive(file)
     except LlmseqError as broken:
         return broken
     if "invalid state" in text:
         return LlmseqError(f"{file} mixes line ends of Windows and Unix", "unify them: tr -d '\\r' < FILE > NEW_FILE")
-    return LlmseqError(f"cannot read {file}: {text[:160]}", "check the file and --format")
+    return LlmseqError(f"cannot read {file}: {shorten(text, 160, placeholder=' …')}", "check the file and --format")
+
+
+def _out_of_reach(file: str, said: str) -> LlmseqError:
+    elsewhere = "or copy the file to this machine and ingest the copy"
+    extension = re.search(r"extension ['\"]?(\w+)", said)
+    if extension:
+        why = f"DuckDB's extension {extension.group(1)}, which reads such addresses, cannot be fetched or loaded"
+        return LlmseqError(f"cannot read {file}: {why}", f"check the network, {elsewhere}")
+    return LlmseqError(
+        f"cannot read {file}: {shorten(said, 300, placeholder=' …')}",
+        "check the address, the network and the credentials (for s3:// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and"
+        f" AWS_REGION), {elsewhere}",
+    )
 
 
 def quoted(text: str) -> str:
