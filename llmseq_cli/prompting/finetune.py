@@ -14,6 +14,7 @@ from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.examples import Amounts, Block, Built, ExampleBuilder, check_enough
 from llmseq_cli.prompting.jobs import JobRunner, training_price
 from llmseq_cli.prompting.ledger import OVER, UNSUBMITTED, Job, Ledger, NewJob
+from llmseq_cli.prompting.locks import exclusive
 from llmseq_cli.prompting.providers.base import FineTuneProvider
 from llmseq_cli.prompting.providers.registry import make_provider
 from llmseq_cli.prompting.recipe import Recipe, Wishes, gather, make_recipe, template_of
@@ -118,13 +119,15 @@ class FineTuning:
 
     def run(self) -> Job:
         """Builds the files, then uploads and submits them, unless the same was done before."""
-        job = self._prepared()
-        if self.options.prepare_only:
-            return job
         runner = JobRunner(self.ledger, self.provider, self.progress, prices=self.options.prices)
-        if job.status in UNSUBMITTED:
-            job = runner.submit(job)
-            self.progress.message(f"{job.job} is submitted; `llmseq jobs wait {job.job}` waits for it")
+        # Two programs that find nothing submitted would submit the same twice.
+        with exclusive(self.store.folder / "artifacts" / "jobs" / ".lock", "submits a job"):
+            job = self._prepared()
+            if self.options.prepare_only:
+                return job
+            if job.status in UNSUBMITTED:
+                job = runner.submit(job)
+                self.progress.message(f"{job.job} is submitted; `llmseq jobs wait {job.job}` waits for it")
         return runner.wait(job) if self.options.wait and job.status not in OVER else job
 
     def _prepared(self) -> Job:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from llmseq_cli.errors import WorkspaceBusyError
+from llmseq_cli.prompting.locks import lock
 from llmseq_cli.store.connection import explained
 
 
@@ -27,16 +27,7 @@ class Journal:
         """Makes the file where it is missing, and keeps others from it until `close`."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         file = self.path.open("a+b")
-        with suppress(ImportError):  # Windows has no flock
-            import fcntl
-
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.close()
-                raise WorkspaceBusyError(
-                    "another llmseq asks the same model the same just now", "wait until it is done"
-                ) from None
+        lock(file, "asks the same model the same")
         self._file = file
 
     def add(self, entries: Iterable[dict[str, Any]]) -> None:

@@ -1,6 +1,9 @@
 """`llmseq finetune` and `llmseq jobs` against a loopback server: files, jobs, interruptions, money."""
 
 import json
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -205,7 +208,7 @@ def test_leftovers_of_killed_programs_are_removed(llmseq, server, ready, tmp_pat
     jobs = tmp_path / "workspace" / "artifacts" / "jobs"
     (jobs / ".building-999999999").mkdir(parents=True)
     llmseq("finetune", "--prepare-only")
-    assert sorted(path.name for path in jobs.iterdir()) == ["genitem-1"]
+    assert sorted(path.name for path in jobs.iterdir()) == [".lock", "genitem-1"]
 
 
 def test_jobs_outlive_their_dataset(llmseq, server, ready, shop_files):
@@ -226,3 +229,21 @@ def test_servers_that_cannot_be_reached_are_not_waited_for_long(llmseq, server, 
     assert (listed.status, "cannot be looked up" in listed.err, "genitem-1" in listed.out) == (0, True, True)
     ended = llmseq("prompt", "--base-model", "any", "--base-url", address)
     assert (ended.status, "--base-url" in ended.err) == (1, True)
+
+
+def test_two_programs_never_submit_the_same(llmseq, server, ready):
+    seen = []
+
+    def meanwhile(path):
+        if path == "/v1/files" and not seen:
+            seen.append(None)
+            command = [sys.executable, "-m", "llmseq_cli", "finetune", "--workspace", str(ready.folder)]
+            environment = os.environ | {"OPENAI_API_KEY": KEY}
+            done = subprocess.run([*command, "--wait-for-lock"], capture_output=True, text=True, env=environment)
+            seen.append((done.returncode, done.stderr))
+
+    server.after = meanwhile
+    assert llmseq("finetune").status == 0
+    assert seen[1][0] == 1
+    assert "another llmseq submits a job" in seen[1][1]
+    assert len(server.jobs) == 1

@@ -339,3 +339,10 @@ def test_candidates_of_models_that_know_the_sessions_are_pointed_out(llmseq, rea
     told = llmseq("finetune", "--task", "rank", "--candidates", "sknn", "--show", "1")
     assert (told.status, "has learnt from the training sessions" in told.err) == (0, True)
     assert "has learnt" not in llmseq("finetune", "--task", "rank", "--show", "1").err
+
+
+def test_more_samples_than_an_answer_holds(llmseq, server, ready):
+    server.answer = clairvoyant(dataset_of(ready))
+    made = prompt(llmseq, "--base-model", BASE, "--samples", "150", "--limit", "2")
+    assert made["figures"]["answers"] == 300
+    assert sorted(body["n"] for path, body in server.bodies if path.endswith("completions")) == [22, 22, 128, 128]

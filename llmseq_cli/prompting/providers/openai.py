@@ -39,6 +39,7 @@ TOKEN_KEY = "llmseq"
 _STATUS = {"validating_files": "queued", "queued": "queued", "paused": "queued", "running": "running"}
 _EPOCHS = 3  # what "auto" has come to for hundreds of examples and more
 _EVENTS = 100
+_MOST_CHOICES = 128  # in one answer; what is missing is asked for again
 _QUEUE_MINUTES, _TOKENS_PER_MINUTE = 10, 60_000  # rough: OpenAI states neither
 _CHECK = "check the model and the server"
 
@@ -209,7 +210,7 @@ class OpenAIProvider(FineTuneProvider):
             self._limit_name: request.max_tokens,
         }
         if self._many and request.n > 1:
-            asked["n"] = request.n
+            asked["n"] = min(request.n, _MOST_CHOICES)
         try:
             raw = self.server.client.chat.completions.with_raw_response.create(**asked)
         except openai.APIStatusError as error:
