@@ -151,9 +151,11 @@ def _print_made(made: dict[str, Any]) -> None:
     ]
     if "distinct_texts" in made:
         cost = "" if made["cost_usd"] is None else f", {made['cost_usd']:,.4f} US dollars"
+        sent = f"{made['texts_sent']:,} in {made['requests']:,} requests, {made['tokens']:,} tokens{cost}"
+        computed = f"{made['texts_sent']:,}, {made['tokens']:,} tokens"
         facts += [
             ("distinct texts", f"{made['distinct_texts']:,}; {made['cached']:,} from the cache"),
-            ("sent", f"{made['texts_sent']:,} in {made['requests']:,} requests, {made['tokens']:,} tokens{cost}"),
+            ("sent", sent) if made["remote"] else ("computed", computed),
         ]
         facts += [("cut", f"{made['cut']:,} texts to what the model takes")] if made["cut"] else []
         facts += [("refused", f"{len(made['refused']):,} texts, see the view refused_texts")] if made["refused"] else []

@@ -246,6 +246,7 @@ class _Work:
             "text": made.text,
             "dimensions": width,
             "sparse": False,
+            "remote": self.source.remote,
             "texts": len(self.item_texts) - int((plan.of_items < 0).sum()),
             "distinct_texts": len(plan.texts),
             "cached": len(plan.texts) - usage.texts - len(without_vector),

@@ -39,7 +39,7 @@ def save_embeddings(
         "model": embeddings.model,
         "text": embeddings.text,
     }
-    _delete_same(con, key | {"dimensions": embeddings.dim, "sparse": embeddings.is_sparse})
+    _delete_same(con, key | {"dimensions": embeddings.dim, "sparse": embeddings.is_sparse, "model_id": None})
     details = {
         "dimensions": embeddings.dim,
         "sparse": embeddings.is_sparse,
@@ -72,8 +72,9 @@ class TextEmbeddings:
 def save_text_embeddings(
     con: duckdb.DuckDBPyConnection, dataset_id: int, made: TextEmbeddings, settings: dict[str, Any], seconds: float
 ) -> int:
-    """Store a set that names the text of each item, in place of an older one of the same source, model, text and
-    dimensions; returns its number. The vectors must be in the cache, the connection in a transaction.
+    """Store a set that names the text of each item, in place of an older one of the same source, model (in the cache,
+    not only by name), text and dimensions; returns its number. The vectors must be in the cache, the connection in a
+    transaction.
 
     Items without a text get the mean vector of the items of their class that have one; where their class has none, or
     they have no class, that of the catalog.
@@ -86,7 +87,7 @@ def save_text_embeddings(
         "created_at": datetime.now(UTC).replace(tzinfo=None),
         "seconds": seconds,
     }
-    _delete_same(con, key | {"dimensions": made.dimensions, "sparse": False})
+    _delete_same(con, key | {"dimensions": made.dimensions, "sparse": False, "model_id": made.model_id})
     number = con.execute(query("embeddings/insert"), key | details).fetchall()[0][0]
     con.execute(
         "update core.embedding set model_id = ?, usage = ? where embedding_id = ?",

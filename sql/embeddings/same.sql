@@ -5,5 +5,6 @@ where
     dataset_id = $dataset_id
     and source = $source
     and model = $model
+    and model_id is not distinct from $model_id::bigint
     and text = $text
     and (sparse or $sparse or dimensions = $dimensions)

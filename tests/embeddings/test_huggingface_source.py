@@ -188,6 +188,28 @@ def test_from_the_command_line(llmseq, shop, bert):
     assert trained.status == 0, trained.err
 
 
+def test_models_in_folders_go_by_their_name(llmseq, shop, tmp_path):
+    for place in ("first", "second"):
+        folder = tmp_path / place / "tiny-bert"
+        folder.mkdir(parents=True)
+        save_bert(folder)
+        if place == "second":
+            weights = bytearray((folder / "model.safetensors").read_bytes())
+            weights[-1] ^= 1
+            (folder / "model.safetensors").write_bytes(weights)
+        made = llmseq("embed", "--source", "huggingface", "--model", folder)
+        assert made.status == 0, made.err
+        said = " ".join(made.out.split())
+        assert f"embeddings huggingface:{folder.name} (number" in said
+        assert "computed 40, 200 tokens" in said
+        assert "US dollars" not in said
+        assert "sent" not in said
+    rows = llmseq("embeddings", "--json").json
+    assert [row["model"] for row in rows] == [folder.name] * 2, "neither takes the other's place"
+    assert llmseq("embed", "--source", "huggingface", "--model", folder, "--json").json["texts_sent"] == 0
+    assert len(llmseq("embeddings", "--json").json) == 2
+
+
 def test_the_libraries_are_silent_and_need_no_network(shop, bert, tmp_path):
     """In a process of its own, where nothing has been imported or made quiet before."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}

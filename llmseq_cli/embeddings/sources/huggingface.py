@@ -68,10 +68,12 @@ class HuggingFaceSource(EmbeddingSource):
         dimensions: int | None = None,
         settings: HuggingFaceSettings | None = None,
     ) -> None:
-        self.model = model or DEFAULT_MODEL
+        asked = model or DEFAULT_MODEL
         self.settings = settings or HuggingFaceSettings()
         _require_library()
-        folder = _folder(self.model)
+        folder = _folder(asked)
+        # Folders of one name are told apart by the fingerprint in `variant`.
+        self.model = (folder.resolve().name or asked) if folder else asked
         self.device = resolve_device(self.settings.device)
         precision = _precision(self.settings.precision, self.device)
         self._encoder = _load(str(folder or self.model), self.device, precision)
