@@ -10,7 +10,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 def check_device_name(wanted: str) -> None:
     """Raises UsageError for a word that names no device, whether it would be used or not."""
     if wanted not in DEVICES:
-        raise UsageError(f"no device is called '{wanted}'", f"use {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
+        raise UsageError(f"there is no device '{wanted}'", f"use {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
 
 
 def resolve_device(wanted: str) -> str:

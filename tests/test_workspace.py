@@ -81,7 +81,7 @@ def test_seeds_out_of_range_are_refused(shop, words):
 
 @pytest.mark.parametrize("model", ["most-popular", "sknn", "gru4rec"])
 def test_a_device_that_does_not_exist_is_refused_by_all_models(shop, model):
-    with pytest.raises(UsageError, match="no device is called 'gpu'"):
+    with pytest.raises(UsageError, match="there is no device 'gpu'"):
         shop.train(model, device="gpu")
 
 

@@ -87,7 +87,7 @@ def test_every_command_has_help_with_an_example(llmseq):
         (["ingest", "x.csv", "--name", "a", "--k-core", "-1"], "--k-core is -1"),
         (["ingest", "x.csv", "--name", "a", "--min-session", "0"], "--min-session is 0"),
         (["ingest", "x.csv", "--name", "a", "--folds", "21"], "--folds is 21"),
-        (["train", "v-sknn", "--device", "gpu"], "no device is called 'gpu'"),
+        (["train", "v-sknn", "--device", "gpu"], "there is no device 'gpu'"),
         (["describe", "shop", "--dataset", "other"], "name two datasets"),
         (["train", "v-sknn", "--seed", "-1"], "Invalid value for '--seed'"),
         (["train", "v-sknn", "--seed", "99999999999999999999"], "Invalid value for '--seed'"),
