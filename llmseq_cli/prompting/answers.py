@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import re
 
-_MARK = re.compile(r"^\s*(?:\(?\d{1,3}[.):]\)?|[-*•–])\s+")
+_MARK = re.compile(r"^\s*(?:\*\*)?(?:\(?\d{1,3}[.):]\)?(?:\s+|(?=[^\W\d]))|[-*•–]\s+)")
+_BOLD = re.compile(r"^\*\*(.+?)\*\*\s*(?:[:–—-].*)?$")
 _QUOTES = "\"'“”‘’`"
 
 
 def clean(line: str) -> str:
-    """A title without bold marks, and without quotes around it."""
+    """A title without bold marks and what is explained after them, and without quotes around it."""
     line = line.strip()
-    if line.startswith("**") and line.endswith("**"):
-        line = line[2:-2].strip()
+    bold = _BOLD.match(line)
+    if bold:
+        line = bold.group(1).strip()
+    elif line.endswith("**") and line.count("**") == 1:  # a bold line whose number is gone
+        line = line[:-2].strip()
     if len(line) > 1 and line[0] in _QUOTES and line[-1] in _QUOTES:
         line = line[1:-1].strip()
     return line
