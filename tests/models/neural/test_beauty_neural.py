@@ -21,7 +21,7 @@ def test_sasrec_from_whitened_lexical_vectors():
     cls = model_class("sasrec")
     model = cls(cls.Settings(epochs=4, patience=0, learning_rate=0.002), len(titles))
     figures = model.fit(data.train, FitContext(data.catalog, dense))
-    assert figures["trained_positions"] == 4 * (np.maximum(data.train.lengths, 1) - 1).sum()
+    assert figures["trained_positions"] == 4 * np.clip(data.train.lengths - 1, 0, 20).sum()
     found = measure(data, model.recommend(data.test.prompts(), 20))
     assert found["ndcg"] > 0.03
     assert found["hr"] > 0.07
