@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmseq_cli.store.arrow import ArrowColumns
 from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
@@ -74,16 +75,14 @@ class TextVectorCache:
         one transaction.
         """
         model_id = self.register()
-        rows = np.empty(len(vectors), dtype=object)  # one array per text, which DuckDB takes for a list
-        for place, vector in enumerate(np.asarray(vectors, dtype=np.float32)):
-            rows[place] = vector
+        vectors = np.asarray(vectors, dtype=np.float32)
         about = {"model_id": model_id, "dataset_id": dataset_id, "answered_at": _now()}
         usage = [
             about | {"texts": texts, "tokens": tokens, "cost_usd": cost_usd} for texts, tokens, cost_usd in requests
         ]
         self._con.execute("begin transaction")
         try:
-            self._with_columns("embeddings/insert_text_vectors", {"model_id": model_id}, hashes, vector=rows)
+            self._with_columns("embeddings/insert_text_vectors", {"model_id": model_id}, hashes, vector=vectors)
             if requests:
                 self._con.executemany(query("embeddings/insert_request"), usage)
             self._con.execute("commit")
@@ -111,11 +110,8 @@ class TextVectorCache:
         self, name: str, parameters: dict[str, Any], hashes: Sequence[str], **columns: np.ndarray
     ) -> list[Any]:
         """Runs a query that reads the texts' hashes and places, and further columns, as `hash_columns`."""
-        columns |= {
-            "place": np.arange(len(hashes), dtype=np.int32),
-            "text_hash": np.array(hashes, dtype=object),
-        }
-        self._con.register("hash_columns", columns)
+        places = np.arange(len(hashes), dtype=np.int32)
+        self._con.register("hash_columns", ArrowColumns({"place": places, "text_hash": hashes, **columns}))
         try:
             return self._con.execute(query(name), parameters).fetchall()
         finally:
