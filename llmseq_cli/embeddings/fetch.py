@@ -81,7 +81,8 @@ class Usage:
     retries: int = 0
     tokens: int = 0
     wasted_tokens: int = 0
-    cut: int = 0
+    cut: set[int] = field(default_factory=set)
+    """Places of the texts that were cut after a refusal."""
     refused: dict[int, str] = field(default_factory=dict)
     """Reason by the place of the text."""
 
@@ -163,7 +164,6 @@ class _Fetcher:
         self.waiting = deque(self._batches())
         self.width = options.dimensions
         self.usage = Usage()
-        self.cut: set[int] = set()
         self.reserved = 0
         self.under_way = 0
         self.reached = threading.Event()
@@ -286,8 +286,7 @@ class _Fetcher:
         if shorter and shorter != self.texts[place]:
             self.texts[place] = shorter
             self.tokens[place] = self.source.count_tokens([shorter])[0]
-            self.cut.add(place)
-            self.usage.cut = len(self.cut)
+            self.usage.cut.add(place)
             self.waiting.appendleft(places)
             return
         self.usage.refused[place] = refusal.reason

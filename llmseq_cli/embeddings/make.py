@@ -237,6 +237,7 @@ class _Work:
         except BaseException:
             self.con.execute("rollback")
             raise
+        cut_again = {int(plan.to_send[place]) for place in usage.cut} & plan.cut_places
         of_refused = sum(place in without_vector for place in plan.of_items.tolist())
         return {
             "number": number,
@@ -253,7 +254,7 @@ class _Work:
             "items_without_text": int((plan.of_items < 0).sum()),
             "items_refused": of_refused,
             "refused": [{"text": plan.texts[place], "reason": why} for place, why in without_vector.items()],
-            "cut": plan.cut + usage.cut,
+            "cut": plan.cut + len(usage.cut) - len(cut_again),
             **used,
             "seconds": seconds,
         }

@@ -22,7 +22,7 @@ class EmbeddingPlan:
     texts, hashes: of each distinct text. of_items: int64[n_items], place of each item's text, -1 for items without one.
     to_send: int64[n], places of the texts that have no vector yet. tokens: int64[n], of the texts to send, estimated.
     refused: reasons by place of the texts that the server refused before; they are not sent again. cut: how many texts
-    were cut.
+    were cut; cut_places: where those stand now.
     """
 
     texts: list[str]
@@ -32,6 +32,7 @@ class EmbeddingPlan:
     tokens: np.ndarray
     refused: dict[int, str]
     cut: int
+    cut_places: frozenset[int]
 
     @property
     def cached(self) -> int:
@@ -66,30 +67,32 @@ def make_plan(item_texts: list[str], source: EmbeddingSource, cache: TextVectorC
     """Plans the vectors of all items' texts ('' where an item has none)."""
     places: dict[str, int] = {}
     of_items = np.array([places.setdefault(text, len(places)) if text else -1 for text in item_texts], dtype=np.int64)
-    texts, cut = _cut(list(places), source)
-    if cut:  # texts that differ only in what was cut off are one
+    texts, over = _cut(list(places), source)
+    cut = len(over)
+    if over:  # texts that differ only in what was cut off are one
         distinct: dict[str, int] = {}
         place = np.array([distinct.setdefault(text, len(distinct)) for text in texts], dtype=np.int64)
         of_items = np.where(of_items < 0, -1, place[of_items])
         texts = list(distinct)
+        over = place[over].tolist()
     hashes = [text_hash(text) for text in texts]
     refused = cache.refused(hashes)
     wanted = ~cache.known(hashes)
     wanted[list(refused)] = False
     to_send = np.flatnonzero(wanted)
     tokens = source.count_tokens([texts[place] for place in to_send])
-    return EmbeddingPlan(texts, hashes, of_items, to_send, tokens, refused, cut)
+    return EmbeddingPlan(texts, hashes, of_items, to_send, tokens, refused, cut, frozenset(over))
 
 
-def _cut(texts: list[str], source: EmbeddingSource) -> tuple[list[str], int]:
-    """The texts, those over the model's limit cut to it, and how many those were."""
+def _cut(texts: list[str], source: EmbeddingSource) -> tuple[list[str], list[int]]:
+    """The texts, those over the model's limit cut to it, and the places of those."""
     limit = source.limits.tokens_per_text
     if limit is None:
-        return texts, 0
+        return texts, []
     # No tokenizer makes more than a token of a byte and a few special ones: short texts need not be counted.
     long = [place for place, text in enumerate(texts) if len(text) * 4 > limit and len(text.encode()) * 2 > limit]
     counts = source.count_tokens([texts[place] for place in long])
     over = [place for place, count in zip(long, counts, strict=True) if count > limit]
     for place in over:
         texts[place] = source.cut(texts[place], limit).rstrip()
-    return texts, len(over)
+    return texts, over

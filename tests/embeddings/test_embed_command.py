@@ -194,6 +194,14 @@ def test_long_texts_are_cut_and_counted(llmseq, server, tmp_path):
     assert any(long.startswith(text) for text in server.paid if text != "hat")
 
 
+def test_a_text_that_is_cut_twice_counts_once(llmseq, server, tmp_path):
+    long = " ".join(f"word{place}" for place in range(100))
+    catalog(tmp_path, [("hat", ""), (long, ""), (long + " and more", "")])
+    server.words_per_text = 15  # tokens, by the server's own count, are fewer than ours
+    made = llmseq("embed", "--source", "openai", "--set", "tokens_per_text=50", "--json").json
+    assert (made["cut"], made["distinct_texts"], made["texts"], made["refused"]) == (2, 2, 3, [])
+
+
 @pytest.mark.parametrize(
     ("answer", "words"),
     [

@@ -162,7 +162,7 @@ def test_too_long_texts_are_cut():
     texts = [*TEXTS[:20], " ".join(map(str, range(100))), *TEXTS[20:40]]
     kept, usage, _ = get(Local(answers=refuse), texts)
     assert len(kept.vectors) == 41
-    assert (usage.cut, usage.refused) == (1, {})
+    assert (len(usage.cut), usage.refused) == (1, {})
     cut = next(
         length
         for length in range(16, 31)
@@ -385,7 +385,7 @@ def test_server_told_apart_by_words(server):
     kept, usage, _ = get(OpenAISource(base_url=server.url), texts)
     assert list(usage.refused) == [40]
     assert "flagged" in usage.refused[40]
-    assert usage.cut == 1
+    assert len(usage.cut) == 1
     assert len(kept.vectors) == 61
 
 
