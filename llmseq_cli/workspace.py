@@ -20,6 +20,7 @@ from llmseq_cli.progress import Progress, SilentProgress
 from llmseq_cli.store.connection import Store
 
 if TYPE_CHECKING:
+    from llmseq_cli.reporting.report import Report
     from llmseq_cli.training.experiment import Experiment
 
 DEFAULT_FOLDER = ".llmseq"
@@ -394,13 +395,20 @@ class Workspace:
         cutoffs: tuple[int, ...] = (10, 20),
     ) -> list[dict[str, Any]]:
         """The leaderboard: one dict a run, best first."""
+        return self.leaderboard(dataset, sort=sort, models=models, cutoffs=cutoffs).rows
+
+    def leaderboard(self, dataset: str | None = None, **wishes: Any) -> Report:
+        """The leaderboard with all that tables of it need; `write_report` (reporting.formats) makes text of it.
+
+        wishes: as `ReportWishes` has them: sort, models, cutoffs and more.
+        """
         from llmseq_cli.data.dataset import find_dataset
-        from llmseq_cli.reporting.leaderboard import leaderboard
+        from llmseq_cli.reporting.leaderboard import ReportWishes, make_report
 
         with self.store.read("reporting") as con:
             if dataset is not None:
                 find_dataset(con, dataset)
-            return leaderboard(con, dataset, sort=sort, models=models, cutoffs=cutoffs)
+            return make_report(con, dataset, ReportWishes(**wishes), self.store)
 
     def sql(self, statement: str, *, write: bool = False) -> tuple[list[str], list[tuple[Any, ...]]]:
         """(column names, rows) of a user's query; only reading unless `write`.

@@ -2,78 +2,167 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len
+from rich.console import Console
+from rich.text import Text
 
 from llmseq_cli.cli.console import out, print_table
-from llmseq_cli.reporting.names import METRIC_NAMES
+from llmseq_cli.reporting.names import is_metric
 
-_WIDE = 120  # columns of the terminal from which on all metrics are shown
-_WIDEST = 150  # and from which on there is room for times
+if TYPE_CHECKING:
+    from llmseq_cli.reporting.report import Report
+    from llmseq_cli.reporting.table import Cell, Column, Line, Table
+
+_GAP = 2
+_TIMES = ("train_seconds", "score_seconds")
+_STYLES = {"best": "bold", "second": "underline"}
+_SIGNS = {"+": "▲", "-": "▼"}
 
 
-def print_leaderboard(rows: list[dict[str, Any]], *, title: str = "", sort: str = "") -> None:
-    """One line a run, one table a dataset: best of a metric bold, second underlined.
+def print_leaderboard(
+    report: Report | list[dict[str, Any]], *, sort: str = "", console: Console | None = None, bare: bool = True
+) -> None:
+    """One line a run or group of seeds, one table a dataset: best of a metric bold, second underlined.
 
-    Narrow terminals get the metrics at one cut-off: that of the metric they are sorted by, else the last.
+    Narrow terminals get the metrics at one cut-off, that of the metric they are sorted by, else the last, and runs
+    by their number. bare: leave out the dataset's name and protocol where there is only one dataset.
     """
-    if not rows:
-        out.print("There are no runs yet: `llmseq train MODEL` makes one.")
+    from llmseq_cli.reporting.report import Report
+
+    console = console or out
+    made = Report(report, sort=sort) if isinstance(report, list) else report
+    if not made.rows:
+        console.print("There are no runs yet: `llmseq train MODEL` makes one.")
         return
-    datasets = list(dict.fromkeys(row["dataset"] for row in rows))
-    if len(datasets) > 1:
-        # Figures of different datasets cannot be compared: no order, no best among them.
-        for number, dataset in enumerate(datasets):
-            if number:
-                out.print()
-            print_leaderboard([row for row in rows if row["dataset"] == dataset], title=dataset, sort=sort)
-        return
-    metrics = [key for key in rows[0] if "@" in key]
-    if out.width < _WIDE:
-        k = (sort if sort in metrics else metrics[-1]).partition("@")[2]
-        metrics = [key for key in metrics if key.endswith(f"@{k}")]
-    columns: dict[str, list[str]] = {"run": [row["run"] for row in rows], "model": [row["label"] for row in rows]}
-    first = len(columns)
-    columns |= {_heading(key): [_digits(key, row[key]) for row in rows] for key in metrics}
-    if out.width >= _WIDEST:
-        columns["train s"] = [f"{row['train_seconds']:.1f}" for row in rows]
-        columns["score s"] = [f"{row['score_seconds']:.1f}" for row in rows]
-    names = list(columns)
-    cells = list(zip(*columns.values(), strict=True))
-    print_table(
-        names, cells, title=title, marks=_marks(rows, metrics, first), right=names[first:], whole=["run", "model"]
-    )
+    datasets = list(dict.fromkeys(row["dataset"] for row in made.rows))
+    for number, dataset in enumerate(datasets):
+        if number:
+            console.print()
+        _print_one(made, dataset, console, bare and len(datasets) == 1)
 
 
 def print_spread(rows: list[dict[str, Any]]) -> None:
     """Mean and standard deviation over the seeds of one model; nothing for a single run."""
     from statistics import mean, stdev
 
+    from llmseq_cli.reporting.names import heading
+
     if len(rows) < 2:
         return
-    last = [key for key in rows[0] if "@" in key][-1].partition("@")[2]
+    last = [key for key in rows[0] if is_metric(key)][-1].partition("@")[2]
     figures = []
     for key in (f"ndcg@{last}", f"hr@{last}", f"mrr@{last}"):
         values = [row[key] for row in rows]
-        figures.append(f"{_heading(key)} {mean(values):.4f} ± {stdev(values):.4f}")
+        figures.append(f"{heading(key)} {mean(values):.4f} ± {stdev(values):.4f}")
     out.print(f"mean ± standard deviation over {len(rows)} seeds: {', '.join(figures)}", highlight=False)
 
 
-def _heading(key: str) -> str:
-    metric, _, k = key.partition("@")
-    return f"{METRIC_NAMES[metric]}@{k}"
+def _print_one(report: Report, dataset: str, console: Console, bare: bool) -> None:
+    for keys in _layouts(report):
+        table = report.table(dataset, keys)
+        lines = _Lines(table, below=report.columns is None and "differs" not in keys, short=keys[0] == "number")
+        if lines.width <= console.width:
+            break
+    if not bare:
+        console.print(Text(dataset, style="bold"), overflow="fold")
+    if lines.width <= console.width:
+        lines.print(console, report.differences(dataset))
+    else:
+        print_table(
+            [column.heading for column in table.columns],
+            [[cell.text for cell in line.cells] for line in table.lines],
+            right=[column.heading for column in table.columns if column.kind != "text"],
+        )
+    for note in ([] if bare or not table.protocol else [table.protocol]) + list(table.notes):
+        console.print(Text(note, style="dim"))
 
 
-def _digits(key: str, value: float) -> str:
-    return f"{value:.3f}" if key.startswith("novelty") else f"{value:.4f}"
+def _layouts(report: Report) -> list[list[str]]:
+    """Columns for ever narrower terminals."""
+    if report.columns is not None:
+        return [list(report.columns)]
+    metrics = report.metrics()
+    k = (report.sort if report.sort in metrics else metrics[-1]).partition("@")[2]
+    few = [key for key in metrics if key.endswith(f"@{k}")]
+    first = ["run", "label"]
+    return [
+        [*first, "differs", *metrics, *_TIMES],
+        [*first, "differs", *metrics],
+        [*first, *metrics],
+        [*first, "differs", *few, *_TIMES],
+        [*first, "differs", *few],
+        [*first, *few],
+        ["number", "label", *few],
+        ["number", "label", *few[:3]],
+    ]
 
 
-def _marks(rows: list[dict[str, Any]], metrics: list[str], first: int) -> dict[tuple[int, int], str]:
-    marks = {}
-    for place, key in enumerate(metrics):
-        values = sorted({row[key] for row in rows}, reverse=True)
-        for number, row in enumerate(rows):
-            if len(rows) > 1 and row[key] == values[0]:
-                marks[number, first + place] = "bold"
-            elif len(values) > 1 and len(rows) > 2 and row[key] == values[1]:
-                marks[number, first + place] = "underline"
-    return marks
+class _Lines:
+    """A table as lines of text; what does not fit beside a run stands below it.
+
+    below: what tells runs of one model apart has no column.
+    """
+
+    def __init__(self, table: Table, *, below: bool, short: bool) -> None:
+        self.table, self.below = table, below
+        self.signed = [any(line.cells[place].sign for line in table.lines) for place in range(len(table.columns))]
+        self.widths = [self._width_of(place, column) for place, column in enumerate(table.columns)]
+        self.keep = [
+            place for place, column in enumerate(table.columns) if self.widths[place] or column.key != "differs"
+        ]
+        self.width = sum(self.widths[place] + _GAP for place in self.keep) - _GAP
+
+    def print(self, console: Console, differences: Sequence[str]) -> None:
+        heads = [column.heading for column in self.table.columns]
+        console.print(self._line([Text(head, style="bold") for head in heads]), no_wrap=True, overflow="crop")
+        for line, differs in zip(self.table.lines, differences, strict=True):
+            style = "dim" if line.published else ""
+            cells = [self._text(place, cell, style) for place, cell in enumerate(line.cells)]
+            console.print(self._line(cells), no_wrap=True, overflow="crop")
+            if self.below and differs:
+                self._print_below(console, differs)
+            self._print_beneath(console, line)
+
+    def _width_of(self, place: int, column: Column) -> int:
+        texts = [line.cells[place].text for line in self.table.lines]
+        if column.key == "differs" and not any(texts):
+            return 0
+        texts += [beneath.texts.get(column.key, "") for line in self.table.lines for beneath in line.beneath]
+        return max(cell_len(text) for text in [column.heading, *texts]) + (2 if self.signed[place] else 0)
+
+    def _text(self, place: int, cell: Cell, style: str) -> Text:
+        text = Text(cell.text, style=_STYLES.get(cell.mark, style))
+        if self.signed[place]:
+            text.append(f" {_SIGNS.get(cell.sign, ' ')}", style="not underline")
+        return text
+
+    def _line(self, cells: list[Text]) -> Text:
+        parts = []
+        for place in self.keep:
+            room = self.widths[place] - cells[place].cell_len
+            left = self.table.columns[place].kind == "text"
+            spaces = Text(" " * room)
+            parts.append(Text.assemble(cells[place], spaces) if left else Text.assemble(spaces, cells[place]))
+        return Text(" " * _GAP).join(parts)
+
+    def _indent(self) -> int:
+        """Where the second column starts: what stands below a run is indented to it."""
+        return self.widths[self.keep[0]] + _GAP
+
+    def _print_below(self, console: Console, text: str) -> None:
+        room = max(20, min(self.width, console.width) - self._indent())
+        for part in Text(text, style="dim").wrap(console, room, overflow="fold"):
+            console.print(Text.assemble(" " * self._indent(), part), no_wrap=True, overflow="crop")
+
+    def _print_beneath(self, console: Console, line: Line) -> None:
+        for beneath in line.beneath:
+            named = next((place for place in self.keep[1:] if self.table.columns[place].kind == "text"), self.keep[0])
+            cells = [Text(beneath.texts.get(column.key, ""), style="dim") for column in self.table.columns]
+            cells[named] = Text(beneath.name, style="dim")
+            for place, signed in enumerate(self.signed):
+                if signed and cells[place]:
+                    cells[place].append("  ")
+            console.print(self._line(cells), no_wrap=True, overflow="crop")

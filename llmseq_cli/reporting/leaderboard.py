@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,12 +12,41 @@ import numpy as np
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.evaluation.evaluate import CUTOFFS
 from llmseq_cli.evaluation.metrics import metrics_at
+from llmseq_cli.reporting.report import Report
 from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
     import duckdb
 
+    from llmseq_cli.store.connection import Store
+
 METRICS = ("ndcg", "hr", "mrr", "coverage", "serendipity", "novelty")
+
+
+@dataclass(frozen=True)
+class ReportWishes:
+    """What a report is to show.
+
+    sort: the column that orders the rows. models: only these models or runs. cutoffs: of the metrics.
+    """
+
+    sort: str = "ndcg@20"
+    models: list[str] | None = None
+    cutoffs: tuple[int, ...] = CUTOFFS
+
+
+def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, wishes: ReportWishes, store: Store) -> Report:
+    """The leaderboard of one dataset or all. Raises UsageError for wishes that name what is not there."""
+    rows = leaderboard(con, dataset, sort=wishes.sort, models=wishes.models, cutoffs=wishes.cutoffs)
+    return Report(rows, datasets=_datasets(con, dataset), sort=wishes.sort, store=store)
+
+
+def _datasets(con: duckdb.DuckDBPyConnection, dataset: str | None) -> dict[str, dict[str, Any]]:
+    """By name how each dataset was split and what it holds."""
+    return {
+        row["dataset"]: {"protocol": json.loads(row["protocol"]), "statistics": json.loads(row["statistics"])}
+        for row in _rows(con, "report/datasets", {"dataset": dataset})
+    }
 
 
 def leaderboard(
@@ -51,6 +81,7 @@ def leaderboard(
                 metrics = metrics | computed_metrics(con, run, k)
             run |= {name: metrics[name] for name in names}
         run["settings"] = json.loads(run["settings"])
+        run["started_at"] = run["started_at"].isoformat()
         del run["run_id"]
         table.append(run)
     return _sorted(table, sort)

@@ -1,4 +1,6 @@
-"""Metrics as tables print them."""
+"""Columns as tables print them."""
+
+import re
 
 METRIC_NAMES = {
     "ndcg": "NDCG",
@@ -8,3 +10,34 @@ METRIC_NAMES = {
     "serendipity": "Ser",
     "novelty": "Nov",
 }
+
+PAPER_NAMES = {
+    "ndcg": "nDCG",
+    "hr": "HR",
+    "mrr": "MRR",
+    "coverage": "CatCov",
+    "serendipity": "Seren",
+    "novelty": "Novel",
+}
+"""As the head of the paper's Tables 4 to 6 has them."""
+
+_HEADINGS = {
+    "number": "run",
+    "label": "model",
+    "differs": "with",
+    "train_seconds": "train s",
+    "score_seconds": "score s",
+    "positions_per_second": "positions/s",
+    "peak_memory_mb": "memory MB",
+}
+
+
+def is_metric(key: str) -> bool:
+    """Whether a column is a metric at a cut-off, such as "ndcg@20"."""
+    return re.fullmatch(rf"({'|'.join(METRIC_NAMES)})@\d+", key) is not None
+
+
+def heading(key: str) -> str:
+    """What stands above a column: NDCG@20 for ndcg@20, model for label."""
+    metric, _, k = key.partition("@")
+    return f"{METRIC_NAMES[metric]}@{k}" if is_metric(key) else _HEADINGS.get(key, key)

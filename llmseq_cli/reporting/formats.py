@@ -1,0 +1,157 @@
+"""What a report can be written as. A new format is one function and one line in WRITERS."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+from llmseq_cli.errors import UsageError, did_you_mean
+from llmseq_cli.reporting.names import PAPER_NAMES
+from llmseq_cli.reporting.report import Report
+from llmseq_cli.reporting.table import Cell, Line, Table, digits
+
+
+def write_json(report: Report) -> str:
+    """A list, one object a run or group of seeds."""
+    return json.dumps(report.rows, indent=2, ensure_ascii=False, default=str) + "\n"
+
+
+def write_csv(report: Report) -> str:
+    """One row a run or group of seeds, all columns; what has parts (settings, spread) is JSON in its cell."""
+    keys = list(report.columns or dict.fromkeys(key for row in report.rows for key in row))
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(keys)
+    for row in report.rows:
+        writer.writerow([_plain(row.get(key)) for key in keys])
+    return file.getvalue()
+
+
+def write_markdown(report: Report) -> str:
+    """A GitHub table a dataset: best bold, second underlined."""
+    return "\n".join(_markdown(table) for table in report.tables())
+
+
+def write_latex(report: Report) -> str:
+    """A booktabs table a dataset with three digits, as the paper prints its Tables 4 to 6."""
+    return "\n".join(_latex(table) for table in report.tables())
+
+
+WRITERS: dict[str, Callable[[Report], str]] = {
+    "json": write_json,
+    "csv": write_csv,
+    "markdown": write_markdown,
+    "latex": write_latex,
+}
+"""By the word that --format takes, a function from the report to the text of the file."""
+
+FORMATS = ("table", *WRITERS)
+"""table is what the terminal shows, and is written by the command itself."""
+
+
+def write_report(report: Report, name: str) -> str:
+    """The report in a format of WRITERS. Raises UsageError for an unknown one."""
+    check_format(name)
+    return WRITERS[name](report)
+
+
+def check_format(name: str) -> None:
+    """Raises UsageError for a format that there is not."""
+    if name not in FORMATS:
+        raise UsageError(f"there is no format '{name}'", did_you_mean(name, list(FORMATS)))
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value, ensure_ascii=False, default=str) if isinstance(value, (dict, list)) else value
+
+
+def _markdown(table: Table) -> str:
+    def cell(one: Cell) -> str:
+        text = one.text.replace("|", "\\|") + {"+": " ▲", "-": " ▼"}.get(one.sign, "")
+        return {"best": f"**{text}**", "second": f"<u>{text}</u>"}.get(one.mark, text)
+
+    def row(texts: list[str]) -> str:
+        return f"| {' | '.join(texts)} |"
+
+    lines = [f"**{table.title}**", "", row([column.heading for column in table.columns])]
+    lines.append(row([":---" if column.kind == "text" else "---:" for column in table.columns]))
+    for line in table.lines:
+        lines.append(row([cell(one) for one in line.cells]))
+        for beneath in line.beneath:
+            texts = [beneath.texts.get(column.key, "") for column in table.columns]
+            lines.append(row([f"*{beneath.name}*", *texts[1:]]))
+    lines += ["", *[f"{note}  " for note in table.notes]]
+    return "\n".join(lines) + "\n"
+
+
+_ESCAPES = {
+    "&": r"\&",
+    "%": r"\%",
+    "_": r"\_",
+    "#": r"\#",
+    "$": r"\$",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+}
+_ESCAPES |= {"^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "…": r"\ldots{}"}
+_ESCAPES |= {"×": r"$\times$", "−": "$-$"}
+
+
+def _escaped(text: str) -> str:
+    return "".join(_ESCAPES.get(letter, letter) for letter in text)
+
+
+def _latex(table: Table) -> str:
+    r"""The columns of a cut-off stand together under Top@k, as in the paper; needs \usepackage{booktabs}."""
+    kinds = "".join("l" if column.kind == "text" else "r" for column in table.columns)
+    lines = [
+        r"% \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{_escaped(table.title)}}}",
+        rf"\begin{{tabular}}{{{kinds}}}",
+        r"\toprule",
+        *_cutoff_head(table),
+        " & ".join(_escaped(_paper_heading(column.key, column.heading)) for column in table.columns) + r" \\",
+        r"\midrule",
+    ]
+    for line in table.lines:
+        lines.append(" & ".join(_latex_cells(table, line)) + r" \\")
+        for beneath in line.beneath:
+            texts = [_escaped(beneath.texts.get(column.key, "")) for column in table.columns]
+            texts[0] = rf"\quad {_escaped(beneath.name)}"
+            lines.append(r"\small " + r" & \small ".join(texts) + r" \\")
+    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [rf"\par\small {_escaped(note)}" for note in table.notes]
+    return "\n".join([*lines, r"\end{table}"]) + "\n"
+
+
+def _latex_cells(table: Table, line: Line) -> list[str]:
+    texts = []
+    for column, cell in zip(table.columns, line.cells, strict=True):
+        text = digits(column.key, cell.value, 3) if column.kind == "metric" else cell.text
+        text = _escaped(text) + {"+": r"$^{+}$", "-": r"$^{-}$"}.get(cell.sign, "")
+        texts.append({"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}"}.get(cell.mark, text))
+    return texts
+
+
+def _paper_heading(key: str, otherwise: str) -> str:
+    return PAPER_NAMES.get(key.partition("@")[0], otherwise) if "@" in key else otherwise
+
+
+def _cutoff_head(table: Table) -> list[str]:
+    """The line of Top@k above the metrics, with a rule below each."""
+    spans: list[tuple[str, int, int]] = []
+    for place, column in enumerate(table.columns, 1):
+        k = column.key.partition("@")[2] if column.kind == "metric" else ""
+        if spans and spans[-1][0] == k:
+            spans[-1] = (k, spans[-1][1], place)
+        else:
+            spans.append((k, place, place))
+    cells = [rf"\multicolumn{{{last - first + 1}}}{{c}}{{{f'Top@{k}' if k else ''}}}" for k, first, last in spans]
+    rules = [rf"\cmidrule(lr){{{first}-{last}}}" for k, first, last in spans if k]
+    return [" & ".join(cells) + r" \\", "".join(rules)] if rules else []

@@ -1,0 +1,87 @@
+"""A report: the rows of the leaderboard, and how they become tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llmseq_cli.reporting.names import is_metric
+from llmseq_cli.reporting.table import Beneath, Table, digits, is_partial, make_columns, make_lines
+
+if TYPE_CHECKING:
+    from llmseq_cli.store.connection import Store
+
+
+@dataclass(frozen=True)
+class Report:
+    """rows: one dict a run or group of seeds, best first, as `llmseq report --json` prints them.
+
+    columns: those that the user asked for, in their order; None for the usual ones. datasets: by name their protocol
+    and statistics. sort: the column that orders the rows. notes: by dataset, what a reader of its table has to know.
+    store: for formats that read more than the leaderboard.
+    """
+
+    rows: list[dict[str, Any]]
+    columns: tuple[str, ...] | None = None
+    datasets: dict[str, dict[str, Any]] = field(default_factory=dict)
+    sort: str = "ndcg@20"
+    notes: dict[str, list[str]] = field(default_factory=dict)
+    store: Store | None = None
+
+    def metrics(self) -> list[str]:
+        """The metrics that the rows have, in their order."""
+        return [key for key in self.rows[0] if is_metric(key)] if self.rows else []
+
+    def tables(self, columns: Sequence[str] | None = None) -> list[Table]:
+        """One table a dataset: figures of different datasets or splits cannot be compared."""
+        return [
+            self.table(name, columns or self.columns) for name in dict.fromkeys(row["dataset"] for row in self.rows)
+        ]
+
+    def differences(self, dataset: str) -> list[str]:
+        """For every line of a dataset's table what tells it from others of the same model."""
+        return [row.get("differs") or "" for row in self._rows(dataset)]
+
+    def _rows(self, dataset: str) -> list[dict[str, Any]]:
+        return [row for row in self.rows if row["dataset"] == dataset]
+
+    def table(self, dataset: str, columns: Sequence[str] | None = None) -> Table:
+        """The table of one dataset; "number" is a run without its model's name."""
+        rows = [row | {"number": row["run"].rpartition("-")[2]} for row in self._rows(dataset)]
+        if columns is None:
+            words = ["label", "run"] + (["differs"] if any(row.get("differs") for row in rows) else [])
+            columns = [*words, *self.metrics()]
+        made = make_columns(columns, rows)
+        notes = list(self.notes.get(dataset, []))
+        partial = sorted({row["sessions"] for row in rows if is_partial(row)})
+        if partial:
+            counts = ", ".join(f"{count:,}" for count in partial)
+            notes.insert(0, f"* scored on {counts} of {rows[0]['dataset_sessions']:,} sessions: not comparable")
+        return Table(dataset, self._protocol(dataset), made, make_lines(rows, made, beneath_of), tuple(notes))
+
+    def _protocol(self, dataset: str) -> str:
+        about = self.datasets.get(dataset)
+        if about is None:
+            return ""
+        protocol, sessions = about["protocol"], about["statistics"]["evaluated_sessions"]
+        ties = f"{protocol['tie_break']} tie-break"
+        if protocol["tie_break"] == "random":
+            ties += f", seed {protocol['seed']}"
+        return f"last {protocol['test_fraction']:.0%} held out, {sessions:,} sessions scored, {ties}"
+
+
+def beneath_of(row: dict[str, Any]) -> tuple[Beneath, ...]:
+    """The lines under a row: the spread over its seeds, its interval, the paper's figures and how far ours are."""
+    made = []
+    if row.get("spread"):
+        made.append(Beneath("± over seeds", {key: f"±{digits(key, value)}" for key, value in row["spread"].items()}))
+    if row.get("intervals"):
+        halves = {key: (high - low) / 2 for key, (low, high) in row["intervals"].items()}
+        made.append(Beneath("95 % interval", {key: f"±{digits(key, half)}" for key, half in halves.items()}))
+    if row.get("published") and not row.get("is_published"):
+        paper = {key: digits(key, value, 3) for key, value in row["published"].items() if value is not None}
+        made.append(Beneath("paper", paper))
+        away = {key: f"{value:+.{3 if key.startswith('novelty') else 4}f}" for key, value in row["difference"].items()}
+        made.append(Beneath("ours − paper", away))
+    return tuple(made)

@@ -1,0 +1,183 @@
+"""The leaderboard as tables of text: one a dataset, with the best and second best of every metric marked.
+
+Every output but JSON and CSV is made of these; what they look like is the business of the terminal and of `formats`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from llmseq_cli.reporting.names import heading, is_metric
+
+NOTHING = "–"
+"""What stands where a run has no value."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """key: as in the rows of the leaderboard, for example "ndcg@20". kind: text, metric or number."""
+
+    key: str
+    heading: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """text: as printed. value: the number itself, None for words. mark: best, second or nothing.
+
+    sign: "+" for significantly better than the baseline, "-" for worse, else nothing.
+    """
+
+    text: str
+    value: float | None = None
+    mark: str = ""
+    sign: str = ""
+
+
+@dataclass(frozen=True)
+class Beneath:
+    """A line of figures that belongs to the one above it: a spread, an interval, what the paper has.
+
+    texts: by column key.
+    """
+
+    name: str
+    texts: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Line:
+    """cells: one a column. beneath: further figures. published: the paper's, not a run's.
+
+    partial: the run was scored on fewer sessions than the dataset has, so it is not compared with the others.
+    """
+
+    cells: tuple[Cell, ...]
+    beneath: tuple[Beneath, ...] = ()
+    published: bool = False
+    partial: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """protocol: how the dataset's sessions were split and ordered. notes: what a reader has to know."""
+
+    dataset: str
+    protocol: str
+    columns: tuple[Column, ...]
+    lines: tuple[Line, ...]
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def title(self) -> str:
+        return f"{self.dataset} · {self.protocol}" if self.protocol else self.dataset
+
+
+def digits(key: str, value: float | None, places: int = 4) -> str:
+    """A metric as printed; novelty, a number of bits above 1, gets one digit less."""
+    if value is None:
+        return NOTHING
+    return f"{value:.{places - 1 if key.startswith('novelty') and places > 3 else places}f}"
+
+
+def make_columns(keys: Sequence[str], rows: Sequence[dict[str, Any]]) -> tuple[Column, ...]:
+    """Columns of these keys, of the kind that the rows' values have."""
+
+    def kind(key: str) -> str:
+        if is_metric(key):
+            return "metric"
+        values = [value_of(row, key) for row in rows]
+        numeric = all(
+            isinstance(value, (int, float)) and not isinstance(value, bool) for value in values if value is not None
+        )
+        return "number" if numeric and any(value is not None for value in values) else "text"
+
+    return tuple(Column(key, heading(key), kind(key)) for key in keys)
+
+
+def value_of(row: dict[str, Any], key: str) -> Any:
+    """The value of a column; settings.k is what the run's settings have for k."""
+    group, dot, name = key.partition(".")
+    if dot and key not in row:
+        inner = row.get(group)
+        return inner.get(name) if isinstance(inner, dict) else None
+    return row.get(key)
+
+
+def make_lines(
+    rows: Sequence[dict[str, Any]],
+    columns: Sequence[Column],
+    beneath: Callable[[dict[str, Any]], tuple[Beneath, ...]] | None = None,
+) -> tuple[Line, ...]:
+    """One line a row; the marks compare all that was scored on every session of the dataset."""
+    marks = _marks(rows, [column.key for column in columns if column.kind == "metric"])
+    return tuple(
+        Line(
+            cells=tuple(_cell(row, column, marks) for column in columns),
+            beneath=beneath(row) if beneath else (),
+            published=is_published(row),
+            partial=is_partial(row),
+        )
+        for row in rows
+    )
+
+
+def is_published(row: dict[str, Any]) -> bool:
+    """Whether the figures are the paper's, without a run of ours."""
+    return bool(row.get("is_published"))
+
+
+def is_partial(row: dict[str, Any]) -> bool:
+    """Whether a run saw fewer sessions than its dataset has to score."""
+    whole = row.get("dataset_sessions")
+    return whole is not None and row.get("sessions") is not None and row["sessions"] < whole
+
+
+def show_value(value: Any) -> str:
+    """Anything but a metric, as text."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
+    return str(value)
+
+
+def _cell(row: dict[str, Any], column: Column, marks: dict[str, list[float]]) -> Cell:
+    value = value_of(row, column.key)
+    if column.kind != "metric":
+        if column.key == "label" and is_partial(row):
+            return Cell(f"{value} *")
+        if column.key == "differs":
+            return Cell(value or "")
+        if column.key.endswith("_seconds") and value is not None:
+            return Cell(f"{value:,.1f}", value)
+        return Cell(show_value(value), value if column.kind == "number" else None)
+    best = marks[column.key]
+    mark = ""
+    if value is not None and not is_partial(row) and not is_published(row):
+        mark = dict(zip(best, ("best", "second"), strict=False)).get(round(value, 12), "")
+    return Cell(digits(column.key, value), value, mark, _sign(row, column.key))
+
+
+def _sign(row: dict[str, Any], key: str) -> str:
+    found = row.get("significance", {}).get(key)
+    if not found or not found["significant"]:
+        return ""
+    return "+" if found["difference"] > 0 else "-"
+
+
+def _marks(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, list[float]]:
+    """By metric the best and second best value, where there are enough lines for it to say anything."""
+    compared = [row for row in rows if not is_partial(row) and not is_published(row)]
+    marks = {}
+    for key in keys:
+        values = [round(row[key], 12) for row in compared if row.get(key) is not None]
+        marks[key] = sorted(set(values), reverse=True)[: 0 if len(values) < 2 else 1 if len(values) < 3 else 2]
+    return marks
