@@ -126,20 +126,22 @@ def embed(
 
 
 def _print_plan(plan: dict[str, Any]) -> None:
-    cost = plan["cost_usd"]
-    print_facts(
-        [
-            ("embeddings", f"{plan['source']}:{plan['model']}"),
-            ("texts", f"{plan['texts']:,} distinct; {plan['items_without_text']:,} items have none"),
-            ("cached", plan["cached"]),
-            ("cut", plan["cut"]),
-            ("refused before", plan["refused"]),
-            ("tokens", f"at most about {plan['tokens']:,}"),
+    facts: list[tuple[str, Any]] = [
+        ("embeddings", f"{plan['source']}:{plan['model']}"),
+        ("texts", f"{plan['texts']:,} distinct; {plan['items_without_text']:,} items have none"),
+        ("cached", plan["cached"]),
+        ("cut", plan["cut"]),
+        ("refused before", plan["refused"]),
+        ("tokens", f"at most about {plan['tokens']:,}"),
+    ]
+    if plan["minutes"] is not None:  # a local model sends nothing and costs nothing
+        cost = plan["cost_usd"]
+        facts += [
             ("requests", plan["requests"]),
             ("US dollars", "no price known; see --prices" if cost is None else f"at most about {cost:,.4f}"),
-            ("minutes", None if plan["minutes"] is None else round(plan["minutes"], 1)),
+            ("minutes", round(plan["minutes"], 1)),
         ]
-    )
+    print_facts(facts)
 
 
 def _print_made(made: dict[str, Any]) -> None:

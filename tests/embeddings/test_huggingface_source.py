@@ -166,6 +166,12 @@ def test_server_address_is_refused(llmseq, shop, bert):
     assert (refused.status, "--base-url is for servers" in refused.err) == (2, True)
 
 
+def test_a_dry_run_speaks_of_no_requests_and_no_money(llmseq, shop, bert):
+    planned = llmseq("embed", "--source", "huggingface", "--model", bert, "--dry-run")
+    assert (planned.status, "tokens" in planned.out) == (0, True)
+    assert not any(word in planned.out for word in ("requests", "dollars", "minutes"))
+
+
 def test_without_the_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     with pytest.raises(LlmseqError) as raised:
