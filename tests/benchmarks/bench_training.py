@@ -27,7 +27,8 @@ Figures = dict[str, float | None]
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
 _PEERS = {"rectools": ["sasrec", "bert4rec"], "recbole": ["sasrec", "bert4rec", "gru4rec"]}
-_OURS = "llmseq"
+_OURS, _OURS_FLOAT32 = "llmseq", "float32"
+"""The second is llmseq again, with products in the precision that every processor has."""
 _FULL_EPOCHS = {"sasrec": 12, "bert4rec": 25, "gru4rec": 12}
 _ROUNDS = 2
 _PATIENCE = 600  # seconds for one measurement that trains for some seconds only
@@ -47,7 +48,7 @@ def run(options: Namespace) -> None:
         print("LLMSEQ_BEAUTY names no folder with the Beauty dataset: left out")
         return
     pythons = {library: python for library in _PEERS if (python := _environment(library))}
-    pythons[_OURS] = sys.executable
+    pythons[_OURS] = pythons[_OURS_FLOAT32] = sys.executable
     measured = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "beauty.npz"
@@ -110,14 +111,14 @@ def _reason(stderr: str) -> str:
 
 def _compare(model: str, pythons: dict[str, str], file: Path, epochs: int) -> dict[str, list[Figures]]:
     """The figures of every library that has the model, one a round; a library that fails is left out, with a line."""
-    measured: dict[str, list[Figures]] = {_OURS: []}
+    measured: dict[str, list[Figures]] = {_OURS: [], _OURS_FLOAT32: []}
     measured |= {library: [] for library in pythons if model in _PEERS.get(library, [])}
     for _ in range(1 if epochs else _ROUNDS):
         for library in list(measured):
             figures = _measure(pythons[library], library, model, file, epochs)
             if figures is not None:
                 measured[library].append(figures)
-            elif library == _OURS:
+            elif library in (_OURS, _OURS_FLOAT32):
                 raise RuntimeError(f"{_OURS} could not train {model}")
             else:
                 del measured[library]
@@ -125,8 +126,9 @@ def _compare(model: str, pythons: dict[str, str], file: Path, epochs: int) -> di
 
 
 def _measure(python: str, library: str, model: str, file: Path, epochs: int) -> Figures | None:
-    script = _HERE / "peers" / ("ours.py" if library == _OURS else f"{library}_models.py")
+    script = _HERE / "peers" / ("ours.py" if library in (_OURS, _OURS_FLOAT32) else f"{library}_models.py")
     command = [python, str(script), model, str(file), "--epochs", str(epochs)]
+    command += ["--precision", "float32"] if library == _OURS_FLOAT32 else []
     one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     try:
         done = subprocess.run(

@@ -39,6 +39,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("data")
     parser.add_argument("--seconds", type=float, default=30, help="how long to measure training, after a warm-up")
     parser.add_argument("--epochs", type=int, default=0, help="train so many epochs instead, and measure NDCG@20")
+    parser.add_argument("--precision", default="auto", help="of llmseq's products with the catalog")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -14,7 +14,15 @@ from llmseq_cli.models.registry import model_class
 options, data = arguments(), load(arguments().data)
 train = Sessions(data.items, data.offsets, np.arange(len(data.offsets) - 1))
 prompts = Sessions(data.prompts, data.prompt_offsets, np.arange(len(data.targets)))
-same = {"dim": DIM, "batch_size": BATCH, "max_length": LENGTH, "last_weight": 1, "threads": 1, "patience": 0}
+same = {
+    "dim": DIM,
+    "batch_size": BATCH,
+    "max_length": LENGTH,
+    "last_weight": 1,
+    "threads": 1,
+    "patience": 0,
+    "precision": options.precision,
+}
 own = {
     "sasrec": {"layers": LAYERS, "heads": HEADS, "inner": 1},
     "bert4rec": {"layers": LAYERS, "heads": HEADS, "inner": 4, "mask": MASK, "mask_last": 0.0},
