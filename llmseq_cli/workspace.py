@@ -394,13 +394,14 @@ class Workspace:
         models: list[str] | None = None,
         cutoffs: tuple[int, ...] = (10, 20),
     ) -> list[dict[str, Any]]:
-        """The leaderboard: one dict a run, best first."""
+        """The leaderboard: one dict a run, best first; `leaderboard` takes further wishes."""
         return self.leaderboard(dataset, sort=sort, models=models, cutoffs=cutoffs).rows
 
     def leaderboard(self, dataset: str | None = None, **wishes: Any) -> Report:
         """The leaderboard with all that tables of it need; `write_report` (reporting.formats) makes text of it.
 
-        wishes: as `ReportWishes` has them: sort, models, cutoffs and more.
+        wishes: as `ReportWishes` (reporting.leaderboard) has them: sort, models, cutoffs, where, columns, group,
+        paper, significance, baseline, test.
         """
         from llmseq_cli.data.dataset import find_dataset
         from llmseq_cli.reporting.leaderboard import ReportWishes, make_report

@@ -117,7 +117,9 @@ class _Lines:
 
     def print(self, console: Console, differences: Sequence[str]) -> None:
         heads = [column.heading for column in self.table.columns]
-        console.print(self._line([Text(head, style="bold") for head in heads]), no_wrap=True, overflow="crop")
+        console.print(
+            self._line([self._head(place, head) for place, head in enumerate(heads)]), no_wrap=True, overflow="crop"
+        )
         for line, differs in zip(self.table.lines, differences, strict=True):
             style = "dim" if line.published else ""
             cells = [self._text(place, cell, style) for place, cell in enumerate(line.cells)]
@@ -139,6 +141,9 @@ class _Lines:
             text.append(f" {_SIGNS.get(cell.sign, ' ')}", style="not underline")
         return text
 
+    def _head(self, place: int, name: str) -> Text:
+        return Text.assemble((name, "bold"), "  " if self.signed[place] else "")
+
     def _line(self, cells: list[Text]) -> Text:
         parts = []
         for place in self.keep:
@@ -146,15 +151,18 @@ class _Lines:
             left = self.table.columns[place].kind == "text"
             spaces = Text(" " * room)
             parts.append(Text.assemble(cells[place], spaces) if left else Text.assemble(spaces, cells[place]))
-        return Text(" " * _GAP).join(parts)
+        line = Text(" " * _GAP).join(parts)
+        line.rstrip()
+        return line
 
     def _indent(self) -> int:
         """Where the second column starts: what stands below a run is indented to it."""
         return self.widths[self.keep[0]] + _GAP
 
     def _print_below(self, console: Console, text: str) -> None:
-        room = max(20, min(self.width, console.width) - self._indent())
+        room = max(20, console.width - self._indent())
         for part in Text(text, style="dim").wrap(console, room, overflow="fold"):
+            part.rstrip()
             console.print(Text.assemble(" " * self._indent(), part), no_wrap=True, overflow="crop")
 
     def _print_beneath(self, console: Console, line: Line) -> None:

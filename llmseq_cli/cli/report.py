@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmseq_cli.reporting.report import Report
 
 _FILE_WIDTH = 160
+_DATA_FORMATS = ("json", "csv")
 
 
 def register(app: typer.Typer) -> None:
@@ -25,12 +26,43 @@ def register(app: typer.Typer) -> None:
 
 def report(
     common: Common,
+    baseline: Annotated[
+        str | None,
+        typer.Argument(help="With --significance: the run to test against; else the first line.", metavar="[RUN]"),
+    ] = None,
     dataset: DatasetOption = None,
     sort: Annotated[str, typer.Option("--sort", help="Column to sort by, for example hr@10.")] = "ndcg@20",
     models: Annotated[
         str | None, typer.Option("--models", help="Only these models or runs.", metavar="NAME,NAME…")
     ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option("--where", help="Only rows for which this SQL over the columns holds.", metavar="CONDITION"),
+    ] = None,
+    columns: Annotated[
+        str | None,
+        typer.Option("--columns", help="Just these; any key of --json, settings.NAME, differs.", metavar="NAME,…"),
+    ] = None,
     k: Annotated[str, typer.Option("--k", help="Cut-offs; any up to the depth that runs keep.")] = "10,20",
+    group: Annotated[
+        bool | None,
+        typer.Option(
+            "--group/--no-group",
+            help="One line for runs alike but for the seed, mean ± standard deviation. Tables do unless told not to; "
+            "JSON and CSV have one object a run unless told to.",
+            show_default=False,
+        ),
+    ] = None,
+    paper: Annotated[
+        bool, typer.Option("--paper", help="The paper's figures, and how far ours are from them.")
+    ] = False,
+    significance: Annotated[
+        bool,
+        typer.Option("--significance", help="95 % intervals; ▲ ▼ where significantly better or worse than RUN."),
+    ] = False,
+    test: Annotated[
+        str, typer.Option("--test", help="Paired test over sessions: t, permutation or wilcoxon.", metavar="TEST")
+    ] = "t",
     format: Annotated[
         str, typer.Option("--format", help="table, json, csv, markdown or latex.", metavar="FORMAT")
     ] = "table",
@@ -39,27 +71,46 @@ def report(
 ) -> None:
     """The leaderboard: all runs with their metrics, the best first.
 
+    Best of a metric bold, second underlined. Datasets have tables of their own; a run that saw only some of the
+    sessions bears a star and is not compared. Significance is tested on NDCG, HR, MRR and serendipity of each
+    session, all comparisons of a table corrected after Holm.
+
     Examples:
 
-        llmseq report
+        llmseq report --sort coverage@20 --models sknn,v-sknn --k 5,20
 
-        llmseq report --sort coverage@20 --models sknn,v-sknn --k 5,20 --json
+        llmseq report --significance sasrec-7 --paper
+
+        llmseq report --where "ndcg@20 > 0.05 and settings.k < 200"
 
         llmseq report --format latex --out table.tex
     """
     from llmseq_cli.cli.output import write_output
     from llmseq_cli.reporting.formats import check_format, write_report
-    from llmseq_cli.reporting.leaderboard import parse_cutoffs
+    from llmseq_cli.reporting.leaderboard import parse_columns, parse_cutoffs
 
     cutoffs = parse_cutoffs(k)
     check_format(format)
     if json and format not in ("table", "json"):
         raise UsageError(f"--json and --format {format} contradict each other", "leave one of them out")
+    if baseline and not significance:
+        raise UsageError(f"what to do with '{baseline}'?", f"llmseq report --significance {baseline}, or --models")
+    format = "json" if json else format
     if sort == "ndcg@20" and 20 not in cutoffs:
         sort = f"ndcg@{cutoffs[-1]}"
-    made = common.open().leaderboard(dataset, sort=sort, models=models.split(",") if models else None, cutoffs=cutoffs)
-    if json:
-        format = "json"
+    made = common.open().leaderboard(
+        dataset,
+        sort=sort,
+        models=models.split(",") if models else None,
+        cutoffs=cutoffs,
+        where=where,
+        columns=parse_columns(columns),
+        group=format not in _DATA_FORMATS if group is None else group,
+        paper=paper,
+        significance=significance,
+        baseline=baseline,
+        test=test,
+    )
     if format == "table":
         show(made, to)
     else:

@@ -1,4 +1,4 @@
-"""The leaderboard: one row a run, metrics as columns."""
+"""The leaderboard: one row a run or group of seeds, metrics as columns."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ import numpy as np
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.evaluation.evaluate import CUTOFFS
 from llmseq_cli.evaluation.metrics import metrics_at
+from llmseq_cli.reporting.filters import rows_where
+from llmseq_cli.reporting.groups import group_seeds, tell_apart
+from llmseq_cli.reporting.names import is_metric
+from llmseq_cli.reporting.paper import add_paper
 from llmseq_cli.reporting.report import Report
+from llmseq_cli.reporting.table import value_of
 from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
@@ -22,69 +27,59 @@ if TYPE_CHECKING:
 
 METRICS = ("ndcg", "hr", "mrr", "coverage", "serendipity", "novelty")
 
+_SORTED_DOWN = ("positions_per_second", "started_at")
+
 
 @dataclass(frozen=True)
 class ReportWishes:
     """What a report is to show.
 
-    sort: the column that orders the rows. models: only these models or runs. cutoffs: of the metrics.
+    sort: the column that orders the rows. models: only these models or runs. cutoffs: of the metrics. where: a
+    condition in SQL over the columns. columns: which columns tables show, None for the usual ones. group: runs alike
+    but for the seed are one row. paper: with the published figures. significance: with tests against `baseline`, a
+    run, or the best row where it is None; test: t, permutation or wilcoxon.
     """
 
     sort: str = "ndcg@20"
     models: list[str] | None = None
     cutoffs: tuple[int, ...] = CUTOFFS
+    where: str | None = None
+    columns: tuple[str, ...] | None = None
+    group: bool = False
+    paper: bool = False
+    significance: bool = False
+    baseline: str | None = None
+    test: str = "t"
 
 
 def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, wishes: ReportWishes, store: Store) -> Report:
     """The leaderboard of one dataset or all. Raises UsageError for wishes that name what is not there."""
-    rows = leaderboard(con, dataset, sort=wishes.sort, models=wishes.models, cutoffs=wishes.cutoffs)
-    return Report(rows, datasets=_datasets(con, dataset), sort=wishes.sort, store=store)
+    rows = _of_models(_rows(con, "report/leaderboard", {"dataset": dataset}), wishes.models)
+    for row in rows:
+        row["settings"] = json.loads(row["settings"])
+        row["started_at"] = row["started_at"].isoformat()
+    early = wishes.where is not None and "@" not in wishes.where
+    if wishes.where and early:
+        rows = rows_where(rows, wishes.where)
+    _add_metrics(con, dataset, rows, _cutoffs(wishes))
+    if wishes.where and not early:
+        rows = rows_where(rows, wishes.where)
+    tell_apart(rows)
+    if wishes.group:
+        rows = group_seeds(rows)
+    rows = _sorted(rows, wishes.sort)
+    _check_columns(rows, wishes.columns)
+    report = Report(rows, wishes.columns, _datasets(con, dataset), wishes.sort, _notes(rows), store)
+    if wishes.significance:
+        from llmseq_cli.reporting.significance import add_significance
 
-
-def _datasets(con: duckdb.DuckDBPyConnection, dataset: str | None) -> dict[str, dict[str, Any]]:
-    """By name how each dataset was split and what it holds."""
-    return {
-        row["dataset"]: {"protocol": json.loads(row["protocol"]), "statistics": json.loads(row["statistics"])}
-        for row in _rows(con, "report/datasets", {"dataset": dataset})
-    }
-
-
-def leaderboard(
-    con: duckdb.DuckDBPyConnection,
-    dataset: str | None = None,
-    *,
-    sort: str = "ndcg@20",
-    models: list[str] | None = None,
-    cutoffs: tuple[int, ...] = CUTOFFS,
-) -> list[dict[str, Any]]:
-    """One dict a run, the best by `sort` first; keys as the command line's contract names them.
-
-    Cut-offs that are not stored with the runs are computed from the stored lists, without scoring again.
-    Raises UsageError for an unknown `sort` or a model that no run has, LlmseqError for a cut-off deeper than the lists.
-    """
-    runs = _rows(con, "report/leaderboard", {"dataset": dataset})
-    if models:
-        known = sorted({run["model"] for run in runs} | {run["run"] for run in runs})
-        for model in models:
-            if model not in known:
-                raise UsageError(f"no run is of the model '{model}'", did_you_mean(model, known) if known else "")
-        runs = [run for run in runs if run["model"] in models or run["run"] in models]
-    stored: dict[int, dict[str, float]] = {}
-    for row in _rows(con, "report/metrics", {"dataset": dataset}):
-        stored.setdefault(row["run_id"], {})[row["name"]] = row["value"]
-    table = []
-    for run in runs:
-        metrics = stored.get(run["run_id"], {})
-        for k in cutoffs:
-            names = [f"{metric}@{k}" for metric in METRICS]
-            if names[0] not in metrics:
-                metrics = metrics | computed_metrics(con, run, k)
-            run |= {name: metrics[name] for name in names}
-        run["settings"] = json.loads(run["settings"])
-        run["started_at"] = run["started_at"].isoformat()
-        del run["run_id"]
-        table.append(run)
-    return _sorted(table, sort)
+        add_significance(con, report, wishes.baseline, wishes.test)
+    if wishes.paper:
+        add_paper(report)
+    for row in rows:
+        for name in ("run_id", "run_ids"):
+            row.pop(name, None)
+    return report
 
 
 def computed_metrics(con: duckdb.DuckDBPyConnection, run: dict[str, Any], k: int) -> dict[str, float]:
@@ -112,6 +107,70 @@ def parse_cutoffs(text: str) -> tuple[int, ...]:
     return tuple(sorted({int(k) for k in text.split(",")}))
 
 
+def parse_columns(text: str | None) -> tuple[str, ...] | None:
+    """("run", "ndcg@20") from "run, ndcg@20"; None where nothing is asked for."""
+    if text is None:
+        return None
+    columns = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not columns:
+        raise UsageError(f"'{text}' names no column", "for example --columns run,label,ndcg@20,settings.k")
+    return columns
+
+
+def _of_models(runs: list[dict[str, Any]], models: list[str] | None) -> list[dict[str, Any]]:
+    if not models:
+        return runs
+    known = sorted({run["model"] for run in runs} | {run["run"] for run in runs})
+    for model in models:
+        if model not in known:
+            raise UsageError(f"no run is of the model '{model}'", did_you_mean(model, known) if known else "")
+    return [run for run in runs if run["model"] in models or run["run"] in models]
+
+
+def _cutoffs(wishes: ReportWishes) -> tuple[int, ...]:
+    """The cut-offs asked for, and those that other wishes name."""
+    named = [*(wishes.columns or ()), wishes.sort, *re.findall(r"\w+@\d+", wishes.where or "")]
+    return tuple(sorted({*wishes.cutoffs, *(int(key.partition("@")[2]) for key in named if is_metric(key))}))
+
+
+def _add_metrics(
+    con: duckdb.DuckDBPyConnection, dataset: str | None, rows: list[dict[str, Any]], cutoffs: tuple[int, ...]
+) -> None:
+    """Metrics that are not stored with the runs are computed from the stored lists, without scoring again.
+
+    Raises LlmseqError for a cut-off deeper than the lists.
+    """
+    stored: dict[int, dict[str, float]] = {}
+    for run_id, name, value in con.execute(query("report/metrics"), {"dataset": dataset}).fetchall():
+        stored.setdefault(run_id, {})[name] = value
+    for row in rows:
+        metrics = stored.get(row["run_id"], {})
+        for k in cutoffs:
+            names = [f"{metric}@{k}" for metric in METRICS]
+            if names[0] not in metrics:
+                metrics = metrics | computed_metrics(con, row, k)
+            row |= {name: metrics[name] for name in names}
+
+
+def _datasets(con: duckdb.DuckDBPyConnection, dataset: str | None) -> dict[str, dict[str, Any]]:
+    """By name how each dataset was split and what it holds."""
+    return {
+        row["dataset"]: {"protocol": json.loads(row["protocol"]), "statistics": json.loads(row["statistics"])}
+        for row in _rows(con, "report/datasets", {"dataset": dataset})
+    }
+
+
+def _notes(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
+    notes: dict[str, list[str]] = {}
+    for row in rows:
+        if row.get("repeats"):
+            left_out = ", ".join(row["repeats"])
+            notes.setdefault(row["dataset"], []).append(
+                f"{left_out}: same model, settings and seed as {', '.join(row['runs'])}; --no-group shows all"
+            )
+    return notes
+
+
 def _plain(column: np.ndarray) -> np.ndarray:
     return np.ma.getdata(column)
 
@@ -122,18 +181,32 @@ def _rows(con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any])
     return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
 
+def _check_columns(rows: list[dict[str, Any]], columns: tuple[str, ...] | None) -> None:
+    if not rows or columns is None:
+        return
+    known = dict.fromkeys(key for row in rows for key in row if key not in ("run_id", "run_ids", "settings"))
+    settings = dict.fromkeys(f"settings.{name}" for row in rows for name in row["settings"])
+    for column in columns:
+        if column not in known and column not in settings:
+            raise UsageError(f"the leaderboard has no column '{column}'", did_you_mean(column, [*known, *settings]))
+
+
 def _sorted(table: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
     if not table:
         return table
-    if sort not in table[0]:
+    if all(sort not in row and value_of(row, sort) is None for row in table):
         sortable = [key for key, value in table[0].items() if isinstance(value, (int, float, str))]
         raise UsageError(f"the leaderboard has no column '{sort}'", did_you_mean(sort, sortable))
     # Metrics count from the top, everything else (seconds, names) from the bottom.
-    descending = "@" in sort or sort == "positions_per_second"
+    descending = is_metric(sort) or sort in _SORTED_DOWN
 
     def key(row: dict[str, Any]) -> Any:
-        value = row[sort]
-        missing = value is None
-        return (missing, (-value if descending and not missing else value) if not missing else 0)
+        value = value_of(row, sort)
+        if value is None:
+            return (2, 0)
+        if isinstance(value, (int, float)):
+            return (0, -value if descending else value)
+        return (1, str(value))
 
-    return sorted(table, key=key)
+    ordered = sorted(table, key=key)
+    return ordered[::-1] if sort == "started_at" else ordered

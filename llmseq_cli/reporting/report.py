@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.reporting.names import is_metric
-from llmseq_cli.reporting.table import Beneath, Table, digits, is_partial, make_columns, make_lines
+from llmseq_cli.reporting.table import Beneath, Table, digits, is_partial, is_published, make_columns, make_lines
 
 if TYPE_CHECKING:
     from llmseq_cli.store.connection import Store
@@ -19,7 +19,7 @@ class Report:
 
     columns: those that the user asked for, in their order; None for the usual ones. datasets: by name their protocol
     and statistics. sort: the column that orders the rows. notes: by dataset, what a reader of its table has to know.
-    store: for formats that read more than the leaderboard.
+    store: for formats that read more than the leaderboard. published: by dataset, models that only the paper has.
     """
 
     rows: list[dict[str, Any]]
@@ -28,6 +28,7 @@ class Report:
     sort: str = "ndcg@20"
     notes: dict[str, list[str]] = field(default_factory=dict)
     store: Store | None = None
+    published: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     def metrics(self) -> list[str]:
         """The metrics that the rows have, in their order."""
@@ -44,20 +45,27 @@ class Report:
         return [row.get("differs") or "" for row in self._rows(dataset)]
 
     def _rows(self, dataset: str) -> list[dict[str, Any]]:
-        return [row for row in self.rows if row["dataset"] == dataset]
+        """A dataset's rows, and between them by what they are sorted by what only the paper has."""
+        rows = [row for row in self.rows if row["dataset"] == dataset]
+        for one in self.published.get(dataset, []):
+            value = one.get(self.sort)
+            better = [row for row in rows if value is None or (row.get(self.sort) or 0) >= value]
+            rows.insert(len(better), one)
+        return rows
 
     def table(self, dataset: str, columns: Sequence[str] | None = None) -> Table:
         """The table of one dataset; "number" is a run without its model's name."""
-        rows = [row | {"number": row["run"].rpartition("-")[2]} for row in self._rows(dataset)]
+        rows = [row | _run_cells(row) for row in self._rows(dataset)]
         if columns is None:
             words = ["label", "run"] + (["differs"] if any(row.get("differs") for row in rows) else [])
             columns = [*words, *self.metrics()]
         made = make_columns(columns, rows)
         notes = list(self.notes.get(dataset, []))
+        ours = [row for row in rows if not is_published(row)]
         partial = sorted({row["sessions"] for row in rows if is_partial(row)})
         if partial:
             counts = ", ".join(f"{count:,}" for count in partial)
-            notes.insert(0, f"* scored on {counts} of {rows[0]['dataset_sessions']:,} sessions: not comparable")
+            notes.insert(0, f"* scored on {counts} of {ours[0]['dataset_sessions']:,} sessions: not comparable")
         return Table(dataset, self._protocol(dataset), made, make_lines(rows, made, beneath_of), tuple(notes))
 
     def _protocol(self, dataset: str) -> str:
@@ -71,11 +79,28 @@ class Report:
         return f"last {protocol['test_fraction']:.0%} held out, {sessions:,} sessions scored, {ties}"
 
 
+def _run_cells(row: dict[str, Any]) -> dict[str, str]:
+    """How a row names its run or runs, in full and by number alone."""
+    names = row.get("runs") or [row["run"]]
+    numbers = [name.rpartition("-")[2] for name in names]
+    if len(names) == 1:
+        return {"run": names[0], "number": numbers[0]}
+    plain = [int(number) for number in numbers]
+    in_a_row = plain == list(range(plain[0], plain[0] + len(plain)))
+    more = f"…{numbers[-1]}" if in_a_row else f"+{len(names) - 1}"
+    return {"run": names[0] + more, "number": numbers[0] + more}
+
+
 def beneath_of(row: dict[str, Any]) -> tuple[Beneath, ...]:
     """The lines under a row: the spread over its seeds, its interval, the paper's figures and how far ours are."""
     made = []
     if row.get("spread"):
-        made.append(Beneath("± over seeds", {key: f"±{digits(key, value)}" for key, value in row["spread"].items()}))
+        made.append(
+            Beneath(
+                f"± over {len(row['seeds'])} seeds",
+                {key: f"±{digits(key, value)}" for key, value in row["spread"].items()},
+            )
+        )
     if row.get("intervals"):
         halves = {key: (high - low) / 2 for key, (low, high) in row["intervals"].items()}
         made.append(Beneath("95 % interval", {key: f"±{digits(key, half)}" for key, half in halves.items()}))

@@ -163,7 +163,8 @@ def _cell(row: dict[str, Any], column: Column, marks: dict[str, list[float]]) ->
     mark = ""
     if value is not None and not is_partial(row) and not is_published(row):
         mark = dict(zip(best, ("best", "second"), strict=False)).get(round(value, 12), "")
-    return Cell(digits(column.key, value), value, mark, _sign(row, column.key))
+    places = 3 if is_published(row) else 4
+    return Cell(digits(column.key, value, places), value, mark, _sign(row, column.key))
 
 
 def _sign(row: dict[str, Any], key: str) -> str:

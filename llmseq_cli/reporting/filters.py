@@ -1,0 +1,42 @@
+"""`--where`: a condition in SQL over the columns of the leaderboard."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from llmseq_cli.errors import UsageError
+from llmseq_cli.store.queries import query
+
+
+def rows_where(rows: list[dict[str, Any]], condition: str) -> list[dict[str, Any]]:
+    """The rows for which a condition holds, such as "dim = 64 and ndcg@20 > 0.05 and settings.k > 100".
+
+    Settings that only some runs have are null for the others. Raises UsageError for a condition that has a mistake.
+    """
+    import duckdb
+
+    if not rows:
+        return rows
+    quoted = re.sub(r'(?<!["\w])(\w+@\d+)(?!["\w])', r'"\1"', condition)
+    with duckdb.connect() as con:
+        con.execute("set enable_external_access = false")
+        con.execute(query("report/rows_as_table"), {"rows": json.dumps(_with_all_settings(rows), default=str)})
+        try:
+            kept = con.execute(f"select row_number from leaderboard where {quoted} order by row_number").fetchall()
+        except duckdb.Error as error:
+            said = " ".join(str(error).partition("\n\nLINE")[0].split())
+            raise UsageError(
+                f"--where '{condition}': {said}", "for example --where \"model = 'sasrec' and ndcg@20 > 0.05\""
+            ) from error
+    return [rows[number] for (number,) in kept]
+
+
+def _with_all_settings(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every setting in every row, so that all rows are of one type."""
+    names = dict.fromkeys(name for row in rows for name in row["settings"])
+    return [
+        row | {"row_number": number, "settings": dict.fromkeys(names) | row["settings"]}
+        for number, row in enumerate(rows)
+    ]

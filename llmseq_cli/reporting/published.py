@@ -1,0 +1,79 @@
+"""What the paper reports: its Tables 4 to 7, to stand beside our figures.
+
+Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv:2402.01339). The figures lie in published.csv and
+published_prompting.csv, as printed there: three digits, the best of five trainings.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from llmseq_cli.reporting.names import is_metric
+
+SOURCE = "arXiv:2402.01339"
+
+_COUNTS = {"beauty": (22_363, 12_101), "delivery-hero": (258_710, 38_246), "steam": (279_290, 11_784)}
+"""Sessions and items of the paper's datasets (Table 2)."""
+
+
+@cache
+def published_figures(dataset: str) -> list[dict[str, Any]]:
+    """One dict a model of the paper's table: label, table, and its metrics by name, None where it has none.
+
+    dataset: beauty, delivery-hero or steam; an empty list for any other.
+    """
+    rows = [row for row in _read("published.csv") if row["dataset"] == dataset]
+    return [
+        {"label": row["model"], "table": int(row["table"])}
+        | {key: float(value) if value else None for key, value in row.items() if is_metric(key)}
+        for row in rows
+    ]
+
+
+@cache
+def published_prompting(dataset: str) -> list[dict[str, Any]]:
+    """One dict a line of the paper's Table 7: label, family (GPT or PaLM), kind (base or fine-tuned) and figures."""
+    words = ("dataset", "label", "family", "kind")
+    return [
+        {key: value if key in words else float(value) for key, value in row.items()}
+        for row in _read("published_prompting.csv")
+        if row["dataset"] == dataset
+    ]
+
+
+def paper_dataset(name: str, statistics: dict[str, Any] | None) -> tuple[str | None, str]:
+    """(the paper's name of a dataset of ours or None, a note on how far they are the same).
+
+    A dataset is taken for the paper's by its number of sessions and items, or else by its name.
+    """
+    counts = (statistics["sessions"], statistics["items"]) if statistics else None
+    for known, of_paper in _COUNTS.items():
+        if counts == of_paper:
+            return known, ""
+    named = next((known for known in _COUNTS if _folded(known) in _folded(name)), None)
+    if named is None:
+        return None, f"the paper has no figures for {name}; it has for {', '.join(_COUNTS)}"
+    if counts is None:
+        return named, ""
+    theirs = _COUNTS[named]
+    return named, (
+        f"not the paper's data: {counts[0]:,} sessions and {counts[1]:,} items, there {theirs[0]:,} and {theirs[1]:,}"
+    )
+
+
+def same_label(ours: str, published: str) -> bool:
+    """Whether two labels mean the same model: V_SKNN and V-SKNN do."""
+    return _folded(ours) == _folded(published)
+
+
+def _folded(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+def _read(name: str) -> list[dict[str, str]]:
+    text = files("llmseq_cli.reporting").joinpath(name).read_text(encoding="utf-8")
+    return list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))

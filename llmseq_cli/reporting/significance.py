@@ -1,0 +1,201 @@
+"""Is the difference more than chance? Paired tests over sessions, corrected for their number, and intervals.
+
+Every run is scored on the same sessions, so runs are compared session by session: of a group of seeds the mean over
+the seeds counts. The t-test is the default: on such paired differences of thousands of sessions it agrees with the
+permutation test and has no floor under its p-values (Smucker et al. 2007; Urbano et al. 2019). All comparisons of a
+table are corrected together after Holm (1979).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
+from llmseq_cli.evaluation.metrics import is_among_most_popular, per_session
+from llmseq_cli.reporting.report import Report
+from llmseq_cli.store.queries import query
+from llmseq_cli.store.runs import find_run
+
+if TYPE_CHECKING:
+    import duckdb
+
+TESTS = ("t", "permutation", "wilcoxon")
+LEVEL = 0.05
+TESTED = ("ndcg", "hr", "mrr", "serendipity")
+"""Metrics that are means over sessions. Coverage is of all lists together, and novelty needs no ground truth."""
+
+_PERMUTATIONS = 10_000
+_PERMUTATIONS_PER_BLOCK = 500
+
+
+def paired_p(differences: np.ndarray, test: str = "t", seed: int = 0) -> np.ndarray:
+    """Two-sided p-values that the mean of each column is 0.
+
+    differences: float64[n_sessions, n_comparisons], of one run's metric minus the other's in each session.
+    test: "t", Student's; "permutation", 10,000 random changes of sign, which keep the null hypothesis that the two runs
+    might be exchanged in any session; "wilcoxon", signed ranks. Columns of zeros have p = 1.
+    Raises UsageError for another test.
+    """
+    if test not in TESTS:
+        raise UsageError(f"there is no test '{test}'", did_you_mean(test, list(TESTS)))
+    if len(differences) < 2:
+        return np.ones(differences.shape[1])
+    if test == "wilcoxon":
+        return np.array([_wilcoxon(column) for column in differences.T])
+    if test == "permutation":
+        return _permutation(differences, seed)
+    return _student(differences)
+
+
+def holm(p: np.ndarray) -> np.ndarray:
+    """p-values corrected after Holm: the smallest times their number, the next times one less, never decreasing."""
+    order = np.argsort(p)
+    corrected = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    result = np.empty(len(p))
+    result[order] = np.minimum(corrected, 1.0)
+    return result
+
+
+def interval(values: np.ndarray, level: float = 1 - LEVEL) -> tuple[float, float]:
+    """Confidence interval of the mean of float64[n] values, after Student."""
+    from scipy.special import stdtrit
+
+    n = len(values)
+    mean = float(values.mean()) if n else 0.0
+    if n < 2:
+        return mean, mean
+    half = float(stdtrit(n - 1, 1 - (1 - level) / 2)) * float(values.std(ddof=1)) / n**0.5
+    return mean - half, mean + half
+
+
+def add_significance(con: duckdb.DuckDBPyConnection, report: Report, baseline: str | None, test: str) -> None:
+    """Gives every row "intervals" and, against the baseline, "significance": {metric: difference, p, p_holm, …}.
+
+    baseline: a run, "latest" or a model's name; None for the first row of each dataset that saw all sessions.
+    Raises LlmseqError for a run that is on none of the report's datasets.
+    """
+    if test not in TESTS:
+        raise UsageError(f"there is no test '{test}'", did_you_mean(test, list(TESTS)))
+    metrics = [key for key in report.metrics() if key.partition("@")[0] in TESTED]
+    datasets = list(dict.fromkeys(row["dataset"] for row in report.rows))
+    named = find_run(con, baseline) if baseline else None
+    if named and datasets and named.dataset not in datasets:
+        raise LlmseqError(f"{named.run} is a run on {named.dataset}", f"the report is on {', '.join(datasets)}")
+    for dataset in datasets:
+        rows = [row for row in report.rows if row["dataset"] == dataset]
+        ids = [row["run_ids"] if "run_ids" in row else [row["run_id"]] for row in rows]
+        first = next((place for place, row in enumerate(rows) if row["sessions"] == row["dataset_sessions"]), 0)
+        base_ids, base_name = ids[first], rows[first]["run"]
+        if named:
+            if named.dataset != dataset:
+                continue
+            base_ids = next((one for one in ids if named.run_id in one), [named.run_id])
+            base_name = named.run
+        ranks = SessionRanks(con, dataset, sorted({one for many in [*ids, base_ids] for one in many}))
+        _compare_rows(rows, ids, base_ids, base_name, ranks, metrics, test)
+        words = {"t": "paired t-test", "permutation": "paired permutation test", "wilcoxon": "Wilcoxon test"}[test]
+        report.notes.setdefault(dataset, []).append(
+            f"▲ ▼ better, worse than {base_name} ({words} over sessions, Holm-corrected p < {LEVEL})"
+        )
+
+
+class SessionRanks:
+    """Where runs of one dataset ranked the ground truth of each session.
+
+    session_ids: int64[n_sessions], all that any of the runs was scored on. ranks: run id → int32[n_sessions], 0 where
+    the ground truth was not found, −1 where the run was not asked.
+    """
+
+    def __init__(self, con: duckdb.DuckDBPyConnection, dataset: str, run_ids: list[int]) -> None:
+        rows = con.execute(query("report/ranks_of_runs"), {"run_ids": run_ids}).fetchnumpy()
+        runs, sessions, ranks = (np.ma.getdata(rows[name]) for name in ("run_id", "session_id", "rank"))
+        self.session_ids, places = np.unique(sessions, return_inverse=True)
+        found = con.execute(query("report/ground_truths"), {"dataset": dataset}).fetchnumpy()
+        truths = dict(zip(np.ma.getdata(found["session_id"]), np.ma.getdata(found["ground_truth"]), strict=True))
+        self.targets = np.array([truths[session] for session in self.session_ids], dtype=np.int64)
+        popularity = con.execute(query("report/popularity"), {"dataset": dataset}).fetchnumpy()
+        self.popularity = np.ma.getdata(popularity["popularity"])
+        self.ranks: dict[int, np.ndarray] = {}
+        for run_id in run_ids:
+            mine = runs == run_id
+            self.ranks[run_id] = np.full(len(self.session_ids), -1, dtype=np.int32)
+            self.ranks[run_id][places[mine]] = ranks[mine]
+
+    def asked(self, run_ids: list[int]) -> np.ndarray:
+        """bool[n_sessions]: which sessions all of these runs were scored on."""
+        return np.all([self.ranks[run_id] >= 0 for run_id in run_ids], axis=0)
+
+    def values(self, run_ids: list[int], metric: str) -> np.ndarray:
+        """float64[n_sessions]: a metric such as "ndcg@20" of each session, the mean over the runs."""
+        name, _, cutoff = metric.partition("@")
+        k = int(cutoff)
+        each = [per_session(self.ranks[run_id], k)["hr" if name == "serendipity" else name] for run_id in run_ids]
+        mean = np.mean(each, axis=0)
+        return mean * ~is_among_most_popular(self.targets, self.popularity, k) if name == "serendipity" else mean
+
+
+def _compare_rows(
+    rows: list[dict[str, Any]],
+    ids: list[list[int]],
+    base_ids: list[int],
+    base_name: str,
+    ranks: SessionRanks,
+    metrics: list[str],
+    test: str,
+) -> None:
+    others = [place for place, one in enumerate(ids) if one != base_ids]
+    comparisons: list[tuple[int, str, float, float]] = []
+    base = {metric: ranks.values(base_ids, metric) for metric in metrics}
+    base_asked = ranks.asked(base_ids)
+    for place, one in enumerate(ids):
+        values = {metric: ranks.values(one, metric) for metric in metrics}
+        asked = ranks.asked(one)
+        rows[place]["intervals"] = {metric: list(interval(values[metric][asked])) for metric in metrics}
+        rows[place]["significance"] = {}
+        if place in others:
+            both = asked & base_asked
+            differences = np.stack([(values[metric] - base[metric])[both] for metric in metrics], axis=1)
+            means = differences.mean(axis=0) if len(differences) else np.zeros(len(metrics))
+            found = paired_p(differences, test)
+            comparisons += [(place, *one) for one in zip(metrics, means.tolist(), found.tolist(), strict=True)]
+    corrected = holm(np.array([p for *_, p in comparisons]))
+    for (place, metric, difference, p), p_holm in zip(comparisons, corrected.tolist(), strict=True):
+        rows[place]["significance"][metric] = {
+            "against": base_name,
+            "difference": difference,
+            "p": p,
+            "p_holm": p_holm,
+            "significant": p_holm < LEVEL,
+        }
+
+
+def _student(differences: np.ndarray) -> np.ndarray:
+    from scipy.special import stdtr
+
+    n = len(differences)
+    mean, deviation = differences.mean(axis=0), differences.std(axis=0, ddof=1)
+    varies = deviation > 0
+    t = np.divide(mean, deviation / n**0.5, out=np.zeros_like(mean), where=varies)
+    p = 2 * stdtr(n - 1, -np.abs(t))
+    return np.where(varies, p, np.where(mean == 0, 1.0, 0.0))
+
+
+def _permutation(differences: np.ndarray, seed: int) -> np.ndarray:
+    """The share of random changes of sign that give a mean at least as far from 0; the one observed counts as one."""
+    random = np.random.default_rng(seed)
+    kept = differences[np.any(differences != 0, axis=1)]
+    observed = np.abs(kept.sum(axis=0)) - 1e-9
+    beyond = np.zeros(differences.shape[1])
+    for _ in range(0, _PERMUTATIONS, _PERMUTATIONS_PER_BLOCK):
+        signs = random.integers(0, 2, size=(_PERMUTATIONS_PER_BLOCK, len(kept)), dtype=np.int8) * 2.0 - 1.0
+        beyond += (np.abs(signs @ kept) >= observed).sum(axis=0)
+    return (beyond + 1) / (_PERMUTATIONS + 1)
+
+
+def _wilcoxon(differences: np.ndarray) -> float:
+    from scipy.stats import wilcoxon
+
+    differences = differences[differences != 0]
+    return float(wilcoxon(differences).pvalue) if len(differences) else 1.0

@@ -1,0 +1,148 @@
+"""The leaderboard's rows: groups of seeds, what tells runs apart, conditions, columns, the paper's figures."""
+
+from __future__ import annotations
+
+from statistics import fmean, stdev
+
+import pytest
+
+from llmseq_cli.reporting.published import paper_dataset, published_figures, published_prompting, same_label
+from llmseq_cli.workspace import Workspace
+
+
+@pytest.fixture
+def seeds(shop):
+    shop.train("v-sknn", settings={"sample_size": 3, "sampling": "random"}, seeds=3)
+    shop.train("v-sknn", settings={"k": 40})
+    shop.train("most-popular")
+    return shop
+
+
+def test_tables_have_one_line_for_seeds_and_json_has_one_object_a_run(llmseq, seeds):
+    runs = llmseq("report", "--json").json
+    assert len(runs) == 5
+    rows = llmseq("report", "--json", "--group").json
+    assert len(rows) == 3
+    [group] = [row for row in rows if row.get("seeds")]
+    members = [run for run in runs if run["run"] in group["runs"]]
+    assert group["seeds"] == [0, 1, 2] == sorted(run["seed"] for run in members)
+    values = [run["ndcg@20"] for run in members]
+    assert group["ndcg@20"] == pytest.approx(fmean(values))
+    assert group["spread"]["ndcg@20"] == pytest.approx(stdev(values))
+    out = llmseq("report").out
+    assert "v-sknn-1…3" in out
+    assert f"±{stdev(values):.4f}" in out
+    assert "v-sknn-2" in llmseq("report", "--no-group").out
+    assert "run_id" not in group
+
+
+def test_of_runs_with_the_same_seed_the_newest_counts(llmseq, shop):
+    for _ in range(2):
+        shop.train("v-sknn")
+    done = llmseq("report")
+    assert "v-sknn-2" in done.out
+    assert "v-sknn-1: same model, settings and seed as v-sknn-2" in " ".join(done.out.split())
+    assert "±" not in done.out
+
+
+def test_runs_of_a_model_are_told_apart_by_just_what_differs(llmseq, shop):
+    shop.embed(source="lexical")
+    shop.train("llmseqsim", embeddings="lexical")
+    shop.train("llmseqsim", embeddings="lexical", reduce="pca", dim=8)
+    shop.train("llmseqsim", embeddings="lexical", settings={"pooling": "mean"})
+    shop.train("sknn", settings={"k": 7})
+    differs = {row["run"]: row["differs"] for row in llmseq("report", "--json").json}
+    assert differs == {
+        "llmseqsim-1": "not reduced, pooling=harmonic",
+        "llmseqsim-2": "pca 8, pooling=harmonic",
+        "llmseqsim-3": "not reduced, pooling=mean",
+        "sknn-4": "",
+    }
+    assert "pca 8, pooling=harmonic" in llmseq("report").out
+
+
+def test_where_takes_columns_metrics_and_settings(llmseq, seeds):
+    rows = llmseq("report", "--json").json
+    middle = sorted(row["ndcg@20"] for row in rows)[2]
+    above = llmseq("report", "--json", "--where", f"ndcg@20 > {middle}").json
+    assert {row["run"] for row in above} == {row["run"] for row in rows if row["ndcg@20"] > middle}
+    by_setting = llmseq("report", "--json", "--where", "settings.k = 40 and model = 'v-sknn'").json
+    assert [row["run"] for row in by_setting] == ["v-sknn-4"]
+    wrong = llmseq("report", "--where", "nonsense = 1")
+    assert wrong.status == 2
+    assert "nonsense" in wrong.err
+    assert llmseq("report", "--where", "1 = 1) --").status == 2
+
+
+def test_columns_are_those_asked_for(llmseq, seeds):
+    out = llmseq("report", "--columns", "run,settings.k,ndcg@5,train_seconds").out
+    assert out.splitlines()[1].split() == ["run", "settings.k", "NDCG@5", "train", "s"]
+    header = llmseq("report", "--columns", "run,hr@20", "--format", "csv").out.splitlines()[0]
+    assert header == "run,hr@20"
+    wrong = llmseq("report", "--columns", "run,ndgc@20")
+    assert wrong.status == 2
+    assert "did you mean 'ndcg@20'" in wrong.err
+
+
+def test_runs_on_fewer_sessions_are_marked_and_not_compared(llmseq, seeds):
+    best = llmseq("report", "--json").json[0]["run"]
+    number = best.rpartition("-")[2]
+    assert llmseq("sql", f"update core.run set sessions = 10 where run_id = {number}", "--write").status == 0
+    out = llmseq("report", "--format", "markdown", "--no-group").out
+    [line] = [line for line in out.splitlines() if f"| {best} |" in line]
+    assert "V_SKNN *" in line
+    assert "**" not in line
+    assert "* scored on 10 of 24 sessions: not comparable" in out
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "100", "140", "200"])
+def test_reports_fit_the_terminal(llmseq, seeds, monkeypatch, columns):
+    from llmseq_cli.cli import console
+
+    monkeypatch.setattr(console.out, "_width", int(columns))
+    for options in ((), ("--paper",), ("--significance",), ("--no-group",)):
+        out = llmseq("report", *options).out
+        assert max(len(line) for line in out.splitlines()) <= int(columns)
+        assert "MostPopular" in out
+
+
+def test_the_papers_figures_stand_beside_ours(llmseq, seeds, shop_files):
+    clicks, items = shop_files
+    llmseq("ingest", clicks, "--items", items, "--name", "beauty")
+    llmseq("train", "v-sknn", "--dataset", "beauty")
+    [row] = llmseq("report", "--dataset", "beauty", "--paper", "--json").json
+    assert row["published"]["ndcg@20"] == 0.043
+    assert row["difference"]["ndcg@20"] == pytest.approx(row["ndcg@20"] - 0.043)
+    out = llmseq("report", "--paper").out
+    assert "not the paper's data: 120 sessions and 40 items, there 22,363 and 12,101" in " ".join(out.split())
+    assert "the paper has no figures for shop" in out
+    assert "TALLRec" in out
+    assert "arXiv:2402.01339" in out
+
+
+def test_published_figures_are_those_of_the_paper():
+    beauty = {row["label"]: row for row in published_figures("beauty")}
+    assert len(beauty) == 22
+    assert beauty["LLM2SASRec"]["ndcg@20"] == 0.054
+    assert beauty["MostPopular"]["novelty@10"] == 9.187
+    assert beauty["S3-Rec"]["mrr@10"] is None
+    assert len(published_figures("delivery-hero")) == 16
+    assert len(published_figures("steam")) == 18
+    assert published_figures("shop") == []
+    [tuned] = [
+        row
+        for row in published_prompting("beauty")
+        if (row["label"], row["family"], row["kind"]) == ("LLMSeqPromptGenItem", "GPT", "fine-tuned")
+    ]
+    assert (tuned["unique_recommendations"], tuned["hallucination_rate"]) == (20056, 0.3611)
+    assert same_label("V_SKNN", "V-SKNN")
+    assert not same_label("LLM2SASRec", "SASRec")
+    assert paper_dataset("mine", {"sessions": 22_363, "items": 12_101}) == ("beauty", "")
+
+
+def test_reports_from_python(seeds: Workspace):
+    made = seeds.leaderboard("shop", group=True, sort="hr@10")
+    [table] = made.tables()
+    assert len(table.lines) == 3
+    assert [column.key for column in table.columns][:2] == ["label", "run"]
+    assert "random tie-break, seed 0" in table.title
