@@ -411,6 +411,24 @@ class Workspace:
                 find_dataset(con, dataset)
             return make_report(con, dataset, ReportWishes(**wishes), self.store)
 
+    def prompting_report(self, dataset: str | None = None, *, paper: bool = False) -> Report:
+        """The paper's Table 7 of our runs of `prompt`: hallucinations, unique recommendations, tokens, money."""
+        from llmseq_cli.data.dataset import find_dataset
+        from llmseq_cli.reporting.prompting_table import make_prompting_report
+
+        with self.store.read("reporting") as con:
+            if dataset is not None:
+                find_dataset(con, dataset)
+            return make_prompting_report(con, dataset, paper=paper, store=self.store)
+
+    def own_leaderboard(self, statement: str) -> Report:
+        """The leaderboard that a query of the user's gives; errors as for `sql`."""
+        from llmseq_cli.reporting.leaderboard import own_report
+
+        columns, rows = self.sql(statement)
+        with self.store.read("reporting") as con:
+            return own_report(con, columns, rows, self.store)
+
     def sql(self, statement: str, *, write: bool = False) -> tuple[list[str], list[tuple[Any, ...]]]:
         """(column names, rows) of a user's query; only reading unless `write`.
 

@@ -35,7 +35,7 @@ def print_leaderboard(
     console = console or out
     made = Report(report, sort=sort) if isinstance(report, list) else report
     if not made.rows:
-        console.print("There are no runs yet: `llmseq train MODEL` makes one.")
+        console.print(made.nothing)
         return
     datasets = list(dict.fromkeys(row["dataset"] for row in made.rows))
     for number, dataset in enumerate(datasets):
@@ -63,10 +63,10 @@ def print_spread(rows: list[dict[str, Any]]) -> None:
 def _print_one(report: Report, dataset: str, console: Console, bare: bool) -> None:
     for keys in _layouts(report):
         table = report.table(dataset, keys)
-        lines = _Lines(table, below=report.columns is None and "differs" not in keys, short=keys[0] == "number")
+        lines = _Lines(table, below=report.columns is None and not {"differs", "model"} & set(keys))
         if lines.width <= console.width:
             break
-    if not bare:
+    if dataset and not bare:
         console.print(Text(dataset, style="bold"), overflow="fold")
     if lines.width <= console.width:
         lines.print(console, report.differences(dataset))
@@ -84,6 +84,8 @@ def _layouts(report: Report) -> list[list[str]]:
     """Columns for ever narrower terminals."""
     if report.columns is not None:
         return [list(report.columns)]
+    if report.layouts is not None:
+        return report.layouts
     metrics = report.metrics()
     k = (report.sort if report.sort in metrics else metrics[-1]).partition("@")[2]
     few = [key for key in metrics if key.endswith(f"@{k}")]
@@ -106,7 +108,7 @@ class _Lines:
     below: what tells runs of one model apart has no column.
     """
 
-    def __init__(self, table: Table, *, below: bool, short: bool) -> None:
+    def __init__(self, table: Table, *, below: bool) -> None:
         self.table, self.below = table, below
         self.signed = [any(line.cells[place].sign for line in table.lines) for place in range(len(table.columns))]
         self.widths = [self._width_of(place, column) for place, column in enumerate(table.columns)]

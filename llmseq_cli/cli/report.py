@@ -11,7 +11,7 @@ from rich.console import Console
 
 from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
 from llmseq_cli.cli.leaderboard import print_leaderboard
-from llmseq_cli.errors import UsageError
+from llmseq_cli.errors import LlmseqError, UsageError
 
 if TYPE_CHECKING:
     from llmseq_cli.reporting.report import Report
@@ -28,7 +28,7 @@ def report(
     common: Common,
     baseline: Annotated[
         str | None,
-        typer.Argument(help="With --significance: the run to test against; else the first line.", metavar="[RUN]"),
+        typer.Argument(help="With --significance: the run to test against; else the first line.", metavar="RUN"),
     ] = None,
     dataset: DatasetOption = None,
     sort: Annotated[str, typer.Option("--sort", help="Column to sort by, for example hr@10.")] = "ndcg@20",
@@ -63,6 +63,13 @@ def report(
     test: Annotated[
         str, typer.Option("--test", help="Paired test over sessions: t, permutation or wilcoxon.", metavar="TEST")
     ] = "t",
+    prompting: Annotated[
+        bool, typer.Option("--prompting", help="Runs of `llmseq prompt` as in the paper's Table 7: hallucinations, …")
+    ] = False,
+    sql: Annotated[
+        Path | None, typer.Option("--sql", help="A leaderboard of your own: the query in this file.", metavar="FILE")
+    ] = None,
+    show_sql: Annotated[bool, typer.Option("--show-sql", help="Print a query to start from, for --sql.")] = False,
     format: Annotated[
         str, typer.Option("--format", help="table, json, csv, markdown or latex.", metavar="FORMAT")
     ] = "table",
@@ -88,6 +95,7 @@ def report(
     from llmseq_cli.cli.output import write_output
     from llmseq_cli.reporting.formats import check_format, write_report
     from llmseq_cli.reporting.leaderboard import parse_columns, parse_cutoffs
+    from llmseq_cli.store.queries import query
 
     cutoffs = parse_cutoffs(k)
     check_format(format)
@@ -96,25 +104,42 @@ def report(
     if baseline and not significance:
         raise UsageError(f"what to do with '{baseline}'?", f"llmseq report --significance {baseline}, or --models")
     format = "json" if json else format
-    if sort == "ndcg@20" and 20 not in cutoffs:
-        sort = f"ndcg@{cutoffs[-1]}"
-    made = common.open().leaderboard(
-        dataset,
-        sort=sort,
-        models=models.split(",") if models else None,
-        cutoffs=cutoffs,
-        where=where,
-        columns=parse_columns(columns),
-        group=format not in _DATA_FORMATS if group is None else group,
-        paper=paper,
-        significance=significance,
-        baseline=baseline,
-        test=test,
-    )
+    if show_sql:
+        write_output(query("report/own_leaderboard"), to)
+        return
+    workspace = common.open()
+    if sql is not None:
+        made = workspace.own_leaderboard(_text_of(sql))
+    elif prompting:
+        made = workspace.prompting_report(dataset, paper=paper)
+    else:
+        made = workspace.leaderboard(
+            dataset,
+            sort=f"ndcg@{cutoffs[-1]}" if sort == "ndcg@20" and 20 not in cutoffs else sort,
+            models=models.split(",") if models else None,
+            cutoffs=cutoffs,
+            where=where,
+            columns=parse_columns(columns),
+            group=format not in _DATA_FORMATS if group is None else group,
+            paper=paper,
+            significance=significance,
+            baseline=baseline,
+            test=test,
+        )
     if format == "table":
         show(made, to)
     else:
         write_output(write_report(made, format), to)
+
+
+def _text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        said = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise LlmseqError(
+            f"cannot read {file}: {said}", "`llmseq report --show-sql` prints a query to start from"
+        ) from error
 
 
 def show(made: Report, to: Path | None) -> None:

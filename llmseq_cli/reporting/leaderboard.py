@@ -54,7 +54,7 @@ class ReportWishes:
 
 def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, wishes: ReportWishes, store: Store) -> Report:
     """The leaderboard of one dataset or all. Raises UsageError for wishes that name what is not there."""
-    rows = _of_models(_rows(con, "report/leaderboard", {"dataset": dataset}), wishes.models)
+    rows = _of_models(rows_of(con, "report/leaderboard", {"dataset": dataset}), wishes.models)
     for row in rows:
         row["settings"] = json.loads(row["settings"])
         row["started_at"] = row["started_at"].isoformat()
@@ -69,7 +69,7 @@ def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, wishes: Rep
         rows = group_seeds(rows)
     rows = _sorted(rows, wishes.sort)
     _check_columns(rows, wishes.columns)
-    report = Report(rows, wishes.columns, _datasets(con, dataset), wishes.sort, _notes(rows), store)
+    report = Report(rows, wishes.columns, dataset_facts(con, dataset), wishes.sort, _notes(rows), store)
     if wishes.significance:
         from llmseq_cli.reporting.significance import add_significance
 
@@ -80,6 +80,15 @@ def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, wishes: Rep
         for name in ("run_id", "run_ids"):
             row.pop(name, None)
     return report
+
+
+def own_report(con: duckdb.DuckDBPyConnection, names: list[str], values: list[tuple[Any, ...]], store: Store) -> Report:
+    """The leaderboard that a user's query gives: its columns, in the order of its rows; one table a dataset."""
+    rows = [dict(zip(names, row, strict=True)) for row in values]
+    for row in rows:
+        row.setdefault("dataset", "")
+    hidden = ("dataset",)
+    return Report(rows, tuple(name for name in names if name not in hidden), dataset_facts(con, None), "", store=store)
 
 
 def computed_metrics(con: duckdb.DuckDBPyConnection, run: dict[str, Any], k: int) -> dict[str, float]:
@@ -118,13 +127,14 @@ def parse_columns(text: str | None) -> tuple[str, ...] | None:
 
 
 def _of_models(runs: list[dict[str, Any]], models: list[str] | None) -> list[dict[str, Any]]:
+    """Only the runs of these models, or named by these names or numbers."""
     if not models:
         return runs
     known = sorted({run["model"] for run in runs} | {run["run"] for run in runs})
     for model in models:
-        if model not in known:
+        if model not in known and not any(str(run["run_id"]) == model for run in runs):
             raise UsageError(f"no run is of the model '{model}'", did_you_mean(model, known) if known else "")
-    return [run for run in runs if run["model"] in models or run["run"] in models]
+    return [run for run in runs if {run["model"], run["run"], str(run["run_id"])} & set(models)]
 
 
 def _cutoffs(wishes: ReportWishes) -> tuple[int, ...]:
@@ -152,11 +162,11 @@ def _add_metrics(
             row |= {name: metrics[name] for name in names}
 
 
-def _datasets(con: duckdb.DuckDBPyConnection, dataset: str | None) -> dict[str, dict[str, Any]]:
+def dataset_facts(con: duckdb.DuckDBPyConnection, dataset: str | None) -> dict[str, dict[str, Any]]:
     """By name how each dataset was split and what it holds."""
     return {
         row["dataset"]: {"protocol": json.loads(row["protocol"]), "statistics": json.loads(row["statistics"])}
-        for row in _rows(con, "report/datasets", {"dataset": dataset})
+        for row in rows_of(con, "report/datasets", {"dataset": dataset})
     }
 
 
@@ -175,7 +185,8 @@ def _plain(column: np.ndarray) -> np.ndarray:
     return np.ma.getdata(column)
 
 
-def _rows(con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+def rows_of(con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a named query gives, one dict a row."""
     cursor = con.execute(query(name), parameters)
     columns = [column[0] for column in cursor.description]
     return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]

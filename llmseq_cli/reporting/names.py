@@ -29,6 +29,14 @@ _HEADINGS = {
     "score_seconds": "score s",
     "positions_per_second": "positions/s",
     "peak_memory_mb": "memory MB",
+    "task": "model",
+    "unique_recommendations": "unique",
+    "hallucination_rate": "halluc.",
+    "hallucination_similarity": "sim.",
+    "parse_failures": "failures",
+    "prompt_tokens": "tokens in",
+    "completion_tokens": "tokens out",
+    "cost_usd": "US$",
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.reporting.names import is_metric
-from llmseq_cli.reporting.table import Beneath, Table, digits, is_partial, is_published, make_columns, make_lines
+from llmseq_cli.reporting.table import Beneath, Table, digits, is_partial, make_columns, make_lines
 
 if TYPE_CHECKING:
     from llmseq_cli.store.connection import Store
@@ -18,8 +18,10 @@ class Report:
     """rows: one dict a run or group of seeds, best first, as `llmseq report --json` prints them.
 
     columns: those that the user asked for, in their order; None for the usual ones. datasets: by name their protocol
-    and statistics. sort: the column that orders the rows. notes: by dataset, what a reader of its table has to know.
-    store: for formats that read more than the leaderboard. published: by dataset, models that only the paper has.
+    and statistics. sort: the column that orders the rows, nothing where they are in an order of their own. notes: by
+    dataset, what a reader of its table has to know. store: for formats that read more than the leaderboard.
+    published: by dataset, models that only the paper has. layouts: columns of the table, for ever narrower terminals;
+    None for those of the leaderboard. nothing: what to say where there are no rows.
     """
 
     rows: list[dict[str, Any]]
@@ -29,6 +31,8 @@ class Report:
     notes: dict[str, list[str]] = field(default_factory=dict)
     store: Store | None = None
     published: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    layouts: list[list[str]] | None = None
+    nothing: str = "There are no runs yet: `llmseq train MODEL` makes one."
 
     def metrics(self) -> list[str]:
         """The metrics that the rows have, in their order."""
@@ -47,6 +51,12 @@ class Report:
     def _rows(self, dataset: str) -> list[dict[str, Any]]:
         """A dataset's rows, and between them by what they are sorted by what only the paper has."""
         rows = [row for row in self.rows if row["dataset"] == dataset]
+        if not self.sort:
+            return (
+                sorted([*self.published.get(dataset, []), *rows], key=lambda row: row["task"])
+                if self.published
+                else rows
+            )
         for one in self.published.get(dataset, []):
             value = one.get(self.sort)
             better = [row for row in rows if value is None or (row.get(self.sort) or 0) >= value]
@@ -56,23 +66,27 @@ class Report:
     def table(self, dataset: str, columns: Sequence[str] | None = None) -> Table:
         """The table of one dataset; "number" is a run without its model's name."""
         rows = [row | _run_cells(row) for row in self._rows(dataset)]
-        if columns is None:
+        if columns is None and self.layouts is not None:
+            columns = self.layouts[0]
+        elif columns is None:
             words = ["label", "run"] + (["differs"] if any(row.get("differs") for row in rows) else [])
             columns = [*words, *self.metrics()]
         made = make_columns(columns, rows)
         notes = list(self.notes.get(dataset, []))
-        ours = [row for row in rows if not is_published(row)]
         partial = sorted({row["sessions"] for row in rows if is_partial(row)})
         if partial:
             counts = ", ".join(f"{count:,}" for count in partial)
-            notes.insert(0, f"* scored on {counts} of {ours[0]['dataset_sessions']:,} sessions: not comparable")
+            notes.insert(0, f"* scored on {counts} of {self._sessions(dataset):,} sessions: not comparable")
         return Table(dataset, self._protocol(dataset), made, make_lines(rows, made, beneath_of), tuple(notes))
+
+    def _sessions(self, dataset: str) -> int:
+        return self.datasets[dataset]["statistics"]["evaluated_sessions"]
 
     def _protocol(self, dataset: str) -> str:
         about = self.datasets.get(dataset)
         if about is None:
             return ""
-        protocol, sessions = about["protocol"], about["statistics"]["evaluated_sessions"]
+        protocol, sessions = about["protocol"], self._sessions(dataset)
         ties = f"{protocol['tie_break']} tie-break"
         if protocol["tie_break"] == "random":
             ties += f", seed {protocol['seed']}"
@@ -81,6 +95,8 @@ class Report:
 
 def _run_cells(row: dict[str, Any]) -> dict[str, str]:
     """How a row names its run or runs, in full and by number alone."""
+    if "run" not in row:
+        return {}
     names = row.get("runs") or [row["run"]]
     numbers = [name.rpartition("-")[2] for name in names]
     if len(names) == 1:

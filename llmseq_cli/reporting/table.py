@@ -152,19 +152,32 @@ def show_value(value: Any) -> str:
 def _cell(row: dict[str, Any], column: Column, marks: dict[str, list[float]]) -> Cell:
     value = value_of(row, column.key)
     if column.kind != "metric":
-        if column.key == "label" and is_partial(row):
-            return Cell(f"{value} *")
-        if column.key == "differs":
-            return Cell(value or "")
-        if column.key.endswith("_seconds") and value is not None:
-            return Cell(f"{value:,.1f}", value)
-        return Cell(show_value(value), value if column.kind == "number" else None)
+        star = " *" if column.key in ("label", "task") and is_partial(row) else ""
+        return Cell(_shown(column.key, value) + star, value if column.kind == "number" else None)
     best = marks[column.key]
     mark = ""
     if value is not None and not is_partial(row) and not is_published(row):
         mark = dict(zip(best, ("best", "second"), strict=False)).get(round(value, 12), "")
     places = 3 if is_published(row) else 4
     return Cell(digits(column.key, value, places), value, mark, _sign(row, column.key))
+
+
+def _shown(key: str, value: Any) -> str:
+    """What is no metric, with the digits that its column needs."""
+    if key == "differs":
+        return value or ""
+    if isinstance(value, float):
+        if key.endswith("_seconds"):
+            return f"{value:,.1f}"
+        if key.endswith("_rate"):
+            return f"{value:.2%}"
+        if key.endswith("_similarity"):
+            return f"{value:.3f}"
+        if key.endswith("_usd"):
+            return f"{value:,.2f}"
+        if value.is_integer():
+            return f"{value:,.0f}"
+    return show_value(value)
 
 
 def _sign(row: dict[str, Any], key: str) -> str:

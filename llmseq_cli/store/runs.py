@@ -114,11 +114,11 @@ def insert_run(
 
 
 def find_run(con: duckdb.DuckDBPyConnection, name: str, dataset: str | None = None) -> RunInfo:
-    """The run of this name; "latest" is the newest, a model's name its run with the best NDCG@20.
+    """The run of this name or number; "latest" is the newest, a model's name its run with the best NDCG@20.
 
     Raises LlmseqError with the closest name where there is none.
     """
-    match = re.fullmatch(r".*-(\d+)", name)
+    match = re.fullmatch(r"(?:.*-)?(\d{1,9})", name)
     parameters = {
         "name": name,
         "run_id": int(match.group(1)) if match else None,

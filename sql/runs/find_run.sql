@@ -1,4 +1,4 @@
--- one row per run that the name may mean, the meant one first: a run's own name, else "latest" (the newest),
+-- one row per run that the name may mean, the meant one first: a run's own name or number, else "latest" (the newest),
 -- else a model's name (its run with the best NDCG@20, the newest among equals)
 select
     r.run_id,
@@ -15,7 +15,7 @@ left join core.metric as m on r.run_id = m.run_id and m.metric = 'ndcg' and m.k 
 where
     ($dataset::varchar is null or d.name = $dataset)
     and (
-        (r.run_id = $run_id and r.model || '-' || r.run_id = $name)
+        (r.run_id = $run_id and $name in (r.model || '-' || r.run_id, r.run_id::varchar))
         or $name = 'latest'
         or r.model = $name
     )

@@ -1,0 +1,72 @@
+"""The paper's Table 7 for our runs: how true the answers of language models are, fine-tuned beside base."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from llmseq_cli.reporting.leaderboard import dataset_facts, rows_of
+from llmseq_cli.reporting.published import SOURCE, paper_dataset, published_prompting
+from llmseq_cli.reporting.report import Report
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from llmseq_cli.store.connection import Store
+
+_TRUTH = ("hr@20", "ndcg@20", "unique_recommendations", "hallucination_rate", "hallucination_similarity")
+_TAKEN = ("parse_failures", "prompt_tokens", "completion_tokens", "cost_usd")
+_NOTHING = "No language model was asked yet: `llmseq prompt` asks one."
+
+
+def make_prompting_report(con: duckdb.DuckDBPyConnection, dataset: str | None, *, paper: bool, store: Store) -> Report:
+    """One row a run of `llmseq prompt`, those of a task together, base models before what was made of them."""
+    rows = rows_of(con, "report/prompting", {"dataset": dataset})
+    for row in rows:
+        row["differs"] = _in_words(row)
+    report = Report(rows, None, dataset_facts(con, dataset), sort="", store=store, layouts=_layouts(), nothing=_NOTHING)
+    for name in dict.fromkeys(row["dataset"] for row in rows):
+        notes = report.notes.setdefault(name, [])
+        notes.append("halluc.: named titles that are not in the catalog; sim.: their similarity to the nearest item")
+        if paper:
+            _add_paper(report, name, notes)
+    return report
+
+
+def _layouts() -> list[list[str]]:
+    """Columns for ever narrower terminals."""
+    return [
+        ["run", "task", "kind", "model", *_TRUTH, *_TAKEN],
+        ["run", "task", "kind", *_TRUTH, *_TAKEN],
+        ["run", "task", "kind", *_TRUTH],
+        ["number", "task", "kind", *_TRUTH],
+    ]
+
+
+def _in_words(row: dict[str, Any]) -> str:
+    """What has no column in a narrow terminal."""
+    cost = "" if row["cost_usd"] is None else f", ${row['cost_usd']:,.2f}"
+    tokens = (row["prompt_tokens"] or 0) + (row["completion_tokens"] or 0)
+    return (
+        f"{row['model']}: {row['answers']:,} answers, {row['parse_failures']:,} not understood, {tokens:,} tokens{cost}"
+    )
+
+
+def _add_paper(report: Report, dataset: str, notes: list[str]) -> None:
+    about = report.datasets.get(dataset)
+    known, note = paper_dataset(dataset, about["statistics"] if about else None)
+    if note:
+        notes.append(note)
+    figures = published_prompting(known) if known else []
+    report.published[dataset] = [
+        one
+        | {
+            "run": f"paper, {one['family']}",
+            "task": one["label"],
+            "model": one["family"],
+            "dataset": dataset,
+            "is_published": True,
+        }
+        for one in figures
+    ]
+    if figures:
+        notes.append(f"paper: Table 7 of {SOURCE}")

@@ -1,0 +1,32 @@
+-- one row per run of a language model: how true its answers were and what they took
+select
+    r.model || '-' || r.run_id as run,
+    d.name as dataset,
+    r.label,
+    replace(r.label, ' (base)', '') as task,
+    if(ends_with(r.label, ' (base)'), 'base', 'fine-tuned') as kind,
+    r.settings ->> 'model' as model,
+    r.settings ->> 'base_model' as base_model,
+    (r.settings ->> 'temperature')::double as temperature,
+    r.sessions,
+    (d.statistics ->> 'evaluated_sessions')::integer as dataset_sessions,
+    hr.value as "hr@20",
+    ndcg.value as "ndcg@20",
+    (r.figures ->> 'unique_recommendations')::bigint as unique_recommendations,
+    (r.figures ->> 'hallucination_rate')::double as hallucination_rate,
+    (r.figures ->> 'hallucination_similarity')::double as hallucination_similarity,
+    (r.figures ->> 'answers')::bigint as answers,
+    (r.figures ->> 'empty_answers')::bigint as empty_answers,
+    (r.figures ->> 'refused_answers')::bigint as refused_answers,
+    (r.figures ->> 'parse_failures')::bigint as parse_failures,
+    (r.figures ->> 'prompt_tokens')::bigint as prompt_tokens,
+    (r.figures ->> 'completion_tokens')::bigint as completion_tokens,
+    (r.figures ->> 'cost_usd')::double as cost_usd
+from core.run as r
+inner join core.dataset as d on r.dataset_id = d.dataset_id
+left join core.metric as hr on r.run_id = hr.run_id and hr.metric = 'hr' and hr.k = 20
+left join core.metric as ndcg on r.run_id = ndcg.run_id and ndcg.metric = 'ndcg' and ndcg.k = 20
+where
+    ($dataset::varchar is null or d.name = $dataset)
+    and r.figures ->> 'unique_recommendations' is not null
+order by d.name, task, base_model, kind, r.run_id
