@@ -421,6 +421,48 @@ class Workspace:
                 find_dataset(con, dataset)
             return make_prompting_report(con, dataset, paper=paper, store=self.store)
 
+    def show(
+        self, run: str, *, dataset: str | None = None, sessions: int = 10, k: int = 5, seed: int = 0
+    ) -> dict[str, Any]:
+        """All that is kept of a run: settings, versions, device, figures, metrics, training history, and some sessions.
+
+        run: as for `recommend`. sessions: how many to draw at random, with their first k recommendations as titles.
+        """
+        from llmseq_cli.reporting.inspection import show_run
+
+        details, words = show_run(self.store, run, dataset=dataset, sessions=sessions, k=k, seed=seed)
+        return asdict(details) | {"samples": words}
+
+    def compare(
+        self,
+        first: str,
+        second: str,
+        *,
+        dataset: str | None = None,
+        k: int = 20,
+        sessions: int = 5,
+        test: str = "t",
+    ) -> dict[str, Any]:
+        """Two runs on one dataset: metrics with paired significance, who finds what, overlap of their lists.
+
+        test: t, permutation or wilcoxon. sessions: how many to show where one of them finds what the other misses.
+        """
+        from llmseq_cli.reporting.comparison import compare_runs
+
+        return compare_runs(self.store, first, second, dataset=dataset, k=k, sessions=sessions, test=test)
+
+    def export(
+        self, runs: Sequence[str], format: str, out: str | Path, *, dataset: str | None = None, k: int | None = None
+    ) -> dict[str, Any]:
+        """Write runs for other programs; returns what was written.
+
+        format: parquet, csv, json (recommendations, one file), trec (a folder: a run file a run, and qrels), recbole (a
+        folder: atomic files of the dataset) or mlflow (a folder or tracking server). k: the first k items of a list.
+        """
+        from llmseq_cli.reporting.export import export_runs
+
+        return export_runs(self.store, list(runs), format, str(out), dataset=dataset, k=k)
+
     def own_leaderboard(self, statement: str) -> Report:
         """The leaderboard that a query of the user's gives; errors as for `sql`."""
         from llmseq_cli.reporting.leaderboard import own_report

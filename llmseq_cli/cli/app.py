@@ -10,7 +10,23 @@ from typing import Annotated
 import typer
 
 from llmseq_cli._version import __version__
-from llmseq_cli.cli import data, demo, doctor, embed, finetune, jobs, models, neighbors, prompt, report, sql, train
+from llmseq_cli.cli import (
+    compare,
+    data,
+    demo,
+    doctor,
+    embed,
+    export,
+    finetune,
+    jobs,
+    models,
+    neighbors,
+    prompt,
+    report,
+    show,
+    sql,
+    train,
+)
 from llmseq_cli.cli.console import print_error
 from llmseq_cli.errors import LlmseqError
 
@@ -23,7 +39,23 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (demo, doctor, data, embed, neighbors, models, train, finetune, jobs, prompt, report, sql):
+for group in (
+    demo,
+    doctor,
+    data,
+    embed,
+    neighbors,
+    models,
+    train,
+    finetune,
+    jobs,
+    prompt,
+    report,
+    show,
+    compare,
+    export,
+    sql,
+):
     group.register(app)
 
 

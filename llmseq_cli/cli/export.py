@@ -1,0 +1,54 @@
+"""`export`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
+from llmseq_cli.cli.console import print_facts, print_json
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "export")(export)
+
+
+def export(
+    common: Common,
+    to: Annotated[
+        str, typer.Option("--out", help="A file; a folder for trec, recbole and mlflow.", metavar="FILE|DIR")
+    ],
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Runs, models (their best run) or latest.", metavar="RUN...")
+    ] = None,
+    format: Annotated[
+        str, typer.Option("--format", help="parquet, csv, json, trec, recbole or mlflow.", metavar="FORMAT")
+    ] = "parquet",
+    dataset: DatasetOption = None,
+    k: Annotated[int | None, typer.Option("-k", help="Only the first K items of a list.", show_default=False)] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write runs for other programs.
+
+    parquet, csv and json hold the recommendations: run, session, rank, item, score, title, is_ground_truth. trec is a
+    folder of run files and qrels for trec_eval and its kin, whose scores are made of the ranks, for they order by
+    score alone. recbole is the runs' dataset (or --dataset) as atomic files, whole and split. mlflow logs settings,
+    metrics and training curves to a folder or tracking server; what is there already is left alone.
+
+    Examples:
+
+        llmseq export v-sknn latest --format trec --out trec
+
+        llmseq export sasrec-7 -k 20 --out recommendations.parquet
+
+        llmseq export latest --format mlflow --out http://localhost:5000
+    """
+    done = common.open().export(runs or [], format, to, dataset=dataset, k=k)
+    if json:
+        print_json(done)
+        return
+    facts = [("runs", ", ".join(done["runs"])), ("written to", "\n".join(done["files"]))]
+    if done.get("known"):
+        facts.insert(1, ("there already", ", ".join(done["known"])))
+    print_facts([fact for fact in facts if fact[1]])

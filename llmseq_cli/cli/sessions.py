@@ -1,0 +1,35 @@
+"""Sessions in words: what was in them, what was to be found, what was recommended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.text import Text
+
+from llmseq_cli.cli.console import out
+
+_LAST = 4  # items of a prompt that are shown
+
+
+def print_session(one: dict[str, Any], runs: list[str]) -> None:
+    """A session as `sessions_in_words` (reporting.inspection) has it; the ground truth is bold wherever it stands."""
+    prompt, truth = one["prompt"], one["ground_truth"]
+    out.print(Text(f"session {one['session']}, {len(prompt)} items", style="bold"), soft_wrap=True)
+    if len(prompt) > _LAST:
+        _line("before", f"… {len(prompt) - _LAST} more", "dim")
+    for title in prompt[-_LAST:]:
+        _line("before", title)
+    _line("then", truth, "bold")
+    for run, found in zip(runs, one["runs"], strict=True):
+        where = "not among its items" if found["rank"] is None else f"at {found['rank']}"
+        _line("", f"{run}: {where}", "dim")
+        for place, title in enumerate(found["recommended"], 1):
+            _line(f"{place}.", title, "bold" if place == found["rank"] else "")
+
+
+def _line(name: str, text: str, style: str = "") -> None:
+    """One line, cut where the terminal ends."""
+    line = Text(f"  {name:>6}  ")
+    line.append(text, style=style)
+    line.truncate(out.width, overflow="ellipsis")
+    out.print(line, no_wrap=True)

@@ -1,0 +1,130 @@
+"""`show`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption, command
+from llmseq_cli.cli.console import out, print_facts, print_json, print_table
+from llmseq_cli.cli.sessions import print_session
+
+_BARS = "▁▂▃▄▅▆▇█"
+_MOST_BARS = 60
+_TIMES = ("train_seconds", "score_seconds", "peak_memory_mb")
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "show")(show)
+
+
+def show(
+    common: Common,
+    run: Annotated[str, typer.Argument(help="A run, its number, a model (its best run) or latest.", metavar="RUN")],
+    dataset: DatasetOption = None,
+    sessions: Annotated[int, typer.Option("--sessions", help="How many sessions to show.", min=0)] = 10,
+    k: Annotated[int, typer.Option("-k", help="How many recommendations of each.", min=1)] = 5,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """All about a run: settings, versions, times, its training curve, and sessions with what it recommends.
+
+    The sessions are drawn at random; another --seed draws others.
+
+    Example:
+
+        llmseq show latest --sessions 3
+    """
+    about = common.open().show(run, dataset=dataset, sessions=sessions, k=k, seed=seed)
+    if json:
+        print_json(about)
+        return
+    _print_head(about)
+    _print_metrics(about["metrics"])
+    _print_curve(about["history"])
+    for one in about["samples"]:
+        out.print()
+        print_session(one, [about["run"]])
+
+
+def _print_head(about: dict[str, Any]) -> None:
+    figures, environment = about["figures"], about["environment"]
+    of_all = "" if about["sessions"] == about["dataset_sessions"] else f" of {about['dataset_sessions']:,}"
+    facts: list[tuple[str, Any]] = [
+        ("run", f"{about['run']} ({about['label']})"),
+        ("dataset", f"{about['dataset']}, {about['sessions']:,}{of_all} sessions scored, lists of {about['depth']}"),
+        ("made", f"{about['started_at']:%Y-%m-%d %H:%M} UTC, seed {about['seed']}"),
+        ("settings", _words(about["settings"])),
+    ]
+    if about["embeddings"]:
+        facts.append(("embeddings", _words(about["embeddings"])))
+    times = [f"trained in {_seconds(figures['train_seconds'])}"] if figures.get("train_seconds") is not None else []
+    if figures.get("score_seconds") is not None:
+        times.append(f"scored in {_seconds(figures['score_seconds'])}")
+    if figures.get("peak_memory_mb"):
+        times.append(f"at most {figures['peak_memory_mb']:,.0f} MB")
+    rest = {key: value for key, value in figures.items() if key not in _TIMES}
+    versions = " ".join(f"{name} {number}" for name, number in environment.get("versions", {}).items())
+    machine = [environment.get("platform"), environment.get("processor"), f"{environment.get('cores')} cores"]
+    facts += [
+        ("took", ", ".join(times)),
+        ("figures", _words(rest)),
+        ("device", ", ".join([str(environment.get("device")), *[str(part) for part in machine if part]])),
+        ("versions", versions),
+    ]
+    print_facts([fact for fact in facts if fact[1]])
+
+
+def _print_metrics(metrics: dict[str, float]) -> None:
+    from llmseq_cli.reporting.names import METRIC_NAMES
+    from llmseq_cli.reporting.table import digits
+
+    cutoffs = sorted({int(key.partition("@")[2]) for key in metrics})
+    rows = [[f"@{k}", *(digits(name, metrics.get(f"{name}@{k}")) for name in METRIC_NAMES)] for k in cutoffs]
+    out.print()
+    print_table(["", *METRIC_NAMES.values()], rows, right=list(METRIC_NAMES.values()))
+
+
+def _print_curve(history: list[dict[str, Any]]) -> None:
+    """Loss and validation NDCG by epoch, as bars."""
+    curves = []
+    for name, key in (("loss", "loss"), ("validation NDCG", "ndcg")):
+        values = [epoch[key] for epoch in history if epoch.get(key) is not None]
+        if len(values) > 1:
+            best = max(values) if key == "ndcg" else min(values)
+            epoch = next(one["epoch"] for one in history if one.get(key) == best)
+            curves.append(
+                (name, f"{spark(values)}  {values[0]:.4g} → {values[-1]:.4g}, best {best:.4g} in epoch {epoch}")
+            )
+    if curves:
+        out.print()
+        print_facts(curves)
+
+
+def spark(values: list[float]) -> str:
+    """Numbers as bars of text, the lowest ▁ and the highest █; of more than fit some are left out."""
+    step = -(-len(values) // _MOST_BARS)
+    shown = [*values[::step]]
+    low, span = min(shown), (max(shown) - min(shown)) or 1
+    return "".join(_BARS[round((value - low) / span * (len(_BARS) - 1))] for value in shown)
+
+
+def _words(tree: dict[str, Any]) -> str:
+    return ", ".join(f"{name}={_plain(value)}" for name, value in tree.items() if value is not None)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, dict):
+        return "{" + _words(value) + "}"
+    return str(value)
+
+
+def _seconds(seconds: float) -> str:
+    if seconds >= 120:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds:.1f} s" if seconds >= 0.1 else f"{1000 * seconds:.1f} ms"

@@ -1,0 +1,126 @@
+"""Runs for other programs: Parquet, CSV, JSON, trec_eval, RecBole; `mlflow_log` has MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmseq_cli.data.dataset import find_dataset
+from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
+from llmseq_cli.store.queries import query
+from llmseq_cli.store.runs import RunInfo, find_run
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from llmseq_cli.store.connection import Store
+
+_TABLES = {
+    "parquet": "format parquet, compression zstd",
+    "csv": "format csv, header",
+    "json": "format json, array true",
+}
+_TREC = "format csv, header false, delimiter ' ', quote '', escape ''"
+_RECBOLE = "format csv, header, delimiter '\t', quote '', escape ''"
+
+EXPORTS = ("parquet", "csv", "json", "trec", "recbole", "mlflow")
+
+
+def export_runs(
+    store: Store, runs: Sequence[str], format: str, out: str, *, dataset: str | None = None, k: int | None = None
+) -> dict[str, Any]:
+    """Write what runs recommended, or what they are, for other programs; returns what was written.
+
+    runs: names or numbers, "latest", or a model's name, which is its best run. out: a file for parquet, csv and json;
+    a folder for trec (a run file a run, and qrels) and recbole (atomic files of the runs' dataset); a folder or address
+    of a tracking server for mlflow. k: only the first k items of every list.
+    Raises UsageError for an unknown format or runs that do not go together, LlmseqError where it cannot be written.
+    """
+    if format not in EXPORTS:
+        raise UsageError(f"there is no format '{format}'", did_you_mean(format, list(EXPORTS)))
+    if k is not None and k < 1:
+        raise UsageError(f"-k is {k}", "give at least 1")
+    if not runs and format != "recbole":
+        raise UsageError("which runs?", f"for example llmseq export latest --format {format} --out {out}")
+    if format == "mlflow":
+        from llmseq_cli.reporting.mlflow_log import log_runs
+
+        return log_runs(store, runs, out, dataset)
+    with store.read("exporting") as con:
+        found = _distinct([find_run(con, run, dataset) for run in runs])
+        if format in _TABLES:
+            written = _write_table(con, found, _TABLES[format], Path(out), k)
+        elif format == "trec":
+            written = _write_trec(con, found, Path(out), k)
+        else:
+            names = {run.dataset for run in found} or {find_dataset(con, dataset).name}
+            if len(names) > 1:
+                raise UsageError("the runs are on several datasets", "export those of one dataset at a time")
+            written = _write_recbole(con, names.pop(), Path(out))
+    return {"format": format, "runs": [run.run for run in found], "files": [str(file) for file in written]}
+
+
+def _distinct(runs: list[RunInfo]) -> list[RunInfo]:
+    return list({run.run_id: run for run in runs}.values())
+
+
+def _write_table(
+    con: duckdb.DuckDBPyConnection, runs: list[RunInfo], options: str, out: Path, k: int | None
+) -> list[Path]:
+    ids = [run.run_id for run in runs]
+    return [_copy(con, query("export/recommendations"), {"run_ids": ids, "k": k}, options, out)]
+
+
+def _write_trec(con: duckdb.DuckDBPyConnection, runs: list[RunInfo], out: Path, k: int | None) -> list[Path]:
+    asked = con.execute(query("report/ranks_of_runs"), {"run_ids": [run.run_id for run in runs]}).fetchnumpy()
+    sessions = {run.run_id: set(asked["session_id"][asked["run_id"] == run.run_id]) for run in runs}
+    if len({run.dataset for run in runs}) > 1 or len({frozenset(one) for one in sessions.values()}) > 1:
+        raise UsageError("the runs were not scored on the same sessions", "export them one by one: qrels would not fit")
+    _make_folder(out)
+    files = [_copy(con, query("export/trec_qrels"), {"run_id": runs[0].run_id}, _TREC, out / "qrels")]
+    files += [
+        _copy(con, query("export/trec_run"), {"run_id": run.run_id, "k": k}, _TREC, out / f"{run.run}.run")
+        for run in runs
+    ]
+    return files
+
+
+def _write_recbole(con: duckdb.DuckDBPyConnection, dataset: str, out: Path) -> list[Path]:
+    _make_folder(out)
+    files = []
+    for part, ending in ((None, "inter"), ("train", "train.inter"), ("test", "test.inter")):
+        given = {"dataset": dataset, "part": part}
+        files.append(_copy(con, query("export/recbole_inter"), given, _RECBOLE, out / f"{dataset}.{ending}"))
+    files.append(_copy(con, query("export/recbole_item"), {"dataset": dataset}, _RECBOLE, out / f"{dataset}.item"))
+    return files
+
+
+def _make_folder(out: Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file", "this format writes several: give a folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LlmseqError(f"cannot make {out}: {error.strerror}", "give another --out") from error
+
+
+def _copy(con: duckdb.DuckDBPyConnection, statement: str, parameters: dict[str, Any], options: str, out: Path) -> Path:
+    """Write what a query gives, whole or not at all."""
+    import duckdb
+
+    if out.is_dir():
+        raise UsageError(f"{out} is a folder", "give a file")
+    if not out.parent.is_dir():
+        raise LlmseqError(f"the folder {out.parent} does not exist", "make it first, or give another --out")
+    partial = out.with_name(out.name + ".partial")
+    try:
+        con.execute(f"copy ({statement}) to '{str(partial).replace(chr(39), chr(39) * 2)}' ({options})", parameters)
+        partial.replace(out)
+    except (duckdb.IOException, OSError) as error:
+        raise LlmseqError(
+            f"cannot write {out}: {str(error).splitlines()[0]}", "check the folder and its space"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return out

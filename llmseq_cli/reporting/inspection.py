@@ -1,0 +1,113 @@
+"""One run in full: what it was made of and with, how it trained, what it recommends."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmseq_cli.reporting.leaderboard import rows_of
+from llmseq_cli.store.runs import find_run
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from llmseq_cli.store.connection import Store
+
+
+@dataclass(frozen=True)
+class RunDetails:
+    """All that is kept of a run beside its lists.
+
+    metrics: {"ndcg@10": …}. history: one dict an epoch with epoch, loss, ndcg and seconds, empty for models that do not
+    train in epochs. dataset_sessions: how many there were to score; sessions: how many were.
+    """
+
+    run_id: int
+    run: str
+    dataset: str
+    model: str
+    label: str
+    seed: int
+    settings: dict[str, Any]
+    embeddings: dict[str, Any] | None
+    environment: dict[str, Any]
+    figures: dict[str, Any]
+    sessions: int
+    depth: int
+    started_at: datetime
+    dataset_sessions: int
+    metrics: dict[str, float]
+    history: list[dict[str, Any]]
+
+
+def load_details(store: Store, run: str, dataset: str | None = None) -> RunDetails:
+    """A run by its name or number, "latest", or a model's name (its best run). Raises LlmseqError for others."""
+    with store.read("reading a run") as con:
+        return read_details(con, store, run, dataset)
+
+
+def read_details(con: duckdb.DuckDBPyConnection, store: Store, run: str, dataset: str | None = None) -> RunDetails:
+    """As `load_details`, with an open connection."""
+    found = find_run(con, run, dataset)
+    [row] = rows_of(con, "runs/details", {"run_id": found.run_id})
+    for name in ("settings", "embeddings", "environment", "figures"):
+        row[name] = json.loads(row[name]) if row[name] else None
+    metrics = con.execute(
+        "select metric || '@' || k, value from core.metric where run_id = ? order by k, rowid", [found.run_id]
+    ).fetchall()
+    return RunDetails(**row, metrics=dict(metrics), history=_history(store, found.run))
+
+
+def show_run(
+    store: Store, run: str, *, dataset: str | None = None, sessions: int = 10, k: int = 5, seed: int = 0
+) -> tuple[RunDetails, list[dict[str, Any]]]:
+    """A run and some of its sessions, drawn at random: see `sessions_in_words`."""
+    with store.read("reading a run") as con:
+        details = read_details(con, store, run, dataset)
+        found = con.execute(
+            "select session_id from core.session_rank where run_id = ? order by session_id", [details.run_id]
+        ).fetchnumpy()["session_id"]
+        count = min(sessions, len(found))
+        drawn = np.random.default_rng(seed).choice(np.ma.getdata(found), count, replace=False)
+        return details, sessions_in_words(con, details.dataset, [details.run_id], np.sort(drawn), k)
+
+
+def sessions_in_words(
+    con: duckdb.DuckDBPyConnection, dataset: str, run_ids: list[int], session_ids: np.ndarray, k: int
+) -> list[dict[str, Any]]:
+    """One dict a session, in the order given: session, prompt and ground_truth as titles, and by run in "runs" the rank
+    of the ground truth (None where it is not among the stored items) and the titles of the first k items.
+    """
+    chosen = session_ids.tolist()
+    words: dict[int, dict[str, Any]] = {}
+    for row in rows_of(con, "report/session_items", {"dataset": dataset, "session_ids": chosen}):
+        one = words.setdefault(row["session_id"], {"session": row["session"], "prompt": [], "runs": []})
+        one["prompt"].append(row["title"])
+    for one in words.values():
+        one["ground_truth"] = one["prompt"].pop()
+    for run_id in run_ids:
+        ranks = con.execute(
+            "select session_id, rank from core.session_rank where run_id = ? and session_id in (select unnest(?))",
+            [run_id, chosen],
+        ).fetchall()
+        lists: dict[int, list[str]] = {session_id: [] for session_id in chosen}
+        given = {"run_id": run_id, "session_ids": chosen, "k": k}
+        for row in rows_of(con, "report/session_lists", given):
+            lists[row["session_id"]].append(row["title"])
+        for session_id, rank in ranks:
+            words[session_id]["runs"].append({"rank": rank, "recommended": lists[session_id]})
+    return [words[session_id] for session_id in chosen]
+
+
+def _history(store: Store, run: str) -> list[dict[str, Any]]:
+    """What the training loop wrote of its epochs, if the run's files are still there."""
+    from llmseq_cli.training.experiment import run_folder
+
+    try:
+        return json.loads((run_folder(store.folder, run) / "history.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []

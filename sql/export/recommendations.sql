@@ -1,0 +1,17 @@
+-- one row per recommended item of the runs, by run, session and rank
+select
+    r.model || '-' || r.run_id as run,
+    s.external_id as session,
+    x.rank,
+    i.external_id as item,
+    x.score,
+    i.title,
+    x.item_id = s.ground_truth as is_ground_truth
+from core.recommendation as x
+inner join core.run as r on x.run_id = r.run_id
+inner join core.session as s on r.dataset_id = s.dataset_id and x.session_id = s.session_id
+inner join core.item as i on r.dataset_id = i.dataset_id and x.item_id = i.item_id
+where
+    x.run_id in (select unnest($run_ids::integer[]))
+    and ($k::integer is null or x.rank <= $k)
+order by list_position($run_ids::integer[], x.run_id), x.session_id, x.rank

@@ -1,0 +1,19 @@
+-- one row: a run with all that is kept of it beside its lists
+select
+    r.run_id,
+    r.model || '-' || r.run_id as run,
+    d.name as dataset,
+    r.model,
+    r.label,
+    r.seed,
+    r.settings,
+    r.embeddings,
+    r.environment,
+    r.figures,
+    r.sessions,
+    r.depth,
+    r.started_at,
+    (d.statistics ->> 'evaluated_sessions')::integer as dataset_sessions
+from core.run as r
+inner join core.dataset as d on r.dataset_id = d.dataset_id
+where r.run_id = $run_id
