@@ -111,6 +111,8 @@ class _Lines:
     def __init__(self, table: Table, *, below: bool) -> None:
         self.table, self.below = table, below
         self.signed = [any(line.cells[place].sign for line in table.lines) for place in range(len(table.columns))]
+        words = [place for place, column in enumerate(table.columns) if column.kind == "text"]
+        self.named = words[1] if len(words) > 1 else 0
         self.widths = [self._width_of(place, column) for place, column in enumerate(table.columns)]
         self.keep = [
             place for place, column in enumerate(table.columns) if self.widths[place] or column.key != "differs"
@@ -135,6 +137,8 @@ class _Lines:
         if column.key == "differs" and not any(texts):
             return 0
         texts += [beneath.texts.get(column.key, "") for line in self.table.lines for beneath in line.beneath]
+        if place == self.named:
+            texts += [beneath.name for line in self.table.lines for beneath in line.beneath]
         return max(cell_len(text) for text in [column.heading, *texts]) + (2 if self.signed[place] else 0)
 
     def _text(self, place: int, cell: Cell, style: str) -> Text:
@@ -169,9 +173,8 @@ class _Lines:
 
     def _print_beneath(self, console: Console, line: Line) -> None:
         for beneath in line.beneath:
-            named = next((place for place in self.keep[1:] if self.table.columns[place].kind == "text"), self.keep[0])
             cells = [Text(beneath.texts.get(column.key, ""), style="dim") for column in self.table.columns]
-            cells[named] = Text(beneath.name, style="dim")
+            cells[self.named] = Text(beneath.name, style="dim")
             for place, signed in enumerate(self.signed):
                 if signed and cells[place]:
                     cells[place].append("  ")

@@ -36,8 +36,11 @@ def write_markdown(report: Report) -> str:
 
 
 def write_latex(report: Report) -> str:
-    """A booktabs table a dataset with three digits, as the paper prints its Tables 4 to 6."""
-    return "\n".join(_latex(table) for table in report.tables())
+    """A booktabs table a dataset with three digits, as the paper prints its Tables 4 to 6: models, not runs."""
+    tables = report.tables()
+    if report.columns is None and report.layouts is None:
+        tables = [report.table(one.dataset, [c.key for c in one.columns if c.key != "run"]) for one in tables]
+    return "\n".join(_latex(table) for table in tables)
 
 
 WRITERS: dict[str, Callable[[Report], str]] = {
@@ -98,7 +101,7 @@ _ESCAPES = {
     "~": r"\textasciitilde{}",
 }
 _ESCAPES |= {"^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "…": r"\ldots{}"}
-_ESCAPES |= {"×": r"$\times$", "−": "$-$"}
+_ESCAPES |= {"×": r"$\times$", "−": "$-$", "·": r"$\cdot$", "▲": "$^{+}$", "▼": "$^{-}$"}
 
 
 def _escaped(text: str) -> str:
@@ -107,11 +110,13 @@ def _escaped(text: str) -> str:
 
 def _latex(table: Table) -> str:
     r"""The columns of a cut-off stand together under Top@k, as in the paper; needs \usepackage{booktabs}."""
-    kinds = "".join("l" if column.kind == "text" else "r" for column in table.columns)
+    kinds = "".join(
+        "p{4cm}" if column.key == "differs" else "l" if column.kind == "text" else "r" for column in table.columns
+    )
     lines = [
         r"% \usepackage{booktabs}",
         r"\begin{table}",
-        r"\centering",
+        r"\centering\small\setlength{\tabcolsep}{4pt}",
         rf"\caption{{{_escaped(table.title)}}}",
         rf"\begin{{tabular}}{{{kinds}}}",
         r"\toprule",
@@ -124,7 +129,7 @@ def _latex(table: Table) -> str:
         for beneath in line.beneath:
             texts = [_escaped(beneath.texts.get(column.key, "")) for column in table.columns]
             texts[0] = rf"\quad {_escaped(beneath.name)}"
-            lines.append(r"\small " + r" & \small ".join(texts) + r" \\")
+            lines.append(r"\footnotesize " + r" & \footnotesize ".join(texts) + r" \\")
     lines += [r"\bottomrule", r"\end{tabular}"]
     lines += [rf"\par\small {_escaped(note)}" for note in table.notes]
     return "\n".join([*lines, r"\end{table}"]) + "\n"
@@ -134,6 +139,8 @@ def _latex_cells(table: Table, line: Line) -> list[str]:
     texts = []
     for column, cell in zip(table.columns, line.cells, strict=True):
         text = digits(column.key, cell.value, 3) if column.kind == "metric" else cell.text
+        if column.key == "label" and line.published:
+            text += " (paper)"
         text = _escaped(text) + {"+": r"$^{+}$", "-": r"$^{-}$"}.get(cell.sign, "")
         texts.append({"best": rf"\textbf{{{text}}}", "second": rf"\underline{{{text}}}"}.get(cell.mark, text))
     return texts

@@ -75,7 +75,7 @@ def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, wishes: Rep
 
         add_significance(con, report, wishes.baseline, wishes.test)
     if wishes.paper:
-        add_paper(report)
+        add_paper(report, with_others=not wishes.models and not wishes.where)
     for row in rows:
         for name in ("run_id", "run_ids"):
             row.pop(name, None)
@@ -87,8 +87,12 @@ def own_report(con: duckdb.DuckDBPyConnection, names: list[str], values: list[tu
     rows = [dict(zip(names, row, strict=True)) for row in values]
     for row in rows:
         row.setdefault("dataset", "")
-    hidden = ("dataset",)
-    return Report(rows, tuple(name for name in names if name not in hidden), dataset_facts(con, None), "", store=store)
+    columns = tuple(name for name in names if name != "dataset")
+    facts = dataset_facts(con, None)
+    notes = {}
+    if "dataset" not in names and len(facts) > 1:
+        notes[""] = ["the query names no dataset: figures of several may stand in this table, and do not compare"]
+    return Report(rows, columns, facts, "", notes, store)
 
 
 def computed_metrics(con: duckdb.DuckDBPyConnection, run: dict[str, Any], k: int) -> dict[str, float]:
@@ -171,14 +175,20 @@ def dataset_facts(con: duckdb.DuckDBPyConnection, dataset: str | None) -> dict[s
 
 
 def _notes(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
-    notes: dict[str, list[str]] = {}
+    """What groups leave out, by dataset."""
+    repeats: dict[str, list[str]] = {}
     for row in rows:
-        if row.get("repeats"):
-            left_out = ", ".join(row["repeats"])
-            notes.setdefault(row["dataset"], []).append(
-                f"{left_out}: same model, settings and seed as {', '.join(row['runs'])}; --no-group shows all"
-            )
-    return notes
+        repeats.setdefault(row["dataset"], []).extend(row.get("repeats", []))
+    return {
+        dataset: [f"left out: {_some(names)}, older runs of the same model, settings and seed; --no-group shows all"]
+        for dataset, names in repeats.items()
+        if names
+    }
+
+
+def _some(names: list[str]) -> str:
+    most = 5
+    return ", ".join(names) if len(names) <= most else f"{', '.join(names[:most])} and {len(names) - most} more"
 
 
 def _plain(column: np.ndarray) -> np.ndarray:

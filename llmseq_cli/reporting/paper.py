@@ -9,10 +9,10 @@ from llmseq_cli.reporting.published import SOURCE, paper_dataset, published_figu
 from llmseq_cli.reporting.report import Report
 
 
-def add_paper(report: Report) -> None:
+def add_paper(report: Report, *, with_others: bool = True) -> None:
     """Gives every row "published" and "difference", ours minus the paper's, by metric.
 
-    Models that only the paper has go into `report.published`. Datasets that the paper has not get a note.
+    with_others: models that only the paper has go into `report.published`. Datasets that the paper has not get a note.
     """
     for dataset in dict.fromkeys(row["dataset"] for row in report.rows):
         about = report.datasets.get(dataset)
@@ -26,7 +26,8 @@ def add_paper(report: Report) -> None:
         for row in rows:
             row["published"], row["difference"] = _beside(row, figures)
         alone = [one for one in figures if not any(same_label(row["label"], one["label"]) for row in rows)]
-        report.published[dataset] = [_as_row(one, dataset, report.metrics()) for one in alone]
+        if with_others:
+            report.published[dataset] = [_as_row(one, dataset, report.metrics()) for one in alone]
         report.notes.setdefault(dataset, []).append(
             f"paper: Table {figures[0]['table']} of {SOURCE}, best of five trainings, its tie-break is not known"
         )

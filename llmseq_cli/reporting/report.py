@@ -113,16 +113,16 @@ def beneath_of(row: dict[str, Any]) -> tuple[Beneath, ...]:
     if row.get("spread"):
         made.append(
             Beneath(
-                f"± over {len(row['seeds'])} seeds",
+                f"{len(row['seeds'])} seeds",
                 {key: f"±{digits(key, value)}" for key, value in row["spread"].items()},
             )
         )
     if row.get("intervals"):
         halves = {key: (high - low) / 2 for key, (low, high) in row["intervals"].items()}
-        made.append(Beneath("95 % interval", {key: f"±{digits(key, half)}" for key, half in halves.items()}))
+        made.append(Beneath("95 % CI", {key: f"±{digits(key, half)}" for key, half in halves.items()}))
     if row.get("published") and not row.get("is_published"):
         paper = {key: digits(key, value, 3) for key, value in row["published"].items() if value is not None}
         made.append(Beneath("paper", paper))
         away = {key: f"{value:+.{3 if key.startswith('novelty') else 4}f}" for key, value in row["difference"].items()}
-        made.append(Beneath("ours − paper", away))
+        made.append(Beneath("difference", away))
     return tuple(made)

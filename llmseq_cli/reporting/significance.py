@@ -104,24 +104,22 @@ def add_significance(con: duckdb.DuckDBPyConnection, report: Report, baseline: s
 class SessionRanks:
     """Where runs of one dataset ranked the ground truth of each session.
 
-    session_ids: int64[n_sessions], all that any of the runs was scored on. ranks: run id → int32[n_sessions], 0 where
-    the ground truth was not found, −1 where the run was not asked.
+    session_ids, targets: int64[n_sessions], the dataset's evaluated sessions and their ground truths. ranks: run id →
+    int32[n_sessions], 0 where the ground truth was not found, −1 where the run was not asked.
     """
 
     def __init__(self, con: duckdb.DuckDBPyConnection, dataset: str, run_ids: list[int]) -> None:
-        rows = con.execute(query("report/ranks_of_runs"), {"run_ids": run_ids}).fetchnumpy()
-        runs, sessions, ranks = (np.ma.getdata(rows[name]) for name in ("run_id", "session_id", "rank"))
-        self.session_ids, places = np.unique(sessions, return_inverse=True)
-        found = con.execute(query("report/ground_truths"), {"dataset": dataset}).fetchnumpy()
-        truths = dict(zip(np.ma.getdata(found["session_id"]), np.ma.getdata(found["ground_truth"]), strict=True))
-        self.targets = np.array([truths[session] for session in self.session_ids], dtype=np.int64)
+        truths = con.execute(query("report/ground_truths"), {"dataset": dataset}).fetchnumpy()
+        self.session_ids, self.targets = (np.ma.getdata(truths[name]) for name in ("session_id", "ground_truth"))
         popularity = con.execute(query("report/popularity"), {"dataset": dataset}).fetchnumpy()
         self.popularity = np.ma.getdata(popularity["popularity"])
-        self.ranks: dict[int, np.ndarray] = {}
-        for run_id in run_ids:
-            mine = runs == run_id
-            self.ranks[run_id] = np.full(len(self.session_ids), -1, dtype=np.int32)
-            self.ranks[run_id][places[mine]] = ranks[mine]
+        rows = con.execute(query("report/ranks_of_runs"), {"run_ids": run_ids}).fetchnumpy()
+        runs, sessions, ranks = (np.ma.getdata(rows[name]) for name in ("run_id", "session_id", "rank"))
+        places = np.searchsorted(self.session_ids, sessions)
+        matrix = np.full((len(run_ids), len(self.session_ids)), -1, dtype=np.int32)
+        known = np.array(sorted(run_ids))
+        matrix[np.searchsorted(known, runs), places] = ranks
+        self.ranks: dict[int, np.ndarray] = dict(zip(known.tolist(), matrix, strict=True))
 
     def asked(self, run_ids: list[int]) -> np.ndarray:
         """bool[n_sessions]: which sessions all of these runs were scored on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from statistics import fmean, stdev
 
 import pytest
@@ -41,7 +42,7 @@ def test_of_runs_with_the_same_seed_the_newest_counts(llmseq, shop):
         shop.train("v-sknn")
     done = llmseq("report")
     assert "v-sknn-2" in done.out
-    assert "v-sknn-1: same model, settings and seed as v-sknn-2" in " ".join(done.out.split())
+    assert "left out: v-sknn-1, older runs of the same model, settings and seed" in " ".join(done.out.split())
     assert "±" not in done.out
 
 
@@ -104,6 +105,7 @@ def test_reports_fit_the_terminal(llmseq, seeds, monkeypatch, columns):
         out = llmseq("report", *options).out
         assert max(len(line) for line in out.splitlines()) <= int(columns)
         assert "MostPopular" in out
+        assert all(re.match(r"±\d\.\d{3}", out[place:]) for place in (m.start() for m in re.finditer("±", out)))
 
 
 def test_the_papers_figures_stand_beside_ours(llmseq, seeds, shop_files):
@@ -118,6 +120,7 @@ def test_the_papers_figures_stand_beside_ours(llmseq, seeds, shop_files):
     assert "the paper has no figures for shop" in out
     assert "TALLRec" in out
     assert "arXiv:2402.01339" in out
+    assert "TALLRec" not in llmseq("report", "--paper", "--models", "v-sknn").out
 
 
 def test_published_figures_are_those_of_the_paper():

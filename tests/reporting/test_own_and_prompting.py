@@ -47,6 +47,20 @@ def test_mistakes_in_a_query_of_ones_own_are_told(llmseq, trained, tmp_path):
     assert len(llmseq("report", "--json").json) == 3
 
 
+def test_a_query_without_a_dataset_is_told_that_it_mixes_them(llmseq, trained, shop_files, tmp_path):
+    clicks, items = shop_files
+    llmseq("ingest", clicks, "--items", items, "--name", "other")
+    llmseq("train", "sknn", "--dataset", "other")
+    file = tmp_path / "mine.sql"
+    file.write_text("select run, value as \"hr@20\" from metrics where metric = 'hr' and k = 20")
+    assert "figures of several may stand in this table" in " ".join(llmseq("report", "--sql", file).out.split())
+    with_dataset = file.read_text().replace("run,", "dataset, run,").replace("metrics", "metrics join runs using (run)")
+    file.write_text(with_dataset)
+    out = llmseq("report", "--sql", file).out
+    assert "may stand" not in out
+    assert out.count("random tie-break, seed 0") == 2
+
+
 def add_prompting_run(llmseq, number: int, label: str, sessions: int, cost: str) -> None:
     settings = json.dumps({"model": "toy", "base_model": "toy", "temperature": 0.25})
     figures = json.dumps(
