@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -104,6 +104,9 @@ def report(
     if baseline and not significance:
         raise UsageError(f"what to do with '{baseline}'?", f"llmseq report --significance {baseline}, or --models")
     format = "json" if json else format
+    shaping = {"--where": where, "--columns": columns, "--models": models, "--significance": significance}
+    _check_alone("--sql", sql, shaping | {"--prompting": prompting, "--paper": paper, "--dataset": dataset})
+    _check_alone("--prompting", prompting, shaping)
     if show_sql:
         write_output(query("report/own_leaderboard"), to)
         return
@@ -130,6 +133,13 @@ def report(
         show(made, to)
     else:
         write_output(write_report(made, format), to)
+
+
+def _check_alone(option: str, given: Any, others: dict[str, Any]) -> None:
+    """Rather than to leave unsaid that an option does nothing."""
+    for other, value in others.items():
+        if given and value:
+            raise UsageError(f"{option} and {other} do not go together", "leave one of them out")
 
 
 def _text_of(file: Path) -> str:

@@ -28,7 +28,8 @@ def rows_where(rows: list[dict[str, Any]], condition: str) -> list[dict[str, Any
         except duckdb.Error as error:
             said = " ".join(str(error).partition("\n\nLINE")[0].split())
             raise UsageError(
-                f"--where '{condition}': {said}", "for example --where \"model = 'sasrec' and ndcg@20 > 0.05\""
+                f"--where '{condition}': {said}",
+                "for example --where \"model = 'sasrec' and settings.epochs > 5 and ndcg@20 > 0.05\"",
             ) from error
     return [rows[number] for (number,) in kept]
 

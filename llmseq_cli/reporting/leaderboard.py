@@ -216,7 +216,7 @@ def _sorted(table: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
     if not table:
         return table
     if all(sort not in row and value_of(row, sort) is None for row in table):
-        sortable = [key for key, value in table[0].items() if isinstance(value, (int, float, str))]
+        sortable = [key for key, value in table[0].items() if isinstance(value, (int, float, str)) and key != "run_id"]
         raise UsageError(f"the leaderboard has no column '{sort}'", did_you_mean(sort, sortable))
     # Metrics count from the top, everything else (seconds, names) from the bottom.
     descending = is_metric(sort) or sort in _SORTED_DOWN

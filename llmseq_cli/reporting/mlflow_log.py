@@ -17,6 +17,14 @@ if TYPE_CHECKING:
     from llmseq_cli.store.connection import Store
 
 _TAG = "llmseq.run"
+_HABITS = {
+    # MLflow reports its use to its makers unless told not to; that is not ours to allow.
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    # Without a word it would try for minutes to reach a server that is not there.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+}
+"""Set in the environment where the user has not."""
 _LONGEST = 6000
 """Letters that MLflow keeps of a parameter."""
 
@@ -26,8 +34,8 @@ def log_runs(store: Store, runs: Sequence[str], to: str, dataset: str | None) ->
 
     Raises LlmseqError where MLflow is not installed or does not take them.
     """
-    # MLflow reports its use to its makers unless told not to; that is not ours to allow.
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for name, value in _HABITS.items():
+        os.environ.setdefault(name, value)
     try:
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient

@@ -77,7 +77,8 @@ class Report:
         if partial:
             counts = ", ".join(f"{count:,}" for count in partial)
             notes.insert(0, f"* scored on {counts} of {self._sessions(dataset):,} sessions: not comparable")
-        return Table(dataset, self._protocol(dataset), made, make_lines(rows, made, beneath_of), tuple(notes))
+        lines = make_lines(rows, made, lambda row: _shown_beneath(row, columns))
+        return Table(dataset, self._protocol(dataset), made, lines, tuple(notes))
 
     def _sessions(self, dataset: str) -> int:
         return self.datasets[dataset]["statistics"]["evaluated_sessions"]
@@ -105,6 +106,11 @@ def _run_cells(row: dict[str, Any]) -> dict[str, str]:
     in_a_row = plain == list(range(plain[0], plain[0] + len(plain)))
     more = f"…{numbers[-1]}" if in_a_row else f"+{len(names) - 1}"
     return {"run": names[0] + more, "number": numbers[0] + more}
+
+
+def _shown_beneath(row: dict[str, Any], columns: Sequence[str]) -> tuple[Beneath, ...]:
+    """Without lines that say nothing in these columns."""
+    return tuple(one for one in beneath_of(row) if set(one.texts) & set(columns))
 
 
 def beneath_of(row: dict[str, Any]) -> tuple[Beneath, ...]:

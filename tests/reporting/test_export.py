@@ -105,6 +105,14 @@ def test_mlflow_gets_settings_metrics_and_curve_once(llmseq, shop, tmp_path, mon
     assert logged.info.status == "FINISHED"
 
 
+def test_a_tracking_server_that_is_not_there_is_told(llmseq, trained, monkeypatch):
+    pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    done = llmseq("export", "1", "--format", "mlflow", "--out", "http://127.0.0.1:9")
+    assert done.status == 1
+    assert "MLflow at http://127.0.0.1:9" in done.err
+
+
 def test_what_cannot_be_exported_is_told(llmseq, trained, tmp_path):
     out = tmp_path / "out"
     assert llmseq("export", "v-sknn", "--format", "word", "--out", out).status == 2

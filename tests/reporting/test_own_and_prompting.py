@@ -47,6 +47,13 @@ def test_mistakes_in_a_query_of_ones_own_are_told(llmseq, trained, tmp_path):
     assert len(llmseq("report", "--json").json) == 3
 
 
+def test_options_that_would_do_nothing_are_refused(llmseq, trained, tmp_path):
+    for options in (["--sql", tmp_path / "x.sql", "--where", "1 = 1"], ["--prompting", "--significance"]):
+        done = llmseq("report", *options)
+        assert done.status == 2
+        assert "do not go together" in done.err
+
+
 def test_a_query_without_a_dataset_is_told_that_it_mixes_them(llmseq, trained, shop_files, tmp_path):
     clicks, items = shop_files
     llmseq("ingest", clicks, "--items", items, "--name", "other")
