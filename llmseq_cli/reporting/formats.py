@@ -22,6 +22,8 @@ def write_json(report: Report) -> str:
 def write_csv(report: Report) -> str:
     """One row a run or group of seeds, all columns; what has parts (settings, spread) is JSON in its cell."""
     keys = list(report.columns or dict.fromkeys(key for row in report.rows for key in row))
+    if not keys:
+        return ""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +70,8 @@ def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, wishes: Rep
     rows = _sorted(rows, wishes.sort)
     _check_columns(rows, wishes.columns)
     report = Report(rows, wishes.columns, dataset_facts(con, dataset), wishes.sort, _notes(rows), store)
+    if wishes.where:
+        report = replace(report, nothing="No run fits --where.")
     if wishes.significance:
         from llmseq_cli.reporting.significance import add_significance
 

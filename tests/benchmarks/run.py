@@ -1,6 +1,6 @@
 """`make bench`: speed against the peers, every comparison in one run on one machine.
 
-    python tests/benchmarks/run.py [--only startup,neighbors,embed,training,ingest] [--rows 10000000]
+    python tests/benchmarks/run.py [--only startup,report,neighbors,embed,training,ingest] [--rows 10000000]
 
 Figures on shared machines vary; the ratios are what counts. Medians of several runs where a run is short.
 """
@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 import bench_embed
 import bench_ingest
 import bench_neighbors
+import bench_report
 import bench_startup
 import bench_training
 
@@ -24,6 +25,7 @@ from llmseq_cli.training.environment import environment
 
 BENCHMARKS = {
     "startup": bench_startup.run,
+    "report": bench_report.run,
     "neighbors": bench_neighbors.run,
     "embed": bench_embed.run,
     "training": bench_training.run,

@@ -69,6 +69,8 @@ def test_where_takes_columns_metrics_and_settings(llmseq, seeds):
     assert {row["run"] for row in above} == {row["run"] for row in rows if row["ndcg@20"] > middle}
     by_setting = llmseq("report", "--json", "--where", "settings.k = 40 and model = 'v-sknn'").json
     assert [row["run"] for row in by_setting] == ["v-sknn-4"]
+    assert llmseq("report", "--where", "dim > 1000").out == "No run fits --where.\n"
+    assert llmseq("report", "--where", "dim > 1000", "--format", "csv").out == ""
     wrong = llmseq("report", "--where", "nonsense = 1")
     assert wrong.status == 2
     assert "nonsense" in wrong.err
