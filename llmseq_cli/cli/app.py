@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from pathlib import Path
@@ -83,6 +84,9 @@ def run(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     debug = "--debug" in arguments
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without ± or ▲ shows a question mark instead of failing
     try:
         status = app(args=arguments, prog_name="llmseq", standalone_mode=False)
         sys.stdout.flush()

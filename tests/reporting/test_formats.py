@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -59,3 +62,10 @@ def test_what_cannot_be_written_is_told(llmseq, trained, tmp_path):
     missing = llmseq("report", "--format", "csv", "--out", tmp_path / "no" / "report.csv")
     assert missing.status == 1
     assert "does not exist" in missing.err
+
+
+def test_terminals_without_the_signs_get_question_marks(trained, tmp_path):
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "COLUMNS": "80"}
+    command = [sys.executable, "-m", "llmseq_cli", "report", "--significance"]
+    done = subprocess.run(command, capture_output=True, env=environment, check=True, timeout=60)
+    assert b"?0." in done.stdout
