@@ -119,7 +119,7 @@ def report(
         made = workspace.leaderboard(
             dataset,
             sort=f"ndcg@{cutoffs[-1]}" if sort == "ndcg@20" and 20 not in cutoffs else sort,
-            models=models.split(",") if models else None,
+            models=[name.strip() for name in models.split(",")] if models else None,
             cutoffs=cutoffs,
             where=where,
             columns=parse_columns(columns),

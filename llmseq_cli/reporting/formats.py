@@ -93,17 +93,11 @@ def _markdown(table: Table) -> str:
 
 
 _ESCAPES = {
-    "&": r"\&",
-    "%": r"\%",
-    "_": r"\_",
-    "#": r"\#",
-    "$": r"\$",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-}
-_ESCAPES |= {"^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "±": r"$\pm$", "–": "--", "…": r"\ldots{}"}
-_ESCAPES |= {"×": r"$\times$", "−": "$-$", "·": r"$\cdot$", "▲": "$^{+}$", "▼": "$^{-}$"}
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "&": r"\&", "%": r"\%", "_": r"\_", "#": r"\#", "$": r"\$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$", '"': "''",
+    "±": r"$\pm$", "×": r"$\times$", "−": "$-$", "·": r"$\cdot$", "–": "--", "…": r"\ldots{}",
+    "▲": "$^{+}$", "▼": "$^{-}$",
+}  # fmt: skip
 
 
 def _escaped(text: str) -> str:

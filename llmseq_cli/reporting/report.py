@@ -51,13 +51,12 @@ class Report:
     def _rows(self, dataset: str) -> list[dict[str, Any]]:
         """A dataset's rows, and between them by what they are sorted by what only the paper has."""
         rows = [row for row in self.rows if row["dataset"] == dataset]
-        if not self.sort:
-            return (
-                sorted([*self.published.get(dataset, []), *rows], key=lambda row: row["task"])
-                if self.published
-                else rows
-            )
-        for one in self.published.get(dataset, []):
+        published = self.published.get(dataset, [])
+        if published and not self.sort:
+            return sorted([*published, *rows], key=lambda row: row["task"])
+        if not is_metric(self.sort):
+            return rows + published
+        for one in published:
             value = one.get(self.sort)
             better = [row for row in rows if value is None or (row.get(self.sort) or 0) >= value]
             rows.insert(len(better), one)

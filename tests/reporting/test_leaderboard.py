@@ -122,6 +122,7 @@ def test_the_papers_figures_stand_beside_ours(llmseq, seeds, shop_files):
     assert "the paper has no figures for shop" in out
     assert "TALLRec" in out
     assert "arXiv:2402.01339" in out
+    assert llmseq("report", "--paper", "--sort", "label").status == 0
     assert "TALLRec" not in llmseq("report", "--paper", "--models", "v-sknn").out
 
 
