@@ -1,0 +1,33 @@
+"""What the tests of the documentation share: the blocks of a page, and how its commands are run."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The code of a page in one language, block by block."""
+    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+
+
+def commands(page: str) -> list[str]:
+    """The commands of the sh blocks of a page, in their order."""
+    return [line for block in blocks(page, "sh") for line in block.splitlines() if line.startswith("llmseq ")]
+
+
+def run(llmseq, command: str) -> str:
+    """Runs one command line (with `> FILE` where it has one) and returns what it printed; it must succeed."""
+    words = shlex.split(command)
+    file = None
+    if ">" in words:
+        file = Path(words[words.index(">") + 1])
+        words = words[: words.index(">")]
+    done = llmseq(*words[1:])
+    assert done.status == 0, f"{command}\n{done.out}\n{done.err}"
+    if file:
+        file.write_text(done.out, encoding="utf-8")
+    return done.out + done.err

@@ -1,0 +1,73 @@
+"""The tutorial's commands, on files of Beauty's formats with other sessions, and on Beauty where it is there."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+from beauty_split import FOLDER, needs_beauty
+from doc_pages import commands, run
+
+ITEM = "B0043OYFKU"
+"""The item that the tutorial looks at."""
+
+
+def write_reviews(folder: Path) -> None:
+    """Reviews and metadata of 60 items and 150 users, as Amazon's release of 2014 has them."""
+    random = np.random.default_rng(3)
+    words = ["rose", "olive", "mint", "night", "repair", "gentle", "daily", "bright"]
+    items = [ITEM, *(f"B{place:09d}" for place in range(59))]
+    folder.mkdir(parents=True)
+    with gzip.open(folder / "meta_Beauty.json.gz", "wt") as file:
+        for place, item in enumerate(items):
+            title = " ".join(words[(place + step) % 8] for step in range(3)) + f" cream {place % 12}"
+            print({"asin": item, "title": title, "categories": [["Beauty", f"Shelf {place % 5}"]]}, file=file)
+    with gzip.open(folder / "reviews_Beauty_5.json.gz", "wt") as file:
+        for user in range(150):
+            shelf = int(random.integers(5))
+            for step, place in enumerate(random.choice(12, size=6, replace=False)):
+                review = {"reviewerID": f"A{user}", "asin": items[shelf + 5 * int(place)]}
+                print(json.dumps(review | {"unixReviewTime": 1_300_000_000 + 86_400 * (user + step)}), file=file)
+
+
+def tour(llmseq, lines: list[str]) -> str:
+    """Runs the commands (training for one epoch) and returns what they printed; downloading is left out."""
+    printed = ""
+    for line in lines:
+        if not line.startswith("llmseq download"):
+            printed += run(llmseq, line.replace("epochs=8", "epochs=1"))
+    return printed
+
+
+def test_the_tutorial_runs(llmseq, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_reviews(tmp_path / "data" / "beauty")
+    printed = tour(llmseq, commands("tutorial.md"))
+    for words in ("LLM2SASRec", "V_SKNN", "Blend", "only by llmseqsim-1", "nearest to"):
+        assert words in printed
+    assert Path("recommendations.parquet").stat().st_size > 0
+
+
+def test_the_protocol_page_runs(llmseq, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_reviews(tmp_path / "data" / "beauty")
+    printed = tour(llmseq, commands("protocol.md"))
+    assert "by-chance" in printed
+    assert "by-file" in printed
+
+
+@needs_beauty
+def test_the_figures_of_the_tutorial_are_right(llmseq, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "beauty").symlink_to(FOLDER)
+    lines = commands("tutorial.md")
+    upto = next(place for place, line in enumerate(lines) if line.startswith("llmseq compare"))
+    printed = tour(llmseq, lines[: upto + 1])
+    shown = (Path(__file__).parent.parent.parent / "docs" / "tutorial.md").read_text(encoding="utf-8")
+    table = next(line for line in shown.splitlines() if line.startswith("v-sknn-3 "))
+    assert table in [line.rstrip() for line in printed.splitlines()]
+    assert "only by llmseqsim-1        353" in printed
