@@ -33,7 +33,9 @@ TemplateOption = Annotated[
     str | None,
     typer.Option("--template", help="TOML file of wording, or one that ships: tallrec.", metavar="FILE"),
 ]
-ProviderOption = Annotated[str, typer.Option("--provider", help="Who fine-tunes and answers: openai.")]
+ProviderOption = Annotated[
+    str, typer.Option("--provider", help="Who fine-tunes and answers: openai, or local: this machine.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -46,7 +48,13 @@ def finetune(
     dataset: DatasetOption = None,
     provider: ProviderOption = "openai",
     model: Annotated[
-        str | None, typer.Option("--model", help="Model to start from; any id of the provider's.", metavar="ID")
+        str | None,
+        typer.Option(
+            "--model",
+            help="Model to start from; any id of the provider's. Of local: an id of the Hugging Face hub, a folder, or "
+            "scratch, a small model that knows nothing but titles.",
+            metavar="ID",
+        ),
     ] = None,
     candidates: CandidatesOption = None,
     embeddings: Annotated[
@@ -75,7 +83,8 @@ def finetune(
         list[str] | None,
         typer.Option(
             "--set",
-            help="epochs, batch_size, learning_rate_multiplier, timeout; may be repeated.",
+            help="epochs, batch_size, learning_rate_multiplier; of local models epochs, learning_rate, rank, alpha, "
+            "dropout, four_bit and more; may be repeated.",
             metavar="KEY=VALUE",
         ),
     ] = None,
@@ -117,6 +126,8 @@ def finetune(
         llmseq finetune --task rank --candidates llmseqsim --dry-run
 
         llmseq finetune --task genitem --limit 2000 --max-cost 20 --wait
+
+        llmseq finetune --provider local --model Qwen/Qwen3-0.6B
     """
     from llmseq_cli.settings import parse_assignments
 

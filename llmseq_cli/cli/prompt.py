@@ -73,6 +73,13 @@ def prompt(
     ] = None,
     prices: PricesOption = None,
     retry_refused: Annotated[bool, typer.Option("--retry-refused", help="Ask again what the server refused.")] = False,
+    constrain: Annotated[
+        bool, typer.Option("--constrain", help="Name nothing but titles of the catalog or options; local models.")
+    ] = False,
+    set: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Settings of the provider, e.g. device=cpu; may be repeated.", metavar="KEY=VALUE"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say how many answers, tokens, dollars and minutes.")
     ] = False,
@@ -93,7 +100,11 @@ def prompt(
         llmseq prompt genitem-1 --base-model gpt-4.1-mini --limit 500 --max-cost 5
 
         llmseq prompt --base-model llama3.2 --task rank --base-url http://localhost:11434/v1
+
+        llmseq prompt latest --constrain
     """
+    from llmseq_cli.settings import parse_assignments
+
     workspace = common.open()
     made = workspace.prompt(
         job,
@@ -118,6 +129,8 @@ def prompt(
         max_cost=max_cost,
         prices=prices,
         retry_refused=retry_refused,
+        constrain=constrain,
+        settings=parse_assignments(set or [], "--set device=cpu"),
         dry_run=dry_run,
         base_url=base_url,
         seed=seed,
@@ -143,7 +156,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
             ("answers", plan["answers"]),
             ("tokens", f"at most about {plan['prompt_tokens']:,}, and {plan['completion_tokens']:,} of answers"),
             ("US dollars", "no price known; see --prices" if cost is None else f"about {cost:,.2f}"),
-            ("minutes", round(plan["minutes"], 1)),
+            ("minutes", None if plan["minutes"] is None else round(plan["minutes"], 1)),
         ]
     )
 

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from llmseq_cli.embeddings.rates import RateBudget
 from llmseq_cli.embeddings.retries import BadAnswerError, CalledOffError, Patience, patiently
@@ -26,6 +27,7 @@ _GRACE_SECONDS = 30.0
 _LONG_WAIT_SECONDS = 1.0
 _MESSAGE_EVERY_SECONDS = 10.0
 _REFUSALS_BEFORE_FIRST_ANSWER = 10
+_QUESTIONS_PER_BLOCK = 8192  # of a model on this machine
 REFUSED = "refused"
 
 
@@ -103,7 +105,25 @@ def ask(
     Raises FinalError or LlmseqError where it cannot go on; what was answered until then has been kept.
     """
     with progress.task(f"Asking for {total:,} answers", total=total, unit="answers") as task:
+        if not provider.remote:
+            return _answer_here(provider, iter(questions), keep, task)
         return _Asker(provider, iter(questions), keep, options, progress, task).run()
+
+
+def _answer_here(provider: FineTuneProvider, questions: Iterator[Question], keep: Keep, task: Task) -> AskUsage:
+    """Asks a model on this machine, many questions at a time, so that it can form batches of those of like length."""
+    usage = AskUsage()
+    while block := list(islice(questions, _QUESTIONS_PER_BLOCK)):
+        for batch in provider.complete_many([question.request for question in block]):
+            answered = [
+                Answered(block[place], one.texts, one.finishes, one.prompt_tokens or 0, one.completion_tokens or 0, 0.0)
+                for place, one in batch
+            ]
+            keep(answered)
+            usage.requests += len(answered)
+            usage.replies += sum(len(one.texts) for one in answered)
+            task.advance(sum(len(one.texts) for one in answered))
+    return usage
 
 
 @dataclass(frozen=True)

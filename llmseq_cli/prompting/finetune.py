@@ -15,11 +15,11 @@ from llmseq_cli.prompting.examples import Amounts, Block, Built, ExampleBuilder,
 from llmseq_cli.prompting.jobs import JobRunner, training_price
 from llmseq_cli.prompting.ledger import OVER, UNSUBMITTED, Job, Ledger, NewJob
 from llmseq_cli.prompting.locks import exclusive
-from llmseq_cli.prompting.providers.base import FineTuneProvider
+from llmseq_cli.prompting.providers.base import FineTuneProvider, Surroundings
 from llmseq_cli.prompting.providers.registry import make_provider
 from llmseq_cli.prompting.recipe import Recipe, Wishes, gather, make_recipe, template_of
 from llmseq_cli.prompting.tasks.registry import find_task
-from llmseq_cli.prompting.wording import Wording
+from llmseq_cli.prompting.wording import Wording, normal_titles
 from llmseq_cli.store.connection import Store
 
 
@@ -55,6 +55,9 @@ class FineTuning:
         with store.read("reading sessions") as con:
             self.dataset: Dataset = load_dataset(con, options.dataset)
         self.recipe: Recipe = make_recipe(store, self.dataset, options.wishes, progress)
+        self.provider.settle(
+            Surroundings(store.folder, self.model, progress, normal_titles(self.dataset.catalog), self.recipe.seed)
+        )
         ingredients = gather(store, self.dataset, self.recipe, progress, training=True)
         task = find_task(self.recipe.task)
         template = template_of(self.recipe)
@@ -127,8 +130,10 @@ class FineTuning:
                 return job
             if job.status in UNSUBMITTED:
                 job = runner.submit(job)
-                self.progress.message(f"{job.job} is submitted; `llmseq jobs wait {job.job}` waits for it")
-        return runner.wait(job) if self.options.wait and job.status not in OVER else job
+                if self.provider.remote:
+                    self.progress.message(f"{job.job} is submitted; `llmseq jobs wait {job.job}` waits for it")
+        wait = self.options.wait or not self.provider.remote
+        return runner.wait(job) if wait and job.status not in OVER else job
 
     def _prepared(self) -> Job:
         """The job in the ledger, with its files: the one that is there, or a new one."""

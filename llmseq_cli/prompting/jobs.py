@@ -19,6 +19,7 @@ from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.examples import TRAINING, VALIDATION
 from llmseq_cli.prompting.ledger import OVER, UNSUBMITTED, Job, Ledger
 from llmseq_cli.prompting.providers.base import FineTuneProvider, JobEvent, RemoteJob, Submission
+from llmseq_cli.prompting.providers.registry import provider_class
 
 T = TypeVar("T")
 
@@ -95,6 +96,8 @@ class JobRunner:
             job = self.refresh(job)
         if job.remote_id is None:
             raise LlmseqError(f"{job.job} was not submitted", "run `llmseq finetune` again with the same options")
+        if not self.provider.remote:
+            self.provider.work(job.remote_id)
         told: set[str] = set()
         with self.progress.task(f"Waiting for {job.job}") as task:
             while True:
@@ -102,11 +105,16 @@ class JobRunner:
                 for event in self._events(job):
                     if event.event_id not in told:
                         told.add(event.event_id)
+                        if not self.provider.remote:  # it was told while it happened
+                            continue
                         self.progress.message(f"{job.job}: {event.message}")
                 if job.status in OVER:
                     return job
+                if job.status == "queued" and not self.provider.remote:
+                    break  # the program that was at it is gone
                 task.describe(f"Waiting for {job.job}: {job.status}")
                 time.sleep(_POLL_SECONDS)
+        return self.wait(job)
 
     def _events(self, job: Job) -> list[JobEvent]:
         return self.call(lambda: self.provider.events(str(job.remote_id)))
@@ -154,6 +162,8 @@ class JobRunner:
 
 def training_price(provider: str, model: str, prices: str | None) -> float | None:
     """US dollars for a token and epoch, None where not known."""
+    if not provider_class(provider).remote:
+        return 0.0
     return usd_for_token(f"{provider}:{model}", "training", prices)
 
 

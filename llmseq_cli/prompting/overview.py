@@ -9,6 +9,7 @@ from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.jobs import JobRunner, about
 from llmseq_cli.prompting.ledger import OVER, Job, Ledger
+from llmseq_cli.prompting.providers.base import Surroundings
 from llmseq_cli.prompting.providers.registry import make_provider
 from llmseq_cli.store.connection import Store
 
@@ -84,8 +85,18 @@ def _download(runner: JobRunner, job: Job, folder: Path) -> tuple[Job, list[str]
     return job, [str(file) for file in files]
 
 
-def runner_of(ledger: Ledger, job: Job, progress: Progress, base_url: str | None, prices: str | None) -> JobRunner:
-    """Who can look after a job: its provider, at the address where it was submitted unless the user names another."""
-    tuning = job.settings["tuning"]
-    provider = make_provider(job.provider, base_url or job.address, tuning)
+def runner_of(
+    ledger: Ledger,
+    job: Job,
+    progress: Progress,
+    base_url: str | None,
+    prices: str | None,
+    settings: dict[str, Any] | None = None,
+) -> JobRunner:
+    """Who can look after a job: its provider, at the address where it was submitted unless the user names another.
+
+    settings: of the user's, before those of the job.
+    """
+    provider = make_provider(job.provider, base_url or job.address, job.settings["tuning"] | (settings or {}))
+    provider.settle(Surroundings(ledger.store.folder, job.base_model, progress))
     return JobRunner(ledger, provider, progress, prices=prices)

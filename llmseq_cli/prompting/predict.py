@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,17 +15,18 @@ from llmseq_cli.embeddings.prices import usd_for_token
 from llmseq_cli.errors import LlmseqError, UsageError, WorkspaceBusyError
 from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.asking import AskOptions, AskUsage, ask
+from llmseq_cli.prompting.constraints import Constraints
 from llmseq_cli.prompting.jobs import JobRunner
 from llmseq_cli.prompting.ledger import Ledger
 from llmseq_cli.prompting.overview import runner_of
-from llmseq_cli.prompting.providers.base import FineTuneProvider
+from llmseq_cli.prompting.providers.base import FineTuneProvider, Surroundings
 from llmseq_cli.prompting.providers.registry import make_provider
 from llmseq_cli.prompting.questions import Sampling, choose_sessions, make_prompts, missing, questions
 from llmseq_cli.prompting.recipe import Recipe, Wishes, find_item_vectors, gather, make_recipe, template_of
 from llmseq_cli.prompting.replies import ReplyStore
 from llmseq_cli.prompting.run_maker import RunMaker
 from llmseq_cli.prompting.tasks.registry import find_task
-from llmseq_cli.prompting.wording import Wording
+from llmseq_cli.prompting.wording import Wording, normal_titles
 from llmseq_cli.store.connection import Store
 
 _SECONDS_PER_REQUEST = 2.0
@@ -55,6 +56,8 @@ class PromptOptions:
     max_cost: float | None = None
     prices: str | None = None
     retry_refused: bool = False
+    constrain: bool = False
+    settings: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -86,6 +89,16 @@ class Prompting:
             self.asked = self._base_model()
         else:
             self.asked = self._of_job(options.job)
+        self.asked.provider.settle(
+            Surroundings(
+                store.folder,
+                self.asked.model,
+                progress,
+                normal_titles(self.dataset.catalog),
+                self.asked.recipe.seed,
+                options.constrain,
+            )
+        )
         self.task = find_task(self.asked.recipe.task)
         template, limits = template_of(self.asked.recipe), self.asked.provider.limits
         recipe = self.asked.recipe
@@ -107,7 +120,7 @@ class Prompting:
 
     def _base_model(self) -> Asked:
         given = self.options
-        provider = make_provider(given.provider, given.base_url)
+        provider = make_provider(given.provider, given.base_url, given.settings)
         recipe = make_recipe(self.store, self.dataset, given.wishes, self.progress)
         return Asked(provider, str(given.base_model), str(given.base_model), None, recipe)
 
@@ -120,7 +133,8 @@ class Prompting:
             )
         ledger = Ledger(self.store)
         job = ledger.find(name, self.options.dataset)
-        runner: JobRunner = runner_of(ledger, job, self.progress, self.options.base_url, self.options.prices)
+        given = self.options
+        runner: JobRunner = runner_of(ledger, job, self.progress, given.base_url, given.prices, given.settings)
         if self.options.base_model is None:
             job = runner.refresh(job)
             if job.model is None:
@@ -146,9 +160,12 @@ class Prompting:
             "temperature": self.sampling.temperature,
             "top_p": self.sampling.top_p,
             "max_tokens": self.sampling.max_tokens,
+            **self.asked.provider.asking_settings(),
         }
 
     def _price(self, kind: str) -> float | None:
+        if not self.asked.provider.remote:
+            return 0.0
         kind = kind if self.asked.is_base else f"tuned_{kind}"
         return usd_for_token(f"{self.asked.provider.name}:{self.asked.base_model}", kind, self.options.prices)
 
@@ -182,7 +199,7 @@ class Prompting:
             "completion_tokens": completion_tokens,
             "tokens": tokens,
             "cost_usd": cost,
-            "minutes": float(minutes),
+            "minutes": float(minutes) if self.asked.provider.remote else None,
         }
 
     def _answer_tokens(self) -> int:
@@ -198,6 +215,10 @@ class Prompting:
                 self.replies.forget_refused()
             usage = self._ask()
         return RunMaker(self, usage, time.perf_counter() - clock).store_run()
+
+    def _constraints(self) -> Constraints:
+        names = 1 if self.task.names_one else self.asked.recipe.k
+        return Constraints(self.wording, self.dataset.catalog, names)
 
     def _ask(self) -> AskUsage:
         lacking = missing(self.prompts, self.replies.counts(), self.sampling.samples)
@@ -217,7 +238,15 @@ class Prompting:
             self.options.max_cost,
             self._answer_tokens(),
         )
-        asked = questions(self.prompts, lacking, self.wording, self.asked.model, self.sampling)
+        asked = questions(
+            self.prompts,
+            lacking,
+            self.wording,
+            self.asked.model,
+            self.sampling,
+            self.asked.recipe.seed,
+            self._constraints().of if self.options.constrain else None,
+        )
         usage = ask(self.asked.provider, asked, int(lacking.sum()), self.replies.keep, options, self.progress)
         if usage.refused:
             self.progress.warn(f"{usage.refused:,} prompts were refused; --retry-refused asks them again")

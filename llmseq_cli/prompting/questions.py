@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.prompting.arrays import keyed_order
 from llmseq_cli.prompting.asking import Question
-from llmseq_cli.prompting.providers.base import ChatRequest
+from llmseq_cli.prompting.providers.base import ChatRequest, Constraint
 from llmseq_cli.prompting.tasks.base import Ingredients, Task, no_options
 from llmseq_cli.prompting.wording import Wording
 
@@ -108,9 +108,18 @@ def missing(prompts: Prompts, kept: dict[tuple[int, str], int], samples: int) ->
 
 
 def questions(
-    prompts: Prompts, lacking: np.ndarray, wording: Wording, model: str, sampling: Sampling
+    prompts: Prompts,
+    lacking: np.ndarray,
+    wording: Wording,
+    model: str,
+    sampling: Sampling,
+    seed: int = 0,
+    constrained: Callable[[np.ndarray, np.ndarray], Constraint] | None = None,
 ) -> Iterator[Question]:
-    """One question for each session that lacks answers, put into words when it is taken."""
+    """One question for each session that lacks answers, put into words when it is taken.
+
+    constrained: what may be answered to a session with options.
+    """
     for place in np.flatnonzero(lacking).tolist():
         request = ChatRequest(
             model=model,
@@ -120,6 +129,9 @@ def questions(
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=sampling.max_tokens,
+            seed=seed,
+            first=sampling.samples - int(lacking[place]),
+            constraint=constrained(prompts.sessions[place], prompts.options[place]) if constrained else None,
         )
         yield Question(
             session_id=int(prompts.sessions.ids[place]),

@@ -50,7 +50,7 @@ class RunMaker:
             seed=self.work.asked.recipe.seed,
             settings=settings,
             embeddings=self.embeddings.describe(),
-            environment=environment("remote"),
+            environment=environment(self.work.asked.provider.device),
             figures=figures | {"score_seconds": self.seconds, "peak_memory_mb": peak_memory_mb()},
             started_at=self.work.started_at,
         )

@@ -73,6 +73,12 @@ def load_template(task: str, name: str | None, *, needs_options: bool, takes_opt
     return template
 
 
+def shipped_words() -> list[str]:
+    """What stands around titles in the questions of all templates that ship."""
+    tables = [tomllib.loads(file.read_text(encoding="utf-8")) for file in sorted(_FOLDER.glob("*.toml"))]
+    return [parse_template(table, "").user.format(session="", options="", k=20) for table in tables]
+
+
 def parse_template(table: dict[str, Any], name: str) -> Template:
     """A template out of a TOML table. Raises UsageError."""
     known = [field.name for field in dataclasses.fields(Template)]

@@ -17,6 +17,11 @@ _TOKENS_PER_MESSAGE = 5
 CountTokens = Callable[[list[str]], np.ndarray]
 
 
+def normal_titles(catalog: Catalog) -> list[str]:
+    """Titles of all items, in one line each."""
+    return [" ".join(str(title).split()) for title in catalog.titles]
+
+
 class Wording:
     """Words of a template for the items of a catalog.
 
@@ -26,7 +31,7 @@ class Wording:
 
     def __init__(self, template: Template, catalog: Catalog, k: int, count_tokens: CountTokens) -> None:
         self.template, self.k = template, k
-        self.titles = [" ".join(str(title).split()) for title in catalog.titles]
+        self.titles = normal_titles(catalog)
         self.title_tokens = count_tokens(self.titles)
         frame = template.user.format(session="", options="", k=k)
         around = [template.separator + form.format(number=999, title="") for form in self._forms]

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from llmseq_cli.errors import UsageError
+from llmseq_cli.progress import Progress
+from llmseq_cli.prompting.templates import Template
 from llmseq_cli.settings import Settings
 
 ACTIVE = ("queued", "running")
@@ -79,8 +83,39 @@ class JobEvent:
 
 
 @dataclass(frozen=True)
+class Surroundings:
+    """Where a provider works that computes on this machine. folder: the workspace's. model: whom it is about. titles:
+    of the catalog, '' for none; nothing where only jobs are looked at. constrain: answers name nothing but titles.
+    """
+
+    folder: Path
+    model: str
+    progress: Progress
+    titles: Sequence[str] = ()
+    seed: int = 0
+    constrain: bool = False
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What alone may be answered: titles, worded by the template, none twice.
+
+    titles: distinct. allowed: places among them that may be named, int64[n]; without: but these. names: how many an
+    answer names.
+    """
+
+    template: Template
+    titles: Sequence[str]
+    allowed: np.ndarray
+    without: np.ndarray
+    names: int
+
+
+@dataclass(frozen=True)
 class ChatRequest:
-    """A question to a model: n answers of at most max_tokens tokens each."""
+    """A question to a model: n answers of at most max_tokens tokens each. seed, and first (the number of the first
+    answer, of all that were ever asked for): which draws a model makes that runs here.
+    """
 
     model: str
     system: str
@@ -89,6 +124,9 @@ class ChatRequest:
     temperature: float
     top_p: float
     max_tokens: int
+    seed: int = 0
+    first: int = 0
+    constraint: Constraint | None = None
 
 
 @dataclass(frozen=True)
@@ -118,14 +156,22 @@ class FineTuneProvider(ABC):
     Settings: ClassVar[type[Settings]]
     """How it fine-tunes: `--set` of `llmseq finetune`."""
     default_model: ClassVar[str]
+    remote: ClassVar[bool] = True
+    """Whether a service does the work; one that is not remote trains in `work` and answers in `complete_many`."""
 
     address: str
+    device: str = "remote"
     limits: ProviderLimits
     settings: Any
 
     @abstractmethod
     def __init__(self, base_url: str | None, settings: Any) -> None:
         """Sends nothing yet. Raises UsageError for an address that it cannot have."""
+
+    def settle(self, surroundings: Surroundings) -> None:
+        """Tells the provider where it works, before anything else is asked of it."""
+        if surroundings.constrain:
+            raise UsageError(f"{self.name} cannot be held to titles of the catalog", "--constrain is for local models")
 
     @abstractmethod
     def count_tokens(self, texts: list[str]) -> np.ndarray:
@@ -170,6 +216,10 @@ class FineTuneProvider(ABC):
     def poll(self, remote_id: str) -> RemoteJob | None:
         """The job's state, None where the provider does not know it."""
 
+    def work(self, remote_id: str) -> None:
+        """Does a submitted job, or goes on with it, where no service does; see `remote`."""
+        raise NotImplementedError
+
     @abstractmethod
     def events(self, remote_id: str) -> list[JobEvent]:
         """What happened to the job, oldest first."""
@@ -185,6 +235,15 @@ class FineTuneProvider(ABC):
     @abstractmethod
     def complete(self, request: ChatRequest) -> Completions:
         """Answers to a question. May be called from threads."""
+
+    def complete_many(self, requests: Sequence[ChatRequest]) -> Iterator[list[tuple[int, Completions]]]:
+        """Answers to questions (place, answers) as batches are done, in any order."""
+        for place, request in enumerate(requests):
+            yield [(place, self.complete(request))]
+
+    def asking_settings(self) -> dict[str, Any]:
+        """What else decides the answers, as kept with them."""
+        return {}
 
     def scrub(self, text: str) -> str:
         """A text that may be shown: without keys."""

@@ -1,0 +1,82 @@
+"""Messages as tokens: by the model's own chat template, or as plain paragraphs where it has none."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Examples as tokens: prompts and completions (which end with the token that ends a text)."""
+
+    prompts: list[list[int]]
+    completions: list[list[int]]
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each example, int64[n]."""
+        return np.array([len(p) + len(c) for p, c in zip(self.prompts, self.completions, strict=True)], dtype=np.int64)
+
+
+def prompt_texts(tokenizer: Any, messages: Sequence[tuple[str, str]]) -> list[str]:
+    """(system, user) of each prompt as the text after which the model answers."""
+    if not tokenizer.chat_template:
+        return ["\n\n".join([*([system] if system else []), user]) + "\n\n" for system, user in messages]
+    return [
+        tokenizer.apply_chat_template(
+            _messages(tokenizer, system, user), tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+        for system, user in messages
+    ]
+
+
+def _messages(tokenizer: Any, system: str, user: str) -> list[dict[str, str]]:
+    # Some templates, Gemma's for one, know no system role.
+    if not system:
+        return [{"role": "user", "content": user}]
+    if "system" not in str(tokenizer.chat_template):
+        return [{"role": "user", "content": f"{system}\n\n{user}"}]
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
+
+def prompt_tokens(tokenizer: Any, messages: Sequence[tuple[str, str]]) -> list[list[int]]:
+    """Tokens of prompts. Chat templates write special tokens themselves; elsewhere the tokenizer adds its own first."""
+    if not messages:
+        return []
+    texts = prompt_texts(tokenizer, messages)
+    if tokenizer.chat_template:
+        return plain_tokens(tokenizer, texts)
+    first = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    return [first + tokens for tokens in plain_tokens(tokenizer, texts)]
+
+
+def plain_tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Tokens of texts, without special ones around them."""
+    if not texts:
+        return []
+    return tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+
+
+def read_examples(file: Path, tokenizer: Any, longest: int) -> Encoded:
+    """Examples of a file of chat messages; those of more than `longest` tokens lose the oldest of their prompt."""
+    asked, answered = [], []
+    with file.open(encoding="utf-8") as lines:
+        for line in lines:
+            said = {message["role"]: message["content"] for message in json.loads(line)["messages"]}
+            asked.append((said.get("system", ""), said.get("user", "")))
+            answered.append(said["assistant"])
+    completions = [[*tokens, tokenizer.eos_token_id] for tokens in plain_tokens(tokenizer, answered)]
+    prompts = prompt_tokens(tokenizer, asked)
+    for place, completion in enumerate(completions):
+        completions[place] = completion = completion[: longest - 1]
+        prompts[place] = prompts[place][-(longest - len(completion)) :]
+    return Encoded(prompts, completions)

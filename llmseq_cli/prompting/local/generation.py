@@ -1,0 +1,147 @@
+"""Answers of a model: batches of like length, one pass over each prompt, and a cache of keys and values.
+
+Of n answers to a prompt, those that begin alike are one row with a count. The counts are drawn from the multinomial
+distribution of the next token, which is the same as drawing each answer for itself and, where a model is sure of
+itself, costs little more than one answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How tokens are drawn: temperature 0 takes the likeliest. top_p: nucleus (Holtzman et al. 2020). ends: tokens
+    that end an answer.
+    """
+
+    temperature: float
+    top_p: float
+    max_tokens: int
+    ends: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer that was drawn `count` times. said: titles by their places, where a guide led it; ended: by itself."""
+
+    tokens: list[int]
+    count: int
+    ended: bool
+    said: list[int] | None = None
+
+
+class Guide(Protocol):
+    """What narrows the next token of each row; rows are kept in step with those of `generate`."""
+
+    def narrow(self, logits: Tensor) -> Tensor:
+        """Logits [n_rows, vocabulary], minus infinity for what may not come."""
+        ...
+
+    def advance(self, parents: Tensor, tokens: Tensor) -> None:
+        """Row i continues row parents[i] by tokens[i]."""
+        ...
+
+    def keep(self, rows: Tensor) -> None:
+        """Only these rows remain."""
+        ...
+
+    def said(self, row: int) -> list[int]:
+        """Titles that a row has named, by their places."""
+        ...
+
+
+@torch.inference_mode()
+def generate(
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    counts: Sequence[int],
+    drawing: Drawing,
+    random: torch.Generator,
+    guide: Guide | None = None,
+) -> list[list[Answer]]:
+    """Answers to each prompt (its tokens), as many as counts says, those that are equal as one."""
+    device = model.device
+    tokens, mask = _padded(prompts, device)
+    owner = torch.arange(len(prompts), device=device)
+    count = torch.as_tensor(list(counts), device=device)
+    written = torch.empty(len(prompts), 0, dtype=torch.int64, device=device)
+    answers: list[list[Answer]] = [[] for _ in prompts]
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = None
+    ends = torch.tensor(sorted(drawing.ends), device=device)
+    for length in range(1, drawing.max_tokens + 1):
+        out = model(
+            input_ids=tokens,
+            attention_mask=mask,
+            position_ids=positions,
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache, logits = out.past_key_values, out.logits[:, -1].float()
+        if guide is not None:
+            logits = guide.narrow(logits)
+        parents, drawn, count = _draw(logits, count, drawing, random)
+        if guide is not None:
+            guide.advance(parents, drawn)
+        owner, written = owner[parents], torch.cat([written[parents], drawn[:, None]], dim=1)
+        ended = torch.isin(drawn, ends)
+        for row in torch.nonzero(ended if length < drawing.max_tokens else torch.ones_like(ended))[:, 0].tolist():
+            stops = bool(ended[row])
+            said = None if guide is None else guide.said(row)
+            text = written[row, : -1 if stops else None].tolist()
+            answers[int(owner[row])].append(Answer(text, int(count[row]), stops, said))
+        going = torch.nonzero(~ended)[:, 0]
+        if not len(going):
+            break
+        owner, written, count, kept = owner[going], written[going], count[going], parents[going]
+        if guide is not None and len(going) < len(parents):
+            guide.keep(going)
+        if len(kept) != len(mask) or not torch.equal(kept, torch.arange(len(mask), device=device)):
+            cache.batch_select_indices(kept)
+            mask = mask[kept]
+            positions = positions[kept]
+        mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
+        positions = positions[:, -1:] + 1
+        tokens = drawn[going][:, None]
+    return answers
+
+
+def _draw(logits: Tensor, count: Tensor, drawing: Drawing, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """(parent row, token, count) of the rows that continue rows of so many answers each."""
+    rows = torch.arange(len(logits), device=logits.device)
+    if drawing.temperature == 0:
+        return rows, logits.argmax(dim=1), count
+    shares = torch.softmax(logits / drawing.temperature, dim=1)
+    if drawing.top_p < 1:
+        shares = _nucleus(shares, drawing.top_p)
+    most = int(count.max())
+    drawn = torch.multinomial(shares, most, replacement=True, generator=random)
+    valid = torch.arange(most, device=logits.device) < count[:, None]
+    keys, counts = (rows[:, None] * logits.shape[1] + drawn)[valid].unique(return_counts=True)
+    return keys // logits.shape[1], keys % logits.shape[1], counts
+
+
+def _nucleus(shares: Tensor, top_p: float) -> Tensor:
+    """Shares of the likeliest tokens that make up top_p together, 0 for the others."""
+    ordered, places = shares.sort(dim=1, descending=True)
+    beyond = ordered.cumsum(1) - ordered >= top_p
+    return torch.zeros_like(shares).scatter(1, places, ordered.masked_fill(beyond, 0))
+
+
+def _padded(prompts: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Tensor]:
+    """Tokens and mask int64[n, longest], padded on the left."""
+    width = max(len(prompt) for prompt in prompts)
+    tokens, mask = np.zeros((2, len(prompts), width), dtype=np.int64)
+    for row, prompt in enumerate(prompts):
+        tokens[row, width - len(prompt) :] = prompt
+        mask[row, width - len(prompt) :] = 1
+    return torch.from_numpy(tokens).to(device), torch.from_numpy(mask).to(device)

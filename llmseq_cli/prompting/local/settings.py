@@ -1,0 +1,46 @@
+"""`LocalTuning`: how a model is fine-tuned on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llmseq_cli.settings import Settings, setting
+
+_LORA_RATE, _FULL_RATE = 1e-4, 1e-3
+_LORA_EPOCHS, _SCRATCH_EPOCHS = 5, 10
+
+
+@dataclass(frozen=True)
+class LocalTuning(Settings):
+    """LoRA as Boz et al. fine-tuned Llama (Section 4); the sizes are of `--model scratch` alone."""
+
+    method: str = setting(
+        "auto", "lora, full (all weights), or auto: full for scratch", choices=("auto", "lora", "full")
+    )
+    epochs: int | None = setting(None, "most passes over the examples; none: 5, for scratch 10", low=1, high=1000)
+    patience: int = setting(2, "epochs without a better validation loss before it ends; 0: never", low=0, high=1000)
+    batch_size: int = setting(32, "examples a step", low=1, high=65536)
+    tokens_at_once: int = setting(8192, "tokens on the device at a time; a step is divided", low=64, high=10**8)
+    learning_rate: float | None = setting(None, "largest rate; none: 0.0001, of all weights 0.001", low=1e-8, high=1)
+    rank: int = setting(8, "rank of LoRA's matrices", low=1, high=1024)
+    alpha: float = setting(32.0, "scale of LoRA's matrices, divided by the rank", low=0.01, high=10_000)
+    dropout: float = setting(0.05, "dropout before LoRA's matrices", low=0, high=0.9)
+    modules: str | None = setting(None, "layers that LoRA adapts, by commas; none: query and value, or all-linear")
+    max_length: int = setting(1024, "tokens of the longest example", low=16, high=131072)
+    precision: str = setting("auto", "bfloat16 on GPUs that have it", choices=("auto", "float32", "bfloat16"))
+    four_bit: bool = setting(False, "weights in 4 bits, on CUDA with bitsandbytes")
+    checkpointing: bool = setting(False, "compute activations twice, to spare memory")
+    save_minutes: float = setting(5.0, "minutes between checkpoints", low=0)
+    device: str = setting("auto", "auto, cpu, cuda or mps", choices=("auto", "cpu", "cuda", "mps"))
+    dim: int = setting(128, "width of scratch", low=8, high=4096)
+    layers: int = setting(2, "layers of scratch", low=1, high=64)
+    heads: int = setting(4, "attention heads of scratch", low=1, high=64)
+    vocabulary: int = setting(8192, "tokens that scratch knows, at most", low=300, high=200_000)
+    title_epochs: int = setting(5, "passes of scratch over the titles before any session", low=0, high=1000)
+    prompt_weight: float = setting(0.0, "weight of the loss on the question, beside 1 on the answer", low=0, high=1)
+
+    def rate(self, *, full: bool) -> float:
+        return self.learning_rate or (_FULL_RATE if full else _LORA_RATE)
+
+    def most_epochs(self, *, scratch: bool) -> int:
+        return self.epochs or (_SCRATCH_EPOCHS if scratch else _LORA_EPOCHS)
