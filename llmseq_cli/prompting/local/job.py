@@ -130,7 +130,7 @@ class LocalJob:
             seed=state["seed"],
             patience=tuning.patience,
             tokens_at_once=tuning.tokens_at_once,
-            prompt_weight=tuning.prompt_weight,
+            prompt_weight=state["prompt_weight"],
             save_seconds=tuning.save_minutes * 60,
             autocast=loading.precision == "bfloat16",
         )

@@ -37,10 +37,16 @@ class LocalTuning(Settings):
     heads: int = setting(4, "attention heads of scratch", low=1, high=64)
     vocabulary: int = setting(8192, "tokens that scratch knows, at most", low=300, high=200_000)
     title_epochs: int = setting(5, "passes of scratch over the titles before any session", low=0, high=1000)
-    prompt_weight: float = setting(0.0, "weight of the loss on the question, beside 1 on the answer", low=0, high=1)
+    prompt_weight: float | None = setting(
+        None, "weight of the loss on the question, beside 1 on the answer; none: 0, for scratch 1", low=0, high=1
+    )
 
     def rate(self, *, full: bool) -> float:
         return self.learning_rate or (_FULL_RATE if full else _LORA_RATE)
+
+    def weight_of_prompt(self, *, scratch: bool) -> float:
+        """A model that knows no language yet learns from the titles in the questions, too."""
+        return float(scratch) if self.prompt_weight is None else self.prompt_weight
 
     def most_epochs(self, *, scratch: bool) -> int:
         return self.epochs or (_SCRATCH_EPOCHS if scratch else _LORA_EPOCHS)
