@@ -96,10 +96,15 @@ class RunMaker:
         askable = np.flatnonzero(work.prompts.askable)
         hashes = [work.prompts.hashes[place] for place in askable]
         replies = work.replies.read(work.test.ids[askable], hashes, work.sampling.samples)
-        parsed = [work.task.parse(text, cut_off=finish == "length") for _, _, text, finish in replies]
+        grounder = self._grounder()
+        # A reply that is a title as it stands, such as "2. Skin 1 Cleanser", is not taken for a numbered one.
+        parsed = [
+            [text] if " ".join(text.split()) in grounder.by_title else work.task.parse(text, cut_off=finish == "length")
+            for _, _, text, finish in replies
+        ]
         lengths = [max(1, len(titles)) for titles in parsed]
         titles = [title for one in parsed for title in one or [""]]
-        grounded = self._grounder().ground(titles)
+        grounded = grounder.ground(titles)
         rows = np.repeat(askable[[number for number, _, _, _ in replies]], lengths)
         items = prefer_options(grounded.items, rows, work.prompts.options, work.ingredients.groups)
         samples = np.repeat(np.array([sample for _, sample, _, _ in replies], dtype=np.int64), lengths)

@@ -250,3 +250,18 @@ def test_download_copies_the_model(llmseq, ready, tmp_path):
     made = llmseq("jobs", "download", "latest", "--out", tmp_path / "out", "--json").json
     assert {"model.safetensors", "tokenizer.json"} <= {Path(file).name for file in made["downloaded"]}
     assert np.all([Path(file).exists() for file in made["downloaded"]])
+
+
+def test_titles_that_look_like_lists_are_no_hallucinations(llmseq, shop_files, ready, tmp_path):
+    clicks, items = shop_files
+    rows = items.read_text().splitlines()
+    odd = [f'{row.split(",")[0]},"{place}. **{row.split(",")[1]}**",{",".join(row.split(",")[2:])}'
+           for place, row in enumerate(rows[1:], 1)]  # fmt: skip
+    items.write_text("\n".join([rows[0], *odd]) + "\n")
+    llmseq("ingest", clicks, "--items", items, "--name", "odd")
+    llmseq("embed", "--source", "lexical", "--dataset", "odd")
+    options = ["--dataset", "odd", "--provider", "local", "--base-model", "scratch", *SMALL]
+    held = llmseq("prompt", *options, "--constrain", "--samples", "3", "--json").json[0]
+    assert held["figures"]["hallucination_rate"] == 0
+    _, kinds = ready.sql(f"select distinct kind from answers where run = '{held['run']}'")
+    assert kinds == [("exact",)]
