@@ -222,7 +222,8 @@ def test_without_the_extra_there_is_one_error_with_a_hint(llmseq, ready, monkeyp
         (["--base-url", "http://localhost:1/v1"], 2, "models on this machine have no address"),
         (["--set", "epoch=3"], 2, "did you mean 'epochs'?"),
         (["--set", "dim=30", "--set", "heads=4"], 2, "give a multiple of twice the heads"),
-        (["--set", "four_bit=true"], 1, "4-bit weights need"),
+        (["--set", "device=cuda"] if not torch.cuda.is_available() else ["--set", "device=gpu"], 2, "device"),
+        (["--set", "four_bit=true", "--set", "device=cpu"], 1, "4-bit weights need"),
         (["--set", "method=lora", "--set", "modules=nothing", *SMALL], 1, "--set modules=all-linear"),
         (["--set", "learning_rate=1", "--set", "epochs=1000", "--set", "rank=0"], 2, "rank"),
     ],
@@ -231,6 +232,8 @@ def test_bad_input_is_explained(llmseq, ready, options, status, said):
     failed = llmseq("finetune", "--provider", "local", *options)
     assert (failed.status, said in " ".join(failed.err.split())) == (status, True), failed.err
     assert "Traceback" not in failed.err
+    if "method=lora" not in options:
+        assert llmseq("jobs", "--json").json == []
 
 
 def test_an_empty_folder_is_no_model(llmseq, ready, tmp_path):

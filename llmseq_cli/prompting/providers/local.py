@@ -73,6 +73,7 @@ class LocalProvider(FineTuneProvider):
                 f"dim is {self.settings.dim}, which {self.settings.heads} heads do not divide into even parts",
                 "give a multiple of twice the heads",
             )
+        _ = self._loading  # says what the device cannot do, before a job is noted
         longest = getattr(load_config(self._path), "max_position_embeddings", None) or self.settings.max_length
         most = min(self.settings.max_length, longest)
         self.limits = ProviderLimits(tokens_per_example=most, validation=_VALIDATION)
