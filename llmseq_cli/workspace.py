@@ -20,6 +20,7 @@ from llmseq_cli.progress import Progress, SilentProgress
 from llmseq_cli.store.connection import Store
 
 if TYPE_CHECKING:
+    from llmseq_cli.reporting.figures import Figure
     from llmseq_cli.reporting.report import Report
     from llmseq_cli.training.experiment import Experiment
 
@@ -462,6 +463,23 @@ class Workspace:
         from llmseq_cli.reporting.export import export_runs
 
         return export_runs(self.store, list(runs), format, str(out), dataset=dataset, k=k)
+
+    def figure(self, kind: str, *runs: str, **wishes: Any) -> Figure:
+        """What a plot shows: of a dataset (popularity, lengths, diversity) or of runs (training, time, …).
+
+        kind: one of `reporting.make_figure.KINDS`. wishes: dataset, k, embeddings, positions, as `FigureWishes` has
+        them. `reporting.plots.draw` makes PNG or SVG of it.
+        """
+        from llmseq_cli.reporting.make_figure import FigureWishes, make_figure
+        from llmseq_cli.training.experiment import load_model
+
+        return make_figure(
+            self.store,
+            kind,
+            FigureWishes(runs, **wishes),
+            lambda run: load_model(self.store.folder, run.run, run.model),
+            self.progress,
+        )
 
     def own_leaderboard(self, statement: str) -> Report:
         """The leaderboard that a query of the user's gives; errors as for `sql`."""

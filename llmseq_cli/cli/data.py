@@ -9,6 +9,7 @@ import typer
 
 from llmseq_cli.cli.common import Common, JsonOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
+from llmseq_cli.cli.plot import write_plot
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import LARGEST_SEED
 
@@ -172,6 +173,10 @@ def describe(
     ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", hidden=True)] = None,
     audit: Annotated[bool, typer.Option("--audit", help="List what endangers an evaluation.")] = False,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Draw popularity and lengths into a .png or .svg file, too.", metavar="FILE"),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Statistics of a dataset, its split, session lengths and popularity.
@@ -181,10 +186,18 @@ def describe(
         llmseq describe beauty
 
         llmseq describe beauty --audit
+
+        llmseq describe beauty --plot beauty.svg
     """
+    if plot is not None:
+        from llmseq_cli.reporting.plots import check_suffix
+
+        check_suffix(plot.suffix)
     if name and dataset and name != dataset:
         raise UsageError(f"'{name}' and --dataset {dataset} name two datasets", "name one: llmseq describe NAME")
     workspace = common.open()
+    if plot is not None:
+        write_plot([workspace.figure(kind, dataset=name or dataset) for kind in ("popularity", "lengths")], plot)
     if audit:
         findings = workspace.audit(name or dataset)
         if json:

@@ -14,12 +14,17 @@ def write_output(text: str, to: Path | None) -> None:
     """To stdout, or whole into a file, which is never left half-written. Raises LlmseqError where it cannot be."""
     if to is None:
         sys.stdout.write(text)
-        return
+    else:
+        write_bytes(text.encode("utf-8"), to)
+
+
+def write_bytes(content: bytes, to: Path) -> None:
+    """Whole into a file, as `write_output`."""
     if not to.parent.is_dir():
         raise LlmseqError(f"the folder {to.parent} does not exist", "make it first, or give another --out")
     partial = to.with_name(f"{to.name}.{os.getpid()}.partial")
     try:
-        partial.write_text(text, encoding="utf-8")
+        partial.write_bytes(content)
         partial.replace(to)
     except OSError as error:
         raise LlmseqError(f"cannot write {to}: {error.strerror}", "check the folder, or give another --out") from error

@@ -1,0 +1,218 @@
+"""What data and runs look like from nearer: the figures behind the paper's Figures 9 to 12, and some more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmseq_cli.data.dataset import DatasetInfo
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.models.base import Recommender
+from llmseq_cli.progress import Task
+from llmseq_cli.reporting.figures import Figure, Series
+from llmseq_cli.store.queries import query
+from llmseq_cli.store.runs import RunInfo
+
+if TYPE_CHECKING:
+    import duckdb
+
+_BINS = 8
+_LENGTHS = (1, 2, 3, 4, 5, 7, 10, 20)
+"""First prompt lengths of the bins."""
+
+_SESSIONS_OF_DIVERSITY = 5000
+_Z = 1.959964
+"""The 97.5 % point of the normal distribution."""
+
+
+def popularity_curve(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Figure:
+    """Occurrences of an item by its rank, both logarithmic (the paper's Figure 11, left)."""
+    counts = _column(con, "analysis/popularities", info, "popularity")
+    ranks = np.arange(1, len(counts) + 1)
+    shown = np.unique(np.geomspace(1, len(counts), 400).astype(int)) - 1
+    caption = f"{len(counts):,} items of '{info.name}', the most popular first: how often each occurs."
+    series = Series(info.name, ranks[shown].astype(float), counts[shown].astype(float))
+    return Figure(
+        "popularity", "Popularity of items", caption, "rank", "interactions", (series,), x_log=True, y_log=True
+    )
+
+
+def session_lengths(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Figure:
+    """How many sessions have how many items (the paper's Figure 11, right)."""
+    lengths = _column(con, "analysis/lengths", info, "length")
+    counts = _column(con, "analysis/lengths", info, "sessions")
+    caption = f"{int(counts.sum()):,} sessions of '{info.name}' by their number of items."
+    series = Series(info.name, lengths.astype(float), counts.astype(float))
+    return Figure("lengths", "Length of sessions", caption, "items", "sessions", (series,), "line", y_log=True)
+
+
+def diversity(sessions: Sessions, embeddings: ItemEmbeddings, name: str, seed: int = 0) -> Figure:
+    """Histogram of the mean Euclidean distance between the item vectors of a session, at length 1 (Figure 12).
+
+    Sessions of at least two items; of more than 5,000 a sample by the seed.
+    """
+    places = np.flatnonzero(sessions.lengths >= 2)
+    if not len(places):
+        raise LlmseqError(f"no session of '{name}' has two items", "see `llmseq describe`")
+    if len(places) > _SESSIONS_OF_DIVERSITY:
+        places = np.sort(np.random.default_rng(seed).choice(places, _SESSIONS_OF_DIVERSITY, replace=False))
+    means = np.array([_mean_distance(embeddings.vectors[sessions[place]]) for place in places.tolist()])
+    counts, edges = np.histogram(means, bins=30)
+    middles = (edges[:-1] + edges[1:]) / 2
+    caption = (
+        f"{len(places):,} sessions of '{name}': mean distance between the {embeddings.source}:{embeddings.model} "
+        f"vectors of their items, at length 1. Median {np.median(means):.2f}; the greater, the more diverse."
+    )
+    series = Series(name, middles, counts.astype(float))
+    return Figure("diversity", "Diversity within sessions", caption, "mean distance", "sessions", (series,), "line")
+
+
+def _mean_distance(vectors: Any) -> float:
+    rows = vectors if isinstance(vectors, np.ndarray) else vectors.tocsr()
+    products = rows @ rows.T
+    products = np.asarray(products if isinstance(products, np.ndarray) else products.todense(), dtype=np.float64)
+    lengths = np.sqrt(np.maximum(np.diag(products), 1e-12))
+    cosines = (products / lengths[:, None] / lengths)[np.triu_indices(len(lengths), 1)]
+    return float(np.sqrt(np.maximum(0.0, 2 - 2 * cosines)).mean())
+
+
+def hits_by_popularity(con: duckdb.DuckDBPyConnection, info: DatasetInfo, runs: Sequence[RunInfo], k: int) -> Figure:
+    """HR@k by how often the last item of the prompt occurs in training (the paper's Figure 9)."""
+    popularity = _column(con, "analysis/prompts", info, "popularity")
+    edges = np.unique(np.quantile(popularity, np.linspace(0, 1, _BINS + 1)[1:-1], method="higher"))
+    firsts = np.concatenate([[popularity.min()], edges[edges > popularity.min()]])
+    series, ticks = _hits_by(con, info, runs, k, popularity, firsts)
+    caption = f"Share of sessions of '{info.name}' whose ground truth is among the first {k}, 95 % intervals."
+    return Figure(
+        "hits-by-popularity",
+        "Hits by popularity of the last item",
+        caption,
+        "training interactions of the prompt's last item",
+        f"HR@{k}",
+        series,
+        ticks=ticks,
+    )
+
+
+def hits_by_length(con: duckdb.DuckDBPyConnection, info: DatasetInfo, runs: Sequence[RunInfo], k: int) -> Figure:
+    """HR@k by the number of items of the prompt."""
+    lengths = _column(con, "analysis/prompts", info, "length")
+    firsts = np.array([first for first in _LENGTHS if first <= lengths.max()])
+    series, ticks = _hits_by(con, info, runs, k, lengths, firsts)
+    caption = f"Share of sessions of '{info.name}' whose ground truth is among the first {k}, 95 % intervals."
+    return Figure(
+        "hits-by-length", "Hits by length of the prompt", caption, "items of the prompt", f"HR@{k}", series, ticks=ticks
+    )
+
+
+def _hits_by(
+    con: duckdb.DuckDBPyConnection,
+    info: DatasetInfo,
+    runs: Sequence[RunInfo],
+    k: int,
+    values: np.ndarray,
+    firsts: np.ndarray,
+) -> tuple[tuple[Series, ...], tuple[str, ...]]:
+    """Series of HR@k by bins of a number that every evaluated session has, which begin at `firsts`."""
+    sessions = _column(con, "analysis/prompts", info, "session_id")
+    ids = [run.run_id for run in runs]
+    ranks = con.execute(query("report/ranks_of_runs"), {"run_ids": ids}).fetchnumpy()
+    bins = np.searchsorted(firsts, values, side="right") - 1
+    series = []
+    for run in runs:
+        own = np.ma.getdata(ranks["run_id"]) == run.run_id
+        scored, rank = np.ma.getdata(ranks["session_id"])[own], np.ma.getdata(ranks["rank"])[own]
+        of = bins[np.searchsorted(sessions, scored)]
+        hits = np.bincount(of, weights=(rank > 0) & (rank <= k), minlength=len(firsts))
+        series.append(_shares(run.run, hits, np.bincount(of, minlength=len(firsts))))
+    lasts = np.append(firsts[1:] - 1, values.max())
+    return tuple(series), tuple(
+        str(first) if first == last else f"{first}–{last}" for first, last in zip(firsts, lasts, strict=True)
+    )
+
+
+def hits_by_position(
+    models: Sequence[tuple[str, Recommender]], test: Sessions, name: str, k: int, positions: int, task: Task
+) -> Figure:
+    """HR@k where prompts end 0, 1, 2, … items earlier (the paper's Figure 10), for sessions long enough for all."""
+    prompts, targets = test.prompts(), test.targets()
+    long = np.flatnonzero(prompts.lengths >= positions)
+    if not len(long):
+        raise UsageError(f"no prompt of '{name}' has {positions} items", "give a smaller --positions")
+    prompts, targets = prompts.take(long), targets[long]
+    series = []
+    for label, model in models:
+        hits = np.zeros(positions)
+        for dropped in range(positions):
+            hits[dropped] = np.count_nonzero(model.recommend(_shortened(prompts, dropped), k).ranks(targets))
+            task.advance(1)
+        series.append(_shares(label, hits, np.full(positions, len(long))))
+    caption = (
+        f"{len(long):,} sessions of '{name}' with prompts of at least {positions} items: share whose ground truth is "
+        f"among the first {k} if the prompt ends at that item, 95 % intervals."
+    )
+    ticks = ("last", *(f"{place + 1} from end" for place in range(1, positions)))
+    return Figure(
+        "hits-by-position",
+        "Hits by the item taken as last",
+        caption,
+        "item taken as last",
+        f"HR@{k}",
+        tuple(series),
+        ticks=ticks,
+    )
+
+
+def _shortened(prompts: Sessions, dropped: int) -> Sessions:
+    """The prompts without their last `dropped` items."""
+    kept = prompts.positions_from_end() > dropped
+    return Sessions.from_lengths(prompts.items[kept], prompts.lengths - dropped, prompts.ids)
+
+
+def _shares(name: str, hits: np.ndarray, counts: np.ndarray) -> Series:
+    """Shares with Wilson's score interval (Wilson, "Probable inference", 1927); bins without sessions are left out."""
+    places = np.flatnonzero(counts)
+    n, share = counts[places].astype(float), hits[places] / counts[places]
+    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
+    half = _Z * np.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
+    return Series(name, places.astype(float), share, np.minimum(middle - half, share), np.maximum(middle + half, share))
+
+
+def training_curves(curves: Sequence[tuple[str, list[dict[str, Any]]]]) -> Figure:
+    """NDCG@20 on held-out sessions by epoch, of runs that have it."""
+    series = []
+    for name, history in curves:
+        points = [(one["epoch"], one["ndcg"]) for one in history if one.get("ndcg") is not None]
+        if points:
+            epochs, values = zip(*points, strict=True)
+            series.append(Series(name, np.array(epochs, dtype=float), np.array(values, dtype=float)))
+    if not series:
+        raise LlmseqError("none of these runs was validated epoch by epoch", "name runs of a neural model")
+    caption = "NDCG@20 on the training sessions held out, after every epoch of the search for the best."
+    return Figure("training", "Training", caption, "epoch", "NDCG@20, held out", tuple(series))
+
+
+def against(rows: Sequence[dict[str, Any]], kind: str, k: int) -> Figure:
+    """Every run as a point: NDCG@k over coverage ("coverage") or over seconds of training and scoring ("time")."""
+    names = [row["run"] for row in rows]
+    y = [row[f"ndcg@{k}"] for row in rows]
+    if kind == "coverage":
+        x, label, title = [row[f"coverage@{k}"] for row in rows], f"coverage@{k}", "Accuracy against coverage"
+        caption = f"NDCG@{k} of every run, and the share of the catalog that its lists of {k} reach."
+    else:
+        x = [max(1e-3, (row["train_seconds"] or 0.0) + (row["score_seconds"] or 0.0)) for row in rows]
+        label, title = "seconds of training and scoring", "Accuracy against time"
+        caption = f"NDCG@{k} of every run, and the seconds that it took on its machine."
+    series = tuple(
+        Series(name, np.array([one]), np.array([value])) for name, one, value in zip(names, x, y, strict=True)
+    )
+    return Figure(kind, title, caption, label, f"NDCG@{k}", series, "points", x_log=kind == "time")
+
+
+def _column(con: duckdb.DuckDBPyConnection, name: str, info: DatasetInfo, column: str) -> np.ndarray:
+    rows = con.execute(query(name), {"dataset_id": info.dataset_id}).fetchnumpy()
+    return np.ma.getdata(rows[column]).astype(np.int64)

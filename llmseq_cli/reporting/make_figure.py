@@ -1,0 +1,120 @@
+"""From the kind of a plot and the names of runs to its `Figure`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmseq_cli.data.dataset import find_dataset, load_test, load_train
+from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
+from llmseq_cli.models.base import Recommender
+from llmseq_cli.progress import Progress
+from llmseq_cli.reporting import analysis
+from llmseq_cli.reporting.figures import Figure
+from llmseq_cli.reporting.inspection import read_details
+from llmseq_cli.reporting.leaderboard import ReportWishes, make_report
+from llmseq_cli.store.runs import RunInfo, find_run
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from llmseq_cli.store.connection import Store
+
+OF_DATA = ("popularity", "lengths", "diversity")
+OF_RUNS = ("hits-by-popularity", "hits-by-length", "hits-by-position", "training", "coverage", "time")
+KINDS = (*OF_DATA, *OF_RUNS)
+
+_MOST_RUNS = 6
+"""Lines that an eye still tells apart."""
+
+
+@dataclass(frozen=True)
+class FigureWishes:
+    """runs: by name, number or model; none: the best run of each of the best models. k: length of the lists that count.
+    embeddings: those of diversity. positions: how many items from the end hits-by-position goes.
+    """
+
+    runs: tuple[str, ...] = ()
+    dataset: str | None = None
+    k: int = 20
+    embeddings: str = "lexical"
+    positions: int = 5
+
+
+def make_figure(
+    store: Store, kind: str, wishes: FigureWishes, load: Callable[[RunInfo], Recommender], progress: Progress
+) -> Figure:
+    """The figure of this kind. load: a run's trained model. Raises UsageError for an unknown kind or what it cannot
+    have, LlmseqError for runs and datasets that are not there.
+    """
+    if kind not in KINDS:
+        raise UsageError(f"there is no plot '{kind}'", did_you_mean(kind, list(KINDS)))
+    if kind in OF_DATA and wishes.runs:
+        raise UsageError(f"{kind} is a plot of a dataset, not of runs", "leave the runs out")
+    if wishes.k < 1 or wishes.positions < 1:
+        raise UsageError("-k and --positions are at least 1", "leave them out, or give larger ones")
+    with store.read(f"plotting {kind}") as con:
+        if kind in OF_DATA:
+            return _of_data(con, kind, wishes)
+        runs = _runs(con, wishes, store)
+        info = find_dataset(con, runs[0].dataset)
+        if kind == "hits-by-popularity":
+            return analysis.hits_by_popularity(con, info, runs, _within_depth(con, runs, wishes.k))
+        if kind == "hits-by-length":
+            return analysis.hits_by_length(con, info, runs, _within_depth(con, runs, wishes.k))
+        if kind == "training":
+            histories = [(run.run, read_details(con, store, run.run).history) for run in runs]
+            return analysis.training_curves(histories)
+        if kind in ("coverage", "time"):
+            rows = make_report(
+                con,
+                info.name,
+                ReportWishes(models=list(wishes.runs) or None, cutoffs=(wishes.k,), sort=f"ndcg@{wishes.k}"),
+                store,
+            ).rows
+            return analysis.against(rows, kind, wishes.k)
+        test = load_test(con, info)
+    with progress.task("Scoring shortened prompts", len(runs) * wishes.positions, "scorings") as task:
+        models = [(run.run, load(run)) for run in runs]
+        return analysis.hits_by_position(models, test, info.name, wishes.k, wishes.positions, task)
+
+
+def _of_data(con: duckdb.DuckDBPyConnection, kind: str, wishes: FigureWishes) -> Figure:
+    info = find_dataset(con, wishes.dataset)
+    if kind == "popularity":
+        return analysis.popularity_curve(con, info)
+    if kind == "lengths":
+        return analysis.session_lengths(con, info)
+    from llmseq_cli.embeddings.stored import load_embeddings
+
+    vectors = load_embeddings(con, info.dataset_id, wishes.embeddings, info.statistics["items"])
+    return analysis.diversity(load_train(con, info), vectors, info.name)
+
+
+def _runs(con: duckdb.DuckDBPyConnection, wishes: FigureWishes, store: Store) -> list[RunInfo]:
+    """The runs named, of one dataset; else the best of each model, best first."""
+    names: Sequence[str] = wishes.runs
+    if not names:
+        dataset = find_dataset(con, wishes.dataset).name
+        rows = make_report(con, dataset, ReportWishes(), store).rows
+        best = {row["label"]: row["run"] for row in reversed(rows)}
+        names = [row["run"] for row in rows if row["run"] in best.values()][:_MOST_RUNS]
+    if not names:
+        raise LlmseqError("there are no runs yet", "`llmseq train MODEL` makes one")
+    runs = [find_run(con, name, wishes.dataset) for name in dict.fromkeys(names)]
+    others = [run for run in runs if run.dataset != runs[0].dataset]
+    if others:
+        raise UsageError(
+            f"{runs[0].run} and {others[0].run} are of different datasets", "plot runs of one dataset at a time"
+        )
+    return runs
+
+
+def _within_depth(con: duckdb.DuckDBPyConnection, runs: list[RunInfo], k: int) -> int:
+    """k, where the stored lists of all runs are that long. Raises LlmseqError where not."""
+    for run in runs:
+        [(depth,)] = con.execute("select depth from core.run where run_id = ?", [run.run_id]).fetchall()
+        if k > depth:
+            raise LlmseqError(f"the lists of {run.run} hold {depth} items", f"give -k {depth} or less")
+    return k
