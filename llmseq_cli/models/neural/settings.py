@@ -52,7 +52,7 @@ class NeuralSettings(Settings):
     )
     schedule: str = setting("constant", "how the learning rate falls", choices=SCHEDULES)
     average: float = setting(
-        0.995,
+        0.998,
         "weights are averaged over the steps, older ones counting this much less each; 0: not",
         low=0,
         high=0.99999,
