@@ -196,7 +196,7 @@ def test_more_answers_later_are_other_answers(llmseq, ready):
 
 def test_a_dry_run_trains_nothing_and_costs_nothing(llmseq, ready):
     plan = llmseq("finetune", "--provider", "local", *SMALL, "--dry-run", "--json").json
-    assert (plan["training_examples"], plan["epochs"], plan["cost_usd"]) == (87, 10, 0)
+    assert (plan["training_examples"], plan["epochs"], plan["cost_usd"]) == (87, 20, 0)
     assert llmseq("jobs", "--json").json == []
     asked = llmseq("prompt", "--provider", "local", "--base-model", "scratch", *SMALL, "--dry-run", "--json").json
     assert (asked["answers"], asked["cost_usd"], asked["minutes"]) == (480, 0, None)

@@ -125,7 +125,7 @@ class LocalJob:
         assert training is not None
         course = Course(
             epochs=state["epochs"],
-            batch_size=tuning.batch_size,
+            batch_size=state["batch_size"],
             learning_rate=tuning.rate(full=state["method"] == "full"),
             seed=state["seed"],
             patience=tuning.patience,

@@ -123,7 +123,7 @@ def _learn_titles(
     examples = Encoded([[tokenizer.bos_token_id]] * len(tokens), [[*row, tokenizer.eos_token_id] for row in tokens])
     course = Course(
         epochs=settings.title_epochs,
-        batch_size=settings.batch_size,
+        batch_size=settings.batch(scratch=True),
         learning_rate=settings.rate(full=True),
         seed=int(np.random.SeedSequence([seed, 1]).generate_state(1)[0]),
     )

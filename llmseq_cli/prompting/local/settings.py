@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from llmseq_cli.settings import Settings, setting
 
-_LORA_RATE, _FULL_RATE = 1e-4, 1e-3
-_LORA_EPOCHS, _SCRATCH_EPOCHS = 5, 10
+_LORA_RATE, _FULL_RATE = 1e-4, 2e-3
+_LORA_EPOCHS, _SCRATCH_EPOCHS = 5, 20
+_BATCH, _SCRATCH_BATCH = 32, 8
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,11 @@ class LocalTuning(Settings):
     method: str = setting(
         "auto", "lora, full (all weights), or auto: full for scratch", choices=("auto", "lora", "full")
     )
-    epochs: int | None = setting(None, "most passes over the examples; none: 5, for scratch 10", low=1, high=1000)
+    epochs: int | None = setting(None, "most passes over the examples; none: 5, for scratch 20", low=1, high=1000)
     patience: int = setting(2, "epochs without a better validation loss before it ends; 0: never", low=0, high=1000)
-    batch_size: int = setting(32, "examples a step", low=1, high=65536)
+    batch_size: int | None = setting(None, "examples a step; none: 32, for scratch 8", low=1, high=65536)
     tokens_at_once: int = setting(8192, "tokens on the device at a time; a step is divided", low=64, high=10**8)
-    learning_rate: float | None = setting(None, "largest rate; none: 0.0001, of all weights 0.001", low=1e-8, high=1)
+    learning_rate: float | None = setting(None, "largest rate; none: 0.0001, of all weights 0.002", low=1e-8, high=1)
     rank: int = setting(8, "rank of LoRA's matrices", low=1, high=1024)
     alpha: float = setting(32.0, "scale of LoRA's matrices, divided by the rank", low=0.01, high=10_000)
     dropout: float = setting(0.05, "dropout before LoRA's matrices", low=0, high=0.9)
@@ -36,7 +37,7 @@ class LocalTuning(Settings):
     layers: int = setting(2, "layers of scratch", low=1, high=64)
     heads: int = setting(4, "attention heads of scratch", low=1, high=64)
     vocabulary: int = setting(8192, "tokens that scratch knows, at most", low=300, high=200_000)
-    title_epochs: int = setting(5, "passes of scratch over the titles before any session", low=0, high=1000)
+    title_epochs: int = setting(20, "passes of scratch over the titles before any session", low=0, high=1000)
     prompt_weight: float | None = setting(
         None, "weight of the loss on the question, beside 1 on the answer; none: 0, for scratch 1", low=0, high=1
     )
@@ -47,6 +48,9 @@ class LocalTuning(Settings):
     def weight_of_prompt(self, *, scratch: bool) -> float:
         """A model that knows no language yet learns from the titles in the questions, too."""
         return float(scratch) if self.prompt_weight is None else self.prompt_weight
+
+    def batch(self, *, scratch: bool) -> int:
+        return self.batch_size or (_SCRATCH_BATCH if scratch else _BATCH)
 
     def most_epochs(self, *, scratch: bool) -> int:
         return self.epochs or (_SCRATCH_EPOCHS if scratch else _LORA_EPOCHS)

@@ -134,6 +134,7 @@ class LocalProvider(FineTuneProvider):
                 base=self._path,
                 method=("full" if submission.base_model == SCRATCH else "lora") if method == "auto" else method,
                 epochs=self.epochs(0),
+                batch_size=self.settings.batch(scratch=submission.base_model == SCRATCH),
                 prompt_weight=self.settings.weight_of_prompt(scratch=submission.base_model == SCRATCH),
                 seed=submission.seed,
                 files=[submission.training_file, submission.validation_file],
