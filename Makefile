@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format bench docs clean
+.PHONY: demo test lint format bench docs screenshots clean
 
 demo: $(READY)
 	$(BIN)/llmseq demo
@@ -29,6 +29,9 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/make_reference.py
+
+screenshots: $(READY)
+	$(BIN)/python docs/make_screenshots.py
 
 $(READY): pyproject.toml constraints.txt tests/minilm.txt
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13) and "llmseq needs Python 3.11 to 3.13: make PYTHON=python3.12 ...")'

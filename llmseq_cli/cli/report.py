@@ -71,7 +71,7 @@ def report(
     ] = None,
     show_sql: Annotated[bool, typer.Option("--show-sql", help="Print a query to start from, for --sql.")] = False,
     format: Annotated[
-        str, typer.Option("--format", help="table, json, csv, markdown or latex.", metavar="FORMAT")
+        str, typer.Option("--format", help="table, json, csv, markdown, latex or html.", metavar="FORMAT")
     ] = "table",
     to: Annotated[Path | None, typer.Option("--out", help="Write to this file.", metavar="FILE")] = None,
     json: JsonOption = False,
@@ -90,7 +90,7 @@ def report(
 
         llmseq report --where "ndcg@20 > 0.05 and settings.k < 200"
 
-        llmseq report --format latex --out table.tex
+        llmseq report --format html --out report.html
     """
     from llmseq_cli.cli.output import write_output
     from llmseq_cli.reporting.formats import check_format, write_report

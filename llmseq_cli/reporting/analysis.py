@@ -202,11 +202,11 @@ def against(rows: Sequence[dict[str, Any]], kind: str, k: int) -> Figure:
     y = [row[f"ndcg@{k}"] for row in rows]
     if kind == "coverage":
         x, label, title = [row[f"coverage@{k}"] for row in rows], f"coverage@{k}", "Accuracy against coverage"
-        caption = f"NDCG@{k} of every run, and the share of the catalog that its lists of {k} reach."
+        caption = f"NDCG@{k} of {len(rows)} runs, and the share of the catalog that their lists of {k} reach."
     else:
         x = [max(1e-3, (row["train_seconds"] or 0.0) + (row["score_seconds"] or 0.0)) for row in rows]
         label, title = "seconds of training and scoring", "Accuracy against time"
-        caption = f"NDCG@{k} of every run, and the seconds that it took on its machine."
+        caption = f"NDCG@{k} of {len(rows)} runs, and the seconds that each took on its machine."
     series = tuple(
         Series(name, np.array([one]), np.array([value])) for name, one, value in zip(names, x, y, strict=True)
     )

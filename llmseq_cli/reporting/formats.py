@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llmseq_cli.errors import UsageError, did_you_mean
+from llmseq_cli.reporting.html import write_html
 from llmseq_cli.reporting.names import PAPER_NAMES
 from llmseq_cli.reporting.report import Report
 from llmseq_cli.reporting.table import Cell, Line, Table, digits
@@ -50,6 +51,7 @@ WRITERS: dict[str, Callable[[Report], str]] = {
     "csv": write_csv,
     "markdown": write_markdown,
     "latex": write_latex,
+    "html": write_html,
 }
 """By the word that --format takes, a function from the report to the text of the file."""
 

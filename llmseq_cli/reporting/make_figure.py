@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import find_dataset, load_test, load_train
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
@@ -67,13 +67,7 @@ def make_figure(
             histories = [(run.run, read_details(con, store, run.run).history) for run in runs]
             return analysis.training_curves(histories)
         if kind in ("coverage", "time"):
-            rows = make_report(
-                con,
-                info.name,
-                ReportWishes(models=list(wishes.runs) or None, cutoffs=(wishes.k,), sort=f"ndcg@{wishes.k}"),
-                store,
-            ).rows
-            return analysis.against(rows, kind, wishes.k)
+            return analysis.against(_rows(con, info.name, wishes, store), kind, wishes.k)
         test = load_test(con, info)
     with progress.task("Scoring shortened prompts", len(runs) * wishes.positions, "scorings") as task:
         models = [(run.run, load(run)) for run in runs]
@@ -97,9 +91,7 @@ def _runs(con: duckdb.DuckDBPyConnection, wishes: FigureWishes, store: Store) ->
     names: Sequence[str] = wishes.runs
     if not names:
         dataset = find_dataset(con, wishes.dataset).name
-        rows = make_report(con, dataset, ReportWishes(), store).rows
-        best = {row["label"]: row["run"] for row in reversed(rows)}
-        names = [row["run"] for row in rows if row["run"] in best.values()][:_MOST_RUNS]
+        names = [row["run"] for row in _rows(con, dataset, FigureWishes(), store)][:_MOST_RUNS]
     if not names:
         raise LlmseqError("there are no runs yet", "`llmseq train MODEL` makes one")
     runs = [find_run(con, name, wishes.dataset) for name in dict.fromkeys(names)]
@@ -109,6 +101,18 @@ def _runs(con: duckdb.DuckDBPyConnection, wishes: FigureWishes, store: Store) ->
             f"{runs[0].run} and {others[0].run} are of different datasets", "plot runs of one dataset at a time"
         )
     return runs
+
+
+def _rows(con: duckdb.DuckDBPyConnection, dataset: str, wishes: FigureWishes, store: Store) -> list[dict[str, Any]]:
+    """The leaderboard's rows of the runs named, or else of the best run of each model, best first."""
+    ask = ReportWishes(models=list(wishes.runs) or None, cutoffs=(wishes.k,), sort=f"ndcg@{wishes.k}")
+    rows = make_report(con, dataset, ask, store).rows
+    if wishes.runs:
+        return rows
+    best: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        best.setdefault(row["label"], row)
+    return list(best.values())
 
 
 def _within_depth(con: duckdb.DuckDBPyConnection, runs: list[RunInfo], k: int) -> int:

@@ -1,0 +1,115 @@
+"""The HTML report, opened and used in a real browser."""
+
+from __future__ import annotations
+
+import re
+import shutil
+
+import pytest
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture
+def report(llmseq, shop, tmp_path):
+    """The file of a report on runs of three models."""
+    shop.embed(source="lexical")
+    shop.train("llmseqsim", embeddings="lexical")
+    shop.train("v-sknn")
+    shop.train("v-sknn", settings={"k": 7})
+    shop.train("most-popular")
+    file = tmp_path / "report.html"
+    assert llmseq("report", "--format", "html", "--out", file).status == 0
+    return file
+
+
+@pytest.fixture
+def page(report):
+    if CHROMIUM is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the path")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        context = browser.new_context(color_scheme="light")
+        page = context.new_page()
+        problems: list[str] = []
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
+        page.on("request", lambda asked: None if asked.url.startswith("file:") else problems.append(asked.url))
+        page.goto(report.as_uri())
+        yield page
+        assert problems == []
+        browser.close()
+
+
+def column(page, number):
+    return page.locator(f".board tbody:visible tr:first-child td:nth-child({number})").all_inner_texts()
+
+
+def test_columns_are_sorted(page):
+    heads = page.locator(".board thead button").all_inner_texts()
+    place = heads.index("HR@20") + 1
+    button = page.get_by_role("button", name="HR@20")
+    button.click()
+    values = [float(text) for text in column(page, place)]
+    assert values == sorted(values, reverse=True)
+    assert page.locator("th[aria-sort=descending]").inner_text().startswith("HR@20")
+    button.press("Enter")
+    assert [float(text) for text in column(page, place)] == sorted(values)
+    page.locator(".board thead button").first.click()
+    assert column(page, 1) == sorted(column(page, 1), key=str.lower)
+
+
+def test_lines_are_filtered(page):
+    assert page.locator(".board tbody:visible").count() == 4
+    page.get_by_role("searchbox").fill("sknn k=7")
+    assert page.locator(".board tbody:visible").count() == 1
+    assert page.get_by_role("status").inner_text() == "1 of 4 lines"
+    page.get_by_role("searchbox").fill("")
+    assert page.locator(".board tbody:visible").count() == 4
+
+
+def test_a_run_opens(page):
+    page.get_by_role("button", name="v-sknn-3").click()
+    opened = page.locator("dialog[open]")
+    assert "sample_size" in opened.inner_text()
+    assert "torch" in opened.inner_text()
+    page.keyboard.press("Escape")
+    assert page.locator("dialog[open]").count() == 0
+
+
+def test_light_and_dark(page):
+    def background():
+        return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+    light = background()
+    page.locator("#theme").click()
+    assert background() != light
+    page.locator("#theme").click()
+    assert background() == light
+    page.emulate_media(color_scheme="dark")
+
+
+def test_plots_are_in_the_page(page):
+    assert page.locator("figure svg").count() >= 5
+    assert page.locator("figcaption").first.inner_text()
+
+
+def test_nothing_of_the_workspace_becomes_markup(llmseq, report, shop, tmp_path):
+    text = report.read_text(encoding="utf-8")
+    assert not re.search(r"(?:src|href)=\"(?!#)", text)
+    shop.sql("update core.dataset set name = '</script><script>alert(1)</script>'", write=True)
+    shop.sql("update core.run set label = '<img src=x onerror=alert(1)>'", write=True)
+    assert llmseq("report", "--format", "html", "--out", report).status == 0
+    changed = report.read_text(encoding="utf-8")
+    assert "<script>alert" not in changed
+    assert "<img" not in changed
+    assert "&lt;img src=x" in changed
+
+
+def test_no_runs(llmseq, shop):
+    assert "There are no runs yet" in llmseq("report", "--format", "html").out
