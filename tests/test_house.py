@@ -16,7 +16,9 @@ FLOORS = [
     {"evaluation", "embeddings"},
     {"models"},
     {"training", "reporting", "prompting"},
+    {"tuning"},
     {"workspace"},
+    {"recipes"},
     {"cli"},
 ]
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
