@@ -10,6 +10,7 @@ import typer
 from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption, SetOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.leaderboard import print_leaderboard, print_spread
+from llmseq_cli.errors import UsageError
 
 ReduceOption = Annotated[
     str | None,
@@ -61,6 +62,10 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the same training was interrupted; skip what is finished.")
     ] = False,
+    log: Annotated[
+        str | None,
+        typer.Option("--log", help="mlflow: log the runs there, to $MLFLOW_TRACKING_URI or ./mlruns.", metavar="WHERE"),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Train a model, score the test sessions and keep the run.
@@ -79,6 +84,7 @@ def train(
     """
     from llmseq_cli.settings import parse_assignments
 
+    _check_log(log)
     workspace = common.open()
     made = workspace.train(
         model,
@@ -94,12 +100,27 @@ def train(
         resume=resume,
         runs=[name.strip() for name in (runs or "").split(",") if name.strip()],
     )
+    if log:
+        from llmseq_cli.reporting.mlflow_log import usual_address
+
+        workspace.export(made, "mlflow", usual_address())
     rows = workspace.report(models=made, cutoffs=(min(10, depth), min(20, depth)), sort=f"ndcg@{min(20, depth)}")
     if json:
         print_json(rows)
     else:
         print_leaderboard(rows)
         print_spread(rows)
+
+
+def _check_log(log: str | None) -> None:
+    """Rather before the training than after it."""
+    from llmseq_cli.reporting.mlflow_log import check_installed
+
+    if log is None:
+        return
+    if log != "mlflow":
+        raise UsageError(f"runs are not logged to '{log}'", "--log mlflow")
+    check_installed()
 
 
 def recommend(

@@ -29,6 +29,19 @@ _LONGEST = 6000
 """Letters that MLflow keeps of a parameter."""
 
 
+def check_installed() -> None:
+    """Raises LlmseqError where MLflow is not installed."""
+    from importlib.util import find_spec
+
+    if find_spec("mlflow") is None:
+        raise LlmseqError("MLflow is not installed", "pip install 'llmseq[mlflow]'")
+
+
+def usual_address() -> str:
+    """Where MLflow itself would log: $MLFLOW_TRACKING_URI, else the folder mlruns."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or "mlruns"
+
+
 def log_runs(store: Store, runs: Sequence[str], to: str, dataset: str | None) -> dict[str, Any]:
     """Log runs to a folder or tracking server, one experiment a dataset; those that are there already are left alone.
 

@@ -81,6 +81,16 @@ def test_gpu(llmseq, shop):
     assert len(printed) == 3
 
 
+def test_cluster(llmseq, shop, tmp_path):
+    _, items = write_shop(tmp_path)
+    items.rename("products.csv")
+    *printed, _ = [run(llmseq, command) for command in commands("howto/cluster.md")]
+    assert "SASRec" in printed[2]
+    assert Path("node-1.parquet").stat().st_size > 0
+    header, row = Path("node-1.csv").read_text(encoding="utf-8").splitlines()
+    assert row.split(",")[header.split(",").index("model")] == "v-sknn"
+
+
 def test_leaderboard_sql(llmseq, runs):
     printed = [run(llmseq, command) for command in commands("howto/leaderboard-sql.md")]
     assert "LLMSeqSim" in printed[1]

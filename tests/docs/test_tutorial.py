@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from beauty_split import FOLDER, needs_beauty
 from doc_pages import commands, run
 
@@ -68,6 +70,14 @@ def test_the_figures_of_the_tutorial_are_right(llmseq, tmp_path, monkeypatch):
     upto = next(place for place, line in enumerate(lines) if line.startswith("llmseq compare"))
     printed = tour(llmseq, lines[: upto + 1])
     shown = (Path(__file__).parent.parent.parent / "docs" / "tutorial.md").read_text(encoding="utf-8")
-    table = next(line for line in shown.splitlines() if line.startswith("v-sknn-3 "))
-    assert table in [line.rstrip() for line in printed.splitlines()]
-    assert "only by llmseqsim-1        353" in printed
+    # The last digits depend on the processor: items of almost equal scores change places.
+    for start in ("llmseqsim-1  LLMSeqSim", "v-sknn-3     V_SKNN", "v-sknn-2     V_SKNN"):
+        expected = pytest.approx(numbers(shown, start)[0], rel=0.01, abs=0.001)
+        assert any(found == expected for found in numbers(printed, start))
+    assert numbers(printed, "only by llmseqsim-1")[0][-1] == pytest.approx(353, abs=5)
+
+
+def numbers(text: str, start: str) -> list[list[float]]:
+    """The numbers in every line that starts so."""
+    lines = [line.strip() for line in text.splitlines() if line.strip().startswith(start)]
+    return [[float(number) for number in re.findall(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w.])", line)] for line in lines]

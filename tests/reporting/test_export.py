@@ -124,3 +124,16 @@ def test_what_cannot_be_exported_is_told(llmseq, trained, tmp_path):
     assert out.read_text() == "mine"
     assert llmseq("export", "v-sknn", "-k", "0", "--out", out).status == 2
     assert set(EXPORTS) == {"parquet", "csv", "json", "trec", "recbole", "mlflow"}
+
+
+def test_training_is_logged_where_mlflow_looks(llmseq, shop, tmp_path, monkeypatch):
+    tracking = pytest.importorskip("mlflow.tracking")
+    refused = llmseq("train", "v-sknn", "--log", "wandb")
+    assert (refused.status, "--log mlflow" in refused.err) == (2, True)
+    folder = tmp_path / "tracked"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(folder))
+    done = llmseq("train", "v-sknn", "--seeds", "2", "--log", "mlflow")
+    assert done.status == 0, done.err
+    client = tracking.MlflowClient(tracking_uri=folder.as_uri())
+    [experiment] = [one for one in client.search_experiments() if one.name != "Default"]
+    assert len(client.search_runs([experiment.experiment_id])) == 2

@@ -56,7 +56,8 @@ class TrainingState:
 class Job:
     """What to train and on what.
 
-    make_batch: (items int64[n, length], lengths int64[n], random) → Batch. chunk: targets whose logits stand in memory
+    make_batch: (items int64[n, length], lengths int64[n], random) → Batch. average: how much of the averaged weights a
+    step leaves, 0 for none. chunk: targets whose logits stand in memory
     at once. draw_weights: how often every row is drawn as a negative, float64[n_rows] that sum to 1, None for equally.
     validate: () → NDCG@20 of the network as it is, None where nothing is held out. epochs: at most so many; the falling
     rates of the schedules go by the setting of that name. factors: of the rate in every epoch, for plateau, where they
@@ -69,6 +70,7 @@ class Job:
     make_batch: MakeBatch
     settings: NeuralSettings
     learning_rate: float
+    average: float
     seed: int
     device: str
     chunk: int
@@ -100,7 +102,7 @@ class _Loop:
         self.parameters = dict(job.network.named_parameters())
         self.optimizer = _optimizer(job)
         self.best: dict[str, Tensor] = {}
-        self.average = self._copied() if job.settings.average else {}
+        self.average = self._copied() if job.average else {}
         self.steps = -(-len(job.windows) // job.settings.batch_size)
         self.forward: Callable[[Batch], tuple[Tensor, Tensor]] = job.network
         if job.settings.compile:
@@ -186,7 +188,7 @@ class _Loop:
     @torch.no_grad()
     def _follow(self) -> None:
         """The average follows the weights, at first closely: w̄ ← w̄ + (w − w̄) max(1 − a, 1 / (steps + 1))."""
-        share = max(1 - self.job.settings.average, 1 / (self.state.step + 1))
+        share = max(1 - self.job.average, 1 / (self.state.step + 1))
         for name, average in self.average.items():
             average.lerp_(self.parameters[name], share)
 

@@ -34,6 +34,7 @@ from llmseq_cli.models.neural.settings import NeuralSettings
 _DIM = 64  # of item vectors that start from chance
 _REDUCED_DIM = 128
 _RATES = {True: 1e-3, False: 3e-3}  # with embeddings and without: what text says is soon lost at high rates
+_AVERAGES = {True: 0.998, False: 0.995}  # what starts from chance changes too fast for long averages
 _VALIDATED = 500  # sessions at most that are held out, and a tenth of all
 _VALIDATION_DEPTH = 20
 _ROWS, _STEP = 64, 4  # prompts are encoded so many at a time, of lengths filled up to multiples of four
@@ -198,6 +199,7 @@ class NeuralRecommender(Recommender):
             make_batch=self.make_batch,
             settings=settings,
             learning_rate=_RATES[context.embeddings is not None] if rate is None else rate,
+            average=_AVERAGES[context.embeddings is not None] if settings.average is None else settings.average,
             seed=context.seed,
             device=context.device,
             chunk=plan.chunk,

@@ -51,9 +51,10 @@ class NeuralSettings(Settings):
         5, "epochs without a better NDCG@20 before training stops; 0: train on all sessions, all epochs", low=0
     )
     schedule: str = setting("constant", "how the learning rate falls", choices=SCHEDULES)
-    average: float = setting(
-        0.998,
-        "weights are averaged over the steps, older ones counting this much less each; 0: not",
+    average: float | None = setting(
+        None,
+        "weights are averaged over the steps, older ones counting this much less each; 0: not; none: 0.998 from "
+        "embeddings, 0.995 from chance",
         low=0,
         high=0.99999,
     )
