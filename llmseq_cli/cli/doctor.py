@@ -12,7 +12,14 @@ from llmseq_cli.cli.common import Common, JsonOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json
 from llmseq_cli.errors import LlmseqError
 
-_KEYS = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "GOOGLE_CLOUD_PROJECT", "GOOGLE_APPLICATION_CREDENTIALS", "HF_TOKEN")
+_KEYS = (
+    "OPENAI_API_KEY",
+    "OPENAI_BASE_URL",
+    "GOOGLE_CLOUD_PROJECT",
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_CLOUD_BUCKET",
+    "HF_TOKEN",
+)
 
 _NOT_USABLE = "not usable"
 

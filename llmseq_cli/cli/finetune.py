@@ -34,7 +34,7 @@ TemplateOption = Annotated[
     typer.Option("--template", help="TOML file of wording, or one that ships: tallrec.", metavar="FILE"),
 ]
 ProviderOption = Annotated[
-    str, typer.Option("--provider", help="Who fine-tunes and answers: openai, or local: this machine.")
+    str, typer.Option("--provider", help="Who fine-tunes and answers: openai, vertex, or local: this machine.")
 ]
 
 

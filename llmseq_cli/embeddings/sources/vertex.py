@@ -179,7 +179,7 @@ class VertexSource(EmbeddingSource):
             from google.genai import Client
             from google.genai.types import HttpOptions, HttpRetryOptions
 
-            credentials, project = self._credentials
+            credentials, project = self.signed_in
             return Client(
                 vertexai=True,
                 credentials=credentials,
@@ -193,7 +193,7 @@ class VertexSource(EmbeddingSource):
             )
 
     @cached_property
-    def _credentials(self) -> tuple[Credentials, str]:
+    def signed_in(self) -> tuple[Credentials, str]:
         """Application default credentials and the project. Raises FinalError."""
         import google.auth
         from google.auth.exceptions import GoogleAuthError

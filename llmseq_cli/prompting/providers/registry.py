@@ -12,6 +12,7 @@ from llmseq_cli.settings import parse_settings
 # Modules are named, not imported: a provider's libraries are loaded when it is asked for.
 _PROVIDERS = {
     "openai": "llmseq_cli.prompting.providers.openai:OpenAIProvider",
+    "vertex": "llmseq_cli.prompting.providers.vertex:VertexProvider",
     "local": "llmseq_cli.prompting.providers.local:LocalProvider",
 }
 
