@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
+from small_shop import write_shop
 
 from llmseq_cli.cli.app import run
 from llmseq_cli.workspace import Workspace
@@ -49,33 +48,6 @@ def llmseq(capsys: pytest.CaptureFixture[str]) -> Callable[..., Result]:
         return Result(status, printed.out, printed.err)
 
     return call
-
-
-WORDS = ["red", "green", "blue", "wool", "silk", "long", "short", "soft", "warm", "light"]
-KINDS = ["sock", "shirt", "scarf", "hat", "glove"]
-
-
-def write_shop(folder: Path, sessions: int = 120, seed: int = 1) -> tuple[Path, Path]:
-    """A small shop as two CSV files; sessions keep to one kind of clothes, so text and neighbours both help."""
-    random = np.random.default_rng(seed)
-    pairs = list(zip(WORDS, WORDS[1:], strict=False))[:8]
-    titles = [f"{first} {second} {kind}" for kind in KINDS for first, second in pairs]
-    kinds = [kind for kind in KINDS for _ in range(8)]
-    clicks, items = folder / "clicks.csv", folder / "items.csv"
-    with items.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["item_id", "title", "category", "brand"])
-        for number, (title, kind) in enumerate(zip(titles, kinds, strict=True)):
-            writer.writerow([f"i{number:02d}", title, kind, "Acme" if number % 2 else ""])
-    with clicks.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["user_id", "item_id", "timestamp"])
-        for user in range(sessions):
-            kind = int(random.integers(len(KINDS)))
-            start = 1_600_000_000 + user * 3600
-            for step, item in enumerate(random.choice(8, size=int(random.integers(5, 8)), replace=False)):
-                writer.writerow([f"u{user:03d}", f"i{kind * 8 + int(item):02d}", start + 60 * step])
-    return clicks, items
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from chat_server import KEY, ChatServer
-from conftest import write_shop
 from doc_pages import DOCS, blocks, commands, run
 from embedding_server import KEY as EMBEDDING_KEY
 from embedding_server import EmbeddingServer
+from small_shop import write_shop
 
 from llmseq_cli.prompting import jobs
 
