@@ -528,7 +528,7 @@ def test_installed_program_completes(monkeypatch):
         pytest.skip("the console script is not installed beside this Python")
     done = subprocess.run(
         [program],
-        env={"_LLMSEQ_COMPLETE": "complete_bash", "COMP_WORDS": "llmseq rep", "COMP_CWORD": "1", "PATH": ""},
+        env={"_LLMSEQ_COMPLETE": "complete_bash", "COMP_WORDS": "llmseq repo", "COMP_CWORD": "1", "PATH": ""},
         capture_output=True,
         text=True,
         check=False,

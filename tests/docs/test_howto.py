@@ -91,6 +91,13 @@ def test_cluster(llmseq, shop, tmp_path):
     assert row.split(",")[header.split(",").index("model")] == "v-sknn"
 
 
+def test_recipes(llmseq, shop):
+    Path("shop.toml").write_text(blocks("howto/recipes.md", "toml")[0])
+    printed = [run(llmseq, command) for command in commands("howto/recipes.md")]
+    assert "LLMSeqSim&Sequential" in printed[1]
+    assert "best-beauty" in printed[3]
+
+
 def test_leaderboard_sql(llmseq, runs):
     printed = [run(llmseq, command) for command in commands("howto/leaderboard-sql.md")]
     assert "LLMSeqSim" in printed[1]

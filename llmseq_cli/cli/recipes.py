@@ -1,0 +1,203 @@
+"""`run` and `reproduce`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmseq_cli.cli.common import Common, JsonOption, command
+from llmseq_cli.cli.console import out, print_json, print_table
+from llmseq_cli.errors import LlmseqError, UsageError
+
+if TYPE_CHECKING:
+    from llmseq_cli.recipes.recipe import Recipe
+    from llmseq_cli.recipes.run_recipe import Done, RecipeRun
+
+_PAPERS = ("beauty", "steam", "delivery-hero")
+
+DatasetName = Annotated[
+    str | None, typer.Option("--dataset", help="The dataset's name here; else the recipe's.", metavar="NAME")
+]
+DataOption = Annotated[
+    list[str] | None,
+    typer.Option("--data", help="Files or a folder to ingest where the dataset is not there.", metavar="PATH"),
+]
+EmbeddingsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--embeddings",
+        help="Embeddings at hand; else the best that are stored, else lexical ones.",
+        metavar="SOURCE[:MODEL]",
+    ),
+]
+ModelsOption = Annotated[
+    str | None, typer.Option("--models", help="Only these steps, and what they are made of.", metavar="NAME,NAME…")
+]
+SeedsOption = Annotated[
+    int | None, typer.Option("--seeds", help="Runs of each step that has several seeds.", min=1, metavar="N")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="WORD")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the steps and do nothing.")]
+FormatOption = Annotated[
+    str, typer.Option("--format", help="table, json, csv, markdown, latex or html.", metavar="FORMAT")
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Write to this file.", metavar="FILE")]
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "run")(run)
+    command(app, "reproduce")(reproduce)
+
+
+def run(
+    common: Common,
+    recipe: Annotated[
+        str | None, typer.Argument(help="A TOML file, or the name of a recipe that ships.", metavar="RECIPE")
+    ] = None,
+    listing: Annotated[bool, typer.Option("--list", help="List the recipes that ship.")] = False,
+    copy: Annotated[
+        Path | None, typer.Option("--copy", help="Write the recipe there, to edit it.", metavar="FILE")
+    ] = None,
+    dataset: DatasetName = None,
+    data: DataOption = None,
+    embeddings: EmbeddingsOption = None,
+    models: ModelsOption = None,
+    seeds: SeedsOption = None,
+    device: DeviceOption = "auto",
+    dry_run: DryRunOption = False,
+    format: FormatOption = "table",
+    to: OutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Go through a recipe: ingest, embed, train, and show the leaderboard of its runs.
+
+    What is there already is not made again: a recipe that was interrupted goes on where it was. A step that fails
+    does not keep the others from being done.
+
+    Examples:
+
+        llmseq run --list
+
+        llmseq run best-beauty --data data/beauty
+
+        llmseq run best-beauty --copy mine.toml
+    """
+    from llmseq_cli.recipes.recipe import find_file, load_recipe, shipped
+
+    if listing or recipe is None:
+        if recipe is None and not listing:
+            raise UsageError("nothing says which recipe", "llmseq run --list shows those that ship")
+        rows = shipped()
+        if json:
+            print_json([{"recipe": name, "title": title} for name, title in rows.items()])
+        else:
+            print_table(["recipe", "what it is"], [[name, title] for name, title in rows.items()], whole=["recipe"])
+        return
+    if copy is not None:
+        _copy(find_file(recipe), copy)
+        return
+    work = _prepared(common, load_recipe(recipe), dataset, data, embeddings, models, seeds, device)
+    _go(work, dry_run, "json" if json else format, to)
+
+
+def reproduce(
+    common: Common,
+    name: Annotated[str, typer.Argument(help="beauty, steam or delivery-hero.", metavar="NAME")],
+    dataset: DatasetName = None,
+    data: DataOption = None,
+    embeddings: EmbeddingsOption = None,
+    models: ModelsOption = None,
+    seeds: SeedsOption = None,
+    device: DeviceOption = "auto",
+    dry_run: DryRunOption = False,
+    format: FormatOption = "table",
+    to: OutOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Make a table of the paper anew: its settings on the dataset, ours beside the published figures.
+
+    Rows that need a paid model or an LLM are left out; item embeddings are those at hand. Interrupted, it goes on where
+    it was. `llmseq run NAME --copy FILE` shows the recipe.
+
+    Examples:
+
+        llmseq reproduce beauty --dry-run
+
+        llmseq reproduce beauty --models sknn,v-sknn,llmseqsim --embeddings lexical
+    """
+    from llmseq_cli.errors import did_you_mean
+    from llmseq_cli.recipes.recipe import load_recipe
+
+    if name not in _PAPERS:
+        raise UsageError(f"the paper has no table of '{name}'", did_you_mean(name, list(_PAPERS)))
+    work = _prepared(common, load_recipe(name), dataset, data, embeddings, models, seeds, device)
+    _go(work, dry_run, "json" if json else format, to)
+
+
+def _copy(file: Path, to: Path) -> None:
+    if to.exists():
+        raise LlmseqError(f"{to} is there already", "name another file, or remove it")
+    to.write_text(file.read_text(encoding="utf-8"), encoding="utf-8")
+    out.print(str(to), soft_wrap=True)
+
+
+def _prepared(
+    common: Common,
+    recipe: Recipe,
+    dataset: str | None,
+    data: list[str] | None,
+    embeddings: str | None,
+    models: str | None,
+    seeds: int | None,
+    device: str,
+) -> RecipeRun:
+    from llmseq_cli.recipes.run_recipe import RecipeRun, RunOptions
+
+    chosen = tuple(name.strip() for name in models.split(",")) if models else None
+    options = RunOptions(dataset, tuple(data or ()), embeddings, chosen, seeds, device)
+    return RecipeRun(common.open(), recipe, options)
+
+
+def _go(work: RecipeRun, dry_run: bool, format: str, to: Path | None) -> None:
+    from llmseq_cli.reporting.formats import check_format
+
+    check_format(format)
+    if dry_run:
+        _print_plan(work, format)
+        return
+    done = work.run()
+    if done.all_runs:
+        _print_runs(work, done, format, to)
+    if done.failed:
+        for name, reason in done.failed.items():
+            work.progress.warn(f"{name}: {reason}")
+        raise LlmseqError(
+            f"{len(done.failed)} of {len(work.steps)} steps failed", "run it again: it goes on with these"
+        )
+
+
+def _print_plan(work: RecipeRun, format: str) -> None:
+    rows = work.plan()
+    if format == "json":
+        print_json(rows)
+        return
+    shown = [[row[key] if row[key] is not None else "–" for key in row] for row in rows]
+    print_table(["step", "what", "with", "seeds", "minutes"], shown, whole=["what"])
+    known = sum(row["minutes"] or 0 for row in rows)
+    out.print(f"about {known:.0f} minutes on two cores, less what is done already", soft_wrap=True)
+
+
+def _print_runs(work: RecipeRun, done: Done, format: str, to: Path | None) -> None:
+    from llmseq_cli.cli.output import write_output
+    from llmseq_cli.cli.report import show
+    from llmseq_cli.reporting.formats import write_report
+
+    made = work.workspace.leaderboard(
+        done.dataset, models=done.all_runs, group=format not in ("json", "csv"), paper=work.recipe.paper
+    )
+    if format == "table":
+        show(made, to)
+    else:
+        write_output(write_report(made, format), to)

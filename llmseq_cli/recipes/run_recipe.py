@@ -1,0 +1,238 @@
+"""Going through a recipe: what is there already is not made again, and one step's failure does not cost the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from llmseq_cli.data.ingest import Protocol
+from llmseq_cli.errors import InterruptedByUserError, LlmseqError, UsageError, did_you_mean
+from llmseq_cli.recipes.recipe import ALL_SEEDS, AT_HAND, Embed, Recipe, Train
+from llmseq_cli.workspace import Workspace
+
+_PREFERRED = ("openai", "vertex", "huggingface", "lexical")
+"""Of stored embeddings the first of these is taken where the user names none; of several the newest."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a user changes of a recipe. dataset: its name here. data: files to ingest where it is not there.
+
+    embeddings: what "at-hand" means, SOURCE[:MODEL]. models: names of steps or models; None for all. seeds: of every
+    step that has several. device: for neural models.
+    """
+
+    dataset: str | None = None
+    data: tuple[str, ...] = ()
+    embeddings: str | None = None
+    models: tuple[str, ...] | None = None
+    seeds: int | None = None
+    device: str = "auto"
+
+
+@dataclass
+class Done:
+    """What came of a recipe: runs of each step, and why steps failed, by name."""
+
+    dataset: str
+    runs: dict[str, list[str]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def all_runs(self) -> list[str]:
+        return [run for runs in self.runs.values() for run in runs]
+
+
+class RecipeRun:
+    """One going-through of a recipe in a workspace.
+
+    Raises UsageError for options that do not fit it.
+    """
+
+    def __init__(self, workspace: Workspace, recipe: Recipe, options: RunOptions) -> None:
+        self.workspace, self.recipe, self.options = workspace, recipe, options
+        self.progress = workspace.progress
+        self.dataset = options.dataset or recipe.dataset
+        self.steps = tuple(self._with_seeds(step) for step in self._wanted())
+
+    def _wanted(self) -> list[Train]:
+        """The steps that are asked for, and those that they are made of."""
+        wanted = self.options.models
+        if wanted is None:
+            return list(self.recipe.train)
+        known = [step.name for step in self.recipe.train]
+        for name in wanted:
+            if name not in known and name not in {step.model for step in self.recipe.train}:
+                raise UsageError(f"the recipe {self.recipe.name} has no step '{name}'", did_you_mean(name, known))
+        chosen = {step.name for step in self.recipe.train if step.name in wanted or step.model in wanted}
+        for step in reversed(self.recipe.train):
+            if step.name in chosen:
+                chosen |= {run.removesuffix(ALL_SEEDS) for run in step.runs}
+        return [step for step in self.recipe.train if step.name in chosen]
+
+    def _with_seeds(self, step: Train) -> Train:
+        seeds = self.options.seeds
+        return replace(step, seeds=seeds) if seeds is not None and step.seeds > 1 else step
+
+    def plan(self) -> list[dict[str, Any]]:
+        """The steps in order: what each does, and about how many minutes of it are left at most."""
+        names = {row["name"] for row in self.workspace.datasets()} if self.workspace.store.file.exists() else set()
+        rows: list[dict[str, Any]] = []
+        if self.dataset not in names:
+            rows.append(
+                {"step": "ingest", "what": self.dataset, "with": self._origin(), "seeds": None, "minutes": None}
+            )
+        rows += [
+            {"step": "embed", "what": one.name, "with": one.word, "seeds": None, "minutes": None}
+            for one in self._embeds()
+        ]
+        for step in self.steps:
+            parts = ", ".join(step.runs) or self._described(step)
+            minutes = step.minutes * step.seeds if step.minutes else None
+            rows.append({"step": "train", "what": step.name, "with": parts, "seeds": step.seeds, "minutes": minutes})
+        return rows
+
+    def _described(self, step: Train) -> str:
+        words = [self._embeddings_word(step.embeddings)] if step.embeddings else []
+        words += [f"{step.reduce or 'whiten'} {step.dim}"] if step.dim else [step.reduce] if step.reduce else []
+        return " ".join(words)
+
+    def _origin(self) -> str:
+        return ", ".join(self.options.data) or self.recipe.download or "–"
+
+    def run(self) -> Done:
+        """Goes through all steps. A step that fails is noted, those that are made of it are left out."""
+        done = Done(self.dataset)
+        self._ensure_dataset()
+        embeds = self._embeds()
+        count = len(embeds) + len(self.steps)
+        failed_embeds: dict[str, str] = {}
+        for place, one in enumerate(embeds, 1):
+            self.progress.message(f"step {place} of {count}: embed {one.name} ({one.word})")
+            with _noting(failed_embeds, one.name):
+                self._embed(one)
+        for place, step in enumerate(self.steps, len(embeds) + 1):
+            self.progress.message(f"step {place} of {count}: {step.name} ({step.model})")
+            with _noting(done.failed, step.name):
+                done.runs[step.name] = self._train(step, done, failed_embeds)
+        return done
+
+    # Data and embeddings.
+
+    def _ensure_dataset(self) -> None:
+        store = self.workspace.store
+        if store.file.exists() and self.dataset in {row["name"] for row in self.workspace.datasets()}:
+            return
+        paths = self.options.data or self._downloaded()
+        protocol = {key: value for key, value in self.recipe.ingest.items() if key != "format"}
+        try:
+            chosen = Protocol(**protocol)
+        except TypeError as error:
+            raise LlmseqError(
+                f"{self.recipe.origin}: [dataset.ingest]: {error}", "see `llmseq ingest --help`"
+            ) from None
+        self.progress.message(f"ingesting {self.dataset}")
+        self.workspace.ingest(
+            list(paths), name=self.dataset, format=str(self.recipe.ingest.get("format", "auto")), protocol=chosen
+        )
+
+    def _downloaded(self) -> tuple[str, ...]:
+        from llmseq_cli.data.downloads.public_datasets import download_dataset
+
+        if self.recipe.download is None:
+            raise LlmseqError(
+                f"there is no dataset '{self.dataset}' in the workspace",
+                f"`llmseq ingest FILES --name {self.dataset}`, or name its files with --data",
+            )
+        folder = self.workspace.folder / "artifacts" / "downloads" / self.recipe.download
+        done = download_dataset(self.recipe.download, folder, self.progress, None)
+        return tuple(str(Path(path)) for path in done.paths)
+
+    def _embeds(self) -> list[Embed]:
+        """Embeddings of the recipe that steps use, and lexical ones where nothing is at hand."""
+        used = {step.embeddings for step in self.steps}
+        listed = [one for one in self.recipe.embed if one.name in used]
+        if AT_HAND in used and self._at_hand() == "lexical" and all(one.source != "lexical" for one in listed):
+            listed.append(Embed("lexical", "lexical", None, "{title}", {}))
+        return listed
+
+    def _at_hand(self) -> str:
+        """What the user named, else the best that is stored, else the lexical source, which needs nothing."""
+        if self.options.embeddings:
+            return self.options.embeddings
+        if self.workspace.store.file.exists():
+            stored = self._stored()
+            for source in _PREFERRED:
+                for row in reversed(stored):
+                    if row["source"] == source:
+                        return f"{source}:{row['model']}" if source != "lexical" else source
+        return "lexical"
+
+    def _stored(self) -> list[dict[str, Any]]:
+        return [row for row in self.workspace.embeddings() if row["dataset"] == self.dataset]
+
+    def _embed(self, one: Embed) -> None:
+        same = [row for row in self._stored() if (row["source"], row["text"]) == (one.source, one.text)]
+        if any(one.model in (None, row["model"]) for row in same):
+            return
+        options: dict[str, Any] = {"model": one.model} if one.model else {}
+        self.workspace.embed(self.dataset, source=one.source, text=one.text, settings=one.settings, **options)
+
+    def _embeddings_word(self, name: str | None) -> str:
+        if name is None or name == AT_HAND:
+            return self._at_hand()
+        return next((one.word for one in self.recipe.embed if one.name == name), name)
+
+    # Runs.
+
+    def _train(self, step: Train, done: Done, failed_embeds: dict[str, str]) -> list[str]:
+        if step.embeddings in failed_embeds:
+            raise LlmseqError(f"its embeddings failed: {failed_embeds[str(step.embeddings)]}", "run the recipe again")
+        word = self._embeddings_word(step.embeddings) if step.embeddings else None
+        return self.workspace.train(
+            step.model,
+            dataset=self.dataset,
+            embeddings=word,
+            reduce=step.reduce,
+            dim=self._fitting(step.dim, word),
+            settings=step.settings,
+            seed=self.recipe.seed,
+            seeds=step.seeds,
+            device=self.options.device,
+            resume=True,
+            runs=list(self._members(step, done)),
+        )
+
+    def _fitting(self, dim: int | None, word: str | None) -> int | None:
+        """As many dimensions as asked for, or as the embeddings and items give."""
+        if dim is None or word is None:
+            return dim
+        source, _, model = word.partition(":")
+        for row in self._stored():
+            most = min(row["dimensions"], row["items"] - 1)
+            if row["source"] == source and model in ("", row["model"]) and most < dim:
+                self.progress.message(f"{dim} dimensions are asked for, {most} can be had")
+                return int(most)
+        return dim
+
+    def _members(self, step: Train, done: Done) -> Iterator[str]:
+        for name in step.runs:
+            one = name.removesuffix(ALL_SEEDS)
+            if one in done.failed:
+                raise LlmseqError(f"it is made of {one}, which failed", "run the recipe again")
+            made = done.runs.get(one, [name])
+            yield from made if name.endswith(ALL_SEEDS) else made[:1]
+
+
+@contextmanager
+def _noting(failed: dict[str, str], name: str) -> Iterator[None]:
+    """Notes why a step failed, and lets what comes after it go on; Ctrl-C ends all."""
+    try:
+        yield
+    except InterruptedByUserError:
+        raise
+    except LlmseqError as error:
+        failed[name] = f"{error.message}; {error.hint}" if error.hint else error.message

@@ -1,0 +1,215 @@
+"""Recipes: read, checked, run, gone on with; `llmseq run` and `llmseq reproduce`."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from llmseq_cli.errors import LlmseqError
+from llmseq_cli.models.registry import model_class
+from llmseq_cli.recipes.recipe import find_file, load_recipe, shipped
+from llmseq_cli.recipes.run_recipe import RecipeRun, RunOptions
+from llmseq_cli.reporting.published import published_figures
+from llmseq_cli.workspace import Workspace
+
+RECIPE = """
+title = "a small one"
+
+[dataset]
+name = "shop"
+
+[[embed]]
+name = "words"
+source = "lexical"
+
+[[train]]
+name = "near"
+model = "llmseqsim"
+embeddings = "words"
+
+[[train]]
+name = "neighbours"
+model = "sknn"
+settings = { k = 20 }
+
+[[train]]
+name = "network"
+model = "gru4rec"
+settings = { dim = 8, hidden = 8, epochs = 1, patience = 0 }
+seeds = 2
+minutes = 0.5
+
+[[train]]
+name = "together"
+model = "blend"
+runs = ["near", "neighbours", "network*"]
+settings = { weights = "0.4,0.3,0.2,0.1" }
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    file = tmp_path / "small.toml"
+    file.write_text(RECIPE)
+    return file
+
+
+def test_a_recipe_is_run_once(llmseq, shop, recipe):
+    done = llmseq("run", recipe, "--json")
+    assert done.status == 0, done.err
+    assert {row["model"] for row in done.json} == {"llmseqsim", "sknn", "gru4rec", "blend"}
+    assert sorted(row["seed"] for row in done.json if row["model"] == "gru4rec") == [0, 1]
+    [blend] = [row for row in done.json if row["model"] == "blend"]
+    assert len(blend["settings"]["runs"].split(",")) == 4
+    again = llmseq("run", recipe, "--json")
+    assert [row["run"] for row in again.json] == [row["run"] for row in done.json]
+    assert "step 5 of 5: together (blend)" in llmseq("run", recipe).err
+
+
+def test_what_changes_is_made_anew_and_the_rest_is_not(llmseq, shop, recipe):
+    first = {row["run"] for row in llmseq("run", recipe, "--json").json}
+    recipe.write_text(RECIPE.replace("k = 20", "k = 30"))
+    second = {row["run"] for row in llmseq("run", recipe, "--json").json}
+    assert len(first & second) == 3  # neighbours, and what is made of them, are new
+    only = llmseq("run", recipe, "--models", "near", "--json").json
+    assert [row["model"] for row in only] == ["llmseqsim"]
+    some = llmseq("run", recipe, "--models", "blend", "--seeds", "3", "--json").json
+    assert sorted(row["seed"] for row in some if row["model"] == "gru4rec") == [0, 1, 2]
+
+
+def test_plans(llmseq, shop, recipe):
+    plan = llmseq("run", recipe, "--dry-run", "--json").json
+    assert [(row["step"], row["what"], row["minutes"]) for row in plan] == [
+        ("embed", "words", None),
+        ("train", "near", None),
+        ("train", "neighbours", None),
+        ("train", "network", 1.0),
+        ("train", "together", None),
+    ]
+    assert llmseq("report", "--json").json == []
+    assert "about 1 minutes" in llmseq("run", recipe, "--dry-run").out
+
+
+def test_a_recipe_ingests_what_is_not_there(llmseq, shop_files, recipe):
+    clicks, _ = shop_files
+    missing = llmseq("run", recipe, "--models", "neighbours")
+    assert (missing.status, "--data" in missing.err) == (1, True)
+    done = llmseq("run", recipe, "--models", "neighbours", "--data", clicks, "--json")
+    assert done.status == 0, done.err
+    assert llmseq("datasets", "--json").json[0]["name"] == "shop"
+    assert [row["model"] for row in done.json] == ["sknn"]
+
+
+def test_a_step_that_fails_does_not_cost_the_others(llmseq, shop, recipe):
+    recipe.write_text(RECIPE.replace('embeddings = "words"', 'embeddings = "openai"'))
+    done = llmseq("run", recipe)
+    assert done.status == 1
+    assert "2 of 4 steps failed" in done.err
+    assert "near, which failed" in done.err
+    assert "GRU4Rec" in done.out
+    assert len(llmseq("report", "--json").json) == 3
+
+
+def test_killed_and_gone_on_with(llmseq, shop, recipe, tmp_path):
+    """A real process, killed when its first run is there; the same command then makes only what is missing."""
+    command = [sys.executable, "-m", "llmseq_cli", "run", str(recipe), "--workspace", str(shop.folder)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    runs = shop.folder / "artifacts" / "runs"
+    for _ in range(2000):
+        if process.poll() is not None or (
+            runs.is_dir() and any(not p.name.endswith(".partial") for p in runs.iterdir())
+        ):
+            break
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    before = {row["run"] for row in llmseq("report", "--json", "--wait-for-lock").json}
+    done = llmseq("run", recipe, "--json")
+    assert done.status == 0, done.err
+    assert len(done.json) == 5
+    assert before <= {row["run"] for row in done.json}
+    assert len(llmseq("report", "--json").json) == 5
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("[dataset]", "[data]"), "did you mean 'dataset'?"),
+        (('name = "shop"', 'nam = "shop"'), "[dataset] has no key 'nam'"),
+        (('model = "sknn"', 'model = "sknnn"'), "[[train]] number 2: there is no model 'sknnn'"),
+        (("k = 20", "kk = 20"), "[[train]] number 2: sknn has no setting 'kk'"),
+        (("k = 20", "k = -3"), "[[train]] number 2"),
+        (("seeds = 2", 'seeds = "2"'), "seeds = '2' is not a whole number"),
+        (("seeds = 2", "seeds = 0"), "train at least once"),
+        (('source = "lexical"', "source = 3"), "source = 3 is not text"),
+        (('name = "network"', 'name = "near"'), "is called 'near', too"),
+        (('runs = ["near", "neighbours", "network*"]', "runs = [1]"), "runs are names"),
+        (("[[embed]]", "[embed]"), "embed is not a list of tables"),
+        (("title = ", "title = ="), "is not TOML"),
+    ],
+)
+def test_what_is_wrong_in_a_recipe_is_told_before_anything_is_done(llmseq, shop, recipe, change, told):
+    recipe.write_text(RECIPE.replace(*change))
+    done = llmseq("run", recipe)
+    assert (done.status, told in " ".join(done.err.split())) == (1, True), done.err
+    assert llmseq("report", "--json").json == []
+
+
+def test_wrong_words(llmseq, shop, recipe, tmp_path):
+    for words in ([], ["best-beuty"], [tmp_path / "none.toml"], [recipe, "--models", "nobody"], [recipe, "--seeds", 0],
+                  [recipe, "--format", "pdf"]):  # fmt: skip
+        assert llmseq("run", *words).status in (1, 2), words
+    assert "did you mean 'beauty'" in llmseq("reproduce", "beaut").err
+    assert "did you mean 'best-beauty'" in llmseq("run", "best-beuty").err
+
+
+def test_recipes_that_ship_are_sound_and_can_be_copied(llmseq, tmp_path):
+    listed = llmseq("run", "--list", "--json").json
+    assert {row["recipe"] for row in listed} == set(shipped()) >= {"beauty", "steam", "delivery-hero", "best-beauty"}
+    for name in shipped():
+        recipe = load_recipe(name)
+        known = [step.name for step in recipe.train]
+        for step in recipe.train:
+            assert all(run.removesuffix("*") in known for run in step.runs)
+            assert bool(step.embeddings) == bool(step.embeddings) or model_class(step.model).embeddings_use != "none"
+    assert llmseq("run", "beauty", "--copy", tmp_path / "mine.toml").status == 0
+    assert (tmp_path / "mine.toml").read_text() == find_file("beauty").read_text()
+    assert load_recipe(str(tmp_path / "mine.toml")).train == load_recipe("beauty").train
+    assert llmseq("run", "beauty", "--copy", tmp_path / "mine.toml").status == 1
+
+
+def test_reproduce_shows_ours_beside_the_paper(llmseq, shop, tmp_path):
+    words = ["beauty", "--dataset", "shop", "--models", "most-popular,v-sknn,llmseqsim-popularity"]
+    done = llmseq("reproduce", *words, "--out", tmp_path / "table.md", "--format", "markdown")
+    assert done.status == 0, done.err
+    table = (tmp_path / "table.md").read_text()
+    assert "LLMSeqSim&Popularity" in table.replace("\\", "")
+    assert "MostPopular" in table
+    assert {row["embeddings"] for row in llmseq("report", "--json").json} >= {None, "lexical"}
+
+
+def test_every_row_of_the_paper_that_needs_no_llm_is_in_the_recipe():
+    labels = {row["label"] for row in published_figures("beauty")}
+    paid = {label for label in labels if "Prompt" in label or label.startswith(("BERT2", "TALL"))}
+    steps = {step.name.replace("-", "").replace("&", "").lower() for step in load_recipe("beauty").train}
+    wanted = {label.replace("_", "").replace("-", "").replace("&", "").lower() for label in labels - paid}
+    assert wanted <= steps
+
+
+def test_embeddings_at_hand_are_the_best_that_are_stored(shop):
+    run = RecipeRun(shop, load_recipe("beauty"), RunOptions(dataset="shop", models=("llmseqsim",)))
+    assert run.plan()[0]["what"] == "lexical"
+    named = RunOptions(dataset="shop", models=("llmseqsim",), embeddings="openai:mine")
+    assert RecipeRun(shop, load_recipe("beauty"), named).plan()[0]["with"] == "openai:mine pca 512"
+
+
+def test_from_python(tmp_path, shop):
+    with pytest.raises(LlmseqError, match="there is no dataset"):
+        RecipeRun(Workspace(tmp_path / "other"), load_recipe("delivery-hero"), RunOptions()).run()
+    assert Path(load_recipe("beauty").origin).is_file()
