@@ -239,6 +239,8 @@ class OpenAIProvider(FineTuneProvider):
         explained = self.server.explained(error)
         if isinstance(explained, RefusedError) and error.param in ("temperature", "top_p"):
             return FinalError(str(explained), f"{model} takes no other value: set --temperature and --top-p so")
+        if isinstance(explained, RefusedError) and model in explained.reason and not explained.too_long:
+            return FinalError(explained.reason, f"check the model {model} and the address of the server")
         if isinstance(explained, FinalError) and error.status_code in (400, 403, 404):
             return FinalError(explained.message, f"check the model {model} and the address of the server")
         return explained
