@@ -56,10 +56,11 @@ def test_a_model_made_here_answers_from_a_server(llmseq, ready, tmp_path, monkey
     """A small model is trained from the shop's titles, served, and asked through the server as any other."""
     monkeypatch.setenv("OPENAI_API_KEY", "any")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    made = llmseq("finetune", "--provider", "local", "--set", "epochs=4", "--json")
+    made = llmseq("finetune", "--provider", "local", "--set", "epochs=10", "--json")
     assert made.status == 0, made.err
     folder = tmp_path / "tuned"
     assert llmseq("jobs", "download", "latest", "--out", folder).status == 0
+    local = prompt(llmseq, made.json["job"], "--samples", "2", "--limit", "12")
     with served(folder, tmp_path / "server.log") as address:
         words = ["--base-model", str(folder), "--base-url", address, "--samples", "2", "--concurrency", "2"]
         some = prompt(llmseq, *words, "--limit", "4")
@@ -67,11 +68,12 @@ def test_a_model_made_here_answers_from_a_server(llmseq, ready, tmp_path, monkey
         run = prompt(llmseq, *words, "--limit", "12")
         assert (run["sessions"], run["figures"]["answers"]) == (12, 24)
         asked = rows(llmseq, "select sum(requests) as requests, sum(replies) as replies from prompt_usage")[0]
-        assert asked["replies"] == 24  # those of the first four were not asked for again
+        assert asked["replies"] == 48  # those of the first four were not asked for again
         ranked = prompt(llmseq, *words[:4], "--task", "rank", "-k", "4", "--limit", "3")
         assert ranked["figures"]["answers"] == 3
         refused = llmseq("prompt", "--base-model", "no/such-model", "--base-url", address, "--limit", "2")
     assert (refused.status, "check the model no/such-model" in refused.err) == (1, True), refused.err
-    assert run["figures"]["hallucination_rate"] < 0.9  # it says titles of the shop
-    assert run["hr@20"] > 0
+    assert run["figures"]["hallucination_rate"] < 0.5  # it says titles of the shop
+    assert abs(run["hr@20"] - local["hr@20"]) < 0.4  # drawn at random, from the same model
+    assert run["figures"]["unique_recommendations"] > 6
     assert rows(llmseq, f"select count(*) as n from answers where run = '{run['run']}'") == [{"n": 24}]

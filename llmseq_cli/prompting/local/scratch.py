@@ -25,13 +25,13 @@ from llmseq_cli.prompting.local.settings import LocalTuning
 
 SCRATCH = "scratch"
 _START, _END, _PAD = "<s>", "</s>", "<pad>"
-_CHAT = "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}{{ m['content'] }}\n{% endif %}{% endfor %}"
+_CHAT = "{{ bos_token }}{% for m in messages %}{% if m['role'] != 'system' %}{{ m['content'] }}\n{% endif %}{% endfor %}"
 """Only the question: an instruction means nothing to a model that has read nothing but titles."""
 
 
 def scratch_folder(models: Path, titles: Sequence[str], settings: LocalTuning, seed: int) -> Path:
     """Where the model of these titles, sizes and seed lies, or will."""
-    made_of = [settings.dim, settings.layers, settings.heads, settings.vocabulary, settings.title_epochs, seed]
+    made_of = [_CHAT, settings.dim, settings.layers, settings.heads, settings.vocabulary, settings.title_epochs, seed]
     digest = hashlib.blake2b(json.dumps([made_of, sorted(set(titles))]).encode(), digest_size=6)
     return models / f"scratch-{digest.hexdigest()}"
 
@@ -110,7 +110,9 @@ def _make_model(tokenizer: Any, settings: LocalTuning, seed: int) -> Any:
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return LlamaForCausalLM(config)
+        model = LlamaForCausalLM(config)
+    model.generation_config.do_sample = True  # servers take a request's temperature only where a model says so
+    return model
 
 
 def _learn_titles(
