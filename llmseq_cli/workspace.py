@@ -94,9 +94,14 @@ class Workspace:
             con.execute(query("ingest/staging"))
             report = read(con, source, self.progress)
             statistics = build_dataset(con, name, protocol or Protocol(), asdict(report), self.progress)
-        for run in removed:
-            shutil.rmtree(self.folder / "artifacts" / "runs" / run, ignore_errors=True)
-        return {"name": name, "format": report.format, "notes": report.notes, "runs_removed": len(removed)} | statistics
+        for path in removed:
+            shutil.rmtree(self.folder / "artifacts" / path, ignore_errors=True)
+        return {
+            "name": name,
+            "format": report.format,
+            "notes": report.notes,
+            "runs_removed": sum(path.startswith("runs/") for path in removed),
+        } | statistics
 
     def _check_free(self, name: str, replace: bool) -> None:
         """Refuse early, before hours of reading, what would be refused at the end."""
@@ -111,17 +116,19 @@ class Workspace:
 
     @staticmethod
     def _remove_dataset(con: Any, name: str) -> list[str]:
-        """Delete a dataset and what was made of it; returns the names of its runs."""
+        """Delete a dataset and what was made of it; returns the folders of its runs and studies."""
         from llmseq_cli.embeddings.stored import delete_embeddings
         from llmseq_cli.store.runs import delete_runs
 
-        runs: list[str] = []
+        folders: list[str] = []
         for (dataset_id,) in con.execute("select dataset_id from core.dataset where name = ?", [name]).fetchall():
             delete_embeddings(con, dataset_id)
-            runs += delete_runs(con, dataset_id)
-            for table in ("interaction", "session", "item", "rejection", "dataset"):
+            folders += [f"runs/{run}" for run in delete_runs(con, dataset_id)]
+            studies = con.execute("select distinct study from core.trial where dataset_id = ?", [dataset_id]).fetchall()
+            folders += [f"studies/{study}" for (study,) in studies]
+            for table in ("interaction", "session", "item", "rejection", "trial", "dataset"):
                 con.execute(f"delete from core.{table} where dataset_id = ?", [dataset_id])
-        return runs
+        return folders
 
     def datasets(self) -> list[dict[str, Any]]:
         """One dict a dataset."""
@@ -241,6 +248,7 @@ class Workspace:
         depth: int | None = None,
         resume: bool = False,
         runs: Sequence[str] = (),
+        from_tuning: bool | str = False,
     ) -> list[str]:
         """Train a model, score the evaluated sessions and store one run a seed; returns the runs' names.
 
@@ -248,7 +256,8 @@ class Workspace:
         them dense embeddings are whitened and sparse ones left as they are. settings: by name, as `llmseq models`
         lists them. depth: how many items of each list are kept (default 100). resume: go on where a training of the
         same model with the same settings was interrupted; runs that are finished are returned as they are. runs: what
-        a hybrid or blend is made of, names as for `recommend`.
+        a hybrid or blend is made of, names as for `recommend`. from_tuning: take the settings and embeddings of the
+        best trial, of any study of the model on the dataset or of the one that is named; what is given goes first.
         """
         from llmseq_cli.training.experiment import DEFAULT_DEPTH, Experiment, run_experiment
 
@@ -265,7 +274,40 @@ class Workspace:
             resume,
             tuple(runs),
         )
+        if from_tuning:
+            from llmseq_cli.tuning.results import tuned
+
+            experiment = tuned(self.store, experiment, from_tuning if isinstance(from_tuning, str) else None)
         return run_experiment(self.store, experiment, seeds, self.progress)
+
+    def tune(self, model: str, **options: Any) -> dict[str, Any]:
+        """Search for a model's best settings over temporal folds of the training sessions; returns the study.
+
+        options: dataset, study (its name), trials (of the whole study), timeout (seconds), patience, startup, settings
+        (given a value), search ({"k": "50..800"} in place of the model's own ranges), embeddings, reduce, dims and
+        runs (sequences), seed, device, jobs, backend ("loky" or "ray"), ray_address, resume.
+        """
+        from llmseq_cli.tuning.tune import TuneOptions, Tuning
+
+        for name in {"embeddings", "reduce", "dims", "runs"} & options.keys():
+            options[name] = tuple(options[name])
+        try:
+            given = TuneOptions(model, **options)
+        except TypeError as error:
+            raise UsageError(f"tune: {error}", "help(Workspace.tune) lists the options") from error
+        return self.study(Tuning(self.store, given, self.progress).run())
+
+    def studies(self) -> list[dict[str, Any]]:
+        """One dict a study, as `study` gives them."""
+        from llmseq_cli.tuning.results import list_studies
+
+        return [self.study(name) for name in list_studies(self.folder)]
+
+    def study(self, name: str) -> dict[str, Any]:
+        """A study's trials, the best of them, and how much each setting matters."""
+        from llmseq_cli.tuning.results import study_overview
+
+        return study_overview(self.folder, name)
 
     def finetune(
         self, task: str, *, show: int | None = None, dry_run: bool = False, **options: Any

@@ -10,7 +10,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "llmseq_cli"
 FLOORS = [
     {"errors", "progress", "_version"},
-    {"settings", "devices"},
+    {"settings", "devices", "ray_cluster"},
     {"store"},
     {"data"},
     {"evaluation", "embeddings"},

@@ -29,6 +29,7 @@ from llmseq_cli.cli import (
     show,
     sql,
     train,
+    tune,
 )
 from llmseq_cli.cli.console import print_error
 from llmseq_cli.errors import LlmseqError
@@ -50,6 +51,7 @@ for group in (
     neighbors,
     models,
     train,
+    tune,
     recipes,
     finetune,
     jobs,

@@ -10,11 +10,13 @@ import typer
 from rich.console import Console
 
 from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
+from llmseq_cli.cli.console import out, print_json
 from llmseq_cli.cli.leaderboard import print_leaderboard
 from llmseq_cli.errors import LlmseqError, UsageError
 
 if TYPE_CHECKING:
     from llmseq_cli.reporting.report import Report
+    from llmseq_cli.workspace import Workspace
 
 _FILE_WIDTH = 160
 _DATA_FORMATS = ("json", "csv")
@@ -66,6 +68,9 @@ def report(
     prompting: Annotated[
         bool, typer.Option("--prompting", help="Runs of `llmseq prompt` as in the paper's Table 7: hallucinations, …")
     ] = False,
+    tuning: Annotated[
+        bool, typer.Option("--tuning", help="Studies of `llmseq tune`: the best trials, and what mattered.")
+    ] = False,
     sql: Annotated[
         Path | None, typer.Option("--sql", help="A leaderboard of your own: the query in this file.", metavar="FILE")
     ] = None,
@@ -107,10 +112,14 @@ def report(
     shaping = {"--where": where, "--columns": columns, "--models": models, "--significance": significance}
     _check_alone("--sql", sql, shaping | {"--prompting": prompting, "--paper": paper, "--dataset": dataset})
     _check_alone("--prompting", prompting, shaping)
+    _check_alone("--tuning", tuning, shaping | {"--prompting": prompting, "--paper": paper, "--sql": sql, "--out": to})
     if show_sql:
         write_output(query("report/own_leaderboard"), to)
         return
     workspace = common.open()
+    if tuning:
+        _show_studies(workspace, dataset, format)
+        return
     if sql is not None:
         made = workspace.own_leaderboard(_text_of(sql))
     elif prompting:
@@ -133,6 +142,24 @@ def report(
         show(made, to)
     else:
         write_output(write_report(made, format), to)
+
+
+def _show_studies(workspace: Workspace, dataset: str | None, format: str) -> None:
+    from llmseq_cli.cli.tune import print_study
+
+    if format not in ("table", "json"):
+        raise UsageError(
+            f"studies are not written as {format}", '`llmseq sql "from trials" --format csv` writes trials'
+        )
+    studies = [one for one in workspace.studies() if dataset in (None, one["dataset"])]
+    if format == "json":
+        print_json(studies)
+        return
+    if not studies:
+        raise LlmseqError("nothing has been tuned yet", "`llmseq tune MODEL` does")
+    for one in studies:
+        print_study(one)
+        out.print()
 
 
 def _check_alone(option: str, given: Any, others: dict[str, Any]) -> None:

@@ -62,6 +62,12 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on where the same training was interrupted; skip what is finished.")
     ] = False,
+    from_tuning: Annotated[
+        bool, typer.Option("--from-tuning", help="With the settings and embeddings of the best trial.")
+    ] = False,
+    study: Annotated[
+        str | None, typer.Option("--study", help="With --from-tuning: of this study alone.", metavar="NAME")
+    ] = None,
     log: Annotated[
         str | None,
         typer.Option("--log", help="mlflow: log the runs there, to $MLFLOW_TRACKING_URI or ./mlruns.", metavar="WHERE"),
@@ -81,10 +87,14 @@ def train(
         llmseq train sasrec --embeddings huggingface --seeds 3 --set epochs=30
 
         llmseq train blend --runs llmseqsim,v-sknn,sasrec
+
+        llmseq train sknn --from-tuning
     """
     from llmseq_cli.settings import parse_assignments
 
     _check_log(log)
+    if study and not from_tuning:
+        raise UsageError("--study without --from-tuning", "say both, or neither")
     workspace = common.open()
     made = workspace.train(
         model,
@@ -99,6 +109,7 @@ def train(
         depth=depth,
         resume=resume,
         runs=[name.strip() for name in (runs or "").split(",") if name.strip()],
+        from_tuning=study or from_tuning,
     )
     if log:
         from llmseq_cli.reporting.mlflow_log import usual_address

@@ -25,7 +25,7 @@ from llmseq_cli.settings import setting
 @dataclass(frozen=True)
 class BERT4RecSettings(NeuralSettings):
     layers: int = setting(1, "transformer blocks", low=1, high=64, tune=(1, 4))
-    heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 4))
+    heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 2, 4))
     inner: int = setting(2, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
     mask: float = setting(0.5, "share of a session's items that are masked", low=0.01, high=1, tune=(0.05, 0.9))
     mask_last: float = setting(0.5, "share of sessions of which only the last item is masked, as in use", low=0, high=1)

@@ -23,7 +23,7 @@ from llmseq_cli.settings import setting
 @dataclass(frozen=True)
 class SASRecSettings(NeuralSettings):
     layers: int = setting(1, "transformer blocks", low=1, high=64, tune=(1, 4))
-    heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 4))
+    heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 2, 4))
     inner: int = setting(1, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
     start: str = setting("pool", "what the untrained network adds: harmonic mean, nothing, chance", choices=STARTS)
 

@@ -52,23 +52,30 @@ class Members:
     device: str
     progress: Progress
 
-    def open(self, cls: type[Recommender], names: Sequence[str]) -> tuple[Member, ...]:
-        """The members that a model of this class is to be made of.
+    def open(self, cls: type[Recommender], names: Sequence[str], train: Sessions | None = None) -> tuple[Member, ...]:
+        """The members that a model of this class is to be made of; trained anew on `train` alone, where it is given.
 
         Raises UsageError where it is not made of such runs, LlmseqError where there is no such run of the dataset or
         its files are gone.
         """
+        infos = self.check(cls, names)
+        if not infos:
+            return ()
+        self.progress.message(f"{cls.name} of {', '.join(info.run for info in infos)}")
+        return tuple(self._member(info, train) for info in infos)
+
+    def check(self, cls: type[Recommender], names: Sequence[str]) -> list[RunInfo]:
+        """The runs that are meant, none of them loaded; errors as for `open`."""
         if not issubclass(cls, MadeOfRuns):
             if names:
                 raise UsageError(f"{cls.name} is not made of other runs", "leave --runs out")
-            return ()
+            return []
         if not names:
             raise UsageError(f"{cls.name} is made of other runs", f"say which: {cls.example()}")
         with self.store.read(f"looking for the runs of {cls.name}") as con:
             infos = [self._find(con, name) for name in names]
         cls.check_members([info.run for info in infos], [info.model for info in infos])
-        self.progress.message(f"{cls.name} of {', '.join(info.run for info in infos)}")
-        return tuple(self._member(info) for info in infos)
+        return infos
 
     def _find(self, con: duckdb.DuckDBPyConnection, name: str) -> RunInfo:
         mine = self.dataset.info.name
@@ -84,13 +91,14 @@ class Members:
             f"`llmseq report --dataset {mine}` lists its runs",
         )
 
-    def _member(self, info: RunInfo) -> Member:
+    def _member(self, info: RunInfo, train: Sessions | None) -> Member:
         from llmseq_cli.training.experiment import load_model
 
         def refitted_lists(train: Sessions, prompts: Sessions, k: int) -> Ranking:
             return self._refitted(info, train).recommend(prompts, k, exclude_prompt=False)
 
-        return Member(info.run, load_model(self.store.folder, info.run, info.model), refitted_lists)
+        model = load_model(self.store.folder, info.run, info.model) if train is None else self._refitted(info, train)
+        return Member(info.run, model, refitted_lists)
 
     def _refitted(self, info: RunInfo, train: Sessions) -> Recommender:
         """The run's model trained anew on these sessions.

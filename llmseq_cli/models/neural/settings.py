@@ -24,7 +24,11 @@ class NeuralSettings(Settings):
     """
 
     dim: int | None = setting(
-        None, "dimensions of item vectors; none: those of the embeddings, or 64", low=1, high=8192, tune=(16, 512)
+        None,
+        "dimensions of item vectors; none: those of the embeddings, or 64",
+        low=1,
+        high=8192,
+        tune=(16, 32, 64, 128, 256, 512),
     )
     max_length: int = setting(20, "items of a session that the model reads, the last ones", low=1, high=4096)
     windows: str = setting(

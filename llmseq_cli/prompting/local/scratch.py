@@ -25,7 +25,8 @@ from llmseq_cli.prompting.local.settings import LocalTuning
 
 SCRATCH = "scratch"
 _START, _END, _PAD = "<s>", "</s>", "<pad>"
-_CHAT = "{{ bos_token }}{% for m in messages %}{% if m['role'] != 'system' %}{{ m['content'] }}\n{% endif %}{% endfor %}"
+_CHAT = "{{ bos_token }}{% for m in messages if m['role'] != 'system' %}{{ m['content'] }}\n{% endfor %}"
+
 """Only the question: an instruction means nothing to a model that has read nothing but titles."""
 
 

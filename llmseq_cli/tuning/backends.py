@@ -1,0 +1,136 @@
+"""Where units are computed: in this process, or in workers beside it. Arrays are shared once, and read by all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.tuning.units import FoldMembers, Measured, Unit, measure
+
+BACKENDS = ("loky", "ray")
+
+
+class Backend(Protocol):
+    """Computes units. slots: how many at a time.
+
+    What `submit` returns is only handed back: to `wait`, and to `result`, which raises what the unit raised, or
+    WorkerLost.
+    """
+
+    slots: int
+
+    def share(self, arrays: Mapping[str, np.ndarray]) -> None: ...
+
+    def submit(self, unit: Unit) -> Any: ...
+
+    def wait(self, pending: Iterable[Any], seconds: float) -> list[Any]: ...
+
+    def result(self, job: Any) -> Measured: ...
+
+    def close(self, *, kill: bool) -> None: ...
+
+
+class WorkerLostError(LlmseqError):
+    """A worker went away without an answer; the unit can be computed again."""
+
+
+class InProcess:
+    """One unit at a time, here: for one job, and for models made of runs, whose files lie here."""
+
+    slots = 1
+
+    def __init__(self, members: FoldMembers | None = None) -> None:
+        self.arrays: dict[str, np.ndarray] = {}
+        self.members = members
+
+    def share(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.arrays |= arrays
+
+    def submit(self, unit: Unit) -> Unit:
+        return unit
+
+    def wait(self, pending: Iterable[Unit], seconds: float) -> list[Unit]:
+        return list(pending)[:1]
+
+    def result(self, job: Unit) -> Measured:
+        return measure(job, self.arrays, self.members(job.fold) if self.members else ())
+
+    def close(self, *, kill: bool) -> None:
+        self.arrays.clear()
+
+
+class Loky:
+    """Processes beside this one (joblib's loky), which map the arrays from files: one copy for all of them.
+
+    folder: where the files lie; they are kept, since a study that goes on needs the same.
+    """
+
+    def __init__(self, jobs: int, folder: Path) -> None:
+        self.slots = jobs
+        self.folder = folder
+
+    def share(self, arrays: Mapping[str, np.ndarray]) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, array in arrays.items():
+            file = self.folder / f"{name}.npy"
+            if file.exists():
+                continue
+            partial = file.with_name(f"{name}.{os.getpid()}.partial")
+            try:
+                with partial.open("wb") as out:
+                    np.save(out, np.asarray(array), allow_pickle=False)
+                partial.replace(file)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def _executor(self) -> Any:
+        from joblib.externals.loky import get_reusable_executor
+
+        # A broken executor is replaced by a new one.
+        threads = str(max(1, (os.cpu_count() or 1) // self.slots))
+        environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+        return get_reusable_executor(self.slots, timeout=300, env=environment)
+
+    def submit(self, unit: Unit) -> Future[Measured]:
+        return self._executor().submit(measure_from_files, unit, str(self.folder))
+
+    def wait(self, pending: Iterable[Future[Measured]], seconds: float) -> list[Future[Measured]]:
+        return list(wait(list(pending), seconds, FIRST_COMPLETED).done)
+
+    def result(self, job: Future[Measured]) -> Measured:
+        from concurrent.futures.process import BrokenProcessPool
+
+        try:
+            return job.result()
+        except BrokenProcessPool as error:
+            raise WorkerLostError(
+                "a worker process was ended from outside", "if memory was short, say fewer --jobs"
+            ) from error
+
+    def close(self, *, kill: bool) -> None:
+        self._executor().shutdown(wait=not kill, kill_workers=kill)
+
+
+def measure_from_files(unit: Unit, folder: str) -> Measured:
+    """What a worker process runs: the arrays are mapped, not read."""
+    arrays = {name: np.load(f"{folder}/{name}.npy", mmap_mode="r", allow_pickle=False) for name in unit.arrays()}
+    return measure(unit, arrays)
+
+
+def make_backend(name: str, jobs: int, folder: Path, address: str | None = None) -> Backend:
+    """The backend of this name. Raises UsageError where there is none, LlmseqError where it cannot be reached."""
+    if name not in BACKENDS:
+        raise UsageError(f"there is no backend '{name}'", "--backend loky or --backend ray")
+    if address is not None and name != "ray":
+        raise UsageError("--ray-address without Ray", "say --backend ray, too")
+    if name == "ray":
+        from llmseq_cli.tuning.ray_backend import Ray
+
+        return Ray(jobs, address)
+    return InProcess() if jobs == 1 else Loky(jobs, folder)

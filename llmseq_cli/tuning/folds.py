@@ -1,0 +1,50 @@
+"""Temporal folds of the training sessions: learn from the earlier, validate on those that come next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.errors import LlmseqError
+
+
+@dataclass(frozen=True)
+class Fold:
+    """train: sessions to learn from. held_out: the next ones, without items that do not occur in `train`.
+
+    The last item of a held-out session is the ground truth.
+    """
+
+    train: Sessions
+    held_out: Sessions
+
+
+def temporal_folds(train: Sessions, n_folds: int, n_items: int) -> list[Fold]:
+    """Fold f learns from the first f of n_folds + 1 equal bins and validates on the one after (Boz et al. 7.1.4).
+
+    Raises LlmseqError where a fold has nothing to learn from or to validate on.
+    """
+    sizes = np.full(n_folds + 1, len(train) // (n_folds + 1))
+    sizes[: len(train) % (n_folds + 1)] += 1  # as the bins that are stored with the sessions
+    edges = np.concatenate([[0], np.cumsum(sizes)])
+    folds = []
+    for number in range(1, n_folds + 1):
+        earlier = train.slice(0, int(edges[number]))
+        held_out = _known(train.slice(int(edges[number]), int(edges[number + 1])), earlier.counts(n_items) > 0)
+        if not len(earlier) or not len(held_out):
+            raise LlmseqError(
+                f"{len(train):,} training sessions are too few for {n_folds} temporal folds",
+                "ingest more sessions, or fewer folds with `llmseq ingest --folds 1`",
+            )
+        folds.append(Fold(earlier, held_out))
+    return folds
+
+
+def _known(sessions: Sessions, known: np.ndarray) -> Sessions:
+    """The sessions without items that are not known, of those that keep a prompt and a ground truth."""
+    kept = known[sessions.items]
+    lengths = np.bincount(sessions.rows()[kept], minlength=len(sessions))
+    left = Sessions.from_lengths(sessions.items[kept], lengths, sessions.ids)
+    return left.take(np.flatnonzero(lengths >= 2))

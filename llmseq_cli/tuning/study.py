@@ -1,0 +1,293 @@
+"""A study: trials in a journal that several processes, on several machines, can write to; killed ones are gone on with.
+
+The journal (Optuna's) lies in the workspace and is the truth about a study; the store's table of trials follows it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
+from llmseq_cli.tuning.sampler import make_sampler
+from llmseq_cli.tuning.space import Configuration, Space
+
+if TYPE_CHECKING:
+    import optuna
+
+_STALE_SECONDS = 600
+"""A worker on another machine that has not been heard of for so long is taken to be gone."""
+
+_PRUNE_AFTER, _KEPT_PERCENT = 10, 80.0
+"""After ten configurations, trials in the bottom 20 % so far are given up (Boz et al., Section 7.1.4)."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a study is about; it does not change once it has begun.
+
+    folds: how many. seed: of what is drawn. startup: configurations drawn at random before the model of the objective
+    is trusted. runs: what a model that is made of others is made of.
+    """
+
+    model: str
+    dataset: str
+    dataset_id: int
+    space: Space
+    folds: int
+    seed: int
+    startup: int
+    runs: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {**self.__dict__, "space": self.space.to_json(), "runs": list(self.runs)}
+
+    @classmethod
+    def from_json(cls, about: dict[str, Any]) -> Spec:
+        return cls(**{**about, "space": Space.from_json(about["space"]), "runs": tuple(about["runs"])})
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """A trial as the journal has it. value: mean NDCG@20 over the folds measured so far. state: as Optuna names it.
+
+    seconds: of learning and ranking. error: why it failed.
+    """
+
+    number: int
+    configuration: Configuration
+    values: tuple[float, ...]
+    state: str
+    seconds: float | None
+    started_at: datetime | None
+    ended_at: datetime | None
+    error: str | None
+
+    @property
+    def value(self) -> float | None:
+        return sum(self.values) / len(self.values) if self.values else None
+
+
+class Study:
+    """One study in its folder, as one of perhaps several processes sees it."""
+
+    def __init__(self, folder: Path, spec: Spec, study: optuna.Study) -> None:
+        self.folder, self.spec, self._study = folder, spec, study
+        self.me = f"{socket.gethostname()}-{os.getpid()}"
+
+    @classmethod
+    def create(cls, folder: Path, spec: Spec) -> Study:
+        """A new study. Raises UsageError where there is one already."""
+        import optuna
+
+        folder.mkdir(parents=True, exist_ok=True)
+        if _journal(folder).exists():
+            raise UsageError(
+                f"there is a study '{folder.name}' already", "--resume goes on with it; --study NAME begins another"
+            )
+        with _quiet():
+            study = optuna.create_study(
+                storage=_storage(folder), study_name=folder.name, direction="maximize", sampler=_sampler(spec)
+            )
+            study.pruner = _pruner()
+            study.set_user_attr("spec", json.dumps(spec.to_json()))
+        return cls(folder, spec, study)
+
+    @classmethod
+    def open(cls, folder: Path) -> Study:
+        """A study that was begun. Raises LlmseqError where there is none."""
+        import optuna
+
+        if not _journal(folder).exists():
+            there = study_names(folder.parent)
+            raise LlmseqError(
+                f"there is no study '{folder.name}'",
+                did_you_mean(folder.name, there) if there else "leave --resume out to begin one",
+            )
+        with _quiet():
+            study = optuna.load_study(study_name=folder.name, storage=_storage(folder), pruner=_pruner())
+            spec = Spec.from_json(json.loads(study.user_attrs["spec"]))
+            study.sampler = _sampler(spec)
+        return cls(folder, spec, study)
+
+    # Trials.
+
+    def begin_with(self, settings: dict[str, Any]) -> None:
+        """Have the next trial try these settings, and draw only what they leave open."""
+        if settings:
+            self._study.enqueue_trial(settings)
+
+    def begin(self) -> tuple[optuna.Trial, Configuration]:
+        """A new trial of mine."""
+        with _quiet():
+            trial = self._study.ask()
+            trial.set_user_attr("worker", self.me)
+            configuration = self.spec.space.suggest(trial)
+        trial.set_user_attr("configuration", json.dumps(configuration.__dict__))
+        return trial, configuration
+
+    def abandoned(self, most: int) -> list[tuple[optuna.Trial, Configuration, list[float]]]:
+        """Trials whose process is gone, which are mine from now on; with what their folds gave so far."""
+        from filelock import FileLock
+        from optuna.trial import Trial, TrialState
+
+        mine: list[tuple[optuna.Trial, Configuration, list[float]]] = []
+        with FileLock(self.folder / "adopting.lock"):
+            for frozen in self._study.get_trials(states=(TrialState.RUNNING,)):
+                if len(mine) >= most:
+                    break
+                if self._is_alive(frozen.user_attrs.get("worker", "")):
+                    continue
+                trial = Trial(self._study, frozen._trial_id)
+                trial.set_user_attr("worker", self.me)
+                kept = frozen.user_attrs.get("configuration")
+                # One that was killed before its configuration was written draws what it lacks.
+                configuration = Configuration(**json.loads(kept)) if kept else self.spec.space.suggest(trial)
+                trial.set_user_attr("configuration", json.dumps(configuration.__dict__))
+                mine.append((trial, configuration, list(frozen.user_attrs.get("folds", []))))
+        return mine
+
+    def twin(self, trial: optuna.Trial) -> TrialRecord | None:
+        """A finished trial of the same configuration: it need not be run again."""
+        params = trial.params
+        for frozen in self._study.get_trials(deepcopy=False):
+            ended = frozen.number != trial.number and frozen.state.name in ("COMPLETE", "PRUNED")
+            if ended and frozen.params == params:
+                return _record(frozen)
+        return None
+
+    def report(self, trial: optuna.Trial, values: list[float], seconds: float) -> bool:
+        """Keep what the folds gave so far; → whether the trial is not worth going on with."""
+        trial.report(sum(values) / len(values), step=len(values))
+        trial.set_user_attr("folds", values)
+        trial.set_user_attr("seconds", seconds)
+        return len(values) < self.spec.folds and trial.should_prune()
+
+    def end(self, trial: optuna.Trial, values: list[float], state: str, error: str | None = None) -> None:
+        """state: COMPLETE, PRUNED or FAIL."""
+        from optuna.trial import TrialState
+
+        trial.set_user_attr("folds", values)
+        if error:
+            trial.set_user_attr("error", error)
+        value = sum(values) / len(values) if state == "COMPLETE" else None
+        with _quiet():
+            self._study.tell(trial, value, TrialState[state])
+
+    def trials(self) -> list[TrialRecord]:
+        return [_record(frozen) for frozen in self._study.get_trials(deepcopy=False)]
+
+    # Who is at work.
+
+    def beat(self) -> None:
+        """Let the others know that this process is alive."""
+        file = self.folder / "workers" / self.me
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+
+    def leave(self) -> None:
+        (self.folder / "workers" / self.me).unlink(missing_ok=True)
+
+    def _is_alive(self, worker: str) -> bool:
+        host, _, pid = worker.rpartition("-")
+        if worker == self.me:
+            return True
+        file = self.folder / "workers" / worker
+        if not worker or not file.exists():
+            return False
+        if host == socket.gethostname():
+            return _is_running(int(pid))
+        self.beat()  # both times by the clock of the shared folder
+        mine = (self.folder / "workers" / self.me).stat().st_mtime
+        with suppress(FileNotFoundError):
+            return mine - file.stat().st_mtime < _STALE_SECONDS
+        return False
+
+
+def study_names(folder: Path) -> list[str]:
+    """The studies of a workspace, given its folder of them."""
+    return sorted(file.parent.name for file in folder.glob("*/journal.log"))
+
+
+def importances(study: Study) -> dict[str, float]:
+    """How much each parameter matters to the objective, summing to 1 (PED-ANOVA, Watanabe et al. 2023).
+
+    Empty where fewer than four trials are finished: there is nothing to tell yet.
+    """
+    import optuna
+
+    finished = [one for one in study.trials() if one.state == "COMPLETE"]
+    if len(finished) < 4 or len({one.value for one in finished}) < 2:
+        return {}
+    with _quiet():
+        return dict(optuna.importance.get_param_importances(study._study))
+
+
+def _record(frozen: optuna.trial.FrozenTrial) -> TrialRecord:
+    attributes = frozen.user_attrs
+    kept = attributes.get("configuration")
+    return TrialRecord(
+        frozen.number,
+        Configuration(**json.loads(kept)) if kept else Configuration({}),
+        tuple(attributes.get("folds", ())),
+        frozen.state.name,
+        attributes.get("seconds"),
+        frozen.datetime_start,
+        frozen.datetime_complete,
+        attributes.get("error"),
+    )
+
+
+def _journal(folder: Path) -> Path:
+    return folder / "journal.log"
+
+
+def _storage(folder: Path) -> Any:
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+
+    return JournalStorage(JournalFileBackend(str(_journal(folder))))
+
+
+def _sampler(spec: Spec) -> Any:
+    return make_sampler(spec.seed, spec.startup)
+
+
+def _pruner() -> Any:
+    import optuna
+
+    return optuna.pruners.PercentilePruner(_KEPT_PERCENT, n_startup_trials=_PRUNE_AFTER)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it runs, as somebody else
+        return True
+    return True
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Optuna tells of every trial and of what is new in it: not here."""
+    import warnings
+
+    import optuna
+
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)

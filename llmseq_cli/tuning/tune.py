@@ -1,0 +1,327 @@
+"""`tune`: try configurations over temporal folds of the training sessions until enough are tried, or time is up."""
+
+from __future__ import annotations
+
+import functools
+import re
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from llmseq_cli.data.dataset import load_dataset
+from llmseq_cli.devices import check_device_name, resolve_device
+from llmseq_cli.embeddings.reduce import parse_method
+from llmseq_cli.embeddings.stored import find_embeddings
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.models.members import MadeOfRuns
+from llmseq_cli.models.registry import model_class
+from llmseq_cli.progress import Progress, Task
+from llmseq_cli.store.connection import Store
+from llmseq_cli.training.members import Members, parse_runs
+from llmseq_cli.tuning.backends import Backend, InProcess, WorkerLostError, make_backend
+from llmseq_cli.tuning.folds import temporal_folds
+from llmseq_cli.tuning.inputs import Inputs
+from llmseq_cli.tuning.results import best_of, keep_trials, studies_folder
+from llmseq_cli.tuning.space import DIM, Choices, Configuration, Space, searched_settings
+from llmseq_cli.tuning.study import Spec, Study, TrialRecord
+from llmseq_cli.tuning.units import FoldMembers, Unit, catalog_arrays, fold_arrays
+
+if TYPE_CHECKING:
+    import optuna
+
+DEFAULT_PATIENCE = 100
+DEFAULT_STARTUP = 40
+_REDUCTIONS = ("none", "pca", "whiten")
+_DIMS = (64, 128, 256, 512)
+_BEAT_SECONDS = 5.0
+_MOST_LOST = 3  # times that a worker may be lost over one unit
+_MOST_FAILED = 5  # first trials that may all fail, before it must be the study's fault
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What to tune and for how long.
+
+    study: its name; None for DATASET-MODEL. trials: of the whole study, None for no limit. timeout: seconds.
+    patience: trials without a better one after which it ends, 0 for never. settings: given a value. search: ranges
+    ("50..800") or choices ("cosine,dot") in place of the model's own. embeddings, reduce, dims: what is tried of each.
+    startup: configurations that are drawn at random first. jobs: trials at a time. resume: go on with a study that
+    was begun, alone or beside others who work on it.
+    """
+
+    model: str
+    dataset: str | None = None
+    study: str | None = None
+    trials: int | None = None
+    timeout: float | None = None
+    patience: int = DEFAULT_PATIENCE
+    startup: int = DEFAULT_STARTUP
+    settings: dict[str, Any] = field(default_factory=dict)
+    search: dict[str, str] = field(default_factory=dict)
+    embeddings: tuple[str, ...] = ()
+    reduce: tuple[str, ...] = ()
+    dims: tuple[int, ...] = ()
+    runs: tuple[str, ...] = ()
+    seed: int = 0
+    device: str = "auto"
+    jobs: int = 1
+    backend: str = "loky"
+    ray_address: str | None = None
+    resume: bool = False
+
+
+@dataclass
+class _Work:
+    """A trial at work. values: of the folds that are done. lost: how often a worker went away over it."""
+
+    trial: optuna.Trial
+    configuration: Configuration
+    values: list[float]
+    seconds: float = 0.0
+    lost: int = 0
+
+
+class Tuning:
+    """One process's part in a study."""
+
+    def __init__(self, store: Store, options: TuneOptions, progress: Progress) -> None:
+        self.store, self.options, self.progress = store, options, progress
+        self.cls = model_class(options.model)
+        _check(options)
+        with store.read(f"reading data to tune {options.model}") as con:
+            self.dataset = load_dataset(con, options.dataset)
+        name = checked_name(options.study or f"{self.dataset.info.name}-{options.model}")
+        self.folder = studies_folder(store.folder) / name
+        self.backend = self._backend()
+        self.study = self._open_study()
+        self.study.beat()
+        self.spec = self.study.spec
+        self.folds = temporal_folds(self.dataset.train, self.spec.folds, len(self.dataset.catalog))
+        self.device = resolve_device(options.device) if self.cls.uses_device else "cpu"
+        self.inputs = Inputs(store, self.dataset, self.spec.seed, progress)
+        self.pending: dict[Any, _Work] = {}
+        self.started = time.monotonic()
+
+    def run(self) -> str:
+        """Works until the study has what was asked for; returns its name. Interrupted, nothing that is done is lost."""
+        backend, kill = self.backend, True
+        self._share()
+        try:
+            with self.progress.task(f"Tuning {self.cls.title}", self.options.trials, "trials") as task:
+                task.advance(self._count())
+                self._work(backend, task)
+            kill = bool(self.pending)
+        finally:
+            self.study.leave()
+            backend.close(kill=kill)
+        if self.pending:
+            self.progress.message(f"time is up: {len(self.pending)} trials in work are gone on with by --resume")
+        keep_trials(self.store, self.study)
+        return self.study.folder.name
+
+    def _work(self, backend: Backend, task: Task) -> None:
+        while True:
+            self._fill(backend, task)
+            if not self.pending or self._time_left() <= 0:
+                return
+            for job in backend.wait(list(self.pending), min(_BEAT_SECONDS, max(self._time_left(), 0.01))):
+                self._take(backend, job, self.pending.pop(job), task)
+            self.study.beat()
+            task.describe(self._standing())
+
+    # Trials.
+
+    def _fill(self, backend: Backend, task: Task) -> None:
+        """Give every free worker a trial: first those whose process is gone, then new ones."""
+        for trial, configuration, values in self.study.abandoned(backend.slots - len(self.pending)):
+            self._go_on(backend, _Work(trial, configuration, values), task)
+        while len(self.pending) < backend.slots and not self._enough():
+            trial, configuration = self.study.begin()
+            twin = self.study.twin(trial)
+            if twin is not None:  # small spaces repeat themselves
+                self._end(trial, list(twin.values), twin.state, task)
+            else:
+                self._go_on(backend, _Work(trial, configuration, []), task)
+
+    def _go_on(self, backend: Backend, work: _Work, task: Task) -> None:
+        """Have the next fold computed, or end the trial."""
+        if len(work.values) >= self.spec.folds:
+            self._end(work.trial, work.values, "COMPLETE", task)
+            return
+        try:
+            vectors = self.inputs.vectors(self.cls, work.configuration, backend)
+        except UsageError as error:  # more dimensions than there are, say
+            self._end(work.trial, work.values, "FAIL", task, error.message)
+            return
+        unit = Unit(
+            work.trial.number,
+            len(work.values),
+            self.spec.model,
+            work.configuration.settings,
+            vectors,
+            self.spec.seed,
+            self.device,
+        )
+        self.pending[backend.submit(unit)] = work
+
+    def _take(self, backend: Backend, job: Any, work: _Work, task: Task) -> None:
+        """What a worker said of a fold: the next one, or the end of the trial."""
+        try:
+            measured = backend.result(job)
+        except WorkerLostError as error:
+            work.lost += 1
+            if work.lost >= _MOST_LOST:
+                raise
+            self.progress.warn(f"trial {work.trial.number}: {error.message}; it is computed again")
+            self._go_on(backend, work, task)
+            return
+        except UsageError as error:
+            self._end(work.trial, work.values, "FAIL", task, error.message)
+            return
+        work.values.append(measured.ndcg)
+        work.seconds += measured.seconds
+        if self.study.report(work.trial, work.values, work.seconds):
+            self._end(work.trial, work.values, "PRUNED", task)
+        else:
+            self._go_on(backend, work, task)
+
+    def _end(self, trial: optuna.Trial, values: list[float], state: str, task: Task, error: str | None = None) -> None:
+        self.study.end(trial, values, state, error)
+        keep_trials(self.store, self.study)
+        task.advance(1)
+        ended = [one for one in self.study.trials() if one.state != "RUNNING"]
+        if len(ended) >= _MOST_FAILED and all(one.state == "FAIL" for one in ended):
+            raise LlmseqError(f"the first {len(ended)} trials all failed: {error}", "see --search, --reduce and --dim")
+
+    # When it is over.
+
+    def _enough(self) -> bool:
+        begun = [one for one in self.study.trials() if one.state != "WAITING"]
+        if self.options.trials is not None and len(begun) >= self.options.trials:
+            return True
+        return self._time_left() <= 0 or self._without_better(begun)
+
+    def _without_better(self, begun: list[TrialRecord]) -> bool:
+        """Whether the last `patience` trials brought nothing better."""
+        values = [(one.value or 0.0) if one.state == "COMPLETE" else 0.0 for one in begun if one.state != "RUNNING"]
+        if not self.options.patience or not values:
+            return False
+        return len(values) - 1 - values.index(max(values)) >= self.options.patience
+
+    def _time_left(self) -> float:
+        if self.options.timeout is None:
+            return float("inf")
+        return self.options.timeout - (time.monotonic() - self.started)
+
+    def _count(self) -> int:
+        return sum(one.state not in ("RUNNING", "WAITING") for one in self.study.trials())
+
+    def _standing(self) -> str:
+        """The best so far, for the bar."""
+        best = best_of(self.study.trials())
+        left = self._time_left()
+        words = [f"best {best.value:.4f} (trial {best.number})"] if best and best.value is not None else []
+        words += [f"{left / 60:.0f} min left"] if left < float("inf") else []
+        return ", ".join([f"Tuning {self.cls.title}", *words])
+
+    # Beginning, or going on.
+
+    def _open_study(self) -> Study:
+        options, name = self.options, self.folder.name
+        if not options.resume:
+            study = Study.create(self.folder, self._spec())
+            study.begin_with(study.spec.space.defaults(self.cls.Settings))
+            return study
+        study = Study.open(self.folder)
+        if (study.spec.model, study.spec.dataset_id) != (options.model, self.dataset.info.dataset_id):
+            raise UsageError(
+                f"the study '{name}' is of {study.spec.model} on an earlier or other dataset ({study.spec.dataset})",
+                "begin another with --study NAME",
+            )
+        if options.settings or options.search or options.embeddings or options.reduce or options.dims or options.runs:
+            asked = self._spec().space.to_json()
+            if asked != study.spec.space.to_json():
+                raise UsageError(
+                    f"the study '{name}' searches something else",
+                    "leave the ranges out to go on with it, or say --study NAME",
+                )
+        return study
+
+    def _spec(self) -> Spec:
+        options = self.options
+        folds = int(self.dataset.info.protocol["folds"])
+        info = self.dataset.info
+        runs = options.runs or parse_runs(options.settings.get("runs"))
+        return Spec(
+            options.model, info.name, info.dataset_id, self._space(), folds, options.seed, options.startup, tuple(runs)
+        )
+
+    def _space(self) -> Space:
+        options, cls = self.options, self.cls
+        if issubclass(cls, MadeOfRuns):
+            members = Members(self.store, self.dataset, options.device, self.progress)
+            members.check(cls, options.runs or parse_runs(options.settings.get("runs")))
+        leave_out: tuple[str, ...] = ("runs", "weights") if issubclass(cls, MadeOfRuns) else ()
+        if options.embeddings:
+            leave_out += (DIM,)  # as many as the reduced embeddings have
+        given = {name: value for name, value in options.settings.items() if name != "runs"}
+        settings, fixed = searched_settings(cls.Settings, cls.name, given, options.search, leave_out)
+        space = Space(settings, fixed, *self._embedding_space())
+        if not space.names:
+            raise UsageError(f"there is nothing to tune of {cls.name}", "name ranges with --search KEY=LOW..HIGH")
+        return space
+
+    def _embedding_space(self) -> tuple[Choices | None, Choices | None, Choices | None]:
+        options, cls = self.options, self.cls
+        if not options.embeddings:
+            if cls.embeddings_use == "required":
+                raise UsageError(f"{cls.name} needs item embeddings", "say --embeddings lexical, or several")
+            if options.reduce or options.dims:
+                raise UsageError("there are no embeddings to reduce", "say --embeddings SOURCE[:MODEL], too")
+            return None, None, None
+        if cls.embeddings_use == "none":
+            raise UsageError(f"{cls.name} does not use item embeddings", "leave --embeddings out")
+        with self.store.read("looking for embeddings") as con:
+            found = [find_embeddings(con, self.dataset.info.dataset_id, name)[1] for name in options.embeddings]
+        must_reduce = cls.needs_dense and any(one["sparse"] for one in found)
+        methods = options.reduce or tuple(one for one in _REDUCTIONS if one != "none" or not must_reduce)
+        most = min(min(one["dimensions"] for one in found), len(self.dataset.catalog)) - 1
+        dims = options.dims or tuple(dim for dim in _DIMS if dim < most) or (max(1, most - most % 8 or most),)
+        return Choices(options.embeddings), Choices(methods), Choices(dims)
+
+    def _backend(self) -> Backend:
+        options = self.options
+        if issubclass(self.cls, MadeOfRuns):
+            return InProcess(self._fold_members())
+        return make_backend(options.backend, options.jobs, self.folder / "arrays", options.ray_address)
+
+    def _share(self) -> None:
+        self.backend.share(catalog_arrays(self.dataset.catalog))
+        for number, fold in enumerate(self.folds):
+            self.backend.share(fold_arrays(number, fold))
+
+    def _fold_members(self) -> FoldMembers:
+        """The runs that the model is made of, each trained on what a fold may learn from."""
+        members = Members(self.store, self.dataset, self.options.device, self.progress)
+        return functools.cache(lambda fold: members.open(self.cls, self.spec.runs, self.folds[fold].train))
+
+
+def checked_name(name: str) -> str:
+    if not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
+        raise UsageError(f"'{name}' cannot name a study", "use letters, digits, - and _, for example --study wide")
+    return name
+
+
+def _check(options: TuneOptions) -> None:
+    check_device_name(options.device)
+    for name, value in (("--trials", options.trials), ("--jobs", options.jobs), ("--startup", options.startup)):
+        if value is not None and value < 1:
+            raise UsageError(f"{name} is {value}", "give at least 1")
+    if options.patience < 0:
+        raise UsageError(f"--patience is {options.patience}", "give 0 (never) or more")
+    if options.timeout is not None and options.timeout <= 0:
+        raise UsageError("--timeout is no time at all", "for example --timeout 2h")
+    for method in options.reduce:
+        parse_method(method)
+    if any(dim < 1 for dim in options.dims):
+        raise UsageError(f"--dim is {min(options.dims)}", "give at least 1")

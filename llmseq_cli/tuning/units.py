@@ -1,0 +1,150 @@
+"""The unit of work: one configuration learns from one fold and is measured on what comes after.
+
+Workers get arrays by name and return numbers; they never open the store.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llmseq_cli.data.catalog import Catalog
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.evaluation.metrics import per_session
+from llmseq_cli.models.base import FitContext
+from llmseq_cli.models.members import Member
+from llmseq_cli.models.registry import model_class
+from llmseq_cli.settings import parse_settings
+from llmseq_cli.tuning.folds import Fold
+
+K = 20
+"""The objective is NDCG at this cutoff."""
+
+Arrays = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Where the arrays of item embeddings are found, and what they are (see `ItemEmbeddings`)."""
+
+    name: str
+    source: str
+    model: str
+    text: str
+    reduction: str
+    shape: tuple[int, int]
+    sparse: bool
+
+    def arrays(self) -> list[str]:
+        parts = ("data", "indices", "indptr") if self.sparse else ("vectors",)
+        return [f"{self.name}.{part}" for part in parts]
+
+
+@dataclass(frozen=True, eq=False)
+class Unit:
+    """One fold of one trial. threads: that it may compute with; None for all of the process."""
+
+    trial: int
+    fold: int
+    model: str
+    settings: dict[str, Any]
+    vectors: Vectors | None
+    seed: int
+    device: str
+    threads: int | None = None
+
+    def arrays(self) -> list[str]:
+        """The names of the arrays that it reads."""
+        about = [f"catalog.{name}" for name in _CATALOG]
+        folds = [f"fold{self.fold}.{part}.{name}" for part in ("train", "held_out") for name in _SESSIONS]
+        return about + folds + (self.vectors.arrays() if self.vectors else [])
+
+
+@dataclass(frozen=True)
+class Measured:
+    """ndcg: NDCG@20 on the held-out sessions. seconds: of learning and ranking."""
+
+    ndcg: float
+    seconds: float
+
+
+_SESSIONS = ("items", "offsets", "ids")
+_CATALOG = ("classes", "popularity", "in_train")
+
+
+def catalog_arrays(catalog: Catalog) -> dict[str, np.ndarray]:
+    """What models read of a catalog; texts enter as embeddings, and stay at home."""
+    return {
+        "catalog.classes": catalog.classes.astype(np.str_),
+        "catalog.popularity": catalog.popularity,
+        "catalog.in_train": catalog.in_train,
+    }
+
+
+def fold_arrays(number: int, fold: Fold) -> dict[str, np.ndarray]:
+    parts = {"train": fold.train, "held_out": fold.held_out}
+    return {f"fold{number}.{part}.{name}": getattr(s, name) for part, s in parts.items() for name in _SESSIONS}
+
+
+def vector_arrays(name: str, embeddings: ItemEmbeddings) -> tuple[Vectors, dict[str, np.ndarray]]:
+    """Where embeddings will be found under this name, and their arrays."""
+    v: Any = embeddings.vectors
+    sparse = not isinstance(v, np.ndarray)
+    shape = (int(v.shape[0]), int(v.shape[1]))
+    about = Vectors(name, embeddings.source, embeddings.model, embeddings.text, embeddings.reduction, shape, sparse)
+    if sparse:
+        return about, {f"{name}.data": v.data, f"{name}.indices": v.indices, f"{name}.indptr": v.indptr}
+    return about, {f"{name}.vectors": v}
+
+
+def measure(unit: Unit, arrays: Arrays, members: tuple[Member, ...] = ()) -> Measured:
+    """Learn and rank. Raises LlmseqError where the settings cannot be: heads that do not divide dimensions, say."""
+    if unit.threads:
+        _use_threads(unit.threads)
+    clock = time.perf_counter()
+    cls = model_class(unit.model)
+    catalog = _catalog(arrays)
+    model = cls(parse_settings(cls.Settings, unit.settings, unit.model), len(catalog))
+    embeddings = _embeddings(unit.vectors, arrays) if unit.vectors else None
+    train, held_out = (_sessions(arrays, f"fold{unit.fold}.{part}") for part in ("train", "held_out"))
+    model.fit(train, FitContext(catalog, embeddings, unit.seed, unit.device, members=members))
+    ranks = model.recommend(held_out.prompts(), K).ranks(held_out.targets())
+    return Measured(float(per_session(ranks, K)["ndcg"].mean()), time.perf_counter() - clock)
+
+
+def _use_threads(threads: int) -> None:
+    import torch
+
+    torch.set_num_threads(threads)
+
+
+def _catalog(arrays: Arrays) -> Catalog:
+    popularity = arrays["catalog.popularity"]
+    nameless = np.full(len(popularity), "", dtype=object)
+    classes = arrays["catalog.classes"].astype(object)
+    return Catalog(nameless, nameless, classes, popularity, arrays["catalog.in_train"])
+
+
+def _sessions(arrays: Arrays, part: str) -> Sessions:
+    return Sessions(*(arrays[f"{part}.{name}"] for name in _SESSIONS))
+
+
+def _embeddings(about: Vectors, arrays: Arrays) -> ItemEmbeddings:
+    vectors: Any
+    if about.sparse:
+        from scipy.sparse import csr_array
+
+        data, indices, offsets = (arrays[name] for name in about.arrays())
+        vectors = csr_array((data, indices, offsets), shape=about.shape)
+    else:
+        vectors = arrays[f"{about.name}.vectors"]
+    return ItemEmbeddings(vectors, about.source, about.model, about.text, about.reduction)
+
+
+FoldMembers = Callable[[int], tuple[Member, ...]]
+"""The members of a fold, by its number, of a model that is made of others."""

@@ -1,0 +1,15 @@
+-- one row: the finished trial of a model on a dataset with the largest value, of one study and with one set of
+-- embeddings where they are named, and the first among equals
+select
+    study,
+    settings,
+    inputs
+from core.trial
+where
+    model = $model
+    and dataset_id = $dataset_id
+    and state = 'complete'
+    and ($study::varchar is null or study = $study)
+    and ($embeddings::varchar is null or inputs ->> 'embeddings' = $embeddings)
+order by value desc, started_at, trial
+limit 1

@@ -1,0 +1,226 @@
+"""`llmseq tune` on the shop: what it finds, keeps, and goes on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from llmseq_cli.tuning.study import Study
+
+RANDOM = ("--startup", "1000")  # all configurations drawn at random: a trial depends on its number alone
+
+
+def trials_of(llmseq, study="shop-sknn"):
+    made = llmseq("sql", f"from trials where study = '{study}' order by trial", "--json")
+    assert made.status == 0, made.err
+    return [row | {"settings": json.loads(row["settings"])} for row in made.json]
+
+
+def test_the_best_settings_are_found_kept_and_trained_with(llmseq, shop):
+    made = llmseq("tune", "sknn", "--trials", "12", "--startup", "4", "--json")
+    assert made.status == 0, made.err
+    study = made.json
+    assert (study["study"], sum(study["states"].values()), study["folds"]) == ("shop-sknn", 12, 3)
+    kept = trials_of(llmseq)
+    assert [row["trial"] for row in kept] == list(range(12))
+    best = max((row for row in kept if row["state"] == "complete"), key=lambda row: (row["value"], -row["trial"]))
+    assert (study["best"]["trial"], study["best"]["value"]) == (best["trial"], best["value"])
+    assert best["value"] == pytest.approx(sum(best["folds"]) / 3)
+    assert kept[0]["settings"]  # the defaults come first, so that the search cannot end below them
+    trained = llmseq("train", "sknn", "--from-tuning", "--json")
+    assert trained.status == 0, trained.err
+    run = llmseq("sql", "select settings from runs", "--json").json[0]["settings"]
+    run = json.loads(run)
+    assert {name: run[name] for name in study["best"]["settings"]} == study["best"]["settings"]
+    again = llmseq("train", "sknn", "--from-tuning", "--set", "k=77", "--json")
+    assert again.status == 0, again.err
+    run = llmseq("sql", "select settings ->> 'k' as k from runs order by run desc", "--json").json[0]
+    assert run["k"] == "77"
+
+
+def test_the_value_is_that_of_the_folds(llmseq, shop):
+    """One trial computed by hand: fit on each fold's earlier sessions, NDCG@20 on the next ones."""
+    from llmseq_cli.data.dataset import load_dataset
+    from llmseq_cli.evaluation.metrics import per_session
+    from llmseq_cli.models.base import FitContext
+    from llmseq_cli.models.registry import model_class
+    from llmseq_cli.tuning.folds import temporal_folds
+
+    assert llmseq("tune", "sknn", "--trials", "3", *RANDOM).status == 0
+    row = trials_of(llmseq)[2]
+    with shop.store.read("test") as con:
+        dataset = load_dataset(con, "shop")
+    cls = model_class("sknn")
+    values = []
+    for fold in temporal_folds(dataset.train, 3, len(dataset.catalog)):
+        model = cls(cls.Settings(**row["settings"]), len(dataset.catalog))
+        model.fit(fold.train, FitContext(dataset.catalog))
+        ranks = model.recommend(fold.held_out.prompts(), 20).ranks(fold.held_out.targets())
+        values.append(per_session(ranks, 20)["ndcg"].mean())
+    assert row["folds"] == pytest.approx(values)
+
+
+def test_two_workers_find_what_one_finds(llmseq, shop):
+    assert llmseq("tune", "sknn", "--trials", "6", *RANDOM, "--study", "one", "--json").status == 0
+    assert llmseq("tune", "sknn", "--trials", "6", *RANDOM, "--study", "two", "--jobs", "2", "--json").status == 0
+    one, two = ([(r["trial"], r["settings"], r["folds"]) for r in trials_of(llmseq, name)] for name in ("one", "two"))
+    assert one == two
+
+
+def test_a_study_is_not_begun_twice_and_goes_on(llmseq, shop):
+    assert llmseq("tune", "sknn", "--trials", "2", *RANDOM).status == 0
+    twice = llmseq("tune", "sknn", "--trials", "4")
+    assert (twice.status, "--resume goes on" in twice.err) == (2, True)
+    other = llmseq("tune", "sknn", "--trials", "4", "--resume", "--set", "k=60")
+    assert (other.status, "searches something else" in other.err) == (2, True)
+    assert llmseq("tune", "sknn", "--trials", "5", "--resume").status == 0
+    assert llmseq("tune", "sknn", "--trials", "5", "--resume").status == 0  # nothing is left to do
+    assert len(trials_of(llmseq)) == 5
+
+
+def test_embeddings_reductions_and_dimensions_are_searched(llmseq, shop):
+    shop.embed(source="lexical")
+    words = ["--embeddings", "lexical", "--reduce", "none,pca", "--dim", "8,16"]
+    made = llmseq("tune", "llmseqsim", "--trials", "10", *RANDOM, *words, "--json")
+    assert made.status == 0, made.err
+    tried = {(row["reduce"], row["dim"]) for row in trials_of(llmseq, "shop-llmseqsim")}
+    assert tried <= {("none", None), ("pca", 8), ("pca", 16)}
+    assert len(tried) > 1
+    trained = llmseq("train", "llmseqsim", "--from-tuning", "--json")
+    assert trained.status == 0, trained.err
+    best = made.json["best"]
+    assert trained.json[0]["embeddings"].startswith("lexical")
+    if best["reduce"] == "pca":
+        assert (trained.json[0]["reduce"], trained.json[0]["dim"]) == ("pca", best["dim"])
+
+
+def test_a_hybrid_is_tuned_with_members_that_do_not_look_ahead(llmseq, shop):
+    shop.embed(source="lexical")
+    shop.train("llmseqsim", embeddings="lexical")
+    shop.train("sknn")
+    words = ["--runs", "llmseqsim,sknn", "--trials", "4", *RANDOM]
+    made = llmseq("tune", "hybrid-sequential", *words, "--json")
+    assert made.status == 0, made.err
+    assert made.json["searched"] == ["cutoff"]
+    assert len(list((shop.folder / "artifacts" / "runs").glob("*/earlier-*"))) == 6  # two members on three folds
+    trained = llmseq("train", "hybrid-sequential", "--from-tuning", "--json")
+    assert trained.status == 0, trained.err
+
+
+def test_settings_that_cannot_be_are_told_and_do_not_end_the_study(llmseq, shop):
+    words = ["--search", "heads=1,3", "--set", "dim=16", "--set", "epochs=1"]
+    made = llmseq("tune", "sasrec", "--trials", "6", *RANDOM, *words, "--json")
+    assert made.status == 0, made.err
+    states = {row["settings"]["heads"]: row["state"] for row in trials_of(llmseq, "shop-sasrec")}
+    assert states.get(3) == "fail"
+    assert states.get(1) in ("complete", "pruned")
+    assert any("heads" in (row["error"] or "") for row in trials_of(llmseq, "shop-sasrec"))
+
+
+def test_time_and_patience_end_a_study(llmseq, shop):
+    assert llmseq("tune", "sknn", "--patience", "3", *RANDOM).status == 0
+    kept = trials_of(llmseq)
+    values = [row["value"] if row["state"] == "complete" else 0 for row in kept]
+    assert len(values) - 1 - values.index(max(values)) == 3
+    began = time.monotonic()
+    assert llmseq("tune", "sknn", "--study", "brief", "--timeout", "1s", "--patience", "0", *RANDOM).status == 0
+    assert trials_of(llmseq, "brief")
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+def test_killed_and_gone_on_with_no_trial_is_lost_or_run_twice(llmseq, shop, jobs):
+    words = ["tune", "gru4rec", "--set", "epochs=2", "--set", "dim=16", "--trials", "6", *RANDOM, "--jobs", jobs]
+    command = [sys.executable, "-m", "llmseq_cli", *words]
+    process = subprocess.Popen(command, env=os.environ.copy(), start_new_session=True, stderr=subprocess.DEVNULL)
+    journal = shop.folder / "artifacts" / "studies" / "shop-gru4rec" / "journal.log"
+    while not (journal.exists() and journal.read_text().count('"folds"') >= 4):
+        assert process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    begun = {one.number: one.configuration for one in Study.open(journal.parent).trials()}
+    made = llmseq(*words, "--resume", "--json")
+    assert made.status == 0, made.err
+    kept = trials_of(llmseq, "shop-gru4rec")
+    assert [row["trial"] for row in kept] == list(range(6))
+    assert all(len(row["folds"]) == 3 or row["state"] == "pruned" for row in kept)
+    for number, configuration in begun.items():
+        assert kept[number]["settings"] == configuration.settings
+    assert llmseq(*words, "--study", "whole", "--json").status == 0
+    whole = trials_of(llmseq, "whole")
+    assert [(r["settings"], r["folds"]) for r in whole] == [(r["settings"], r["folds"]) for r in kept]
+
+
+def test_two_processes_work_on_one_study(llmseq, shop):
+    words = ["tune", "sknn", "--trials", "40", *RANDOM, "--wait-for-lock"]
+    assert llmseq(*words[:2], "--trials", "1", *RANDOM).status == 0
+    command = [sys.executable, "-m", "llmseq_cli", *words, "--resume", "--quiet"]
+    both = [subprocess.Popen(command, env=os.environ.copy(), stdout=subprocess.DEVNULL) for _ in range(2)]
+    assert [process.wait(180) for process in both] == [0, 0]
+    kept = trials_of(llmseq)
+    assert [row["trial"] for row in kept] == list(range(len(kept)))
+    assert 40 <= len(kept) <= 41  # both may begin the last one
+    workers = {
+        one.user_attrs["worker"]
+        for one in Study.open(shop.folder / "artifacts" / "studies" / "shop-sknn")._study.trials
+    }
+    assert len(workers) >= 2
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "says"),
+    [
+        (["most-popular"], 2, "nothing to tune of most-popular"),
+        (["sknn", "--backend", "spark"], 2, "no backend 'spark'"),
+        (["sknn", "--ray-address", "auto"], 2, "--ray-address without Ray"),
+        (["sknn", "--timeout", "soon"], 2, "--timeout is 'soon'"),
+        (["sknn", "--study", "a/b"], 2, "cannot name a study"),
+        (["sknn", "--resume"], 1, "there is no study 'shop-sknn'"),
+        (["sknn", "--embeddings", "lexical"], 2, "does not use item embeddings"),
+        (["llmseqsim"], 2, "needs item embeddings"),
+        (["llmseqsim", "--embeddings", "lexical"], 1, "no embeddings 'lexical'"),
+        (["sasrec", "--dim", "x"], 2, "--dim is 'x'"),
+        (["sasrec", "--reduce", "pca"], 2, "no embeddings to reduce"),
+        (["hybrid-sequential"], 2, "is made of other runs"),
+        (["nope"], 2, "no model is called 'nope'"),
+    ],
+)
+def test_what_is_refused_leaves_nothing(llmseq, shop, words, status, says):
+    made = llmseq("tune", *words, "--trials", "2")
+    assert (made.status, says in made.err) == (status, True), made.err
+    assert not list((shop.folder / "artifacts").glob("studies/*"))
+
+
+def test_train_from_tuning_without_any(llmseq, shop):
+    made = llmseq("train", "sknn", "--from-tuning")
+    assert (made.status, "`llmseq tune sknn` makes some" in made.err) == (1, True), made.err
+    assert llmseq("train", "sknn", "--study", "x").status == 2
+
+
+def test_the_report_of_studies(llmseq, shop, monkeypatch):
+    nothing = llmseq("report", "--tuning")
+    assert (nothing.status, "nothing has been tuned" in nothing.err) == (1, True)
+    assert llmseq("tune", "sknn", "--trials", "8", *RANDOM).status == 0
+    assert llmseq("report", "--tuning", "--format", "html").status == 2
+    shown = llmseq("report", "--tuning")
+    assert "what matters" in shown.out
+    assert "train sknn --from-tuning" in shown.out
+    assert max(map(len, shown.out.splitlines())) <= 80
+    about = llmseq("report", "--tuning", "--json").json
+    assert [one["study"] for one in about] == ["shop-sknn"]
+    assert sum(about[0]["importance"].values()) == pytest.approx(1)
+
+
+def test_a_dataset_that_is_replaced_takes_its_studies_along(llmseq, shop, shop_files):
+    assert llmseq("tune", "sknn", "--trials", "2", *RANDOM).status == 0
+    clicks, items = shop_files
+    assert llmseq("ingest", clicks, "--items", items, "--name", "shop", "--replace").status == 0
+    assert trials_of(llmseq) == []
+    assert llmseq("tune", "sknn", "--trials", "2", *RANDOM).status == 0
