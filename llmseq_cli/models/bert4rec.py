@@ -6,13 +6,15 @@ Sun et al., "BERT4Rec: Sequential recommendation with bidirectional encoder repr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.models.base import FitContext
 from llmseq_cli.models.neural.batches import Batch, on_device
 from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
@@ -27,8 +29,14 @@ class BERT4RecSettings(NeuralSettings):
     layers: int = setting(1, "transformer blocks", low=1, high=64, tune=(1, 4))
     heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 2, 4))
     inner: int = setting(2, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
-    mask: float = setting(0.5, "share of a session's items that are masked", low=0.01, high=1, tune=(0.05, 0.9))
-    mask_last: float = setting(0.5, "share of sessions of which only the last item is masked, as in use", low=0, high=1)
+    mask: float = setting(0.3, "share of a session's items that are masked", low=0.01, high=1, tune=(0.05, 0.9))
+    mask_last: float = setting(1.0, "share of sessions whose last item is masked, too, as in use", low=0, high=1)
+    attend_masks: bool | None = setting(
+        None, "items see where others are masked; none: from embeddings they do, from chance they do not"
+    )
+    patience: int = setting(
+        20, "epochs without a better NDCG@20 before training stops; 0: train on all sessions, all epochs", low=0
+    )
     norm_first: bool = setting(True, "layer norm before the branches; false: after them, as in BERT")
     start: str = setting("pool", "what the untrained network adds: harmonic mean, nothing, chance", choices=STARTS)
 
@@ -42,16 +50,24 @@ class BERT4Rec(NeuralRecommender):
 
     settings: BERT4RecSettings
 
+    def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
+        # Vectors from chance learn more where training shows no masks either, as in use; those of embeddings do not.
+        if self.settings.attend_masks is None:
+            self.settings = replace(self.settings, attend_masks=context.embeddings is not None)
+        return super().fit(train, context)
+
     def make_encoder(self, dim: int) -> Encoder:
         return BERT4RecEncoder(dim, self.settings)
 
     def make_batch(self, items: np.ndarray, lengths: np.ndarray, random: np.random.Generator) -> Batch:
-        """Masked items predict themselves; every session has at least one."""
+        """Masked items predict themselves; every session has at least one, and one that can be seen."""
         as_in_use = random.random(len(items)) < self.settings.mask_last
         steps, last = np.arange(items.shape[1]), (lengths - 1)[:, None]
         draws = np.where(steps <= last, random.random(items.shape), 2.0)
         masked = (draws < self.settings.mask) | (draws == draws.min(axis=1, keepdims=True))
-        masked = np.where(as_in_use[:, None], steps == last, masked)
+        masked |= as_in_use[:, None] & (steps == last)
+        if self.settings.attend_masks is False:
+            masked[:, 0] &= ~(masked | (steps > last)).all(axis=1)
         return on_device(items, lengths, np.flatnonzero(masked), items[masked], self.device)
 
 
@@ -74,13 +90,17 @@ class BERT4RecEncoder(Encoder):
         )
         self.norm = nn.LayerNorm(dim)
         self.dropout = settings.dropout
+        self.attend_masks = settings.attend_masks is not False
 
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
         n, length, dim = vectors.shape
         x = vectors.reshape(n * length, dim).index_copy(0, batch.places, self.mask.expand(len(batch.places), dim))
         x = x.view(n, length, dim) + self._positions(batch.lengths, length)
         x = dropout(x, self.dropout, self.training)
-        return self.norm(self.transformer(x, causal=False, inside=_inside(batch.lengths, length)))
+        inside = _inside(batch.lengths, length)
+        if not self.attend_masks:
+            inside = inside.reshape(-1).index_fill(0, batch.places, False).view(n, length)
+        return self.norm(self.transformer(x, causal=False, inside=inside))
 
     def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         n, length, dim = vectors.shape
@@ -88,6 +108,8 @@ class BERT4RecEncoder(Encoder):
         x[torch.arange(n, device=x.device), lengths] = self.mask
         x = x + self._positions(lengths + 1, length + 1)
         inside = _inside(lengths + 1, length + 1)
+        if not self.attend_masks:  # but where there is nothing else to attend to
+            inside[torch.arange(n, device=x.device), lengths] = lengths == 0
         return self.norm(self.transformer(x, causal=False, inside=inside, at=lengths))[:, 0]
 
     def _positions(self, lengths: Tensor, length: int) -> Tensor:

@@ -55,6 +55,7 @@ class RecipeRun:
     def __init__(self, workspace: Workspace, recipe: Recipe, options: RunOptions) -> None:
         self.workspace, self.recipe, self.options = workspace, recipe, options
         self.progress = workspace.progress
+        self._words: dict[str, str] = {}
         self.dataset = options.dataset or recipe.dataset
         self.steps = tuple(self._with_seeds(step) for step in self._wanted())
 
@@ -179,12 +180,13 @@ class RecipeRun:
         if any(one.model in (None, row["model"]) for row in same):
             return
         options: dict[str, Any] = {"model": one.model} if one.model else {}
-        self.workspace.embed(self.dataset, source=one.source, text=one.text, settings=one.settings, **options)
+        made = self.workspace.embed(self.dataset, source=one.source, text=one.text, settings=one.settings, **options)
+        self._words[one.name] = f"{made['source']}:{made['model']}"  # a folder's model goes by the name of the folder
 
     def _embeddings_word(self, name: str | None) -> str:
         if name is None or name == AT_HAND:
             return self._at_hand()
-        return next((one.word for one in self.recipe.embed if one.name == name), name)
+        return self._words.get(name) or next((one.word for one in self.recipe.embed if one.name == name), name)
 
     # Runs.
 

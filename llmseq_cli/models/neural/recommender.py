@@ -35,7 +35,7 @@ _DIM = 64  # of item vectors that start from chance
 _REDUCED_DIM = 128
 _RATES = {True: 1e-3, False: 3e-3}  # with embeddings and without: what text says is soon lost at high rates
 _AVERAGES = {True: 0.998, False: 0.995}  # what starts from chance changes too fast for long averages
-_VALIDATED = 500  # sessions at most that are held out, and a tenth of all
+_VALIDATED = 5000  # sessions at most that are held out, and a tenth of all
 _VALIDATION_DEPTH = 20
 _ROWS, _STEP = 64, 4  # prompts are encoded so many at a time, of lengths filled up to multiples of four
 

@@ -63,7 +63,7 @@ class NeuralSettings(Settings):
         high=0.99999,
     )
     validation: str = setting(
-        "temporal", "sessions held out (10 %, at most 500): the most recent, or at random", choices=VALIDATIONS
+        "temporal", "sessions held out (10 %, at most 5,000): the most recent, or at random", choices=VALIDATIONS
     )
     refit: bool = setting(True, "then train anew on all sessions, for as many epochs as were best")
     loss: str = setting("softmax", "over the whole catalog, or over sampled negatives", choices=LOSSES)

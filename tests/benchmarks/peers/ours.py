@@ -25,7 +25,7 @@ same = {
 }
 own = {
     "sasrec": {"layers": LAYERS, "heads": HEADS, "inner": 1},
-    "bert4rec": {"layers": LAYERS, "heads": HEADS, "inner": 4, "mask": MASK, "mask_last": 0.0},
+    "bert4rec": {"layers": LAYERS, "heads": HEADS, "inner": 4, "mask": MASK, "mask_last": 0.0, "attend_masks": True},
     "gru4rec": {"hidden": HIDDEN},
 }[options.model]
 cls = model_class(options.model)

@@ -156,6 +156,14 @@ def test_padding_never_changes_what_is_encoded(name):
     assert torch.allclose(one, other, atol=1e-5)
 
 
+class SameInEveryRow:
+    """Random numbers that depend on the place in a session alone."""
+
+    def random(self, shape):
+        numbers = np.array([0.9, 0.2, 0.7, 0.1, 0.6, 0.3, 0.8, 0.5])
+        return np.full(shape, 0.5) if isinstance(shape, int) else np.tile(numbers[: shape[1]], (shape[0], 1))
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_batches_filled_up_give_the_same_loss(name):
     """The mean loss of a batch is that of its sessions, however far they are filled up."""
@@ -169,13 +177,11 @@ def test_batches_filled_up_give_the_same_loss(name):
         items[row, : len(one)] = one
 
     def loss(items, lengths) -> tuple[float, int]:
-        batch = model.make_batch(items, lengths, np.random.default_rng(1))
+        batch = model.make_batch(items, lengths, SameInEveryRow())
         with torch.no_grad():
             hidden, vectors = model.network(batch)
             return float(softmax_loss(hidden, vectors, batch.targets)) * len(batch.targets), len(batch.targets)
 
-    if name == "bert4rec":
-        model.settings = type(model.settings)(**(model.settings.to_dict() | {"mask_last": 1.0}))
     together = loss(items, lengths)
     alone = [loss(items[row : row + 1, :n], np.array([n])) for row, n in enumerate(lengths)]
     assert together[1] == sum(n for _, n in alone)
@@ -345,3 +351,54 @@ def test_sparse_vectors_need_a_reduction():
     cls = model_class("sasrec")
     with pytest.raises(UsageError, match="dense"):
         cls(cls.Settings(), N_ITEMS).fit(sessions(), FitContext(catalog(), given))
+
+
+def masked_places(settings, lengths, seed=0):
+    """bool[n, length]: where a batch of BERT4Rec is masked, and where a session has an item."""
+    model, _ = fitted("bert4rec", {"epochs": 1} | settings)
+    items = np.tile(np.arange(max(lengths)), (len(lengths), 1))
+    batch = model.make_batch(items, np.array(lengths), np.random.default_rng(seed))
+    masked = np.zeros(items.size, dtype=bool)
+    masked[batch.places.numpy()] = True
+    return masked.reshape(items.shape), np.arange(items.shape[1]) < np.array(lengths)[:, None]
+
+
+def test_bert4rec_masks_the_last_item_as_in_use_and_others_at_random():
+    masked, inside = masked_places({"mask": 0.3}, [8] * 400)
+    assert not (masked & ~inside).any()
+    assert masked[:, -1].all()
+    assert 0.25 < masked[:, 1:-1].mean() < 0.4
+    masked, _ = masked_places({"mask": 0.3, "mask_last": 0.0}, [8] * 400)
+    assert 0.25 < masked[:, -1].mean() < 0.4
+    masked, _ = masked_places({"mask": 0.01, "mask_last": 0.0}, [8] * 400)
+    assert masked.any(axis=1).all()  # every session teaches something
+
+
+def test_bert4rec_keeps_something_to_see_where_masks_are_not():
+    masked, inside = masked_places({"mask": 1.0, "attend_masks": False}, [2, 5, 8] * 20)
+    assert (masked.sum(axis=1) == inside.sum(axis=1) - 1).all()
+    masked, inside = masked_places({"mask": 1.0, "attend_masks": True}, [2, 5, 8] * 20)
+    assert (masked == inside).all()
+
+
+@pytest.mark.parametrize("attend", [True, False])
+def test_bert4rec_in_training_sees_what_it_sees_in_use(attend):
+    """What it says of a masked last item is what it recommends after the others; other masks matter where attended."""
+    from llmseq_cli.models.neural.batches import on_device
+
+    model, _ = fitted("bert4rec", {"epochs": 1, "dropout": 0.0, "attend_masks": attend})
+    network, vectors = model.network, model.network.item_vectors()
+    items = np.array([[3, 1, 4, 2, 5]])
+    lengths = np.array([5])
+
+    def at_the_end(places):
+        batch = on_device(items, lengths, np.array(places), items.reshape(-1)[places], "cpu")
+        with torch.no_grad():
+            hidden, _ = network(batch)
+        return hidden[-1]
+
+    with torch.no_grad():
+        in_use = network.encode(torch.from_numpy(items[:, :4]), torch.tensor([4]), vectors)[0]
+        fewer = network.encode(torch.tensor([[1, 4, 2]]), torch.tensor([3]), vectors)[0]
+    assert torch.allclose(at_the_end([4]), in_use, atol=1e-5)
+    assert torch.allclose(at_the_end([0, 4]), fewer, atol=1e-5) != attend
