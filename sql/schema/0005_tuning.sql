@@ -1,7 +1,7 @@
 -- What more is known of a trial than its settings and value.
 
 alter table core.trial add column inputs json;
-alter table core.trial add column folds double [];
+alter table core.trial add column folds double[];
 alter table core.trial add column seconds double;
 alter table core.trial add column started_at timestamp;
 alter table core.trial add column ended_at timestamp;

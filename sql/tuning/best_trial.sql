@@ -11,5 +11,5 @@ where
     and state = 'complete'
     and ($study::varchar is null or study = $study)
     and ($embeddings::varchar is null or inputs ->> 'embeddings' = $embeddings)
-order by value desc, started_at, trial
+order by value desc, started_at asc, trial asc
 limit 1
