@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import core_share  # noqa: F401  (first: what follows may import numpy)
 import pytest
 from small_shop import write_shop
 

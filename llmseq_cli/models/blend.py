@@ -15,14 +15,14 @@ from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import block_size, top_k
 from llmseq_cli.models.base import FitContext
-from llmseq_cli.models.blend_weights import Gains, learnt_weights
+from llmseq_cli.models.blend_weights import Candidates, learnt_weights
 from llmseq_cli.models.members import MadeOfRuns, MembersSettings
 from llmseq_cli.settings import setting
 
 METHODS = ("zscore", "rrf", "weighted-rank")
 
-_HELD_OUT = 0.1
-_MOST_HELD_OUT = 1000
+_HELD_OUT = 0.2
+_MOST_HELD_OUT = 5000
 _BLOCK_NUMBERS = 2**22  # entries of a member's lists that stand in memory at once
 
 
@@ -37,9 +37,9 @@ class BlendSettings(MembersSettings):
 class Blend(MadeOfRuns):
     """Σ w · g over the members' lists, g being what `gains` makes of a member's scores or ranks.
 
-    With weights=auto the members are trained anew without the latest tenth of the training sessions (at most 1,000),
-    and the weights are those with the best mean NDCG@20 there; the test sessions have no part in it. Then the members
-    that were trained on everything are blended.
+    With weights=auto the members are trained anew without the latest fifth of the training sessions (at most 5,000),
+    and the weights are those under which the items that follow there are most likely; the test sessions have no part in
+    it. Then the members that were trained on everything are blended.
     """
 
     name = "blend"
@@ -72,7 +72,7 @@ class Blend(MadeOfRuns):
         for member in context.members:
             ranking = member.refitted_lists(earlier, prompts, min(self.settings.depth, self.n_items))
             members.append((ranking, self._gains(ranking, prompts)))
-        found = learnt_weights(Gains.of(members, prompts, targets, self.n_items), len(prompts))
+        found = learnt_weights(Candidates.of(members, prompts, targets, self.n_items), len(prompts))
         alone = dict(zip([member.run for member in context.members], found.alone, strict=True))
         return found.weights, {
             "validation_ndcg": found.ndcg,
@@ -157,7 +157,7 @@ def is_in_prompt(ranking: Ranking, prompts: Sessions, n_items: int) -> np.ndarra
 
 
 def latest_held_out(train: Sessions, n_items: int) -> tuple[Sessions, Sessions]:
-    """(the earlier sessions, the latest tenth of them, at most 1,000).
+    """(the earlier sessions, the latest fifth of them, at most 5,000).
 
     As with test sessions, items that the earlier ones lack are taken out of the latest, and sessions that are left
     with fewer than two. Raises LlmseqError where there is none.

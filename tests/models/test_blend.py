@@ -8,7 +8,7 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.models.blend import Blend, gains, is_in_prompt, latest_held_out, parse_weights
-from llmseq_cli.models.blend_weights import Gains, learnt_weights, mean_ndcg
+from llmseq_cli.models.blend_weights import Candidates, learnt_weights, mean_ndcg
 
 ANY = Sessions.from_lists([[0, 1], [1, 2]])
 
@@ -122,11 +122,11 @@ def test_the_latest_sessions_are_held_out():
     mixed = train.take(np.random.default_rng(0).permutation(100))
     for sessions in (train, mixed):
         earlier, held_out = latest_held_out(sessions, 10)
-        assert sorted(earlier.ids) == list(range(90))
-        assert held_out.ids.tolist() == [*range(90, 98)], "the last two lose their items or have one"
-        assert held_out[7].tolist() == [0, 1], "items that the earlier ones lack are taken out"
-    many = Sessions.from_lists([[0, 1]] * 30_000)
-    assert len(latest_held_out(many, 2)[1]) == 1000
+        assert sorted(earlier.ids) == list(range(80))
+        assert held_out.ids.tolist() == [*range(80, 98)], "the last two lose their items or have one"
+        assert held_out[17].tolist() == [0, 1], "items that the earlier ones lack are taken out"
+    many = Sessions.from_lists([[0, 1]] * 60_000)
+    assert len(latest_held_out(many, 2)[1]) == 5000
 
 
 def test_too_few_sessions_to_learn_from():
@@ -162,7 +162,7 @@ def test_ranks_of_targets_are_those_of_the_sums():
         for _ in range(3)
     ]
     pairs = [(one, gains(one, is_in_prompt(one, prompts, n_items), "zscore")) for one in lists]
-    table = Gains.of(pairs, prompts, targets, n_items)
+    table = Candidates.of(pairs, prompts, targets, n_items)
     for weights in ([1, 1, 1], [0.2, 0, 3], [0, 0, 1]):
         ranks = brute_force_ranks(lists, weights, prompts, targets, n_items)
         found = ranks[(ranks > 0) & (ranks <= 20)]
@@ -194,7 +194,7 @@ def test_weights_are_learnt_where_they_help():
     assert sum(weights.values()) == pytest.approx(1, abs=1e-3)
     assert weights["noise-2"] < min(weights["good-1"], weights["fair-3"])
     assert figures["validation_ndcg"] >= max(figures["validation_ndcg_alone"].values())
-    assert figures["validation_sessions"] == 40
+    assert figures["validation_sessions"] == 80
     again, same = blend(*members, n_items=50, train=successions())
     assert same == figures
     np.testing.assert_array_equal(again.weights, model.weights)
@@ -212,7 +212,7 @@ def test_only_refitted_members_and_earlier_sessions_are_asked_for_weights():
         return type(one)(one.run, one.model, refitted_lists)
 
     blend(asked(on_paper("a-1", knowing(0.5, 1))), asked(on_paper("b-2", knowing(0.5, 2))), n_items=50, train=train)
-    assert seen == [(359, 360), (359, 360)]
+    assert seen == [(319, 320), (319, 320)]
 
 
 def test_equal_members_keep_equal_weights():
@@ -224,7 +224,7 @@ def test_equal_members_keep_equal_weights():
 def test_nothing_to_learn_from_leaves_equal_weights():
     empty = ranking(np.full((3, 2), NO_ITEM), np.full((3, 2), -np.inf))
     prompts, targets = Sessions.from_lists([[0], [1], [2]]), np.array([1, 2, 0])
-    table = Gains.of([(empty, np.zeros((3, 2)))] * 2, prompts, targets, 3)
+    table = Candidates.of([(empty, np.zeros((3, 2)))] * 2, prompts, targets, 3)
     found = learnt_weights(table, 3)
     assert (found.weights.tolist(), found.ndcg, found.alone) == ([0.5, 0.5], 0, [0, 0])
 
