@@ -3,8 +3,8 @@
 The libraries are installed into environments of their own in `.bench/` of the project, on the first run. Every
 measurement is a process of its own; rounds alternate between the libraries, and a ratio is the median over rounds of
 ours to theirs. Of positions and ratios there are two: by the clock, and by seconds on the processor, which other work
-on the machine hardly moves. `--full` trains instead of measuring some seconds of it, and shows NDCG@20 too; `--epochs`
-says how long. With RecTools and RecBole an epoch takes minutes.
+on the machine hardly moves. `--minutes` lets every library train for as long on the processor, instead of measuring
+some seconds, and shows the NDCG@20 that it reaches. With RecTools and RecBole an epoch takes minutes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ROOT = _HERE.parent.parent
 _PEERS = {"rectools": ["sasrec", "bert4rec"], "recbole": ["sasrec", "bert4rec", "gru4rec"]}
 _OURS, _OURS_FLOAT32 = "llmseq", "float32"
 """The second is llmseq again, with products in the precision that every processor has."""
-_FULL_EPOCHS = {"sasrec": 12, "bert4rec": 25, "gru4rec": 12}
+_MODELS = ("sasrec", "bert4rec", "gru4rec")
 _ROUNDS = 2
 _PATIENCE = 600  # seconds for one measurement that trains for some seconds only
 _COLUMNS = [
@@ -53,9 +53,8 @@ def run(options: Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "beauty.npz"
         _write_data(file)
-        for model, full_epochs in _FULL_EPOCHS.items():
-            epochs = options.epochs or (full_epochs if options.full else 0)
-            measured[model] = _compare(model, pythons, file, epochs)
+        for model in _MODELS:
+            measured[model] = _compare(model, pythons, file, options.minutes)
             _print(model, measured[model])
     if options.json:
         Path(options.json).write_text(json.dumps({"training": measured}, indent=2) + "\n", encoding="utf-8")
@@ -109,13 +108,13 @@ def _reason(stderr: str) -> str:
     return (errors or lines or ["no reason given"])[-1]
 
 
-def _compare(model: str, pythons: dict[str, str], file: Path, epochs: int) -> dict[str, list[Figures]]:
+def _compare(model: str, pythons: dict[str, str], file: Path, minutes: float) -> dict[str, list[Figures]]:
     """The figures of every library that has the model, one a round; a library that fails is left out, with a line."""
-    measured: dict[str, list[Figures]] = {_OURS: [], _OURS_FLOAT32: []}
+    measured: dict[str, list[Figures]] = {name: [] for name in ((_OURS,) if minutes else (_OURS, _OURS_FLOAT32))}
     measured |= {library: [] for library in pythons if model in _PEERS.get(library, [])}
-    for _ in range(1 if epochs else _ROUNDS):
+    for _ in range(1 if minutes else _ROUNDS):
         for library in list(measured):
-            figures = _measure(pythons[library], library, model, file, epochs)
+            figures = _measure(pythons[library], library, model, file, minutes)
             if figures is not None:
                 measured[library].append(figures)
             elif library in (_OURS, _OURS_FLOAT32):
@@ -125,14 +124,14 @@ def _compare(model: str, pythons: dict[str, str], file: Path, epochs: int) -> di
     return measured
 
 
-def _measure(python: str, library: str, model: str, file: Path, epochs: int) -> Figures | None:
+def _measure(python: str, library: str, model: str, file: Path, minutes: float) -> Figures | None:
     script = _HERE / "peers" / ("ours.py" if library in (_OURS, _OURS_FLOAT32) else f"{library}_models.py")
-    command = [python, str(script), model, str(file), "--epochs", str(epochs)]
+    command = [python, str(script), model, str(file), "--minutes", str(minutes)]
     command += ["--precision", "float32"] if library == _OURS_FLOAT32 else []
     one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     try:
         done = subprocess.run(
-            command, env=os.environ | one_thread, capture_output=True, text=True, timeout=None if epochs else _PATIENCE
+            command, env=os.environ | one_thread, capture_output=True, text=True, timeout=None if minutes else _PATIENCE
         )
     except subprocess.TimeoutExpired:
         print(f"{library} {model} was not measured, left out: no figures after {_PATIENCE} s", flush=True)

@@ -38,7 +38,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("model", choices=["sasrec", "bert4rec", "gru4rec"])
     parser.add_argument("data")
     parser.add_argument("--seconds", type=float, default=30, help="how long to measure training, after a warm-up")
-    parser.add_argument("--epochs", type=int, default=0, help="train so many epochs instead, and measure NDCG@20")
+    parser.add_argument("--minutes", type=float, default=0, help="of the processor, to train for and measure NDCG@20")
     parser.add_argument("--precision", default="auto", help="of llmseq's products with the catalog")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -52,10 +52,13 @@ def load(path: str) -> Data:
 
 
 class Rate:
-    """Targets and seconds of training, from the warm-up's end to the last step; cpu_seconds: those on the processor."""
+    """Targets and seconds of training, from the warm-up's end to the last step; cpu_seconds: those on the processor.
 
-    def __init__(self, seconds: float, warm_up: int = 3) -> None:
-        self.wanted, self.warm_up = seconds, warm_up
+    It is over after so many seconds by the clock or, where minutes are given, after these on the processor.
+    """
+
+    def __init__(self, seconds: float, minutes: float = 0, warm_up: int = 3) -> None:
+        self.wanted, self.cpu_wanted, self.warm_up = seconds, 60 * minutes, warm_up
         self.steps, self.targets = 0, 0
         self.seconds, self.cpu_seconds = 0.0, 0.0
         self._started = self._cpu_started = 0.0
@@ -69,7 +72,7 @@ class Rate:
             return False
         self.targets += targets
         self.seconds, self.cpu_seconds = now - self._started, cpu_now - self._cpu_started
-        return self.seconds >= self.wanted
+        return self.cpu_seconds >= self.cpu_wanted if self.cpu_wanted else self.seconds >= self.wanted
 
 
 def peak_mb() -> float:

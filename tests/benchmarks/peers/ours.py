@@ -8,7 +8,7 @@ import numpy as np
 from common import BATCH, DIM, HEADS, HIDDEN, LAYERS, LENGTH, MASK, K, arguments, load, report
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.models.base import FitContext
+from llmseq_cli.models.base import FitContext, Recommender
 from llmseq_cli.models.registry import model_class
 
 options, data = arguments(), load(arguments().data)
@@ -29,18 +29,28 @@ own = {
     "gru4rec": {"hidden": HIDDEN},
 }[options.model]
 cls = model_class(options.model)
-model = cls(cls.Settings(**same, **own, epochs=options.epochs or 2), data.n_items)
-clock, cpu_clock = time.perf_counter(), time.process_time()
-figures = model.fit(train, FitContext(None))  # type: ignore[arg-type]
-cpu_share = (time.process_time() - cpu_clock) / (time.perf_counter() - clock)
+
+
+def fitted(epochs: int) -> tuple[Recommender, dict[str, float], float]:
+    """The model after so many epochs, its figures, and the seconds on the processor."""
+    model = cls(cls.Settings(**same, **own, epochs=epochs), data.n_items)
+    clock, cpu_clock = time.perf_counter(), time.process_time()
+    figures = model.fit(train, FitContext(None))  # type: ignore[arg-type]
+    cpu_share = (time.process_time() - cpu_clock) / (time.perf_counter() - clock)
+    return model, figures, figures["train_loop_seconds"] * cpu_share
+
+
+model, figures, cpu_seconds = fitted(2)
+if options.minutes:
+    model, figures, cpu_seconds = fitted(max(1, int(60 * options.minutes / (cpu_seconds / 2))))
 trained, seconds = int(figures["trained_positions"]), figures["train_loop_seconds"]
 per_epoch = trained / figures["epochs"]
 report(
     trained,
     seconds,
-    seconds * cpu_share,
+    cpu_seconds,
     per_epoch,
     lambda: model.recommend(prompts, K).items,
     data,
-    options.epochs > 0,
+    options.minutes > 0,
 )

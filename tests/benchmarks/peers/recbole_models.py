@@ -56,7 +56,7 @@ dataset = create_dataset(config)
 train, _, _ = data_preparation(config, dataset)
 model = get_model(NAME)(config, train.dataset)
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
-rate, trained_per_sample, samples, done = Rate(options.seconds), 1.0, 0, False
+rate, done = Rate(options.seconds, options.minutes), False
 
 
 def targets(batch: Interaction) -> int:
@@ -65,18 +65,14 @@ def targets(batch: Interaction) -> int:
     return len(batch) if masked is None else int((batch["MASK_INDEX"] > 0).sum())
 
 
-epochs = options.epochs or 100
-for _ in range(epochs):
+while not done:
     for batch in train:
         optimizer.zero_grad()
         loss = model.calculate_loss(batch)
         loss.backward()
         optimizer.step()
-        if rate.step(targets(batch)) and not options.epochs:
-            done = True
+        if done := rate.step(targets(batch)):
             break
-    if done:
-        break
 per_epoch = rate.targets / max(1, rate.steps - rate.warm_up) * len(train)
 ids = dataset.field2token_id["item_id"]
 rows = np.array([ids.get(str(item), 0) for item in range(data.n_items)])
@@ -104,4 +100,4 @@ def score() -> np.ndarray:
     return tokens[np.concatenate(parts)]
 
 
-report(rate.targets, rate.seconds, rate.cpu_seconds, per_epoch, score, data, options.epochs > 0)
+report(rate.targets, rate.seconds, rate.cpu_seconds, per_epoch, score, data, options.minutes > 0)

@@ -26,20 +26,20 @@ def frame(items: np.ndarray, offsets: np.ndarray, first_user: int) -> pd.DataFra
     return pd.DataFrame({Columns.User: users, Columns.Item: items, Columns.Datetime: days, Columns.Weight: 1.0})
 
 
-rate = Rate(options.seconds)
+rate = Rate(options.seconds, options.minutes)
 
 
 class Measure(pl.Callback):
     """Counts into the rate above: the trainer works with a copy of itself and of its callbacks."""
 
     def on_train_batch_end(self, trainer, module, outputs, batch, number) -> None:
-        if rate.step(int((batch["y"] != 0).sum())) and not options.epochs:
+        if rate.step(int((batch["y"] != 0).sum())):
             trainer.should_stop = True
 
 
 def trainer() -> pl.Trainer:
     return pl.Trainer(
-        max_epochs=options.epochs or 100,
+        max_epochs=1000,
         min_epochs=0,
         accelerator="cpu",
         logger=False,
@@ -74,4 +74,4 @@ def score() -> np.ndarray:
     return items
 
 
-report(rate.targets, rate.seconds, rate.cpu_seconds, per_epoch, score, data, options.epochs > 0)
+report(rate.targets, rate.seconds, rate.cpu_seconds, per_epoch, score, data, options.minutes > 0)
