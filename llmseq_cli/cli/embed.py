@@ -139,7 +139,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
         facts += [
             ("requests", plan["requests"]),
             ("US dollars", "no price known; see --prices" if cost is None else f"at most about {cost:,.4f}"),
-            ("minutes", round(plan["minutes"], 1)),
+            ("minutes", f"about {plan['minutes']:,.1f}"),
         ]
     print_facts(facts)
 

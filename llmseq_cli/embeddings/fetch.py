@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -167,6 +168,7 @@ class _Fetcher:
         self.reserved = 0
         self.under_way = 0
         self.reached = threading.Event()
+        self.failure: BaseException | None = None
         self.stop = threading.Event()
         self.slots = threading.Semaphore(options.concurrency)
         self.work: queue.SimpleQueue[np.ndarray | None] = queue.SimpleQueue()
@@ -182,7 +184,7 @@ class _Fetcher:
 
     def run(self) -> Usage:
         # Remote sources get twice as many threads as slots, with a request each: a slot that gets free is taken at
-        # once, even while the calling thread is busy writing a whole wave of answers.
+        # once, even while others wait to try again and the calling thread writes a whole wave of answers.
         threads = min(2 * self.options.concurrency, len(self.waiting)) if self.source.remote else 1
         serving = [threading.Thread(target=self._serve, daemon=True) for _ in range(threads)]
         for thread in serving:
@@ -208,7 +210,7 @@ class _Fetcher:
         """Waits for the threads to end. One that hangs in a request may outlive the interpreter, with all it refers to:
         the connection that answers were kept on is not to be among that.
         """
-        self.keep = _keep_nothing
+        self.keep, self.failure = _keep_nothing, None
         deadline = time.monotonic() + _FAREWELL_SECONDS
         for thread in serving:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -253,7 +255,7 @@ class _Fetcher:
                 self._divide(outcome.places, outcome.error)
         for outcome in outcomes:
             if outcome.error is not None and not isinstance(outcome.error, RefusedError):
-                raise outcome.error
+                raise self.failure or outcome.error
 
     def _keep(self, outcomes: list[_Outcome]) -> None:
         fetched = []
@@ -305,20 +307,14 @@ class _Fetcher:
         """Keeps the answers that are under way: they are paid for."""
         self.stop.set()
         deadline = time.monotonic() + _GRACE_SECONDS
-        while self.under_way and time.monotonic() < deadline:
-            outcome = self._next(deadline)
-            if outcome is None:
-                continue
-            self.under_way -= 1
-            if outcome.answer is not None:
-                self._keep([outcome])
-
-    def _next(self, deadline: float) -> _Outcome | None:
-        try:
-            event = self.events.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            return None
-        return event if isinstance(event, _Outcome) else None
+        while self.under_way and (left := deadline - time.monotonic()) > 0:
+            try:
+                event = self.events.get(timeout=left)
+            except queue.Empty:
+                return
+            if isinstance(event, _Outcome):
+                self.under_way -= 1
+                self._keep([event] if event.answer is not None else [])
 
     def _show(self, note: _Note) -> None:
         """The bar says at once what is waited for; a line that stays tells of long waits, now and then."""
@@ -333,39 +329,29 @@ class _Fetcher:
 
     def _serve(self) -> None:
         while (places := self.work.get()) is not None:
-            with self.slots:
-                try:
-                    outcome = _Outcome(places, self._ask_patiently(places))
-                except RefusedError as refusal:
-                    outcome = _Outcome(places, error=refusal)
-                except BaseException as error:
-                    self.events.put(_Outcome(places, error=error))
-                    self.stop.set()  # nobody sends anything more, not even who gets the slot next
-                    continue
+            try:
+                ask, patience = partial(self._ask, places), self.options.patience
+                outcome = _Outcome(places, patiently(ask, patience, self._pause, self._tell, self.reached.is_set))
+            except RefusedError as refusal:
+                outcome = _Outcome(places, error=refusal)
+            except BaseException as error:
+                self._call_off(error)
+                outcome = _Outcome(places, error=error)
             self.events.put(outcome)
 
-    def _ask_patiently(self, places: np.ndarray) -> Answer:
-        return patiently(lambda: self._ask(places), self.options.patience, self._pause, self._tell, self.reached.is_set)
+    def _call_off(self, error: BaseException) -> None:
+        """Nobody sends anything more, not even who gets the next slot. What went wrong first is what is told."""
+        self.failure = self.failure or error
+        self.stop.set()
 
     def _ask(self, places: np.ndarray) -> Answer:
-        """One request, when the budgets allow it."""
+        """One request, in a slot, when the budgets allow it. Who waits to try again has no slot: others use it."""
         estimated = float(self.tokens[places].sum())
-        self._pause(self.budget.take(estimated))
-        while (held := self.budget.held()) > 0:
-            self._pause(held)
-        try:
-            answer = self.source.embed([self.texts[place] for place in places])
-        except UnreachableError:
-            raise
-        except TransientError as error:
-            self.reached.set()
-            if error.wait is not None:
-                self.budget.hold(error.wait)
-            raise
-        except RefusedError:
-            self.reached.set()
-            raise
-        self.reached.set()
+        with self.slots:
+            self._pause(self.budget.take(estimated))
+            while (held := self.budget.held()) > 0:
+                self._pause(held)
+            answer = self._answer(places)
         self.budget.settle(estimated, answer.tokens)
         self.budget.set_limits(
             None if self.options.requests_per_minute else answer.requests_per_minute,
@@ -376,6 +362,22 @@ class _Fetcher:
         except BadAnswerError:
             self.events.put(round(estimated) if answer.tokens is None else answer.tokens)
             raise
+
+    def _answer(self, places: np.ndarray) -> Answer:
+        """What the source answers; what others have to know of a failure is told while the slot is held."""
+        try:
+            answer = self.source.embed([self.texts[place] for place in places])
+        except (TransientError, RefusedError) as error:
+            if not isinstance(error, UnreachableError):
+                self.reached.set()
+            if isinstance(error, TransientError) and error.wait is not None:
+                self.budget.hold(error.wait)
+            raise
+        except BaseException as error:
+            self._call_off(error)
+            raise
+        self.reached.set()
+        return answer
 
     def _checked(self, answer: Answer, n_texts: int) -> Answer:
         """The answer where it holds a sound vector for each text. Raises BadAnswerError where it does not."""

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 SOURCES = ("lexical", *TEXT_SOURCES)
 
+_MINUTES_OF_A_BATCH = 24 * 60.0
+"""What the batch service may take at most."""
+
 
 @dataclass(frozen=True)
 class EmbedOptions:
@@ -73,8 +76,11 @@ def plan_dataset(store: Store, dataset: str | None, options: EmbedOptions) -> di
     with store.read("reading item texts") as con:
         info, texts = _texts(con, dataset, options.text)
         plan = make_plan(texts, source, TextVectorCache(con, source))
-    about = {"dataset": info.name, "source": source.name, "model": source.model}
-    return about | plan.estimate(source, _price(source, options), options.concurrency)
+    budgets = options.requests_per_minute, options.tokens_per_minute
+    estimate = plan.estimate(source, _price(source, options), options.concurrency, *budgets)
+    if options.batch and estimate["requests"]:
+        estimate["minutes"] = _MINUTES_OF_A_BATCH
+    return {"dataset": info.name, "source": source.name, "model": source.model} | estimate
 
 
 def _source(options: EmbedOptions) -> EmbeddingSource:

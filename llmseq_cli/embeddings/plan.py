@@ -38,17 +38,28 @@ class EmbeddingPlan:
     def cached(self) -> int:
         return len(self.texts) - len(self.to_send) - len(self.refused)
 
-    def estimate(self, source: EmbeddingSource, usd_per_token: float | None, concurrency: int) -> dict[str, Any]:
+    def estimate(
+        self,
+        source: EmbeddingSource,
+        usd_per_token: float | None,
+        concurrency: int,
+        requests_per_minute: float | None = None,
+        tokens_per_minute: float | None = None,
+    ) -> dict[str, Any]:
         """texts (distinct), cached, tokens, requests, cost_usd (None where no price is known) and minutes of sending
         what is not cached (None for a local model, whose speed is not known). Tokens are an upper estimate.
+
+        requests_per_minute, tokens_per_minute: None takes the source's own limits.
         """
         limits = source.limits
+        requests_per_minute = requests_per_minute or limits.requests_per_minute
+        tokens_per_minute = tokens_per_minute or limits.tokens_per_minute
         tokens = int(self.tokens.sum())
         requests = sum(1 for _ in fill(self.tokens, limits.texts_per_request, limits.tokens_per_request))
         minutes = max(
             requests * _SECONDS_PER_REQUEST / concurrency / 60,
-            requests / limits.requests_per_minute if limits.requests_per_minute else 0.0,
-            tokens / limits.tokens_per_minute if limits.tokens_per_minute else 0.0,
+            requests / requests_per_minute if requests_per_minute else 0.0,
+            tokens / tokens_per_minute if tokens_per_minute else 0.0,
         )
         return {
             "texts": len(self.texts),

@@ -74,7 +74,7 @@ def save_text_embeddings(
 ) -> int:
     """Store a set that names the text of each item, in place of an older one of the same source, model (in the cache,
     not only by name), text and dimensions; returns its number. The vectors must be in the cache, the connection in a
-    transaction.
+    transaction. One that is the newest and would be no different stays, with its number and what it took.
 
     Items without a text get the mean vector of the items of their class that have one; where their class has none, or
     they have no class, that of the catalog.
@@ -87,17 +87,27 @@ def save_text_embeddings(
         "created_at": datetime.now(UTC).replace(tzinfo=None),
         "seconds": seconds,
     }
-    _delete_same(con, key | {"dimensions": made.dimensions, "sparse": False, "model_id": made.model_id})
-    number = con.execute(query("embeddings/insert"), key | details).fetchall()[0][0]
-    con.execute(
-        "update core.embedding set model_id = ?, usage = ? where embedding_id = ?",
-        [made.model_id, json.dumps(made.usage), number],
-    )
     items = np.array([item for item, digest in enumerate(made.hashes) if digest is not None], dtype=np.int32)
     digests = np.array([digest for digest in made.hashes if digest is not None], dtype=object)
+    usage = json.dumps(made.usage)
     con.register("hash_columns", {"item_id": items, "text_hash": digests})
-    con.execute("insert into core.item_text select ?, item_id, text_hash from hash_columns order by item_id", [number])
-    con.unregister("hash_columns")
+    try:
+        of_same = key | {"dimensions": made.dimensions, "sparse": False, "model_id": made.model_id}
+        for (old,) in con.execute(query("embeddings/same"), of_same).fetchall():
+            for took, newest in con.execute(query("embeddings/unchanged"), {"embedding_id": old}).fetchall():
+                if newest:
+                    return old
+                usage = took
+            _delete(con, old)
+        number = con.execute(query("embeddings/insert"), key | details).fetchall()[0][0]
+        con.execute(
+            "update core.embedding set model_id = ?, usage = ? where embedding_id = ?", [made.model_id, usage, number]
+        )
+        con.execute(
+            "insert into core.item_text select ?, item_id, text_hash from hash_columns order by item_id", [number]
+        )
+    finally:
+        con.unregister("hash_columns")
     _fill_with_means(con, dataset_id, number, np.array([digest is None for digest in made.hashes], dtype=bool))
     return number
 

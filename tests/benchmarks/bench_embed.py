@@ -23,6 +23,8 @@ _LATENCY = 0.2
 _TITLES = 1100
 """More than the huggingface source hands to the model between two moments at which it keeps vectors."""
 
+_FAULTS = 0.2
+
 _PAIRS = 3
 """How often what is compared is measured, in turns."""
 
@@ -33,6 +35,8 @@ from embedding_server import EmbeddingServer
 server = EmbeddingServer(int(sys.argv[1]))
 server.latency, server.requests_per_minute = float(sys.argv[2]), float(sys.argv[3]) or None
 server.tell_limits = {"x-ratelimit-limit-requests": sys.argv[3]} if float(sys.argv[3]) else {}
+server.fault_share = float(sys.argv[4])
+server.fault_kinds = ("429", "500", "503", "reset", "cut")
 embed = server.embed
 
 @cache  # answers are ready: the server's own work shall not be measured
@@ -53,6 +57,11 @@ def run(options: Namespace) -> None:
     with _server(64, 1200) as url:
         seconds, _ = _fetch(url, 50, 16, 240)
     _tell("64 numbers, 50 texts a request, limit of 1,200 requests a minute told by the server", [240 / seconds], 20)
+    with _server(64, 0, faults=_FAULTS) as url:
+        seconds, _ = _fetch(url, 50, 8, 1200)
+    _tell(
+        "64 numbers, 50 texts a request, one answer in five is a fault", [1200 / seconds], 8 / _LATENCY * (1 - _FAULTS)
+    )
     _own_cost()
     _compare_with_sentence_transformers()
 
@@ -79,9 +88,9 @@ def _tell(what: str, per_second: list[float], allowed: float) -> None:
 
 
 @contextmanager
-def _server(dimensions: int, limit: float) -> Iterator[str]:
+def _server(dimensions: int, limit: float, faults: float = 0.0) -> Iterator[str]:
     """The address of a server in a process of its own."""
-    command = [sys.executable, "-c", _SERVER, str(dimensions), str(_LATENCY), str(limit)]
+    command = [sys.executable, "-c", _SERVER, str(dimensions), str(_LATENCY), str(limit), str(faults)]
     environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
     assert server.stdout is not None

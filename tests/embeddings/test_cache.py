@@ -133,6 +133,8 @@ def test_minutes_go_by_the_tightest_limit(con):
     assert plan.estimate(source, None, 4)["minutes"] == pytest.approx(2)
     source.limits = Limits(10, requests_per_minute=500, tokens_per_minute=400)
     assert plan.estimate(source, None, 4)["minutes"] == pytest.approx(5)
+    assert plan.estimate(source, None, 4, 10)["minutes"] == pytest.approx(10)
+    assert plan.estimate(source, None, 4, 1000, 100)["minutes"] == pytest.approx(20)
 
 
 def add_items(con, categories):
@@ -143,8 +145,8 @@ def add_items(con, categories):
     con.executemany("insert into core.item values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
-def save(con, cache, digests, dim=5, text="{title}"):
-    made = TextEmbeddings("words", "m", text, dim, cache.register(), digests, {"tokens": 9, "cost_usd": 0.25})
+def save(con, cache, digests, dim=5, text="{title}", tokens=9):
+    made = TextEmbeddings("words", "m", text, dim, cache.register(), digests, {"tokens": tokens, "cost_usd": 0.25})
     return save_text_embeddings(con, 1, made, {}, 1.5)
 
 
@@ -186,6 +188,23 @@ def test_a_set_takes_the_place_of_its_like(con):
     assert list_embeddings(con, None) == []
     assert con.execute("select count(*) from core.item_text").fetchall() == [(0,)]
     assert cache.known(hashes(2)).all()
+
+
+def test_a_set_that_is_no_different_keeps_its_number_and_what_it_took(con):
+    add_items(con, [None] * 3)
+    cache = TextVectorCache(con, Words())
+    cache.keep(1, hashes(2), vectors(2), [])
+    a, b = hashes(2)
+    first = save(con, cache, [a, None, b])
+    assert save(con, cache, [a, None, b], tokens=0) == first
+    assert [row["tokens"] for row in list_embeddings(con, None)] == [9]
+    assert save(con, cache, [a, b, b], tokens=1) > first  # another set
+    second = save(con, cache, [a, None, b], text="{brand}")
+    assert [row["tokens"] for row in list_embeddings(con, None)] == [1, 9]
+    third = save(con, cache, [a, b, b], tokens=0)  # not the newest any more: a name means the one made last
+    assert third > second
+    assert [(row["number"], row["tokens"]) for row in list_embeddings(con, None)] == [(second, 9), (third, 1)]
+    assert np.array_equal(load_embeddings(con, 1, "words", 3).vectors, vectors(2)[[0, 1, 1]])
 
 
 def test_many_items_load_in_blocks(con, monkeypatch):

@@ -138,6 +138,9 @@ def test_dry_run_sends_and_writes_nothing(llmseq, server, tmp_path):
     assert (plan["texts"], plan["cached"], plan["requests"]) == (3, 0, 1)
     assert 5 <= plan["tokens"] <= 15
     assert plan["cost_usd"] == pytest.approx(plan["tokens"] * 0.02 / 1e6)
+    slow = llmseq("embed", "--source", "openai", "--dry-run", "--json", "--requests-per-minute", "0.5").json
+    assert slow["minutes"] == pytest.approx(2)
+    assert llmseq("embed", "--source", "openai", "--dry-run", "--json", "--batch").json["minutes"] == 1440
     assert server.requests == []
     llmseq("embed", "--source", "openai")
     plan = llmseq("embed", "--source", "openai", "--dry-run", "--json").json
