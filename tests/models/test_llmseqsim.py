@@ -117,7 +117,8 @@ def test_lists_do_not_depend_on_the_batch(pooling, sparse):
         parts = [model.recommend(some_prompts().slice(s, min(s + size, 40)), 10) for s in range(0, 40, size)]
         together = Ranking.concatenate(parts)
         assert np.array_equal(together.items, whole.items[:40])
-        assert np.array_equal(together.scores, whole.scores[:40])
+        # BLAS adds up in an order that depends on a row's place: a score may fall to the other side of a rounding step.
+        np.testing.assert_allclose(together.scores, whole.scores[:40], rtol=2**-17)
 
 
 def test_sparse_products_do_not_depend_on_threads_or_the_width_of_the_buffer(monkeypatch):

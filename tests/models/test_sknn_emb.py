@@ -120,7 +120,7 @@ def test_lists_do_not_depend_on_the_prompts_they_are_made_with(sparse, size, mon
         parts = [model.recommend(some_prompts().slice(s, min(s + step, 60)), 10) for s in range(0, 60, step)]
         together = Ranking.concatenate(parts)
         assert np.array_equal(together.items, whole.items[:60])
-        assert np.array_equal(together.scores, whole.scores[:60])
+        np.testing.assert_allclose(together.scores, whole.scores[:60], rtol=2**-17)  # a rounding step
 
 
 def test_random_sampling_is_of_the_seed_and_survives_saving(tmp_path):
