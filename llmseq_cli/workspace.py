@@ -241,6 +241,7 @@ class Workspace:
         embeddings: str | None = None,
         reduce: str | None = None,
         dim: int | None = None,
+        permute: bool = False,
         settings: dict[str, Any] | None = None,
         seed: int = 0,
         seeds: int = 1,
@@ -253,7 +254,8 @@ class Workspace:
         """Train a model, score the evaluated sessions and store one run a seed; returns the runs' names.
 
         reduce, dim: none, pca, whiten (or whiten@POWER), lda, autoencoder or random, to so many dimensions; without
-        them dense embeddings are whitened and sparse ones left as they are. settings: by name, as `llmseq models`
+        them dense embeddings are whitened and sparse ones left as they are. permute: then deal the vectors out among
+        the items at random by the seed, a control. settings: by name, as `llmseq models`
         lists them. depth: how many items of each list are kept (default 100). resume: go on where a training of the
         same model with the same settings was interrupted; runs that are finished are returned as they are. runs: what
         a hybrid or blend is made of, names as for `recommend`. from_tuning: take the settings and embeddings of the
@@ -273,6 +275,7 @@ class Workspace:
             dim,
             resume,
             tuple(runs),
+            permute,
         )
         if from_tuning:
             from llmseq_cli.tuning.results import tuned
@@ -444,7 +447,7 @@ class Workspace:
         """The leaderboard with all that tables of it need; `write_report` (reporting.formats) makes text of it.
 
         wishes: as `ReportWishes` (reporting.leaderboard) has them: sort, models, cutoffs, where, columns, group,
-        paper, significance, baseline, test.
+        paper, significance, baseline, test, segments.
         """
         from llmseq_cli.data.dataset import find_dataset
         from llmseq_cli.reporting.leaderboard import ReportWishes, make_report

@@ -13,6 +13,11 @@ from llmseq_cli.cli.plot import write_plot
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import LARGEST_SEED
 
+_UNSEEN = {
+    "drop": "dropped: test sessions hold what training has",
+    "keep": "kept: test sessions may hold, and end in, what training never saw",
+}
+
 
 def register(app: typer.Typer) -> None:
     command(app, "ingest")(ingest)
@@ -48,6 +53,10 @@ def ingest(
     test_fraction: Annotated[
         float, typer.Option("--test-fraction", help="Share of the sessions, the last in time, that are held out.")
     ] = 0.2,
+    unseen_items: Annotated[
+        str,
+        typer.Option("--unseen-items", help="Test items that training never saw: drop (as the paper) or keep."),
+    ] = "drop",
     folds: Annotated[int, typer.Option("--folds", help="Temporal folds for tuning.")] = 3,
     seed: Annotated[int, typer.Option("--seed", help="Seed of the random tie-break.", min=0, max=LARGEST_SEED)] = 0,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a dataset of this name, and its runs.")] = False,
@@ -56,18 +65,21 @@ def ingest(
 ) -> None:
     """Read interactions and item metadata into a dataset, all or nothing.
 
-    The format, columns and unit of time are guessed and shown; --format and --map overrule the guess.
+    The format, columns and unit of time are guessed and shown; --format and --map overrule the guess. With
+    --unseen-items keep, ground truths may be items that training never saw (cold start).
 
     Examples:
 
         llmseq ingest data/beauty --name beauty
 
         llmseq ingest clicks.csv.gz --items products.csv --name shop --map user=visitor,time=ts --k-core 0
+
+        llmseq ingest data/beauty --name beauty-cold --unseen-items keep
     """
     from llmseq_cli.data.ingest import Protocol
     from llmseq_cli.settings import parse_assignments
 
-    protocol = Protocol(k_core, min_session, deduplicate, tie_break, test_fraction, folds, seed)
+    protocol = Protocol(k_core, min_session, deduplicate, tie_break, test_fraction, folds, seed, unseen_items)
     given = [word for words in map or [] for word in words.split(",") if word]
     columns = parse_assignments(given, "--map user=visitor,item=sku,time=ts")
     done = common.open().ingest(
@@ -161,8 +173,8 @@ def datasets(common: Common, json: JsonOption = False) -> None:
     if json:
         print_json(rows)
         return
-    columns = ["name", "sessions", "items", "interactions", "evaluated_sessions", "tie_break"]
-    titles = ["dataset", "sessions", "items", "interactions", "evaluated", "tie-break"]
+    columns = ["name", "sessions", "items", "interactions", "evaluated_sessions", "tie_break", "unseen_items"]
+    titles = ["dataset", "sessions", "items", "interactions", "evaluated", "tie-break", "unseen"]
     print_table(titles, [[row[column] for column in columns] for row in rows])
 
 
@@ -235,6 +247,7 @@ def _print_description(facts: dict[str, Any]) -> None:
             ("tied endings", f"{facts['ties_at_end']:.1%}"),
             ("train", f"{facts['train_sessions']:,} sessions, {facts['train_items']:,} items"),
             ("test", f"{facts['test_sessions']:,} sessions, {facts['evaluated_sessions']:,} evaluated"),
+            ("unseen items", _UNSEEN[protocol.get("unseen_items", "drop")]),
             ("rejected rows", facts["rejected"]),
         ],
         title=f"Dataset {facts['name']}",

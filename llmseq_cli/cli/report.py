@@ -55,6 +55,10 @@ def report(
             show_default=False,
         ),
     ] = None,
+    segments: Annotated[
+        bool,
+        typer.Option("--segments", help="NDCG and HR by ground truth, too: warm, tail, cold (unseen in training)."),
+    ] = False,
     paper: Annotated[
         bool, typer.Option("--paper", help="The paper's figures, and how far ours are from them.")
     ] = False,
@@ -95,6 +99,8 @@ def report(
 
         llmseq report --where "ndcg@20 > 0.05 and settings.k < 200"
 
+        llmseq report --segments --sort cold_ndcg@20
+
         llmseq report --format html --out report.html
     """
     from llmseq_cli.cli.output import write_output
@@ -109,7 +115,13 @@ def report(
     if baseline and not significance:
         raise UsageError(f"what to do with '{baseline}'?", f"llmseq report --significance {baseline}, or --models")
     format = "json" if json else format
-    shaping = {"--where": where, "--columns": columns, "--models": models, "--significance": significance}
+    shaping = {
+        "--segments": segments,
+        "--where": where,
+        "--columns": columns,
+        "--models": models,
+        "--significance": significance,
+    }
     _check_alone("--sql", sql, shaping | {"--prompting": prompting, "--paper": paper, "--dataset": dataset})
     _check_alone("--prompting", prompting, shaping)
     _check_alone("--tuning", tuning, shaping | {"--prompting": prompting, "--paper": paper, "--sql": sql, "--out": to})
@@ -137,6 +149,7 @@ def report(
             significance=significance,
             baseline=baseline,
             test=test,
+            segments=segments,
         )
     if format == "table":
         show(made, to)

@@ -51,6 +51,12 @@ def train(
     ] = None,
     reduce: ReduceOption = None,
     dim: DimOption = None,
+    permute: Annotated[
+        bool,
+        typer.Option(
+            "--permute", help="As a control, deal the vectors out among the items at random: does meaning help at all?"
+        ),
+    ] = False,
     runs: RunsOption = None,
     set: SetOption = None,
     seed: SeedOption = 0,
@@ -80,7 +86,7 @@ def train(
 
         llmseq train v-sknn --set k=320 --set sample_size=1530
 
-        llmseq train llmseqsim --embeddings lexical
+        llmseq train llmseqsim --embeddings lexical --permute
 
         llmseq train sknn-emb --embeddings openai --reduce pca --dim 256
 
@@ -102,6 +108,7 @@ def train(
         embeddings=embeddings,
         reduce=reduce,
         dim=dim,
+        permute=permute,
         settings=parse_assignments(set or []),
         seed=seed,
         seeds=seeds,

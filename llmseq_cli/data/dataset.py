@@ -27,14 +27,24 @@ class DatasetInfo:
     statistics: dict[str, Any]
     source: dict[str, Any]
 
+    @property
+    def keeps_unseen(self) -> bool:
+        """Whether the evaluated sessions hold items that never occur in training, ground truths among them."""
+        return keeps_unseen(self.protocol)
+
+
+def keeps_unseen(protocol: dict[str, Any]) -> bool:
+    """The same of a stored protocol; datasets that are older than the setting have none."""
+    return protocol.get("unseen_items", "drop") == "keep"
+
 
 @dataclass(frozen=True)
 class Dataset:
     """A dataset ready to train on.
 
     train: the training sessions, whole.
-    test: the evaluated sessions, without items that never occur in training. Their last item is the ground truth
-        (`test.targets()`), what stands before it the prompt (`test.prompts()`).
+    test: the evaluated sessions, without items that never occur in training unless the dataset keeps them. Their last
+        item is the ground truth (`test.targets()`), what stands before it the prompt (`test.prompts()`).
     """
 
     info: DatasetInfo

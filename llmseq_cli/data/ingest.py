@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _INTERACTIONS_PER_BLOCK = 4_000_000  # ordered at once; more are faster by little and need more memory
 
 TIE_BREAKS = ("random", "input", "item")
+UNSEEN_ITEMS = ("drop", "keep")
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,8 @@ class Protocol:
     test_fraction: share of the sessions, the last ones in time, that are held out.
     folds: temporal folds for tuning; the training sessions fall into folds + 1 equal bins.
     seed: varies the random tie-break.
+    unseen_items: items of test sessions that never occur in training; "drop" takes them out, as the paper does, "keep"
+        leaves them in the prompts and as ground truths.
     """
 
     k_core: int = 5
@@ -40,10 +43,13 @@ class Protocol:
     test_fraction: float = 0.2
     folds: int = 3
     seed: int = 0
+    unseen_items: str = "drop"
 
     def __post_init__(self) -> None:
         if self.tie_break not in TIE_BREAKS:
             raise UsageError(f"no tie-break is called '{self.tie_break}'", did_you_mean(self.tie_break, [*TIE_BREAKS]))
+        if self.unseen_items not in UNSEEN_ITEMS:
+            raise UsageError(f"--unseen-items is '{self.unseen_items}'", "say drop, the paper's protocol, or keep")
         if not 0 < self.test_fraction < 1:
             raise UsageError(
                 f"--test-fraction is {self.test_fraction}", "give a share between 0 and 1, for example 0.2"
@@ -206,7 +212,7 @@ def _store(
     con.execute(query("ingest/store_sessions"), split | {"bins": protocol.folds + 1})
     _store_interactions(con, dataset_id, protocol)
     con.execute(query("ingest/store_items"), split)
-    con.execute(query("ingest/store_ground_truths"), split)
+    con.execute(query("ingest/store_ground_truths"), {"dataset_id": dataset_id})
     con.execute("insert into core.rejection select $d, file, line, reason from staged_rejection", {"d": dataset_id})
     cursor = con.execute(query("ingest/statistics"), {"dataset_id": dataset_id})
     columns = [column[0] for column in cursor.description]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
+
+_PERMUTATION = 20  # keeps the order that a seed gives here apart from what else is drawn with it
 
 
 @dataclass(frozen=True)
@@ -19,6 +21,7 @@ class ItemEmbeddings:
     source, model: who made them, for example ("openai", "text-embedding-3-small").
     text: the template that made an item's text, for example "{title}".
     reduction: what was done to them since, for example "none", "pca" or "whiten@0.5".
+    permuted: whether the items have each other's vectors, see `permute`.
     """
 
     vectors: np.ndarray | csr_array
@@ -26,6 +29,7 @@ class ItemEmbeddings:
     model: str
     text: str
     reduction: str = "none"
+    permuted: bool = False
 
     @property
     def dim(self) -> int:
@@ -38,8 +42,22 @@ class ItemEmbeddings:
     @property
     def n_with_vector(self) -> int:
         """Items whose vector is not 0."""
+        return len(self._rows_with_vector())
+
+    def _rows_with_vector(self) -> np.ndarray:
         rows = self.vectors if isinstance(self.vectors, np.ndarray) else self.vectors.tocsr()
-        return int(np.count_nonzero(abs(rows).sum(axis=1)))
+        return np.flatnonzero(np.asarray(abs(rows).sum(axis=1)).ravel())
+
+    def permute(self, seed: int) -> ItemEmbeddings:
+        """The same vectors dealt out among the items at random: their statistics stay, their meaning is gone.
+
+        A control for whether a model gains from what vectors say of items, or from how they are distributed. Items
+        without a vector stay without.
+        """
+        present = self._rows_with_vector()
+        places = np.arange(self.vectors.shape[0])
+        places[present] = np.random.default_rng([seed, _PERMUTATION]).permutation(present)
+        return replace(self, vectors=self.vectors[places], permuted=True)
 
     def describe(self) -> dict[str, Any]:
         """Where the vectors came from, as kept with a run."""
@@ -49,4 +67,4 @@ class ItemEmbeddings:
             "text": self.text,
             "reduce": self.reduction,
             "dim": self.dim,
-        }
+        } | ({"permuted": True} if self.permuted else {})

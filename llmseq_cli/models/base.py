@@ -31,6 +31,8 @@ class FitContext:
     checkpoints: folder for what an interrupted training goes on from; None keeps nothing.
     resume: go on from what lies there, instead of from the beginning.
     members: the trained runs that a model is made of.
+    keeps_unseen: whether the dataset's test sessions hold items that never occur in training; what a model holds out
+        of the training sessions should be like them.
     """
 
     catalog: Catalog
@@ -41,6 +43,7 @@ class FitContext:
     checkpoints: Path | None = None
     resume: bool = False
     members: tuple[Member, ...] = ()
+    keeps_unseen: bool = False
 
 
 class Recommender(ABC):
@@ -80,9 +83,11 @@ class Recommender(ABC):
     @classmethod
     def label(cls, embeddings: ItemEmbeddings | None) -> str:
         """The name in reports: LLM2X for a model X that starts from a language model's item embeddings."""
-        if embeddings is None or cls.embeddings_use != "optional":
+        if embeddings is None:
             return cls.title
-        return f"{'BERT' if 'bert' in embeddings.model.lower() else 'LLM'}2{cls.title}"
+        origin = "BERT2" if "bert" in embeddings.model.lower() else "LLM2"
+        permuted = " (permuted)" if embeddings.permuted else ""
+        return f"{origin if cls.embeddings_use == 'optional' else ''}{cls.title}{permuted}"
 
     @abstractmethod
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
@@ -92,8 +97,9 @@ class Recommender(ABC):
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
         """The k best items for every prompt: Ranking of [n_prompts, k].
 
-        Items that never occur in the training sessions are not recommended; items of the prompt only with
-        `exclude_prompt` False. A list is shorter (filled with NO_ITEM) where the model knows no more items.
+        Items that never occur in the training sessions are only recommended by models that know their text, with the
+        setting `unseen`; items of the prompt only with `exclude_prompt` False. A list is shorter (filled with NO_ITEM)
+        where the model knows no more items.
         """
 
     @abstractmethod

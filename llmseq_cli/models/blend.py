@@ -66,7 +66,7 @@ class Blend(MadeOfRuns):
         return figures
 
     def _learn(self, train: Sessions, context: FitContext) -> tuple[np.ndarray, dict[str, Any]]:
-        earlier, held_out = latest_held_out(train, self.n_items)
+        earlier, held_out = latest_held_out(train, self.n_items, keep_unseen=context.keeps_unseen)
         prompts, targets = held_out.prompts(), held_out.targets()
         members = []
         for member in context.members:
@@ -156,16 +156,16 @@ def is_in_prompt(ranking: Ranking, prompts: Sessions, n_items: int) -> np.ndarra
     return np.isin(keys, prompts.rows() * n_items + prompts.items) & (ranking.items != NO_ITEM)
 
 
-def latest_held_out(train: Sessions, n_items: int) -> tuple[Sessions, Sessions]:
+def latest_held_out(train: Sessions, n_items: int, *, keep_unseen: bool = False) -> tuple[Sessions, Sessions]:
     """(the earlier sessions, the latest fifth of them, at most 5,000).
 
-    As with test sessions, items that the earlier ones lack are taken out of the latest, and sessions that are left
-    with fewer than two. Raises LlmseqError where there is none.
+    As with test sessions, items that the earlier ones lack are taken out of the latest (unless they are kept there,
+    too), and sessions that are left with fewer than two. Raises LlmseqError where there is none.
     """
     order = np.argsort(train.ids, kind="stable")
     n = min(int(len(train) * _HELD_OUT), _MOST_HELD_OUT)
     earlier, latest = train.take(order[: len(train) - n]), train.take(order[len(train) - n :])
-    known = (earlier.counts(n_items) > 0)[latest.items]
+    known = (earlier.counts(n_items) > 0)[latest.items] | keep_unseen
     lengths = np.bincount(latest.rows()[known], minlength=len(latest))
     cleaned = Sessions.from_lengths(latest.items[known], lengths, latest.ids)
     held_out = cleaned.take(np.flatnonzero(lengths >= 2))

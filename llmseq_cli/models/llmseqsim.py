@@ -26,13 +26,14 @@ SIMILARITIES = ("cosine", "dot", "euclidean")
 class LLMSeqSimSettings(Settings):
     pooling: str = setting("harmonic", "how items become a session vector", choices=POOLINGS, tune=POOLINGS)
     similarity: str = setting("cosine", "of session and item vectors", choices=SIMILARITIES, tune=SIMILARITIES)
+    unseen: bool = setting(False, "recommend items that training has not seen, too, by their text")
 
 
 class LLMSeqSim(Recommender):
     """Scores are the similarities of the session's vector to the vectors of the items; nothing is trained.
 
     cosine: s·v / (‖s‖ ‖v‖); dot: s·v; euclidean: −‖s − v‖. Items without a vector are never recommended, a session
-    without one gets no recommendations.
+    without one gets no recommendations. Items that never occur in training are recommended with `unseen` alone.
     """
 
     name = "llmseqsim"
@@ -51,7 +52,9 @@ class LLMSeqSim(Recommender):
                 "make some with `llmseq embed --source lexical`, then say --embeddings lexical",
             )
         self.vectors = context.embeddings.vectors.astype(np.float32, copy=False)
-        self.candidates = (train.counts(self.n_items) > 0) & (_squared_norms(self.vectors) > 0)
+        self.candidates = _squared_norms(self.vectors) > 0
+        if not self.settings.unseen:
+            self.candidates &= train.counts(self.n_items) > 0
         return {}
 
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:

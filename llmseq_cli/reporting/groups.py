@@ -70,7 +70,7 @@ def _merged(group: list[dict[str, Any]]) -> dict[str, Any]:
         made["repeats"] = repeats
     if len(members) == 1:
         return made
-    keys = [key for key in made if is_metric(key)]
+    keys = [key for key in made if is_metric(key) and made[key] is not None]
     made["seed"] = None
     made["seeds"] = [row["seed"] for row in members]
     made |= {key: fmean(row[key] for row in members) for key in (*keys, *_MEANS) if made.get(key) is not None}

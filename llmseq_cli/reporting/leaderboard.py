@@ -17,6 +17,7 @@ from llmseq_cli.reporting.groups import group_seeds, tell_apart
 from llmseq_cli.reporting.names import is_metric
 from llmseq_cli.reporting.paper import add_paper
 from llmseq_cli.reporting.report import Report
+from llmseq_cli.reporting.segments import add_segments, segment_layouts, segment_notes
 from llmseq_cli.reporting.table import value_of
 from llmseq_cli.store.queries import query
 
@@ -37,7 +38,8 @@ class ReportWishes:
     sort: the column that orders the rows. models: only these models or runs. cutoffs: of the metrics. where: a
     condition in SQL over the columns. columns: which columns tables show, None for the usual ones. group: runs alike
     but for the seed are one row. paper: with the published figures. significance: with tests against `baseline`, a
-    run, or the best row where it is None; test: t, permutation or wilcoxon.
+    run, or the best row where it is None; test: t, permutation or wilcoxon. segments: with the metrics of the sessions
+    that end in warm, tail and cold items, at the last of the cutoffs in tables.
     """
 
     sort: str = "ndcg@20"
@@ -50,6 +52,7 @@ class ReportWishes:
     significance: bool = False
     baseline: str | None = None
     test: str = "t"
+    segments: bool = False
 
 
 def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, wishes: ReportWishes, store: Store) -> Report:
@@ -62,6 +65,8 @@ def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, wishes: Rep
     if wishes.where and early:
         rows = rows_where(rows, wishes.where)
     _add_metrics(con, dataset, rows, _cutoffs(wishes))
+    if wishes.segments:
+        add_segments(con, dataset, rows, _cutoffs(wishes))
     if wishes.where and not early:
         rows = rows_where(rows, wishes.where)
     tell_apart(rows)
@@ -70,6 +75,10 @@ def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, wishes: Rep
     rows = _sorted(rows, wishes.sort)
     _check_columns(rows, wishes.columns)
     report = Report(rows, wishes.columns, dataset_facts(con, dataset), wishes.sort, _notes(rows), store)
+    if wishes.segments:
+        report = replace(report, layouts=segment_layouts(rows, wishes.cutoffs[-1]))
+        for name, notes in segment_notes(rows, wishes.cutoffs[-1]).items():
+            report.notes[name] = notes + report.notes.get(name, [])
     if wishes.where:
         report = replace(report, nothing="No run fits --where.")
     if wishes.significance:

@@ -40,12 +40,19 @@ _HEADINGS = {
 }
 
 
+SEGMENTS = ("warm", "tail", "cold")
+"""Sessions by their ground truth, see `segments`."""
+
+
 def is_metric(key: str) -> bool:
-    """Whether a column is a metric at a cut-off, such as "ndcg@20"."""
-    return re.fullmatch(rf"({'|'.join(METRIC_NAMES)})@\d+", key) is not None
+    """Whether a column is a metric at a cut-off, such as "ndcg@20", or "cold_ndcg@20" of a segment."""
+    return re.fullmatch(rf"(?:(?:{'|'.join(SEGMENTS)})_)?({'|'.join(METRIC_NAMES)})@\d+", key) is not None
 
 
 def heading(key: str) -> str:
-    """What stands above a column: NDCG@20 for ndcg@20, model for label."""
+    """What stands above a column: NDCG@20 for ndcg@20, NDCG cold for cold_ndcg@20, model for label."""
+    if not is_metric(key):
+        return _HEADINGS.get(key, key)
     metric, _, k = key.partition("@")
-    return f"{METRIC_NAMES[metric]}@{k}" if is_metric(key) else _HEADINGS.get(key, key)
+    segment, underscore, metric_of_segment = metric.partition("_")
+    return f"{METRIC_NAMES[metric_of_segment]} {segment}" if underscore else f"{METRIC_NAMES[metric]}@{k}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmseq_cli.data.dataset import keeps_unseen
 from llmseq_cli.reporting.names import is_metric
 from llmseq_cli.reporting.published import SOURCE, paper_dataset, published_figures, same_label
 from llmseq_cli.reporting.report import Report
@@ -17,6 +18,10 @@ def add_paper(report: Report, *, with_others: bool = True) -> None:
     for dataset in dict.fromkeys(row["dataset"] for row in report.rows):
         about = report.datasets.get(dataset)
         known, note = paper_dataset(dataset, about["statistics"] if about else None)
+        if about is not None and known is not None and keeps_unseen(about["protocol"]):
+            note = ", ".join(
+                part for part in (note, "not the paper's split: it drops items that training never saw") if part
+            )
         if note:
             report.notes.setdefault(dataset, []).append(note)
         if known is None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from llmseq_cli.data.dataset import keeps_unseen
 from llmseq_cli.reporting.names import is_metric
 from llmseq_cli.reporting.table import Beneath, Table, digits, is_partial, make_columns, make_lines
 
@@ -90,7 +91,8 @@ class Report:
         ties = f"{protocol['tie_break']} tie-break"
         if protocol["tie_break"] == "random":
             ties += f", seed {protocol['seed']}"
-        return f"last {protocol['test_fraction']:.0%} held out, {sessions:,} sessions scored, {ties}"
+        unseen = ", items unseen in training kept" if keeps_unseen(protocol) else ""
+        return f"last {protocol['test_fraction']:.0%} held out, {sessions:,} sessions scored, {ties}{unseen}"
 
 
 def _run_cells(row: dict[str, Any]) -> dict[str, str]:

@@ -40,7 +40,8 @@ class Experiment:
 
     settings: words or values by name. embeddings: SOURCE[:MODEL] or None. reduce, dim: what is done to the embeddings
     before the model gets them; reduce None whitens dense vectors and leaves sparse ones as they are, unless the model
-    needs dense ones. resume: runs that are finished are not made again, one that was interrupted goes on.
+    needs dense ones. permute: then deal the vectors out among the items at random (see `ItemEmbeddings.permute`), a
+    control. resume: runs that are finished are not made again, one that was interrupted goes on.
     runs: what a model that is made of others is made of, by name.
     """
 
@@ -55,6 +56,7 @@ class Experiment:
     dim: int | None = None
     resume: bool = False
     runs: tuple[str, ...] = ()
+    permute: bool = False
 
 
 def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: Progress) -> list[str]:
@@ -86,6 +88,7 @@ def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: P
     members = Members(store, dataset, experiment.device, progress).open(
         cls, experiment.runs or parse_runs(given.get("runs"))
     )
+    _say_what_is_never_hit(dataset, settings, embeddings, progress)
     if members:
         settings = parse_settings(cls.Settings, given | {"runs": run_names(members)}, experiment.model)
     runs = []
@@ -106,10 +109,19 @@ def _check_seeds(first: int, seeds: int) -> None:
 
 
 def _check_reduction(experiment: Experiment) -> None:
-    if experiment.embeddings is None and (experiment.reduce or experiment.dim):
-        raise UsageError("there are no embeddings to reduce", "say --embeddings SOURCE[:MODEL], too")
+    if experiment.embeddings is None and (experiment.reduce or experiment.dim or experiment.permute):
+        what = "permute" if experiment.permute else "reduce"
+        raise UsageError(f"there are no embeddings to {what}", "say --embeddings SOURCE[:MODEL], too")
     if experiment.reduce:
         parse_method(experiment.reduce)
+
+
+def _say_what_is_never_hit(
+    dataset: Dataset, settings: Any, embeddings: ItemEmbeddings | None, progress: Progress
+) -> None:
+    """Where a dataset keeps items that training never saw: tell who could recommend them and is not asked to."""
+    if dataset.info.keeps_unseen and embeddings is not None and not getattr(settings, "unseen", True):
+        progress.message("items unseen in training are not recommended; --set unseen=true does, by their text")
 
 
 def _reduced(
@@ -128,7 +140,8 @@ def _reduced(
         method = "whiten"
     if dim is None and cls.reduced_dim and method not in ("none", "lda"):
         dim = _default_dim(embeddings, cls.reduced_dim)
-    return reduce_kept(store.folder, embeddings, classes, method, dim, seed, progress)
+    reduced = reduce_kept(store.folder, embeddings, classes, method, dim, seed, progress)
+    return reduced.permute(seed) if experiment.permute else reduced
 
 
 def _default_dim(embeddings: ItemEmbeddings, wanted: int) -> int:
@@ -167,7 +180,17 @@ def _run_once(
     device = resolve_device(experiment.device) if cls.uses_device else "cpu"
     model = cls(settings, len(dataset.catalog))
     checkpoints = _checkpoint_folder(store.folder, cls, settings, dataset, embeddings, seed, device)
-    context = FitContext(dataset.catalog, embeddings, seed, device, progress, checkpoints, experiment.resume, members)
+    context = FitContext(
+        dataset.catalog,
+        embeddings,
+        seed,
+        device,
+        progress,
+        checkpoints,
+        experiment.resume,
+        members,
+        dataset.info.keeps_unseen,
+    )
     clock = time.perf_counter()
     with progress.task(f"Training {cls.title}"):
         figures: dict[str, Any] = dict(model.fit(dataset.train, context))

@@ -116,7 +116,13 @@ class Members:
         model = cls(parse_settings(cls.Settings, info.settings, info.model), len(self.dataset.catalog))
         device = resolve_device(self.device) if cls.uses_device else "cpu"
         context = FitContext(
-            self.dataset.catalog, self._embeddings(info), info.seed, device, self.progress, members=members
+            self.dataset.catalog,
+            self._embeddings(info),
+            info.seed,
+            device,
+            self.progress,
+            members=members,
+            keeps_unseen=self.dataset.info.keeps_unseen,
         )
         left_out = len(self.dataset.train) - len(train)
         with self.progress.task(f"Training {info.run} without the latest {left_out:,} sessions"):
@@ -137,7 +143,8 @@ class Members:
         # Without a number of dimensions whitening keeps the axes, which it does not where one is named.
         dim = None if reduction == "none" or about["dim"] == loaded.dim else about["dim"]
         classes = self.dataset.catalog.classes
-        return reduce_kept(self.store.folder, loaded, classes, reduction, dim, info.seed, self.progress)
+        reduced = reduce_kept(self.store.folder, loaded, classes, reduction, dim, info.seed, self.progress)
+        return reduced.permute(info.seed) if about.get("permuted") else reduced
 
 
 def _stored_embeddings(con: duckdb.DuckDBPyConnection, dataset_id: int, run: str, about: dict[str, Any]) -> int:

@@ -12,7 +12,8 @@ from llmseq_cli.errors import LlmseqError
 
 @dataclass(frozen=True)
 class Fold:
-    """train: sessions to learn from. held_out: the next ones, without items that do not occur in `train`.
+    """train: sessions to learn from. held_out: the next ones, without items that do not occur in `train`, unless the
+    dataset keeps such in its test sessions.
 
     The last item of a held-out session is the ground truth.
     """
@@ -21,9 +22,10 @@ class Fold:
     held_out: Sessions
 
 
-def temporal_folds(train: Sessions, n_folds: int, n_items: int) -> list[Fold]:
+def temporal_folds(train: Sessions, n_folds: int, n_items: int, *, keep_unseen: bool = False) -> list[Fold]:
     """Fold f learns from the first f of n_folds + 1 equal bins and validates on the one after (Boz et al. 7.1.4).
 
+    keep_unseen: leave items that a fold has not seen in the sessions that it validates on.
     Raises LlmseqError where a fold has nothing to learn from or to validate on.
     """
     sizes = np.full(n_folds + 1, len(train) // (n_folds + 1))
@@ -32,7 +34,8 @@ def temporal_folds(train: Sessions, n_folds: int, n_items: int) -> list[Fold]:
     folds = []
     for number in range(1, n_folds + 1):
         earlier = train.slice(0, int(edges[number]))
-        held_out = _known(train.slice(int(edges[number]), int(edges[number + 1])), earlier.counts(n_items) > 0)
+        known = (earlier.counts(n_items) > 0) | keep_unseen
+        held_out = _known(train.slice(int(edges[number]), int(edges[number + 1])), known)
         if not len(earlier) or not len(held_out):
             raise LlmseqError(
                 f"{len(train):,} training sessions are too few for {n_folds} temporal folds",

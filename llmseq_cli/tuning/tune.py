@@ -96,7 +96,9 @@ class Tuning:
         self.study = self._open_study()
         self.study.beat()
         self.spec = self.study.spec
-        self.folds = temporal_folds(self.dataset.train, self.spec.folds, len(self.dataset.catalog))
+        self.folds = temporal_folds(
+            self.dataset.train, self.spec.folds, len(self.dataset.catalog), keep_unseen=self.dataset.info.keeps_unseen
+        )
         self.device = resolve_device(options.device) if self.cls.uses_device else "cpu"
         self.inputs = Inputs(store, self.dataset, self.spec.seed, progress)
         self.pending: dict[Any, _Work] = {}
@@ -161,6 +163,7 @@ class Tuning:
             vectors,
             self.spec.seed,
             self.device,
+            keeps_unseen=self.dataset.info.keeps_unseen,
         )
         self.pending[backend.submit(unit)] = work
 

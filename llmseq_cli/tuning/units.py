@@ -47,7 +47,10 @@ class Vectors:
 
 @dataclass(frozen=True, eq=False)
 class Unit:
-    """One fold of one trial. threads: that it may compute with; None for all of the process."""
+    """One fold of one trial. threads: that it may compute with; None for all of the process.
+
+    keeps_unseen: whether its held-out sessions hold items that the fold has not seen.
+    """
 
     trial: int
     fold: int
@@ -57,6 +60,7 @@ class Unit:
     seed: int
     device: str
     threads: int | None = None
+    keeps_unseen: bool = False
 
     def arrays(self) -> list[str]:
         """The names of the arrays that it reads."""
@@ -112,7 +116,8 @@ def measure(unit: Unit, arrays: Arrays, members: tuple[Member, ...] = ()) -> Mea
     model = cls(parse_settings(cls.Settings, unit.settings, unit.model), len(catalog))
     embeddings = _embeddings(unit.vectors, arrays) if unit.vectors else None
     train, held_out = (_sessions(arrays, f"fold{unit.fold}.{part}") for part in ("train", "held_out"))
-    model.fit(train, FitContext(catalog, embeddings, unit.seed, unit.device, members=members))
+    context = FitContext(catalog, embeddings, unit.seed, unit.device, members=members, keeps_unseen=unit.keeps_unseen)
+    model.fit(train, context)
     ranks = model.recommend(held_out.prompts(), K).ranks(held_out.targets())
     return Measured(float(per_session(ranks, K)["ndcg"].mean()), time.perf_counter() - clock)
 

@@ -37,6 +37,12 @@ endings as (
     group by x.session_id
 ),
 
+split as (
+    select coalesce(protocol ->> 'unseen_items', 'drop') = 'keep' as keeps
+    from core.dataset
+    where dataset_id = $dataset_id
+),
+
 counts as (
     select
         count(*) as sessions,
@@ -49,8 +55,8 @@ counts as (
         count(*) filter (where part = 'test' and first_time < cut.time) as test_before_cut,
         count(*) filter (where part = 'test' and known_items < length) as test_with_unknown,
         count(*) filter (where part = 'test' and ground_truth is null) as dropped,
-        count(*) filter (where ground_truth is not null and known_items = 2) as single_prompt
-    from sessions, cut
+        count(*) filter (where ground_truth is not null and if(split.keeps, length, known_items) = 2) as single_prompt
+    from sessions, cut, split
 ),
 
 catalog as (
@@ -107,24 +113,36 @@ select
     'items that occur only in test sessions',
     test_only,
     items,
-    'they are taken out of the prompts and cannot be recommended'
-from catalog
+    if(
+        keeps,
+        'they stay: only models that know their text can recommend them, with --set unseen=true',
+        'they are taken out of the prompts and cannot be recommended'
+    )
+from catalog, split
 union all
 select
     7,
-    'test sessions that lose such items',
+    if(keeps, 'test sessions that hold such items', 'test sessions that lose such items'),
     test_with_unknown,
     test,
-    'their prompts are shorter than what the user did'
-from counts
+    if(
+        keeps,
+        'models without text see shorter prompts than the user did',
+        'their prompts are shorter than what the user did'
+    )
+from counts, split
 union all
 select
     8,
-    'test sessions left out for fewer than two known items',
+    if(
+        keeps,
+        'test sessions left out for fewer than two items',
+        'test sessions left out for fewer than two known items'
+    ),
     dropped,
     test,
     'they are not evaluated'
-from counts
+from counts, split
 union all
 select
     9,

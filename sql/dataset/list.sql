@@ -6,6 +6,7 @@ select
     interactions,
     evaluated_sessions,
     tie_break,
+    unseen_items,
     ingested_at
 from datasets
 order by name

@@ -8,11 +8,13 @@ from core.interaction as x
 inner join core.dataset as d on x.dataset_id = d.dataset_id
 inner join core.session as s on x.dataset_id = s.dataset_id and x.session_id = s.session_id
 inner join core.item as i on x.dataset_id = i.dataset_id and x.item_id = i.item_id
+left join core.test_item as t
+    on x.dataset_id = t.dataset_id and x.session_id = t.session_id and x.position = t.position
 where
     d.name = $dataset
     and (
         $part::varchar is null
         or ($part = 'train' and s.part = 'train')
-        or ($part = 'test' and s.ground_truth is not null and i.train_popularity > 0)
+        or ($part = 'test' and t.ground_truth is not null)
     )
 order by x.session_id, x.position

@@ -11,6 +11,7 @@ select
     r.embeddings ->> 'text' as text,
     r.embeddings ->> 'reduce' as reduce,
     (r.embeddings ->> 'dim')::integer as dim,
+    coalesce((r.embeddings ->> 'permuted')::boolean, false) as permuted,
     r.seed,
     r.sessions,
     (d.statistics ->> 'evaluated_sessions')::integer as dataset_sessions,
