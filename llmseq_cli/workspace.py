@@ -280,7 +280,8 @@ class Workspace:
         if from_tuning:
             from llmseq_cli.tuning.results import tuned
 
-            experiment = tuned(self.store, experiment, from_tuning if isinstance(from_tuning, str) else None)
+            study = from_tuning if isinstance(from_tuning, str) else None
+            experiment = tuned(self.store, experiment, study, self.progress)
         return run_experiment(self.store, experiment, seeds, self.progress)
 
     def tune(self, model: str, **options: Any) -> dict[str, Any]:

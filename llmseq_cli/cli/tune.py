@@ -9,9 +9,11 @@ import typer
 
 from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption, SetOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
-from llmseq_cli.errors import UsageError
+from llmseq_cli.errors import InterruptedByUserError, UsageError
 
 _SHOWN = 10
+_LEAST_SHARE = 0.005  # of what matters: less is not shown
+_STATES = {"complete": "complete", "pruned": "given up early", "fail": "failed", "running": "not finished"}
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +25,7 @@ def tune(
     model: Annotated[str, typer.Argument(help="Which model, see `llmseq models`.", metavar="MODEL")],
     dataset: DatasetOption = None,
     trials: Annotated[
-        int | None, typer.Option("--trials", help="Trials of the whole study; without it until --patience.", min=1)
+        int | None, typer.Option("--trials", help="Trials of the whole study; else until --patience ends it.", min=1)
     ] = None,
     timeout: Annotated[
         str | None, typer.Option("--timeout", help="End after so long, for example 90s, 30m, 2h.", metavar="TIME")
@@ -39,7 +41,9 @@ def tune(
     set: SetOption = None,
     embeddings: Annotated[
         str | None,
-        typer.Option("--embeddings", help="Which item embeddings are tried.", metavar="SOURCE[:MODEL],…"),
+        typer.Option(
+            "--embeddings", help="Which item embeddings are tried; see `llmseq embeddings`.", metavar="SOURCE[:MODEL],…"
+        ),
     ] = None,
     reduce: Annotated[
         str | None,
@@ -68,8 +72,9 @@ def tune(
     """Search for a model's best settings on the training side.
 
     TPE over the temporal folds of the training sessions, by mean NDCG@20; test sessions are not looked at. After ten
-    trials, those in the bottom 20 % are given up early. Interrupted or killed, a study goes on with --resume; the
-    same command in another process or on another machine, with the same workspace folder, works beside it.
+    trials, those in the bottom 20 % are given up early. The first trial takes the defaults. Interrupted or killed, a
+    study goes on with --resume; the same command in another process or on another machine, with the same workspace
+    folder, works beside it.
 
     Examples:
 
@@ -83,7 +88,8 @@ def tune(
     """
     from llmseq_cli.settings import parse_assignments
 
-    made = common.open().tune(
+    made = _tuned(
+        common,
         model,
         dataset=dataset,
         study=study,
@@ -110,6 +116,14 @@ def tune(
         print_study(made)
 
 
+def _tuned(common: Common, model: str, **options: Any) -> dict[str, Any]:
+    try:
+        return common.open().tune(model, **options)
+    except KeyboardInterrupt:
+        hint = "what is done is kept: the same command with --resume goes on"
+        raise InterruptedByUserError("interrupted", hint) from None
+
+
 def _listed(words: str | None) -> list[str]:
     return [one.strip() for one in (words or "").split(",") if one.strip()]
 
@@ -134,26 +148,47 @@ def _seconds(words: str | None) -> float | None:
 def print_study(made: dict[str, Any]) -> None:
     """The best trials, what matters, and what to type next."""
     states = {state: n for state, n in made["states"].items() if n}
-    best = made["best"]
+    best, trials = made["best"], made["trials"]
+    seconds = sum(one["seconds"] or 0 for one in trials)
     facts: list[tuple[str, Any]] = [
-        ("study", made["study"]),
-        ("trials", ", ".join(f"{n} {state}" for state, n in states.items()) or "none"),
+        ("study", f"{made['study']}: {made['model']} on {made['dataset']}, {made['folds']} folds"),
+        ("trials", ", ".join(f"{n} {_STATES[state]}" for state, n in states.items()) or "none"),
+        ("computed", f"{seconds / 60:,.0f} min" if seconds >= 120 else f"{seconds:,.1f} s"),
     ]
     if made["importance"]:
-        facts.append(("what matters", ", ".join(f"{name} {share:.0%}" for name, share in made["importance"].items())))
-    print_facts(facts)
+        shares = [f"{name} {share:.0%}" for name, share in made["importance"].items() if share >= _LEAST_SHARE]
+        facts.append(("what matters", ", ".join(shares)))
+    failed = [one["error"] for one in trials if one["error"]]
+    if failed:
+        facts.append(("last failure", failed[-1]))
+    print_facts([(name, value) for name, value in facts if value])
     if best is None:
         return
-    listed = sorted((one for one in made["trials"] if one["state"] == "complete"), key=lambda one: -one["value"])
-    rows = [
-        [one["trial"], one["value"], " ".join(f"{name}={_cell(one, name)}" for name in made["searched"])]
-        for one in listed[:_SHOWN]
-    ]
-    print_table(["trial", "ndcg@20", "settings"], rows)
+    out.print()
+    complete = [one for one in trials if one["state"] == "complete"]
+    _print_best(sorted(complete, key=lambda one: (-one["value"], one["trial"]))[:_SHOWN], made["searched"])
     named = "" if made["study"] == f"{made['dataset']}-{made['model']}" else f" --study {made['study']}"
     out.print(f"llmseq train {made['model']} --from-tuning{named} trains with the best of them", soft_wrap=True)
 
 
-def _cell(one: dict[str, Any], name: str) -> Any:
+def _print_best(trials: list[dict[str, Any]], searched: list[str]) -> None:
+    """A column a setting where there is room, else the settings in words."""
+    cells = [[_cell(one, name) for name in searched] for one in trials]
+    start = [[str(one["trial"]), f"{one['value']:.4f}"] for one in trials]
+    columns = ["trial", "NDCG@20", *searched]
+    rows = [first + rest for first, rest in zip(start, cells, strict=True)]
+    if sum(max(map(len, column)) + 2 for column in zip(columns, *rows, strict=True)) - 2 > out.width:
+        columns = ["trial", "NDCG@20", "settings"]
+        words = [" ".join(f"{name}={one}" for name, one in zip(searched, cell, strict=True)) for cell in cells]
+        rows = [[*first, one] for first, one in zip(start, words, strict=True)]
+    print_table(columns, rows, right=["trial", "NDCG@20"], whole=["trial", "NDCG@20"])
+
+
+def _cell(one: dict[str, Any], name: str) -> str:
+    """A value as --set takes it; nothing for what the trial did not draw."""
     value = one["settings"].get(name, one.get(name))
-    return "–" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

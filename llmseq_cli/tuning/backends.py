@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.training.environment import usable_cores
 from llmseq_cli.tuning.units import FoldMembers, Measured, Unit, measure
 
 BACKENDS = ("loky", "ray")
@@ -93,7 +94,7 @@ class Loky:
         from joblib.externals.loky import get_reusable_executor
 
         # A broken executor is replaced by a new one.
-        threads = str(max(1, (os.cpu_count() or 1) // self.slots))
+        threads = str(max(1, usable_cores() // self.slots))
         environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
         return get_reusable_executor(self.slots, timeout=300, env=environment)
 
@@ -123,8 +124,11 @@ def measure_from_files(unit: Unit, folder: str) -> Measured:
     return measure(unit, arrays)
 
 
-def make_backend(name: str, jobs: int, folder: Path, address: str | None = None) -> Backend:
-    """The backend of this name. Raises UsageError where there is none, LlmseqError where it cannot be reached."""
+def make_backend(name: str, jobs: int, folder: Path, address: str | None = None, *, stops: bool = False) -> Backend:
+    """The backend of this name. Raises UsageError where there is none, LlmseqError where it cannot be reached.
+
+    stops: units may have to be stopped while they are computed, which only those of other processes can be.
+    """
     if name not in BACKENDS:
         raise UsageError(f"there is no backend '{name}'", "--backend loky or --backend ray")
     if address is not None and name != "ray":
@@ -133,4 +137,4 @@ def make_backend(name: str, jobs: int, folder: Path, address: str | None = None)
         from llmseq_cli.tuning.ray_backend import Ray
 
         return Ray(jobs, address)
-    return InProcess() if jobs == 1 else Loky(jobs, folder)
+    return InProcess() if jobs == 1 and not stops else Loky(jobs, folder)

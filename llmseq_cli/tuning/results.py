@@ -11,6 +11,7 @@ from typing import Any
 from llmseq_cli.data.dataset import find_dataset
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.models.registry import model_class
+from llmseq_cli.progress import Progress
 from llmseq_cli.store.connection import Store
 from llmseq_cli.store.queries import query
 from llmseq_cli.training.experiment import Experiment
@@ -61,7 +62,7 @@ def _row(name: str, study: Study, one: TrialRecord) -> dict[str, Any]:
 def best_configuration(
     store: Store, model: str, dataset_id: int, study: str | None, embeddings: str | None
 ) -> tuple[str, Configuration, tuple[str, ...]]:
-    """(study, configuration, runs) of the best finished trial of a model on a dataset.
+    """(what it is in words, configuration, runs) of the best finished trial of a model on a dataset.
 
     embeddings: only trials with these. Raises LlmseqError where there is none.
     """
@@ -72,19 +73,21 @@ def best_configuration(
         of = f"the study '{study}'" if study else f"any study of {model} on this dataset"
         and_with = f" with {embeddings}" if embeddings else ""
         raise LlmseqError(f"no trial of {of}{and_with} is finished", f"`llmseq tune {model}` makes some")
-    name, settings, inputs = rows[0]
+    name, trial, value, settings, inputs = rows[0]
     about = json.loads(inputs)
     runs = tuple((about.pop("runs") or "").split(",")) if about.get("runs") else ()
     about.pop("runs", None)
-    return name, Configuration(json.loads(settings), **about), runs
+    words = f"trial {trial} of {name} (NDCG@20 {value:.4f} on its folds)"
+    return words, Configuration(json.loads(settings), **about), runs
 
 
-def tuned(store: Store, experiment: Experiment, study: str | None) -> Experiment:
+def tuned(store: Store, experiment: Experiment, study: str | None, progress: Progress) -> Experiment:
     """The experiment with what the best trial found, where it says nothing itself."""
     cls = model_class(experiment.model)
     with store.read("looking for the dataset") as con:
         info = find_dataset(con, experiment.dataset)
-    _, best, runs = best_configuration(store, cls.name, info.dataset_id, study, experiment.embeddings)
+    words, best, runs = best_configuration(store, cls.name, info.dataset_id, study, experiment.embeddings)
+    progress.message(f"settings of {words}")
     return replace(
         experiment,
         settings=best.settings | (experiment.settings or {}),
@@ -101,7 +104,6 @@ def study_overview(workspace: Path, name: str) -> dict[str, Any]:
     Raises LlmseqError where there is no such study.
     """
     study = Study.open(studies_folder(workspace) / name)
-    study.leave()
     trials = study.trials()
     best = best_of(trials)
     return {

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,12 +18,10 @@ from typing import TYPE_CHECKING, Any
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.tuning.sampler import make_sampler
 from llmseq_cli.tuning.space import Configuration, Space
+from llmseq_cli.tuning.workers import Worker
 
 if TYPE_CHECKING:
     import optuna
-
-_STALE_SECONDS = 600
-"""A worker on another machine that has not been heard of for so long is taken to be gone."""
 
 _PRUNE_AFTER, _KEPT_PERCENT = 10, 80.0
 """After ten configurations, trials in the bottom 20 % so far are given up (Boz et al., Section 7.1.4)."""
@@ -80,25 +78,39 @@ class Study:
 
     def __init__(self, folder: Path, spec: Spec, study: optuna.Study) -> None:
         self.folder, self.spec, self._study = folder, spec, study
-        self.me = f"{socket.gethostname()}-{os.getpid()}"
+        self.worker = Worker(folder)
 
     @classmethod
-    def create(cls, folder: Path, spec: Spec) -> Study:
-        """A new study. Raises UsageError where there is one already."""
+    def create(cls, folder: Path, spec: Spec, first: dict[str, Any]) -> Study:
+        """A new study, whole or not at all. first: settings that its first trial tries; it draws what they leave open.
+
+        Raises UsageError where there is one already.
+        """
         import optuna
 
-        folder.mkdir(parents=True, exist_ok=True)
+        taken = UsageError(
+            f"there is a study '{folder.name}' already", "--resume goes on with it; --study NAME begins another"
+        )
         if _journal(folder).exists():
-            raise UsageError(
-                f"there is a study '{folder.name}' already", "--resume goes on with it; --study NAME begins another"
-            )
-        with _quiet():
-            study = optuna.create_study(
-                storage=_storage(folder), study_name=folder.name, direction="maximize", sampler=_sampler(spec)
-            )
-            study.pruner = _pruner()
-            study.set_user_attr("spec", json.dumps(spec.to_json()))
-        return cls(folder, spec, study)
+            raise taken
+        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            with _quiet():
+                study = optuna.create_study(
+                    storage=_storage(partial), study_name=folder.name, direction="maximize", sampler=_sampler(spec)
+                )
+                study.set_user_attr("spec", json.dumps(spec.to_json()))
+                if first:
+                    study.enqueue_trial(first)
+            try:
+                partial.rename(folder)
+            except OSError:  # another process was faster
+                raise taken from None
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+        return cls.open(folder)
 
     @classmethod
     def open(cls, folder: Path) -> Study:
@@ -111,6 +123,7 @@ class Study:
                 f"there is no study '{folder.name}'",
                 did_you_mean(folder.name, there) if there else "leave --resume out to begin one",
             )
+        _mend(_journal(folder))
         with _quiet():
             study = optuna.load_study(study_name=folder.name, storage=_storage(folder), pruner=_pruner())
             spec = Spec.from_json(json.loads(study.user_attrs["spec"]))
@@ -119,40 +132,43 @@ class Study:
 
     # Trials.
 
-    def begin_with(self, settings: dict[str, Any]) -> None:
-        """Have the next trial try these settings, and draw only what they leave open."""
-        if settings:
-            self._study.enqueue_trial(settings)
-
-    def begin(self) -> tuple[optuna.Trial, Configuration]:
-        """A new trial of mine."""
-        with _quiet():
-            trial = self._study.ask()
-            trial.set_user_attr("worker", self.me)
-            configuration = self.spec.space.suggest(trial)
-        trial.set_user_attr("configuration", json.dumps(configuration.__dict__))
+    def begin(self, enough: Callable[[], bool]) -> tuple[optuna.Trial, Configuration] | None:
+        """A new trial of mine; None where there are enough. Nobody else begins one meanwhile."""
+        with self._alone():
+            if enough():
+                return None
+            with _quiet():
+                trial = self._study.ask()
+                trial.set_user_attr("worker", self.worker.name)
+                configuration = self.spec.space.suggest(trial)
+            trial.set_user_attr("configuration", json.dumps(configuration.__dict__))
         return trial, configuration
 
     def abandoned(self, most: int) -> list[tuple[optuna.Trial, Configuration, list[float]]]:
         """Trials whose process is gone, which are mine from now on; with what their folds gave so far."""
-        from filelock import FileLock
         from optuna.trial import Trial, TrialState
 
         mine: list[tuple[optuna.Trial, Configuration, list[float]]] = []
-        with FileLock(self.folder / "adopting.lock"):
+        with self._alone():
             for frozen in self._study.get_trials(states=(TrialState.RUNNING,)):
                 if len(mine) >= most:
                     break
-                if self._is_alive(frozen.user_attrs.get("worker", "")):
+                if self.worker.is_alive(frozen.user_attrs.get("worker", "")):
                     continue
                 trial = Trial(self._study, frozen._trial_id)
-                trial.set_user_attr("worker", self.me)
+                trial.set_user_attr("worker", self.worker.name)
                 kept = frozen.user_attrs.get("configuration")
                 # One that was killed before its configuration was written draws what it lacks.
                 configuration = Configuration(**json.loads(kept)) if kept else self.spec.space.suggest(trial)
                 trial.set_user_attr("configuration", json.dumps(configuration.__dict__))
                 mine.append((trial, configuration, list(frozen.user_attrs.get("folds", []))))
         return mine
+
+    def _alone(self) -> Any:
+        """Held by one process at a time: no trial is begun or taken over by two, and none begun too many."""
+        from filelock import FileLock
+
+        return FileLock(self.folder / "trials.lock")
 
     def twin(self, trial: optuna.Trial) -> TrialRecord | None:
         """A finished trial of the same configuration: it need not be run again."""
@@ -184,36 +200,11 @@ class Study:
     def trials(self) -> list[TrialRecord]:
         return [_record(frozen) for frozen in self._study.get_trials(deepcopy=False)]
 
-    # Who is at work.
-
-    def beat(self) -> None:
-        """Let the others know that this process is alive."""
-        file = self.folder / "workers" / self.me
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.touch()
-
-    def leave(self) -> None:
-        (self.folder / "workers" / self.me).unlink(missing_ok=True)
-
-    def _is_alive(self, worker: str) -> bool:
-        host, _, pid = worker.rpartition("-")
-        if worker == self.me:
-            return True
-        file = self.folder / "workers" / worker
-        if not worker or not file.exists():
-            return False
-        if host == socket.gethostname():
-            return _is_running(int(pid))
-        self.beat()  # both times by the clock of the shared folder
-        mine = (self.folder / "workers" / self.me).stat().st_mtime
-        with suppress(FileNotFoundError):
-            return mine - file.stat().st_mtime < _STALE_SECONDS
-        return False
-
 
 def study_names(folder: Path) -> list[str]:
     """The studies of a workspace, given its folder of them."""
-    return sorted(file.parent.name for file in folder.glob("*/journal.log"))
+    found = [file.parent.name for file in folder.glob("*/journal.log")]
+    return sorted(name for name in found if not name.startswith("."))  # those are half made
 
 
 def importances(study: Study) -> dict[str, float]:
@@ -266,14 +257,22 @@ def _pruner() -> Any:
     return optuna.pruners.PercentilePruner(_KEPT_PERCENT, n_startup_trials=_PRUNE_AFTER)
 
 
-def _is_running(pid: int) -> bool:
+def _mend(journal: Path) -> None:
+    """Cut off a last line that a full disk or a power cut left without its end: what follows would be unreadable."""
+    from optuna.storages.journal import JournalFileSymlinkLock
+
+    with journal.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - 1, 0))
+        if file.read(1) in (b"", b"\n"):
+            return
+    lock = JournalFileSymlinkLock(str(journal))
+    lock.acquire()  # or else the line is being written at this moment
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # it runs, as somebody else
-        return True
-    return True
+        lines = journal.read_bytes()
+        os.truncate(journal, lines.rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 @contextmanager

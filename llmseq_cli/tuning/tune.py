@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llmseq_cli.data.dataset import load_dataset
+from llmseq_cli.data.dataset import DatasetInfo, load_dataset
 from llmseq_cli.devices import check_device_name, resolve_device
 from llmseq_cli.embeddings.reduce import parse_method
 from llmseq_cli.embeddings.stored import find_embeddings
@@ -17,6 +17,7 @@ from llmseq_cli.models.members import MadeOfRuns
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress, Task
 from llmseq_cli.store.connection import Store
+from llmseq_cli.training.environment import usable_cores
 from llmseq_cli.training.members import Members, parse_runs
 from llmseq_cli.tuning.backends import Backend, InProcess, WorkerLostError, make_backend
 from llmseq_cli.tuning.folds import temporal_folds
@@ -33,7 +34,7 @@ DEFAULT_PATIENCE = 100
 DEFAULT_STARTUP = 40
 _REDUCTIONS = ("none", "pca", "whiten")
 _DIMS = (64, 128, 256, 512)
-_BEAT_SECONDS = 5.0
+_LOOK_SECONDS = 5.0
 _MOST_LOST = 3  # times that a worker may be lost over one unit
 _MOST_FAILED = 5  # first trials that may all fail, before it must be the study's fault
 
@@ -92,13 +93,17 @@ class Tuning:
             self.dataset = load_dataset(con, options.dataset)
         name = checked_name(options.study or f"{self.dataset.info.name}-{options.model}")
         self.folder = studies_folder(store.folder) / name
-        self.backend = self._backend()
-        self.study = self._open_study()
-        self.study.beat()
-        self.spec = self.study.spec
+        info = self.dataset.info
         self.folds = temporal_folds(
-            self.dataset.train, self.spec.folds, len(self.dataset.catalog), keep_unseen=self.dataset.info.keeps_unseen
+            self.dataset.train, info.protocol["folds"], len(self.dataset.catalog), keep_unseen=info.keeps_unseen
         )
+        self.backend = self._backend()
+        try:
+            self.study = self._open_study()
+        except BaseException:
+            self.backend.close(kill=True)
+            raise
+        self.spec = self.study.spec
         self.device = resolve_device(options.device) if self.cls.uses_device else "cpu"
         self.inputs = Inputs(store, self.dataset, self.spec.seed, progress)
         self.pending: dict[Any, _Work] = {}
@@ -107,17 +112,19 @@ class Tuning:
     def run(self) -> str:
         """Works until the study has what was asked for; returns its name. Interrupted, nothing that is done is lost."""
         backend, kill = self.backend, True
-        self._share()
+        self.study.worker.join()
         try:
+            self._share()
             with self.progress.task(f"Tuning {self.cls.title}", self.options.trials, "trials") as task:
                 task.advance(self._count())
                 self._work(backend, task)
             kill = bool(self.pending)
         finally:
-            self.study.leave()
+            self.study.worker.leave()
             backend.close(kill=kill)
         if self.pending:
-            self.progress.message(f"time is up: {len(self.pending)} trials in work are gone on with by --resume")
+            count = "a trial is" if len(self.pending) == 1 else f"{len(self.pending)} trials are"
+            self.progress.message(f"time is up while {count} at work: --resume goes on with it all")
         keep_trials(self.store, self.study)
         return self.study.folder.name
 
@@ -126,9 +133,8 @@ class Tuning:
             self._fill(backend, task)
             if not self.pending or self._time_left() <= 0:
                 return
-            for job in backend.wait(list(self.pending), min(_BEAT_SECONDS, max(self._time_left(), 0.01))):
+            for job in backend.wait(list(self.pending), min(_LOOK_SECONDS, max(self._time_left(), 0.01))):
                 self._take(backend, job, self.pending.pop(job), task)
-            self.study.beat()
             task.describe(self._standing())
 
     # Trials.
@@ -137,8 +143,11 @@ class Tuning:
         """Give every free worker a trial: first those whose process is gone, then new ones."""
         for trial, configuration, values in self.study.abandoned(backend.slots - len(self.pending)):
             self._go_on(backend, _Work(trial, configuration, values), task)
-        while len(self.pending) < backend.slots and not self._enough():
-            trial, configuration = self.study.begin()
+        while len(self.pending) < backend.slots:
+            begun = self.study.begin(self._enough)
+            if begun is None:
+                return
+            trial, configuration = begun
             twin = self.study.twin(trial)
             if twin is not None:  # small spaces repeat themselves
                 self._end(trial, list(twin.values), twin.state, task)
@@ -173,13 +182,17 @@ class Tuning:
             measured = backend.result(job)
         except WorkerLostError as error:
             work.lost += 1
-            if work.lost >= _MOST_LOST:
-                raise
-            self.progress.warn(f"trial {work.trial.number}: {error.message}; it is computed again")
-            self._go_on(backend, work, task)
+            if work.lost < _MOST_LOST:
+                self.progress.warn(f"trial {work.trial.number}: {error.message}; it is computed again")
+                self._go_on(backend, work, task)
+            else:
+                self._end(work.trial, work.values, "FAIL", task, f"{error.message}, {work.lost} times ({error.hint})")
             return
-        except UsageError as error:
+        except LlmseqError as error:  # settings that go wrong, a loss that is no number: others may do better
             self._end(work.trial, work.values, "FAIL", task, error.message)
+            return
+        except Exception as error:  # out of memory, say
+            self._end(work.trial, work.values, "FAIL", task, f"{type(error).__name__}: {error}")
             return
         work.values.append(measured.ndcg)
         work.seconds += measured.seconds
@@ -192,9 +205,17 @@ class Tuning:
         self.study.end(trial, values, state, error)
         keep_trials(self.store, self.study)
         task.advance(1)
-        ended = [one for one in self.study.trials() if one.state != "RUNNING"]
+        trials = self.study.trials()
+        ended = [one for one in trials if one.state not in ("RUNNING", "WAITING")]
         if len(ended) >= _MOST_FAILED and all(one.state == "FAIL" for one in ended):
-            raise LlmseqError(f"the first {len(ended)} trials all failed: {error}", "see --search, --reduce and --dim")
+            raise LlmseqError(
+                f"the first {len(ended)} trials all failed: {error}", "see --search, --set, --reduce and --dim"
+            )
+        best = best_of(trials)
+        if state == "FAIL":
+            self.progress.message(f"trial {trial.number} failed: {error}")
+        elif best is not None and best.number == trial.number:
+            self.progress.message(f"trial {trial.number}: NDCG@20 {best.value:.4f}, the best so far")
 
     # When it is over.
 
@@ -232,13 +253,12 @@ class Tuning:
     def _open_study(self) -> Study:
         options, name = self.options, self.folder.name
         if not options.resume:
-            study = Study.create(self.folder, self._spec())
-            study.begin_with(study.spec.space.defaults(self.cls.Settings))
-            return study
+            spec = self._spec()
+            return Study.create(self.folder, spec, spec.space.defaults(self.cls.Settings))
         study = Study.open(self.folder)
         if (study.spec.model, study.spec.dataset_id) != (options.model, self.dataset.info.dataset_id):
             raise UsageError(
-                f"the study '{name}' is of {study.spec.model} on an earlier or other dataset ({study.spec.dataset})",
+                f"the study '{name}' is of {study.spec.model} on {_dataset_of(study.spec, self.dataset.info)}",
                 "begin another with --study NAME",
             )
         if options.settings or options.search or options.embeddings or options.reduce or options.dims or options.runs:
@@ -267,6 +287,10 @@ class Tuning:
         leave_out: tuple[str, ...] = ("runs", "weights") if issubclass(cls, MadeOfRuns) else ()
         if options.embeddings:
             leave_out += (DIM,)  # as many as the reduced embeddings have
+        for name in options.search:
+            if name in leave_out:
+                hint = "say --dim 64,128" if name == DIM else f"leave --search {name} out"
+                raise UsageError(f"--search does not draw '{name}' here", hint)
         given = {name: value for name, value in options.settings.items() if name != "runs"}
         settings, fixed = searched_settings(cls.Settings, cls.name, given, options.search, leave_out)
         space = Space(settings, fixed, *self._embedding_space())
@@ -293,10 +317,17 @@ class Tuning:
         return Choices(options.embeddings), Choices(methods), Choices(dims)
 
     def _backend(self) -> Backend:
-        options = self.options
+        options, jobs = self.options, self.options.jobs
+        arrays = self.folder / "arrays"
         if issubclass(self.cls, MadeOfRuns):
+            if jobs > 1 or options.backend != "loky":
+                self.progress.message(f"{self.cls.name} is made of runs that lie here: one trial at a time, here")
             return InProcess(self._fold_members())
-        return make_backend(options.backend, options.jobs, self.folder / "arrays", options.ray_address)
+        if options.backend == "loky" and jobs > usable_cores():
+            jobs = usable_cores()
+            self.progress.warn(f"--jobs {options.jobs} is more than there are cores here: {jobs} at a time")
+        stops = options.timeout is not None
+        return make_backend(options.backend, jobs, arrays, options.ray_address, stops=stops)
 
     def _share(self) -> None:
         self.backend.share(catalog_arrays(self.dataset.catalog))
@@ -307,6 +338,11 @@ class Tuning:
         """The runs that the model is made of, each trained on what a fold may learn from."""
         members = Members(self.store, self.dataset, self.options.device, self.progress)
         return functools.cache(lambda fold: members.open(self.cls, self.spec.runs, self.folds[fold].train))
+
+
+def _dataset_of(spec: Spec, info: DatasetInfo) -> str:
+    replaced = spec.dataset == info.name and spec.dataset_id != info.dataset_id
+    return f"'{spec.dataset}'" + (" as it was before it was replaced" if replaced else "")
 
 
 def checked_name(name: str) -> str:

@@ -2,6 +2,8 @@
 -- embeddings where they are named, and the first among equals
 select
     study,
+    trial,
+    value,
     settings,
     inputs
 from core.trial

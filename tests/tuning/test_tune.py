@@ -165,8 +165,7 @@ def test_two_processes_work_on_one_study(llmseq, shop):
     both = [subprocess.Popen(command, env=os.environ.copy(), stdout=subprocess.DEVNULL) for _ in range(2)]
     assert [process.wait(180) for process in both] == [0, 0]
     kept = trials_of(llmseq)
-    assert [row["trial"] for row in kept] == list(range(len(kept)))
-    assert 40 <= len(kept) <= 41  # both may begin the last one
+    assert [row["trial"] for row in kept] == list(range(40))
     workers = {
         one.user_attrs["worker"]
         for one in Study.open(shop.folder / "artifacts" / "studies" / "shop-sknn")._study.trials
