@@ -70,7 +70,8 @@ def expected(rows: list[Row], protocol: Protocol) -> tuple[list[list[str]], list
     n_train = len(ordered) - math.ceil(protocol.test_fraction * len(ordered))
     train = [[row[1] for row in s] for s in ordered[:n_train]]
     known = {item for session in train for item in session}
-    test = [[row[1] for row in s if row[1] in known] for s in ordered[n_train:]]
+    kept_too = protocol.unseen_items == "keep"
+    test = [[row[1] for row in s if kept_too or row[1] in known] for s in ordered[n_train:]]
     return train, [s for s in test if len(s) >= 2]
 
 
@@ -94,6 +95,7 @@ def random_rows(seed: int, users: int = 60, items: int = 40, n: int = 700, days:
         Protocol(deduplicate=True, k_core=3),
         Protocol(k_core=0, min_session=4),
         Protocol(k_core=9),
+        Protocol(k_core=0, unseen_items="keep"),
     ],
     ids=str,
 )
@@ -138,6 +140,20 @@ def test_the_ground_truth_in_the_store_is_the_last_known_item():
     assert dataset.info.statistics["train_items"] < dataset.info.statistics["items"]
 
 
+def test_unseen_items_are_kept_where_they_are_asked_for():
+    rows = random_rows(4, items=200, n=500)
+    dropped, kept = (
+        load_dataset(build(rows, Protocol(k_core=0, unseen_items=one)), "test") for one in ("drop", "keep")
+    )
+    assert [list(session) for session in kept.train] == [list(session) for session in dropped.train]
+    assert (dropped.info.keeps_unseen, kept.info.keeps_unseen) == (False, True)
+    assert dropped.catalog.in_train[dropped.test.items].all()
+    unseen = ~kept.catalog.in_train
+    assert unseen[kept.test.targets()].any()
+    assert unseen[kept.test.prompts().items].any()
+    assert len(kept.test) == kept.info.statistics["evaluated_sessions"] > len(dropped.test)
+
+
 def test_bins_are_equal_and_temporal():
     con = build(random_rows(5), Protocol(folds=3))
     rows = con.execute(
@@ -171,7 +187,15 @@ def test_nothing_left_is_explained():
 
 
 @pytest.mark.parametrize(
-    "options", [{"tie_break": "randon"}, {"test_fraction": 0}, {"test_fraction": 1.0}, {"k_core": -1}, {"folds": 0}]
+    "options",
+    [
+        {"tie_break": "randon"},
+        {"test_fraction": 0},
+        {"test_fraction": 1.0},
+        {"k_core": -1},
+        {"folds": 0},
+        {"unseen_items": "yes"},
+    ],
 )
 def test_a_senseless_protocol_is_refused(options):
     with pytest.raises(UsageError):

@@ -125,6 +125,8 @@ def test_the_latest_sessions_are_held_out():
         assert sorted(earlier.ids) == list(range(80))
         assert held_out.ids.tolist() == [*range(80, 98)], "the last two lose their items or have one"
         assert held_out[17].tolist() == [0, 1], "items that the earlier ones lack are taken out"
+        kept = latest_held_out(sessions, 10, keep_unseen=True)[1]
+        assert [session.tolist() for session in kept][17:] == [[8, 0, 9, 1], [9, 3]], "or kept, as in the test part"
     many = Sessions.from_lists([[0, 1]] * 60_000)
     assert len(latest_held_out(many, 2)[1]) == 5000
 

@@ -45,6 +45,10 @@ def _kinds(name: str) -> list[str]:
     return without + dense + sparse
 
 
+def _has_unseen(name: str) -> bool:
+    return "unseen" in model_class(name).Settings().to_dict()
+
+
 CASES = [(name, kind) for name in model_names() for kind in _kinds(name)]
 every_model = pytest.mark.parametrize(("name", "kind"), CASES, ids=["-".join(case) for case in CASES])
 
@@ -75,7 +79,7 @@ def fitted(name: str, kind: str) -> Recommender:
     return fit(name, kind)
 
 
-def fit(name: str, kind: str, seed: int = 3) -> Recommender:
+def fit(name: str, kind: str, seed: int = 3, **settings: Any) -> Recommender:
     random = np.random.default_rng(7)
     vectors = random.normal(size=(N_ITEMS, 16)).astype(np.float32)
     vectors[9] = vectors[2]
@@ -89,7 +93,7 @@ def fit(name: str, kind: str, seed: int = 3) -> Recommender:
         "sparse": ItemEmbeddings(csr_array(np.maximum(vectors, 0)), "test", "test", "{title}"),
     }[kind]
     cls = model_class(name)
-    model = cls(parse_settings(cls.Settings, FAST.get(name, {}), name), N_ITEMS)
+    model = cls(parse_settings(cls.Settings, FAST.get(name, {}) | settings, name), N_ITEMS)
     figures = model.fit(train_sessions(), FitContext(catalog, embeddings, seed))
     assert all(np.isfinite(value) for value in figures.values())
     return model
@@ -120,6 +124,16 @@ def test_no_item_twice_or_unseen_in_training(name, kind, exclude):
         listed = items[items != NO_ITEM]
         assert len(set(listed)) == len(listed)
         assert ((listed >= 0) & (listed < N_SEEN)).all()
+
+
+KNOW_TEXT = [(name, kind) for name, kind in CASES if kind != "without" and _has_unseen(name)]
+
+
+@pytest.mark.parametrize(("name", "kind"), KNOW_TEXT, ids=["-".join(case) for case in KNOW_TEXT])
+def test_unseen_items_where_a_model_that_knows_their_text_is_asked_for_them(name, kind):
+    lists = fit(name, kind, unseen=True).recommend(prompts(), N_ITEMS, exclude_prompt=False).items
+    assert (lists[:40] >= N_SEEN).any()
+    assert {"llmseqsim", "gru4rec", "sasrec", "bert4rec", "s3rec"} == {name for name, _ in KNOW_TEXT}
 
 
 @every_model

@@ -23,6 +23,13 @@ def test_each_fold_learns_from_all_that_came_before():
         assert fold.train.ids.max() < fold.held_out.ids.min()
 
 
+def test_items_that_a_fold_has_not_seen_stay_where_the_test_part_keeps_them():
+    train = Sessions.from_lists([[0, 1], [1, 2, 0], [2, 0], [0, 3, 1], [3, 0], [1, 0, 2], [4, 0, 3], [0, 4, 5]])
+    folds = temporal_folds(train, 3, 6, keep_unseen=True)
+    assert folds[0].held_out[1].tolist() == [0, 3, 1]
+    assert folds[2].held_out[1].tolist() == [0, 4, 5]
+
+
 def test_they_are_the_bins_that_are_stored(shop):
     with shop.store.read("test") as con:
         train = load_dataset(con, "shop").train
