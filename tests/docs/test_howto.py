@@ -91,6 +91,13 @@ def test_cluster(llmseq, shop, tmp_path):
     assert row.split(",")[header.split(",").index("model")] == "v-sknn"
 
 
+def test_tuning(llmseq, shop):
+    printed = {line: run(llmseq, line.replace("24", "6")) for line in commands("howto/tuning.md")}
+    assert "NDCG@20" in printed["llmseq report --tuning"]
+    assert "settings of trial" in printed["llmseq train sknn --from-tuning --study wide"]
+    assert "LLM2GRU4Rec" in printed["llmseq train gru4rec --from-tuning --embeddings lexical"]
+
+
 def test_recipes(llmseq, shop):
     Path("shop.toml").write_text(blocks("howto/recipes.md", "toml")[0])
     printed = [run(llmseq, command) for command in commands("howto/recipes.md")]
