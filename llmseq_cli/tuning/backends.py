@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
@@ -15,6 +17,7 @@ from llmseq_cli.training.environment import usable_cores
 from llmseq_cli.tuning.units import FoldMembers, Measured, Unit, measure
 
 BACKENDS = ("loky", "ray")
+_WATCH_SECONDS = 2.0
 
 
 class Backend(Protocol):
@@ -96,7 +99,9 @@ class Loky:
         # A broken executor is replaced by a new one.
         threads = str(max(1, usable_cores() // self.slots))
         environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
-        return get_reusable_executor(self.slots, timeout=300, env=environment)
+        return get_reusable_executor(
+            self.slots, timeout=300, env=environment, initializer=end_with, initargs=(os.getpid(),)
+        )
 
     def submit(self, unit: Unit) -> Future[Measured]:
         return self._executor().submit(measure_from_files, unit, str(self.folder))
@@ -116,6 +121,17 @@ class Loky:
 
     def close(self, *, kill: bool) -> None:
         self._executor().shutdown(wait=not kill, kill_workers=kill)
+
+
+def end_with(parent: int) -> None:
+    """Have this process end soon after its parent: one that was killed cannot stop a fold that takes hours."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def measure_from_files(unit: Unit, folder: str) -> Measured:

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.tuning.sampler import make_sampler
 from llmseq_cli.tuning.space import Configuration, Space
-from llmseq_cli.tuning.workers import Worker
+from llmseq_cli.tuning.workers import JournalLock, Worker
 
 if TYPE_CHECKING:
     import optuna
@@ -244,7 +244,8 @@ def _storage(folder: Path) -> Any:
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
 
-    return JournalStorage(JournalFileBackend(str(_journal(folder))))
+    journal = _journal(folder)
+    return JournalStorage(JournalFileBackend(str(journal), cast(Any, JournalLock(journal))))
 
 
 def _sampler(spec: Spec) -> Any:
@@ -259,14 +260,12 @@ def _pruner() -> Any:
 
 def _mend(journal: Path) -> None:
     """Cut off a last line that a full disk or a power cut left without its end: what follows would be unreadable."""
-    from optuna.storages.journal import JournalFileSymlinkLock
-
     with journal.open("rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(size - 1, 0))
         if file.read(1) in (b"", b"\n"):
             return
-    lock = JournalFileSymlinkLock(str(journal))
+    lock = JournalLock(journal)
     lock.acquire()  # or else the line is being written at this moment
     try:
         lines = journal.read_bytes()

@@ -77,6 +77,26 @@ class Worker:
                 self._beat()
 
 
+class JournalLock:
+    """What Optuna's journal is written under: a lock that the system releases with the process, however that ends.
+
+    Optuna's own locks are files, which stay where a process is killed while it writes: half a minute, or for ever where
+    the path is a relative one.
+    """
+
+    def __init__(self, journal: Path) -> None:
+        from filelock import FileLock
+
+        self._lock = FileLock(journal.with_name("journal.lock"))
+
+    def acquire(self) -> bool:
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        self._lock.release()
+
+
 def _lock_of(folder: Path, name: str) -> Any:
     from filelock import FileLock
 

@@ -11,6 +11,7 @@ import time
 
 import pytest
 
+from llmseq_cli.progress import SilentProgress
 from llmseq_cli.tuning.study import Study
 
 RANDOM = ("--startup", "1000")  # all configurations drawn at random: a trial depends on its number alone
@@ -161,6 +162,69 @@ def test_killed_and_gone_on_with_no_trial_is_lost_or_run_twice(llmseq, shop, job
     assert llmseq(*words, "--study", "whole", "--json").status == 0
     whole = trials_of(llmseq, "whole")
     assert [(r["settings"], r["folds"]) for r in whole] == [(r["settings"], r["folds"]) for r in kept]
+
+
+def test_killed_while_it_writes_it_goes_on_at_once(llmseq, shop, monkeypatch):
+    """A process that holds every lock of the study, dies with it, and leaves half a line; the path is relative."""
+    monkeypatch.chdir(shop.folder.parent)
+    monkeypatch.setenv("LLMSEQ_WORKSPACE", shop.folder.name)
+    assert llmseq("tune", "sknn", "--trials", "2", *RANDOM).status == 0
+    killed = (
+        "import os, pathlib, signal\n"
+        "from llmseq_cli.tuning.study import Study\n"
+        f"study = Study.open(pathlib.Path('{shop.folder.name}/artifacts/studies/shop-sknn'))\n"
+        "study.worker.join()\n"
+        "study.begin(lambda: False)\n"
+        "study._alone().acquire()\n"
+        "study._study._storage._backend._lock.acquire()\n"
+        "with open(study.folder / 'journal.log', 'a') as file: file.write('{\"op_code')\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", killed], check=False).returncode == -signal.SIGKILL
+    made = llmseq("tune", "sknn", "--trials", "4", "--resume")
+    assert made.status == 0, made.err
+    assert [(row["trial"], len(row["folds"])) for row in trials_of(llmseq)] == [(number, 3) for number in range(4)]
+
+
+def test_an_interrupted_study_goes_on_in_the_same_process(shop, monkeypatch):
+    from llmseq_cli.tuning.tune import TuneOptions, Tuning
+
+    work = Tuning(shop.store, TuneOptions("sknn", trials=3, startup=1000), SilentProgress())
+    monkeypatch.setattr(work, "_take", _interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        work.run()
+    assert [one["state"] for one in shop.study("shop-sknn")["trials"]] == ["running"]
+    shop.tune("sknn", resume=True, trials=3)
+    done = shop.study("shop-sknn")["trials"]
+    assert [(one["trial"], one["state"]) for one in done] == [(0, "complete"), (1, "complete"), (2, "complete")]
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_workers_go_with_the_process_that_they_work_for(llmseq, shop):
+    import psutil
+
+    words = ["tune", "gru4rec", "--set", "epochs=100000", "--set", "patience=0", "--set", "dim=8", "--jobs", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "llmseq_cli", *words],
+        env=os.environ.copy(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    journal = shop.folder / "artifacts" / "studies" / "shop-gru4rec" / "journal.log"
+    workers: list[psutil.Process] = []
+    while len(workers) < 2 or not journal.exists():
+        assert process.poll() is None
+        workers = [
+            one for one in psutil.Process(process.pid).children() if "popen_loky_posix" in " ".join(one.cmdline())
+        ]
+        time.sleep(0.1)
+    process.kill()
+    process.wait()
+    gone, alive = psutil.wait_procs(workers, timeout=60)
+    assert (len(gone), alive) == (2, [])
 
 
 def test_two_processes_work_on_one_study(llmseq, shop):
