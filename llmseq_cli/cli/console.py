@@ -176,7 +176,7 @@ class _Bar:
         self._bars.update(self._number, advance=amount)
         speed = self._bars.tasks[0].speed
         if speed:
-            self._bars.update(self._number, rate=f"{speed:,.0f}/s")
+            self._bars.update(self._number, rate=f"{speed:,.0f}/s" if speed >= 1 else f"{60 * speed:,.1f}/min")
 
     def describe(self, text: str) -> None:
         self._bars.update(self._number, description=text)

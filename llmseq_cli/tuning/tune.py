@@ -35,6 +35,7 @@ DEFAULT_STARTUP = 40
 _REDUCTIONS = ("none", "pca", "whiten")
 _DIMS = (64, 128, 256, 512)
 _LOOK_SECONDS = 5.0
+_IN_MINUTES = 120  # seconds from which on time left is told in minutes
 _MOST_LOST = 3  # times that a worker may be lost over one unit
 _MOST_FAILED = 5  # first trials that may all fail, before it must be the study's fault
 
@@ -245,7 +246,8 @@ class Tuning:
         best = best_of(self.study.trials())
         left = self._time_left()
         words = [f"best {best.value:.4f} (trial {best.number})"] if best and best.value is not None else []
-        words += [f"{left / 60:.0f} min left"] if left < float("inf") else []
+        if left < float("inf"):
+            words.append(f"{left / 60:.0f} min left" if left >= _IN_MINUTES else f"{max(left, 0):.0f} s left")
         return ", ".join([f"Tuning {self.cls.title}", *words])
 
     # Beginning, or going on.
