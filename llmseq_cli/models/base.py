@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmseq_cli.embeddings.base import ItemEmbeddings
     from llmseq_cli.evaluation.ranking import Ranking
     from llmseq_cli.models.members import Member
+    from llmseq_cli.models.neural.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class FitContext:
     checkpoints: folder for what an interrupted training goes on from; None keeps nothing.
     resume: go on from what lies there, instead of from the beginning.
     members: the trained runs that a model is made of.
+    ranks: the processes that train a data-parallel model together; who starts them sees to `checkpoints.begin`.
     """
 
     catalog: Catalog
@@ -41,6 +43,7 @@ class FitContext:
     checkpoints: Path | None = None
     resume: bool = False
     members: tuple[Member, ...] = ()
+    ranks: Ranks | None = None
 
 
 class Recommender(ABC):
@@ -63,6 +66,9 @@ class Recommender(ABC):
 
     uses_device: ClassVar[bool] = False
     """Whether the model computes with torch, on the device that the user names."""
+
+    data_parallel: ClassVar[bool] = False
+    """Whether several processes can train the model together, each on its share of every batch."""
 
     needs_dense: ClassVar[bool] = False
     """Whether sparse embeddings must be reduced before the model can take them."""
