@@ -148,8 +148,11 @@ class RayTraining:
         return lambda scratch: TorchTrainer(
             _work,
             train_loop_config={"keeper": keeper, "share": [share]},
+            # Down to one of them: what is lost is not waited for.
             scaling_config=ScalingConfig(
-                num_workers=(1, self.workers), use_gpu=self.device == "cuda", resources_per_worker=each
+                num_workers=(1, self.workers),  # type: ignore[arg-type]
+                use_gpu=self.device == "cuda",
+                resources_per_worker=each,
             ),
             run_config=RunConfig(storage_path=scratch, failure_config=FailureConfig(max_failures=_FAILURES)),
         )
@@ -281,7 +284,9 @@ class Keeper:
 
     def read(self, folder: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         found = Checkpoints(folder).read("cpu")
-        return found and ({name: tensor.numpy() for name, tensor in found[0].items()}, found[1])
+        if found is None:
+            return None
+        return {name: tensor.numpy() for name, tensor in found[0].items()}, found[1]
 
     def remove(self, folder: Path) -> None:
         Checkpoints(folder).remove()

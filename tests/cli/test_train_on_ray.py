@@ -91,7 +91,8 @@ def test_a_worker_that_is_killed_costs_an_epoch_at_most(llmseq, shop, tmp_path):
     )
     deadline = time.monotonic() + 400
     while not list(shop.folder.glob("artifacts/checkpoints/*/*/step-*")):
-        assert driver.poll() is None and time.monotonic() < deadline, driver.stderr.read()
+        assert driver.poll() is None, driver.stderr.read()
+        assert time.monotonic() < deadline
         time.sleep(0.02)
     os.kill(workers_of(driver.pid)[-1], signal.SIGKILL)
     out, err = driver.communicate(timeout=400)

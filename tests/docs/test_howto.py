@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import re
 from pathlib import Path
 
@@ -89,6 +90,13 @@ def test_cluster(llmseq, shop, tmp_path):
     assert Path("node-1.parquet").stat().st_size > 0
     header, row = Path("node-1.csv").read_text(encoding="utf-8").splitlines()
     assert row.split(",")[header.split(",").index("model")] == "v-sknn"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_train_on_ray(llmseq, shop, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # its sockets' paths must be short
+    [printed] = [run(llmseq, command) for command in commands("howto/train-on-ray.md")]
+    assert "SASRec" in printed
 
 
 def test_recipes(llmseq, shop):

@@ -2,9 +2,9 @@
 
 Every rank holds the whole network, draws the same batches, masks and negatives from the same seeds, and computes its
 share of every batch (see `Batch.share`). The gradient of the mean loss over the m targets of a batch is the sum over
-ranks of (m_r / m) ∇L_r, with L_r the mean over the m_r targets of a rank. What ranks compute is added up before clipping
-and the optimizer's step, which all make alike. So the outcome is that of one process but for the order in which numbers
-are added, and for what dropout drops, which every rank draws for its own share.
+ranks of (m_r / m) ∇L_r, with L_r the mean over the m_r targets of a rank. What ranks compute is added up before
+clipping and the optimizer's step, which all make alike. So the outcome is that of one process but for the order in
+which numbers are added, and for what dropout drops, which every rank draws for its own share.
 """
 
 from __future__ import annotations
