@@ -8,6 +8,7 @@ training that loses a worker goes on from its last checkpoint with those that ar
 
 from __future__ import annotations
 
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
@@ -78,7 +79,8 @@ class RayTraining:
     """Trains models on a cluster's workers, within `with`.
 
     device: "cuda" where the cluster has a GPU for every worker, or "cpu". workers: how many train together; one a GPU,
-    else one a machine, where the user does not say. threads: of a CPU worker.
+    else one a machine, where the user does not say. threads: of a CPU worker. A cluster that this process is connected
+    to already is used, and kept.
     """
 
     def __init__(self, address: str | None, workers: int | None, device: str) -> None:
@@ -86,6 +88,7 @@ class RayTraining:
         self._address, self._wanted, self._device = address, workers, device
 
     def __enter__(self) -> RayTraining:
+        self._kept = "ray" in sys.modules and sys.modules["ray"].is_initialized()
         self._ray = connect(self._address, usable_cores())
         try:
             _check_ray_train()
@@ -93,12 +96,13 @@ class RayTraining:
             self.device = _device(self._device, nodes, self._wanted)
             self.workers, self.threads = _divided(nodes, self._wanted, self.device)
         except BaseException:
-            disconnect()
+            self.__exit__()
             raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        disconnect()
+        if not self._kept:
+            disconnect()
 
     def fit(self, model: Recommender, sessions: Sessions, context: FitContext) -> dict[str, float]:
         """Train the model, as its `fit` does; figures say workers (those of the last part) and workers lost, too.
@@ -162,15 +166,16 @@ class RayTraining:
         waited = 0.0
         with Relay(context.progress) as relay:
             try:
-                while not run.over(_LOOK_SECONDS):
+                over = False
+                while not over:
+                    over = run.over(_LOOK_SECONDS)
                     told, failed = self._ray.get(keeper.take.remote())
                     relay.tell(told)
                     if failed:
                         raise failed
-                    waited += _LOOK_SECONDS if not relay.told else 0.0
+                    waited += 0.0 if relay.told else _LOOK_SECONDS
                     if _WAIT_SECONDS <= waited < _WAIT_SECONDS + _LOOK_SECONDS:
                         context.progress.message(f"waiting for {self.workers} workers; `ray status` tells who is busy")
-                relay.tell(self._ray.get(keeper.take.remote())[0])
             except KeyboardInterrupt:
                 hint = "the same command with --resume goes on from the last whole epoch"
                 raise InterruptedByUserError("training on Ray was stopped", hint) from None

@@ -1,4 +1,4 @@
-"""`train --backend ray`: a cluster of its own, and one started by hand; workers that are killed; wrong words."""
+"""`train --backend ray`: a cluster of its own, and one of two nodes started by hand of which one is killed."""
 
 from __future__ import annotations
 
@@ -9,43 +9,53 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from llmseq_cli.errors import LlmseqError
+
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 
 SMALL = ["--set", "dim=16", "--set", "batch_size=32", "--set", "dropout=0", "--set", "precision=float32"]
 ON_RAY = ["--backend", "ray", "--workers", "2"]
+LONG = ["train", "sasrec", *SMALL, "--set", "epochs=60", "--set", "patience=0", "--set", "batch_size=4"]
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TMPDIR": "/tmp",  # its sockets' paths must be short
+    "RAY_worker_niceness": "0",  # 15 otherwise: beside other tests they would starve
+}
 
 
-@pytest.fixture(autouse=True)
-def _quiet_ray(monkeypatch):
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # its sockets' paths must be short
-    monkeypatch.setenv("RAY_worker_niceness", "0")
+@pytest.fixture(scope="module")
+def own():
+    """A cluster of this machine's own with two processors, which the commands of this file use."""
+    from llmseq_cli.ray_cluster import connect, disconnect
 
-
-@pytest.fixture
-def two_cpus(monkeypatch):
-    """A machine that has them."""
-    monkeypatch.setattr("llmseq_cli.training.ray_training.usable_cores", lambda: 2)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUIET.items():
+            patch.setenv(name, value)
+        connect(None, 2)
+        yield
+        disconnect()
 
 
 def arrays_of(workspace, run: str) -> dict[str, np.ndarray]:
     return load_file(workspace.folder / "artifacts" / "runs" / run / "model.safetensors")
 
 
-def environment_of(llmseq, run: str) -> dict:
-    [row] = llmseq("sql", f"select environment, figures from runs where run = '{run}'", "--json").json
-    return {name: json.loads(value) if isinstance(value, str) else value for name, value in row.items()}
+def figures_of(llmseq, run: str, column: str = "figures") -> dict:
+    [row] = llmseq("sql", f"select {column} as about from runs where run = '{run}'", "--json").json
+    return json.loads(row["about"]) if isinstance(row["about"], str) else row["about"]
 
 
 @needs_ray
 @pytest.mark.parametrize("model", ["sasrec", "bert4rec"])
-def test_two_workers_train_what_one_process_trains(llmseq, shop, two_cpus, model):
+def test_two_workers_train_what_one_process_trains(llmseq, shop, own, model):
     words = ["train", model, *SMALL, "--set", "epochs=3", "--json"]
     [alone] = llmseq(*words).json
     made = llmseq(*words, *ON_RAY)
@@ -55,67 +65,82 @@ def test_two_workers_train_what_one_process_trains(llmseq, shop, two_cpus, model
     assert together["ndcg@20"] == pytest.approx(alone["ndcg@20"], abs=0.02)
     one, other = (arrays_of(shop, row["run"])["network.item_vectors.vectors"] for row in (alone, together))
     np.testing.assert_allclose(other, one, atol=5e-3)
-    about = environment_of(llmseq, together["run"])
-    assert (about["environment"]["backend"], about["figures"]["workers"]) == ("ray", 2)
+    assert figures_of(llmseq, together["run"], "environment")["backend"] == "ray"
+    assert figures_of(llmseq, together["run"])["workers"] == 2
+    assert "2 workers on Ray" in llmseq("show", together["run"]).out
     assert not list(shop.folder.glob("artifacts/checkpoints/*"))
     assert len(llmseq("recommend", together["run"], "i01", "i02", "-k", 3, "--json").json) == 3
 
 
-def workers_of(driver: int) -> list[int]:
-    """The processes in which Ray trains, of all that a driver started."""
-    import psutil
-
-    found = []
-    for child in psutil.Process(driver).children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(child.cmdline()):
-                found.append(child.pid)
-        except psutil.Error:
-            continue
-    return found
-
-
-@needs_ray
-def test_a_worker_that_is_killed_costs_an_epoch_at_most(llmseq, shop, tmp_path):
-    """The workers' weights are those of a training that lost none."""
-    words = ["train", "sasrec", *SMALL, "--set", "epochs=60", "--set", "patience=0", "--set", "batch_size=4"]
-    code = (
-        "import llmseq_cli.training.ray_training as ray_training; ray_training.usable_cores = lambda: 2\n"
-        "from llmseq_cli.__main__ import main; main()"
-    )
-    driver = subprocess.Popen(
-        [sys.executable, "-c", code, *words, *ON_RAY, "--json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 400
-    while not list(shop.folder.glob("artifacts/checkpoints/*/*/step-*")):
-        assert driver.poll() is None, driver.stderr.read()
+def checkpoint(workspace, seconds: float = 240) -> None:
+    """Waits until one is there."""
+    deadline = time.monotonic() + seconds
+    while not list(workspace.folder.glob("artifacts/checkpoints/*/*/step-*")):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    os.kill(workers_of(driver.pid)[-1], signal.SIGKILL)
-    out, err = driver.communicate(timeout=400)
-    assert driver.returncode == 0, err
-    [row] = json.loads(out)
-    assert row["epochs"] == 60
-    assert environment_of(llmseq, row["run"])["figures"]["workers_lost"] == 1
-    [whole] = llmseq(*words, "--json").json
-    one, other = (arrays_of(shop, each["run"])["network.item_vectors.vectors"] for each in (whole, row))
+
+
+def kill_a_worker(workspace) -> None:
+    """One of the processes in which Ray trains, after the first epoch."""
+    import psutil
+
+    checkpoint(workspace)
+    titles = {child.pid: " ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)}
+    os.kill(next(pid for pid, title in titles.items() if "RayTrainWorker" in title), signal.SIGKILL)
+
+
+def check_the_loss(llmseq, shop, run: str, left: int) -> None:
+    """One loss, so many workers left, and the weights of a training that lost none."""
+    figures = figures_of(llmseq, run)
+    assert (figures["workers_lost"], figures["workers"], figures["epochs"]) == (1, left, 60)
+    [whole] = llmseq(*LONG, "--json").json
+    one, other = (arrays_of(shop, each)["network.item_vectors.vectors"] for each in (whole["run"], run))
     np.testing.assert_allclose(other, one, atol=2e-2)
 
 
 @needs_ray
-def test_what_was_begun_here_goes_on_there_and_errors_of_workers_are_told(llmseq, shop, two_cpus):
-    """One cluster of its own for each of two commands."""
-    words = ["train", "gru4rec", *SMALL, "--set", "epochs=2"]
-    refused = llmseq(*words, "--set", "learning_rate=1e30", *ON_RAY)
-    assert (refused.status, "the loss is no number any more" in refused.err) == (1, True), refused.err
-    assert "Traceback" not in refused.err
-    made = llmseq(*words, "--resume", *ON_RAY)
+def test_a_worker_that_is_killed_costs_an_epoch_at_most(llmseq, shop, own):
+    killer = threading.Thread(target=kill_a_worker, args=(shop,))
+    killer.start()
+    made = llmseq(*LONG, *ON_RAY)
+    killer.join()
     assert made.status == 0, made.err
-    assert "no checkpoint of this training" in made.err
-    assert len(llmseq("report", "--json").json) == 1
+    assert "a worker was lost: going on from the last checkpoint with 2" in made.err
+    check_the_loss(llmseq, shop, "sasrec-1", 2)
+
+
+@needs_ray
+def test_what_was_begun_here_goes_on_there(llmseq, shop, own, monkeypatch):
+    words = ["train", "gru4rec", *SMALL, "--set", "patience=0"]
+
+    def fail(*_):
+        raise LlmseqError("the power went off")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("llmseq_cli.training.experiment.evaluate", fail)
+        assert "the power went off" in llmseq(*words, "--set", "epochs=2").err
+    assert list(shop.folder.glob("artifacts/checkpoints/*/*/step-*"))
+    made = llmseq(*words, "--set", "epochs=4", "--resume", *ON_RAY)
+    assert made.status == 0, made.err
+    assert "going on after epoch 2, step 0" in made.err
+    whole = llmseq(*words, "--set", "epochs=4", "--json").json[0]["run"]
+    one, other = (arrays_of(shop, run)["network.item_vectors.vectors"] for run in (whole, "gru4rec-1"))
+    np.testing.assert_allclose(other, one, atol=5e-3)
+
+
+@needs_ray
+def test_an_error_of_the_workers_is_told_and_not_tried_again(llmseq, shop, own):
+    refused = llmseq("train", "sasrec", *SMALL, "--set", "heads=3", *ON_RAY)
+    assert (refused.status, "cannot be shared among 3 heads" in refused.err) == (2, True), refused.err
+    assert llmseq("report", "--json").json == []
+
+
+@needs_ray
+def test_more_workers_than_processors(llmseq, shop, own):
+    refused = llmseq("train", "sasrec", "--backend", "ray", "--workers", "3")
+    assert (refused.status, "has 2 CPUs for 3 workers" in refused.err) == (2, True), refused.err
+    refused = llmseq("train", "sasrec", "--backend", "ray", "--device", "cuda")
+    assert (refused.status, "the Ray cluster has no GPU" in refused.err) == (2, True), refused.err
 
 
 def free_port() -> int:
@@ -124,10 +149,46 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
+def start(*words: str) -> subprocess.Popen:
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1", *words]
+    kept = {"env": os.environ | QUIET, "start_new_session": True}
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **kept)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """A node, with all that it started."""
+    import psutil
+
+    for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+        one.kill()
+    process.wait()
+
+
 @needs_ray
-def test_no_cluster_at_the_address(llmseq, shop):
-    made = llmseq("train", "sasrec", "--backend", "ray", "--ray-address", f"127.0.0.1:{free_port()}")
-    assert (made.status, "no Ray cluster answers at 127.0.0.1" in made.err) == (1, True), made.err
+def test_a_node_that_is_killed_leaves_the_rest_at_work(llmseq, shop):
+    port = free_port()
+    address, here = f"127.0.0.1:{port}", "--node-ip-address=127.0.0.1"
+    head = start("--head", here, f"--port={port}", "--include-dashboard=false")
+    while socket.socket().connect_ex(("127.0.0.1", port)):
+        assert head.poll() is None
+        time.sleep(0.25)
+    second = start(f"--address={address}", here)
+    command = [sys.executable, "-m", "llmseq_cli", *LONG, *ON_RAY, "--ray-address", address]
+    try:
+        while (
+            training := subprocess.run([*command, "--workers", "9"], capture_output=True, text=True)
+        ).returncode == 2:
+            if "has 2 CPUs" in training.stderr:  # the second has joined
+                break
+        driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        checkpoint(shop)
+        kill(second)
+        _, err = driver.communicate(timeout=400)
+    finally:
+        kill(head)
+    assert driver.returncode == 0, err
+    assert "going on from the last checkpoint with 1" in err
+    check_the_loss(llmseq, shop, "sasrec-1", 1)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +200,7 @@ def test_no_cluster_at_the_address(llmseq, shop):
         (["sknn", "--backend", "ray"], "sknn is not trained by several workers"),
         (["sasrec", "--backend", "ray", "--ray-address", "ray://host:10001"], "needs a machine of the cluster"),
         (["sasrec", "--backend", "ray", "--device", "tpu"], "there is no device 'tpu'"),
+        (["sasrec", "--backend", "ray", "--workers", "0"], "--workers"),
     ],
 )
 def test_wrong_words(llmseq, shop, words, said):
