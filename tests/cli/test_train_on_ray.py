@@ -164,6 +164,18 @@ def kill(process: subprocess.Popen) -> None:
     process.wait()
 
 
+def begun(command: list[str], workspace) -> subprocess.Popen:
+    """A training after its first epoch; the command is repeated until the second node has joined."""
+    while True:
+        driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while driver.poll() is None:
+            if list(workspace.folder.glob("artifacts/checkpoints/*/*/step-*")):
+                return driver
+            time.sleep(0.02)
+        said = driver.communicate()[1]
+        assert "has 1 CPUs for 2 workers" in said, said
+
+
 @needs_ray
 def test_a_node_that_is_killed_leaves_the_rest_at_work(llmseq, shop):
     port = free_port()
@@ -175,13 +187,7 @@ def test_a_node_that_is_killed_leaves_the_rest_at_work(llmseq, shop):
     second = start(f"--address={address}", here)
     command = [sys.executable, "-m", "llmseq_cli", *LONG, *ON_RAY, "--ray-address", address]
     try:
-        while (
-            training := subprocess.run([*command, "--workers", "9"], capture_output=True, text=True)
-        ).returncode == 2:
-            if "has 2 CPUs" in training.stderr:  # the second has joined
-                break
-        driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        checkpoint(shop)
+        driver = begun(command, shop)
         kill(second)
         _, err = driver.communicate(timeout=400)
     finally:
