@@ -115,7 +115,11 @@ class RayTraining:
         trainer_of = self._trainer_of(keeper, self._share(model, sessions, context))
         with tempfile.TemporaryDirectory(prefix="llmseq-ray-") as scratch:
             run = _InThread(trainer_of(scratch).fit)
-            self._follow(run, keeper, context)
+            try:
+                self._follow(run, keeper, context)
+            except BaseException:
+                self._ray.kill(keeper)  # so that on a cluster that stays no worker starts again
+                raise
         outcome, workers, lost = self._ray.get(keeper.end.remote())
         model.settings = parse_settings(model.Settings, outcome.settings, model.name)
         # Copies: what lies in the object store is not to be written to.
@@ -229,10 +233,11 @@ def _work(config: dict[str, Any]) -> None:
 
     keeper, share = config["keeper"], ray.get(config["share"][0])
     ranks = ProcessGroup(share.context.device, lambda folder: KeptByDriver(folder, keeper))
-    progress: Progress = SilentProgress()
-    if ranks.rank == 0:
-        ray.get(keeper.start.remote(ranks.size))
-        progress = Mouthpiece(keeper.tell.remote)
+    try:
+        ray.get(keeper.start.remote(ranks.rank, ranks.size))
+    except ray.exceptions.RayActorError:
+        return  # the driver has given up
+    progress: Progress = SilentProgress() if ranks.rank else Mouthpiece(keeper.tell.remote)
     cls = model_class(share.model)
     model: Any = cls(parse_settings(cls.Settings, share.settings, share.model), share.n_items)
     try:
@@ -255,8 +260,10 @@ class Keeper:
         self._failed: LlmseqError | None = None
         self._outcome: Outcome | None = None
 
-    def start(self, size: int) -> None:
-        """A training starts, with so many workers, or goes on where another was lost."""
+    def start(self, rank: int, size: int) -> None:
+        """A rank starts its training, with so many workers; the first one tells of it, and of those that were lost."""
+        if rank > 0:
+            return
         if self._sizes:
             lost = f"a worker was lost: going on from the last checkpoint with {size} of them"
             self._told += [("restart",), ("warn", lost)]

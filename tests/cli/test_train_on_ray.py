@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -80,13 +81,21 @@ def checkpoint(workspace, seconds: float = 240) -> None:
         time.sleep(0.02)
 
 
-def kill_a_worker(workspace) -> None:
-    """One of the processes in which Ray trains, after the first epoch."""
+def trainers() -> list[int]:
+    """The processes in which Ray trains, of all that this one started."""
     import psutil
 
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            found += [child.pid] if "RayTrainWorker" in " ".join(child.cmdline()) else []
+    return found
+
+
+def kill_a_worker(workspace) -> None:
+    """One of the processes in which Ray trains, after the first epoch."""
     checkpoint(workspace)
-    titles = {child.pid: " ".join(child.cmdline()) for child in psutil.Process().children(recursive=True)}
-    os.kill(next(pid for pid, title in titles.items() if "RayTrainWorker" in title), signal.SIGKILL)
+    os.kill(trainers()[0], signal.SIGKILL)
 
 
 def check_the_loss(llmseq, shop, run: str, left: int) -> None:
@@ -133,6 +142,10 @@ def test_an_error_of_the_workers_is_told_and_not_tried_again(llmseq, shop, own):
     refused = llmseq("train", "sasrec", *SMALL, "--set", "heads=3", *ON_RAY)
     assert (refused.status, "cannot be shared among 3 heads" in refused.err) == (2, True), refused.err
     assert llmseq("report", "--json").json == []
+    deadline = time.monotonic() + 240
+    while trainers():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
 
 
 @needs_ray
