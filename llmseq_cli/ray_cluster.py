@@ -29,13 +29,23 @@ def connect(address: str | None, cpus: int | None = None) -> Any:
     try:
         if address:
             _knock(address)
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
+        # "local" starts one: without it, Ray joins any cluster that it finds on this machine.
+        ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
     except (OSError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray does not start here"
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         hint = "start one with `ray start --head`, or leave --ray-address out"
         raise LlmseqError(f"{where}: {said}", hint) from error
+    _keep_off_stdout()
     return ray
+
+
+def _keep_off_stdout() -> None:
+    """Ray tells of workers that went away on stdout, where only results belong; no option turns that off."""
+    from ray._private import worker
+
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _knock(address: str) -> None:

@@ -250,6 +250,9 @@ class Workspace:
         resume: bool = False,
         runs: Sequence[str] = (),
         from_tuning: bool | str = False,
+        backend: str | None = None,
+        ray_address: str | None = None,
+        workers: int | None = None,
     ) -> list[str]:
         """Train a model, score the evaluated sessions and store one run a seed; returns the runs' names.
 
@@ -260,6 +263,8 @@ class Workspace:
         same model with the same settings was interrupted; runs that are finished are returned as they are. runs: what
         a hybrid or blend is made of, names as for `recommend`. from_tuning: take the settings and embeddings of the
         best trial, of any study of the model on the dataset or of the one that is named; what is given goes first.
+        backend: "ray" has a neural model trained by several workers of a Ray cluster together, the one at ray_address
+        or one that is started; workers: how many, else one a GPU, or one a machine where there is none.
         """
         from llmseq_cli.training.experiment import DEFAULT_DEPTH, Experiment, run_experiment
 
@@ -276,6 +281,9 @@ class Workspace:
             resume,
             tuple(runs),
             permute,
+            backend,
+            ray_address,
+            workers,
         )
         if from_tuning:
             from llmseq_cli.tuning.results import tuned

@@ -67,6 +67,8 @@ def _print_head(about: dict[str, Any]) -> None:
     rest = {key: value for key, value in figures.items() if key not in _TIMES}
     versions = " ".join(f"{name} {number}" for name, number in environment.get("versions", {}).items())
     machine = [environment.get("platform"), environment.get("processor"), f"{environment.get('cores')} cores"]
+    if environment.get("backend") == "ray":
+        machine.append(f"{environment['workers']} workers on Ray")
     facts += [
         ("took", ", ".join(times)),
         ("figures", _words(rest)),

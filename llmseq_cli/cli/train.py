@@ -62,6 +62,19 @@ def train(
     seed: SeedOption = 0,
     seeds: Annotated[int, typer.Option("--seeds", help="Train this often, with seeds counting up.", min=1)] = 1,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    backend: Annotated[
+        str | None,
+        typer.Option(
+            "--backend", help="ray: workers of a Ray cluster train together; else this process.", metavar="ray"
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option("--ray-address", help="A Ray cluster, as host:port or auto; else one is started.", metavar="ADDR"),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="On Ray: how many; else one a GPU, or one a machine.", min=1)
+    ] = None,
     depth: Annotated[
         int, typer.Option("--depth", help="Items kept of each list; metrics at any k up to it.", min=1, max=1000)
     ] = 100,
@@ -95,6 +108,8 @@ def train(
         llmseq train blend --runs llmseqsim,v-sknn,sasrec
 
         llmseq train sknn --from-tuning
+
+        llmseq train sasrec --backend ray --ray-address 10.0.0.1:6379 --workers 4
     """
     from llmseq_cli.settings import parse_assignments
 
@@ -117,6 +132,9 @@ def train(
         resume=resume,
         runs=[name.strip() for name in (runs or "").split(",") if name.strip()],
         from_tuning=study or from_tuning,
+        backend=backend,
+        ray_address=ray_address,
+        workers=workers,
     )
     if log:
         from llmseq_cli.reporting.mlflow_log import usual_address

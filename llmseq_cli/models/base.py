@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmseq_cli.embeddings.base import ItemEmbeddings
     from llmseq_cli.evaluation.ranking import Ranking
     from llmseq_cli.models.members import Member
+    from llmseq_cli.models.neural.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class FitContext:
     members: the trained runs that a model is made of.
     keeps_unseen: whether the dataset's test sessions hold items that never occur in training; what a model holds out
         of the training sessions should be like them.
+    ranks: the processes that train a data-parallel model together; who starts them sees to `checkpoints.begin`.
     """
 
     catalog: Catalog
@@ -44,6 +46,7 @@ class FitContext:
     resume: bool = False
     members: tuple[Member, ...] = ()
     keeps_unseen: bool = False
+    ranks: Ranks | None = None
 
 
 class Recommender(ABC):
@@ -66,6 +69,9 @@ class Recommender(ABC):
 
     uses_device: ClassVar[bool] = False
     """Whether the model computes with torch, on the device that the user names."""
+
+    data_parallel: ClassVar[bool] = False
+    """Whether several processes can train the model together, each on its share of every batch."""
 
     needs_dense: ClassVar[bool] = False
     """Whether sparse embeddings must be reduced before the model can take them."""

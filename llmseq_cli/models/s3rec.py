@@ -19,7 +19,6 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import UsageError
 from llmseq_cli.models.base import FitContext
 from llmseq_cli.models.neural.batches import Windows
-from llmseq_cli.models.neural.checkpoints import Checkpoints
 from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.loop import Job, train
 from llmseq_cli.models.neural.losses import softmax_loss
@@ -89,7 +88,7 @@ class S3Rec(SASRec):
                 epochs=settings.pretrain_epochs,
                 factors=None,
                 title=f"Pre-training {job.title.lower()}",
-                checkpoints=_beside(job.checkpoints),
+                checkpoints=job.checkpoints and job.checkpoints.beside("pretraining"),
             )
         )
         self._pretrain_seconds += state.seconds
@@ -103,6 +102,7 @@ class S3Rec(SASRec):
             {task: getattr(self.settings, task) for task in TASKS},
             attributes if attributes.names else None,
             self._item_loss(job),
+            job.ranks,
         ).to(self.device)
 
     def _item_loss(self, job: Job) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
@@ -120,8 +120,3 @@ class S3RecEncoder(SASRecEncoder):
         inside = torch.arange(length, device=vectors.device) < lengths[:, None]
         x = dropout(vectors + self.positions[:length], self.dropout, self.training)
         return self.norm(self.transformer(x, causal=False, inside=inside))
-
-
-def _beside(checkpoints: Checkpoints | None) -> Checkpoints | None:
-    """Where pre-training keeps its own."""
-    return checkpoints and Checkpoints(checkpoints.folder.with_name(f"{checkpoints.folder.name}-pretraining"))

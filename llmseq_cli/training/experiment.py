@@ -6,10 +6,11 @@ import hashlib
 import json
 import shutil
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -30,6 +31,9 @@ from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run
 from llmseq_cli.training.environment import environment, peak_memory_mb
 from llmseq_cli.training.members import Members, parse_runs
 
+if TYPE_CHECKING:
+    from llmseq_cli.training.ray_training import RayTraining
+
 DEFAULT_DEPTH = 100
 """How many items a session's stored list holds: metrics at any k up to it need no scoring again."""
 
@@ -42,7 +46,9 @@ class Experiment:
     before the model gets them; reduce None whitens dense vectors and leaves sparse ones as they are, unless the model
     needs dense ones. permute: then deal the vectors out among the items at random (see `ItemEmbeddings.permute`), a
     control. resume: runs that are finished are not made again, one that was interrupted goes on.
-    runs: what a model that is made of others is made of, by name.
+    runs: what a model that is made of others is made of, by name. backend: None for this process, or "ray", with the
+    address of a cluster (None: one is started) and the workers that train together (None: as many as it has GPUs, else
+    machines).
     """
 
     model: str
@@ -57,6 +63,9 @@ class Experiment:
     resume: bool = False
     runs: tuple[str, ...] = ()
     permute: bool = False
+    backend: str | None = None
+    ray_address: str | None = None
+    workers: int | None = None
 
 
 def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: Progress) -> list[str]:
@@ -78,6 +87,7 @@ def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: P
             "say --embeddings lexical (after `llmseq embed --source lexical`)",
         )
     _check_reduction(experiment)
+    _check_backend(cls, experiment)
     with store.read(f"reading data for {experiment.model}") as con:
         dataset = load_dataset(con, experiment.dataset)
         embeddings = None
@@ -92,13 +102,30 @@ def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: P
     if members:
         settings = parse_settings(cls.Settings, given | {"runs": run_names(members)}, experiment.model)
     runs = []
-    for seed in range(experiment.seed, experiment.seed + seeds):
-        reduced = _reduced(store, cls, embeddings, dataset.catalog.classes, experiment, seed, progress)
-        runs.append(
-            _finished(store, settings, dataset, reduced, experiment, seed)
-            or _run_once(store, cls, settings, dataset, reduced, members, experiment, seed, progress)
-        )
+    with _cluster(experiment) as cluster:
+        for seed in range(experiment.seed, experiment.seed + seeds):
+            reduced = _reduced(store, cls, embeddings, dataset.catalog.classes, experiment, seed, progress)
+            runs.append(
+                _finished(store, settings, dataset, reduced, experiment, seed)
+                or _run_once(store, cls, settings, dataset, reduced, members, experiment, seed, progress, cluster)
+            )
     return runs
+
+
+def _check_backend(cls: type[Recommender], experiment: Experiment) -> None:
+    if (experiment.backend, experiment.ray_address, experiment.workers) != (None, None, None):
+        from llmseq_cli.training.ray_training import check_backend
+
+        check_backend(cls, experiment.backend, experiment.ray_address, experiment.workers)
+
+
+def _cluster(experiment: Experiment) -> Any:
+    """Context manager of who trains: a `RayTraining`, or None for this process."""
+    if experiment.backend is None:
+        return nullcontext()
+    from llmseq_cli.training.ray_training import RayTraining
+
+    return RayTraining(experiment.ray_address, experiment.workers, experiment.device)
 
 
 def _check_seeds(first: int, seeds: int) -> None:
@@ -175,9 +202,10 @@ def _run_once(
     experiment: Experiment,
     seed: int,
     progress: Progress,
+    cluster: RayTraining | None,
 ) -> str:
     started_at = datetime.now(UTC).replace(tzinfo=None)
-    device = resolve_device(experiment.device) if cls.uses_device else "cpu"
+    device = cluster.device if cluster else resolve_device(experiment.device) if cls.uses_device else "cpu"
     model = cls(settings, len(dataset.catalog))
     checkpoints = _checkpoint_folder(store.folder, cls, settings, dataset, embeddings, seed, device)
     context = FitContext(
@@ -193,7 +221,8 @@ def _run_once(
     )
     clock = time.perf_counter()
     with progress.task(f"Training {cls.title}"):
-        figures: dict[str, Any] = dict(model.fit(dataset.train, context))
+        fitted = cluster.fit(model, dataset.train, context) if cluster else model.fit(dataset.train, context)
+    figures: dict[str, Any] = dict(fitted)
     figures["train_seconds"] = time.perf_counter() - clock
     clock = time.perf_counter()
     evaluation = evaluate(model.recommend, dataset.test, experiment.depth, progress)
@@ -206,7 +235,7 @@ def _run_once(
         seed=seed,
         settings=settings.to_dict(),
         embeddings=embeddings.describe() if embeddings else None,
-        environment=environment(device),
+        environment=environment(device) | (cluster.about() if cluster else {}),
         figures=figures,
         started_at=started_at,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import re
 from pathlib import Path
 
@@ -96,6 +97,13 @@ def test_tuning(llmseq, shop):
     assert "NDCG@20" in printed["llmseq report --tuning"]
     assert "settings of trial" in printed["llmseq train sknn --from-tuning --study wide"]
     assert "LLM2GRU4Rec" in printed["llmseq train gru4rec --from-tuning --embeddings lexical"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_train_on_ray(llmseq, shop, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # its sockets' paths must be short
+    [printed] = [run(llmseq, command) for command in commands("howto/train-on-ray.md")]
+    assert "SASRec" in printed
 
 
 def test_recipes(llmseq, shop):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -21,6 +22,9 @@ class Batch:
     items: int64[n, length], rows of the item vectors, filled up at the end with row 0.
     lengths: int64[n]. places: int64[m], where in the flattened items a loss is taken; one that stands there several
     times counts so often. targets: int64[m], rows. positions: how many different places there are.
+
+    Of a share of a batch (see `share`): whole is that batch, which positions counts, too; sessions int64[n], which of
+    its sessions these are; weight, the share of its targets.
     """
 
     items: Tensor
@@ -28,6 +32,32 @@ class Batch:
     places: Tensor
     targets: Tensor
     positions: int
+    whole: Batch | None = field(default=None, kw_only=True)
+    sessions: Tensor | None = field(default=None, kw_only=True)
+    weight: float = field(default=1.0, kw_only=True)
+
+    def share(self, rank: int, size: int) -> Self:
+        """Every size-th session, from that of the rank on, so that shares are about as long as each other.
+
+        A rank for which there is no session gets the first one with weight 0, so that it has something to compute.
+        """
+        n, length = self.items.shape
+        sessions = torch.arange(rank if rank < n else 0, n if rank < n else 1, size, device=self.items.device)
+        number = torch.full((n,), -1, device=sessions.device)
+        number[sessions] = torch.arange(len(sessions), device=sessions.device)
+        row = number[self.places // length]
+        mine = row >= 0
+        targets = self.targets[mine]
+        return replace(
+            self,
+            items=self.items[sessions],
+            lengths=self.lengths[sessions],
+            places=row[mine] * length + self.places[mine] % length,
+            targets=targets,
+            whole=self,
+            sessions=sessions,
+            weight=len(targets) / len(self.targets) if rank < n else 0.0,
+        )
 
 
 class Windows:

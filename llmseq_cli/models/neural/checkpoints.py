@@ -8,15 +8,25 @@ and the step's number.
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 
 from llmseq_cli.errors import LlmseqError
+from llmseq_cli.progress import Progress
+
+
+def begin(folder: Path | None, resume: bool, progress: Progress) -> None:
+    """Forget an older training, a part of which is no part of this one; or say that there is none to go on from."""
+    if resume and (folder is None or not folder.is_dir()):
+        progress.message("no checkpoint of this training: it starts from the beginning")
+    if folder and not resume:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Checkpoints:
@@ -24,6 +34,12 @@ class Checkpoints:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def beside(self, name: str) -> Self:
+        """Those of another part of the training, in a folder beside this one."""
+        other = copy.copy(self)
+        other.folder = self.folder.with_name(f"{self.folder.name}-{name}")
+        return other
 
     def write(self, step: int, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> None:
         """Keep the state after so many steps, and forget the one before."""

@@ -23,6 +23,7 @@ from llmseq_cli.errors import InterruptedByUserError, LlmseqError
 from llmseq_cli.models.neural.batches import Batch, Windows
 from llmseq_cli.models.neural.checkpoints import Checkpoints
 from llmseq_cli.models.neural.losses import gbce_loss, sampled_softmax_loss, softmax_loss
+from llmseq_cli.models.neural.ranks import ALONE, Ranks
 from llmseq_cli.models.neural.settings import NeuralSettings
 from llmseq_cli.progress import Progress, Task
 
@@ -62,7 +63,7 @@ class Job:
     validate: () → NDCG@20 of the network as it is, None where nothing is held out. epochs: at most so many; the falling
     rates of the schedules go by the setting of that name. factors: of the rate in every epoch, for plateau, where they
     are known from a training before. loss: Batch → the mean loss over its targets, where it is another than that of the
-    network's items.
+    network's items; of a share of a batch, what it adds to the mean over the whole. ranks: who trains it together.
     """
 
     network: nn.Module
@@ -84,6 +85,7 @@ class Job:
     checkpoints: Checkpoints | None
     resume: bool
     loss: Callable[[Any], Tensor] | None = None
+    ranks: Ranks = ALONE
 
 
 def train(job: Job) -> TrainingState:
@@ -112,8 +114,9 @@ class _Loop:
         job = self.job
         if job.resume:
             self._restore()
-        elif job.checkpoints:
+        elif job.checkpoints and job.ranks.rank == 0:
             job.checkpoints.remove()
+        job.ranks.copy_from_first(self.parameters.values())
         per_epoch = int(job.windows.lengths.sum())
         bar = job.progress.task(f"{job.title} 1", job.epochs * per_epoch, "items")
         with _interrupted_after_the_step() as interrupted, bar as task:
@@ -170,15 +173,16 @@ class _Loop:
             self._stop()
 
     def _step(self, windows: np.ndarray) -> tuple[Tensor, int]:
-        """(mean loss of the step, targets it was taken over)."""
+        """(mean loss of the step, targets it was taken over), of all ranks together."""
         job, state = self.job, self.state
         random = np.random.default_rng([job.seed, 2, state.step])
-        torch.manual_seed(int(random.integers(2**62)))
-        batch = job.make_batch(*job.windows.cut(windows), random)
+        torch.manual_seed(int(random.integers(2**62)) + job.ranks.rank)
+        batch = job.ranks.share(job.make_batch(*job.windows.cut(windows), random))
         self._set_rate()
-        loss = job.loss(batch) if job.loss else self._loss(*self.forward(batch), batch.targets, random)
+        loss = job.loss(batch) if job.loss else self._loss(batch, random)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        loss = job.ranks.add_up(loss, self.parameters.values())
         if job.settings.clip:
             nn.utils.clip_grad_norm_(self.parameters.values(), job.settings.clip)
         self.optimizer.step()
@@ -192,7 +196,10 @@ class _Loop:
         for name, average in self.average.items():
             average.lerp_(self.parameters[name], share)
 
-    def _loss(self, hidden: Tensor, items: Tensor, targets: Tensor, random: np.random.Generator) -> Tensor:
+    def _loss(self, batch: Batch, random: np.random.Generator) -> Tensor:
+        return self._mean_loss(*self.forward(batch), batch.targets, random) * batch.weight
+
+    def _mean_loss(self, hidden: Tensor, items: Tensor, targets: Tensor, random: np.random.Generator) -> Tensor:
         job, settings = self.job, self.job.settings
         if settings.loss == "softmax":
             return softmax_loss(hidden, items, targets, job.chunk, job.precision)
@@ -218,7 +225,7 @@ class _Loop:
     def _end_of_epoch(self) -> None:
         job, state = self.job, self.state
         state.epoch += 1
-        ndcg = self._validated() if job.validate else None
+        ndcg = job.ranks.from_first(self._validated) if job.validate else None
         loss = state.epoch_loss / max(1, state.epoch_positions)
         entry = {"epoch": state.epoch, "loss": loss, "ndcg": ndcg, "seconds": state.seconds}
         state.history.append(entry | {"rate_factor": state.rate_factor})
@@ -253,7 +260,7 @@ class _Loop:
         )
 
     def _checkpoint(self) -> None:
-        if self.job.checkpoints is None:
+        if self.job.checkpoints is None or self.job.ranks.rank > 0:
             return
         tensors: dict[str, Tensor] = {f"weights.{name}": parameter for name, parameter in self.parameters.items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from torch.nn import functional
 from llmseq_cli.models.neural.batches import Batch, on_device
 from llmseq_cli.models.neural.losses import sampled_softmax_loss
 from llmseq_cli.models.neural.network import Network
+from llmseq_cli.models.neural.ranks import ALONE, Ranks
 
 TASKS = ("aap", "mip", "map", "sp")
 _ATTRIBUTE_TASKS = ("aap", "map")
@@ -76,6 +78,10 @@ class PretrainingBatch(Batch):
 
     segment: Tensor
 
+    def share(self, rank: int, size: int) -> Self:
+        part = super().share(rank, size)
+        return replace(part, segment=self.segment[part.sessions])
+
 
 def mask_items_and_segment(
     items: np.ndarray, lengths: np.ndarray, random: np.random.Generator, share: float, device: str
@@ -100,7 +106,7 @@ class Pretraining(nn.Module):
     both_ways: the network's encoder, every place seeing all places of its session: (float32[n, length, dim], lengths
     int64[n]) → float32[n, length, dim]. weights: of the tasks (see `TASKS`) in the sum; those at 0 are not computed.
     attributes: None where there are none, and the tasks about them are left out. item_loss: of MIP, (hidden float32[m,
-    dim], items float32[n_rows, dim], targets int64[m]) → mean loss.
+    dim], items float32[n_rows, dim], targets int64[m]) → mean loss. ranks: that share the batches.
     """
 
     class_of: Tensor
@@ -113,8 +119,10 @@ class Pretraining(nn.Module):
         weights: Mapping[str, float],
         attributes: Attributes | None,
         item_loss: Callable[[Tensor, Tensor, Tensor], Tensor],
+        ranks: Ranks = ALONE,
     ) -> None:
         super().__init__()
+        self.ranks = ranks
         dim = network.item_vectors().shape[1]
         left_out = () if attributes else _ATTRIBUTE_TASKS
         self.weights = {task: weights[task] for task in TASKS if weights[task] > 0 and task not in left_out}
@@ -129,23 +137,28 @@ class Pretraining(nn.Module):
 
     def forward(self, batch: PretrainingBatch) -> Tensor:
         """The weighted sum of the tasks' losses."""
-        return torch.stack([self.weights[task] * loss for task, loss in self.losses(batch).items()]).sum()
+        total = torch.stack([self.weights[task] * loss for task, loss in self.losses(batch).items()]).sum()
+        return total if batch.weight else 0.0 * total
 
     def losses(self, batch: PretrainingBatch) -> dict[str, Tensor]:
-        """The mean loss of every task: in nats per item (AAP), per masked item (MIP, MAP) or per session (SP)."""
+        """The mean loss of every task: in nats per item (AAP), per masked item (MIP, MAP) or per session (SP).
+
+        Of a share of a batch: what it adds to the means over the whole batch.
+        """
         items = self.network.item_vectors()
         vectors = functional.embedding(batch.items, items)
-        inside = torch.arange(batch.items.shape[1], device=vectors.device) < batch.lengths[:, None]
+        inside, whole = _inside(batch), batch.whole or batch
         losses = {}
         if "aap" in self.weights:
-            losses["aap"] = self._attribute_loss(self.critics["aap"](vectors[inside]), batch.items[inside])
+            views = self.critics["aap"](vectors[inside])
+            losses["aap"] = self._attribute_loss(views, batch.items[inside], whole.items[_inside(whole)])
         if "mip" in self.weights or "map" in self.weights:
             masked = torch.zeros_like(batch.items, dtype=torch.bool).view(-1).index_fill(0, batch.places, True)
             context = self._encode(vectors, masked.view_as(inside), batch.lengths).flatten(0, 1)[batch.places]
         if "mip" in self.weights:
-            losses["mip"] = self.item_loss(self.critics["mip"](context), items, batch.targets)
+            losses["mip"] = self.item_loss(self.critics["mip"](context), items, batch.targets) * batch.weight
         if "map" in self.weights:
-            losses["map"] = self._attribute_loss(self.critics["map"](context), batch.targets)
+            losses["map"] = self._attribute_loss(self.critics["map"](context), batch.targets, whole.targets)
         if "sp" in self.weights:
             losses["sp"] = self._segment_loss(vectors, batch)
         return losses
@@ -154,13 +167,17 @@ class Pretraining(nn.Module):
         """masked: bool[n, length]."""
         return self.both_ways(torch.where(masked[..., None], self.mask, vectors), lengths)
 
-    def _attribute_loss(self, views: Tensor, rows: Tensor) -> Tensor:
-        """Cross-entropy of all attributes, mean over the rows whose attributes are known. rows: int64[m]."""
+    def _attribute_loss(self, views: Tensor, rows: Tensor, whole: Tensor) -> Tensor:
+        """Cross-entropy of all attributes, mean over the rows whose attributes are known.
+
+        rows: int64[m] of the views. whole: int64[n], those of the whole batch, over which the mean is.
+        """
         has = self.of_class[self.class_of[rows]]
         logits = torch.addmm(self.frequency, views, self.attributes.T)
         each = functional.binary_cross_entropy_with_logits(logits, has.to(logits.dtype), reduction="none").sum(dim=1)
         known = has.any(dim=1)
-        return (each * known).sum() / known.sum().clamp(min=1)
+        counted = known if len(whole) == len(rows) else self.of_class[self.class_of[whole]].any(dim=1)
+        return (each * known).sum() / counted.sum().clamp(min=1)
 
     def _segment_loss(self, vectors: Tensor, batch: PretrainingBatch) -> Tensor:
         """A view of a session is what stands at its last place, as in the paper."""
@@ -168,9 +185,18 @@ class Pretraining(nn.Module):
         hidden = self._encode(vectors.repeat(2, 1, 1), masked, batch.lengths.repeat(2))
         last = hidden[torch.arange(len(hidden), device=hidden.device), batch.lengths.repeat(2) - 1]
         contexts, segments = last.chunk(2)
+        n, own = len(contexts), torch.arange(len(contexts), device=contexts.device)
+        if batch.whole is not None and batch.sessions is not None:
+            n, own = len(batch.whole.lengths), batch.sessions
+            segments = self.ranks.gather(segments, n)
         # Both come out of a layer norm: their products grow with the dimensions.
         logits = self.critics["sp"](contexts) @ segments.T / contexts.shape[1] ** 0.5
-        return functional.cross_entropy(logits, torch.arange(len(logits), device=logits.device))
+        return functional.cross_entropy(logits, own) * (len(own) / n)
+
+
+def _inside(batch: Batch) -> Tensor:
+    """bool[n, length]: where a session has an item."""
+    return torch.arange(batch.items.shape[1], device=batch.items.device) < batch.lengths[:, None]
 
 
 def drawn_softmax_loss(hidden: Tensor, items: Tensor, targets: Tensor, negatives: int) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,11 +22,12 @@ from llmseq_cli.evaluation.metrics import per_session
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.models.base import FitContext, Recommender
 from llmseq_cli.models.neural.batches import Batch, Windows, next_item, prompt_blocks
-from llmseq_cli.models.neural.checkpoints import Checkpoints
+from llmseq_cli.models.neural.checkpoints import Checkpoints, begin
 from llmseq_cli.models.neural.item_vectors import ItemVectors
 from llmseq_cli.models.neural.loop import Job, TrainingState, train
 from llmseq_cli.models.neural.memory import forecast
 from llmseq_cli.models.neural.network import Encoder, Network, ProjectionHead
+from llmseq_cli.models.neural.ranks import ALONE
 from llmseq_cli.models.neural.scoring import rank_sessions
 from llmseq_cli.models.neural.settings import NeuralSettings
 
@@ -50,6 +50,7 @@ class NeuralRecommender(Recommender):
     Settings: ClassVar[type[NeuralSettings]] = NeuralSettings
     embeddings_use = "optional"
     uses_device = True
+    data_parallel = True
     needs_dense = True
     reduced_dim = _REDUCED_DIM
     free_to_change = ("epochs", "patience")
@@ -78,10 +79,8 @@ class NeuralRecommender(Recommender):
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         self.device = context.device
-        if context.resume and (context.checkpoints is None or not context.checkpoints.is_dir()):
-            context.progress.message("no checkpoint of this training: it starts from the beginning")
-        if context.checkpoints and not context.resume:
-            shutil.rmtree(context.checkpoints, ignore_errors=True)  # a part of an older training is no part of this one
+        if context.ranks is None:
+            begin(context.checkpoints, context.resume, context.progress)
         sessions = self._number_items(train, context.embeddings)
         kept, held_out = self._split(sessions, context.seed)
         with _torch_state(self.settings.threads, context.seed, self.device):
@@ -212,12 +211,13 @@ class NeuralRecommender(Recommender):
             progress=context.progress,
             checkpoints=self._checkpoints(context, "refit" if epochs else "search"),
             resume=context.resume,
+            ranks=context.ranks or ALONE,
         )
         self.prepare(job, kept, context)
         return train(job)
 
     def _checkpoints(self, context: FitContext, part: str) -> Checkpoints | None:
-        return Checkpoints(context.checkpoints / part) if context.checkpoints else None
+        return (context.ranks or ALONE).checkpoints(context.checkpoints / part) if context.checkpoints else None
 
     def _validator(self, held_out: Sessions) -> Callable[[], float]:
         prompts, targets = held_out.prompts(), torch.from_numpy(held_out.targets().astype(np.int64))
@@ -236,6 +236,12 @@ class NeuralRecommender(Recommender):
             return float(per_session(ranks, _VALIDATION_DEPTH)["ndcg"].mean())
 
         return validate
+
+    def move(self, device: str) -> None:
+        """Score on this device from now on."""
+        self.device = device
+        self.network.to(device)
+        self._settle()
 
     @torch.no_grad()
     def _settle(self) -> None:

@@ -1,0 +1,234 @@
+"""`train --backend ray`: a cluster of its own, and one of two nodes started by hand of which one is killed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from llmseq_cli.errors import LlmseqError
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+
+SMALL = ["--set", "dim=16", "--set", "batch_size=32", "--set", "dropout=0", "--set", "precision=float32"]
+ON_RAY = ["--backend", "ray", "--workers", "2"]
+LONG = ["train", "sasrec", *SMALL, "--set", "epochs=30", "--set", "patience=0", "--set", "batch_size=4"]
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TMPDIR": "/tmp",  # its sockets' paths must be short
+    "RAY_worker_niceness": "0",  # 15 otherwise: beside other tests they would starve
+}
+
+
+@pytest.fixture(scope="module")
+def own():
+    """A cluster of this machine's own with two processors, which the commands of this file use."""
+    from llmseq_cli.ray_cluster import connect, disconnect
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in QUIET.items():
+            patch.setenv(name, value)
+        connect(None, 2)
+        yield
+        disconnect()
+
+
+def arrays_of(workspace, run: str) -> dict[str, np.ndarray]:
+    return load_file(workspace.folder / "artifacts" / "runs" / run / "model.safetensors")
+
+
+def figures_of(llmseq, run: str, column: str = "figures") -> dict:
+    [row] = llmseq("sql", f"select {column} as about from runs where run = '{run}'", "--json").json
+    return json.loads(row["about"]) if isinstance(row["about"], str) else row["about"]
+
+
+@needs_ray
+@pytest.mark.parametrize("model", ["sasrec", "bert4rec"])
+def test_two_workers_train_what_one_process_trains(llmseq, shop, own, model):
+    words = ["train", model, *SMALL, "--set", "epochs=3", "--json"]
+    [alone] = llmseq(*words).json
+    made = llmseq(*words, *ON_RAY)
+    assert made.status == 0, made.err
+    [together] = made.json
+    assert together["epochs"] == alone["epochs"]
+    assert together["ndcg@20"] == pytest.approx(alone["ndcg@20"], abs=0.02)
+    one, other = (arrays_of(shop, row["run"])["network.item_vectors.vectors"] for row in (alone, together))
+    np.testing.assert_allclose(other, one, atol=5e-3)
+    assert figures_of(llmseq, together["run"], "environment")["backend"] == "ray"
+    assert figures_of(llmseq, together["run"])["workers"] == 2
+    assert "2 workers on Ray" in llmseq("show", together["run"]).out
+    assert not list(shop.folder.glob("artifacts/checkpoints/*"))
+    assert len(llmseq("recommend", together["run"], "i01", "i02", "-k", 3, "--json").json) == 3
+
+
+def checkpoint(workspace, seconds: float = 240) -> None:
+    """Waits until one is there."""
+    deadline = time.monotonic() + seconds
+    while not list(workspace.folder.glob("artifacts/checkpoints/*/*/step-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def trainers() -> list[int]:
+    """The processes in which Ray trains, of all that this one started."""
+    import psutil
+
+    found = []
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.Error):
+            found += [child.pid] if "RayTrainWorker" in " ".join(child.cmdline()) else []
+    return found
+
+
+def kill_a_worker(workspace) -> None:
+    """One of the processes in which Ray trains, after the first epoch."""
+    checkpoint(workspace)
+    os.kill(trainers()[0], signal.SIGKILL)
+
+
+def check_the_loss(llmseq, shop, run: str, left: int) -> None:
+    """One loss, so many workers left, and the weights of a training that lost none."""
+    figures = figures_of(llmseq, run)
+    assert (figures["workers_lost"], figures["workers"], figures["epochs"]) == (1, left, 30)
+    [whole] = llmseq(*LONG, "--json").json
+    one, other = (arrays_of(shop, each)["network.item_vectors.vectors"] for each in (whole["run"], run))
+    np.testing.assert_allclose(other, one, atol=2e-2)
+
+
+@needs_ray
+def test_a_worker_that_is_killed_costs_an_epoch_at_most(llmseq, shop, own):
+    killer = threading.Thread(target=kill_a_worker, args=(shop,))
+    killer.start()
+    made = llmseq(*LONG, *ON_RAY)
+    killer.join()
+    assert made.status == 0, made.err
+    assert "a worker was lost: going on from the last checkpoint with 2" in made.err
+    check_the_loss(llmseq, shop, "sasrec-1", 2)
+
+
+@needs_ray
+def test_what_was_begun_here_goes_on_there(llmseq, shop, own, monkeypatch):
+    words = ["train", "gru4rec", *SMALL, "--set", "patience=0"]
+
+    def fail(*_):
+        raise LlmseqError("the power went off")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("llmseq_cli.training.experiment.evaluate", fail)
+        assert "the power went off" in llmseq(*words, "--set", "epochs=2").err
+    assert list(shop.folder.glob("artifacts/checkpoints/*/*/step-*"))
+    made = llmseq(*words, "--set", "epochs=4", "--resume", *ON_RAY)
+    assert made.status == 0, made.err
+    assert "going on after epoch 2, step 0" in made.err
+    whole = llmseq(*words, "--set", "epochs=4", "--json").json[0]["run"]
+    one, other = (arrays_of(shop, run)["network.item_vectors.vectors"] for run in (whole, "gru4rec-1"))
+    np.testing.assert_allclose(other, one, atol=5e-3)
+
+
+@needs_ray
+def test_an_error_of_the_workers_is_told_and_not_tried_again(llmseq, shop, own):
+    refused = llmseq("train", "sasrec", *SMALL, "--set", "heads=3", *ON_RAY)
+    assert (refused.status, "cannot be shared among 3 heads" in refused.err) == (2, True), refused.err
+    assert llmseq("report", "--json").json == []
+    deadline = time.monotonic() + 240
+    while trainers():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+@needs_ray
+def test_more_workers_than_processors(llmseq, shop, own):
+    refused = llmseq("train", "sasrec", "--backend", "ray", "--workers", "3")
+    assert (refused.status, "has 2 CPUs for 3 workers" in refused.err) == (2, True), refused.err
+    refused = llmseq("train", "sasrec", "--backend", "ray", "--device", "cuda")
+    assert (refused.status, "the Ray cluster has no GPU" in refused.err) == (2, True), refused.err
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def start(*words: str) -> subprocess.Popen:
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1", *words]
+    kept = {"env": os.environ | QUIET, "start_new_session": True}
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **kept)
+
+
+def kill(process: subprocess.Popen) -> None:
+    """A node, with all that it started."""
+    import psutil
+
+    for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
+        one.kill()
+    process.wait()
+
+
+def begun(command: list[str], workspace) -> subprocess.Popen:
+    """A training after its first epoch; the command is repeated until the second node has joined."""
+    while True:
+        driver = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while driver.poll() is None:
+            if list(workspace.folder.glob("artifacts/checkpoints/*/*/step-*")):
+                return driver
+            time.sleep(0.02)
+        said = driver.communicate()[1]
+        assert "has 1 CPUs for 2 workers" in said, said
+
+
+@needs_ray
+def test_a_node_that_is_killed_leaves_the_rest_at_work(llmseq, shop):
+    port = free_port()
+    address, here = f"127.0.0.1:{port}", "--node-ip-address=127.0.0.1"
+    head = start("--head", here, f"--port={port}", "--include-dashboard=false")
+    while socket.socket().connect_ex(("127.0.0.1", port)):
+        assert head.poll() is None
+        time.sleep(0.25)
+    second = start(f"--address={address}", here)
+    command = [sys.executable, "-m", "llmseq_cli", *LONG, *ON_RAY, "--ray-address", address]
+    try:
+        driver = begun(command, shop)
+        kill(second)
+        _, err = driver.communicate(timeout=400)
+    finally:
+        kill(head)
+    assert driver.returncode == 0, err
+    assert "going on from the last checkpoint with 1" in err
+    check_the_loss(llmseq, shop, "sasrec-1", 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["sasrec", "--backend", "loky"], "there is no backend 'loky'"),
+        (["sasrec", "--workers", "2"], "--workers without Ray"),
+        (["sasrec", "--ray-address", "auto"], "--ray-address without Ray"),
+        (["sknn", "--backend", "ray"], "sknn is not trained by several workers"),
+        (["sasrec", "--backend", "ray", "--ray-address", "ray://host:10001"], "needs a machine of the cluster"),
+        (["sasrec", "--backend", "ray", "--device", "tpu"], "there is no device 'tpu'"),
+        (["sasrec", "--backend", "ray", "--workers", "0"], "--workers"),
+    ],
+)
+def test_wrong_words(llmseq, shop, words, said):
+    refused = llmseq("train", *words)
+    assert (refused.status, said in refused.err) == (2, True), refused.err
+
+
+def test_without_ray(llmseq, shop, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    refused = llmseq("train", "sasrec", "--backend", "ray")
+    assert (refused.status, "Ray is not installed" in refused.err) == (1, True), refused.err
+    assert "pip install 'llmseq[ray]'" in refused.err
