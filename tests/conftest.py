@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray_nodes import cluster, quiet_ray, two_nodes  # noqa: F401 fixtures
 from small_shop import write_shop
 
 from llmseq_cli.cli.app import run

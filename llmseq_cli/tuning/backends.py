@@ -10,17 +10,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.errors import WorkerLostError
+from llmseq_cli.ray_cluster import wants_ray
 from llmseq_cli.tuning.units import FoldMembers, Measured, Unit, measure
-
-BACKENDS = ("loky", "ray")
 
 
 class Backend(Protocol):
     """Computes units. slots: how many at a time.
 
     What `submit` returns is only handed back: to `wait`, and to `result`, which raises what the unit raised, or
-    WorkerLost.
+    WorkerLostError.
     """
 
     slots: int
@@ -34,10 +33,6 @@ class Backend(Protocol):
     def result(self, job: Any) -> Measured: ...
 
     def close(self, *, kill: bool) -> None: ...
-
-
-class WorkerLostError(LlmseqError):
-    """A worker went away without an answer; the unit can be computed again."""
 
 
 class InProcess:
@@ -125,11 +120,7 @@ def measure_from_files(unit: Unit, folder: str) -> Measured:
 
 def make_backend(name: str, jobs: int, folder: Path, address: str | None = None) -> Backend:
     """The backend of this name. Raises UsageError where there is none, LlmseqError where it cannot be reached."""
-    if name not in BACKENDS:
-        raise UsageError(f"there is no backend '{name}'", "--backend loky or --backend ray")
-    if address is not None and name != "ray":
-        raise UsageError("--ray-address without Ray", "say --backend ray, too")
-    if name == "ray":
+    if wants_ray(name, address, ("loky",)):
         from llmseq_cli.tuning.ray_backend import Ray
 
         return Ray(jobs, address)
