@@ -59,7 +59,16 @@ def connect(address: str | None, cpus: int | None = None) -> Any:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         hint = "start one with `ray start --head`, or leave --ray-address out"
         raise LlmseqError(f"{where}: {said}", hint) from error
+    _keep_off_stdout()
     return ray
+
+
+def _keep_off_stdout() -> None:
+    """Ray tells of workers that went away on stdout, where only results belong; no option turns that off."""
+    from ray._private import worker
+
+    if hasattr(worker, "print_to_stdstream"):
+        worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _knock(address: str) -> None:
