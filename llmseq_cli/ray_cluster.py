@@ -53,7 +53,8 @@ def connect(address: str | None, cpus: int | None = None) -> Any:
     try:
         if address:
             _knock(address)
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **own)
+        # "local" starts one: without it, Ray joins any cluster that it finds on this machine.
+        ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
     except (OSError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray does not start here"
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
