@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import re
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from chat_server import KEY, ChatServer
 from doc_pages import DOCS, blocks, commands, run
 from embedding_server import KEY as EMBEDDING_KEY
 from embedding_server import EmbeddingServer
-from small_bert import save_bert
 from small_shop import write_shop
 
 from llmseq_cli.prompting import jobs
@@ -91,17 +89,6 @@ def test_cluster(llmseq, shop, tmp_path):
     assert Path("node-1.parquet").stat().st_size > 0
     header, row = Path("node-1.csv").read_text(encoding="utf-8").splitlines()
     assert row.split(",")[header.split(",").index("model")] == "v-sknn"
-
-
-@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-def test_scaling(llmseq, shop, cluster):
-    save_bert(Path("my-model"))
-    Path("today.csv").write_text("session,item\nv1,i03\nv1,i04\n", encoding="utf-8")
-    address = " --ray-address 10.0.0.1:6379"
-    printed = [run(llmseq, command.replace(address, "")) for command in commands("scaling.md")]
-    assert "huggingface:my-model" in printed[0]
-    assert Path("lists.parquet").stat().st_size > 0
-    assert "index_recall@20" in printed[-1]
 
 
 def test_recipes(llmseq, shop):
