@@ -50,6 +50,7 @@ def rank_in_blocks(
         block = prompts.slice(start, min(start + size, len(prompts)))
         scores = without_noise(score(_filled_up(block, size))[: len(block)])
         parts.append(top_k(scores, k, exclude=block if exclude_prompt else None, candidates=candidates))
+        del scores  # one block's are in memory at a time, not two
     if not parts:
         return Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))
     return Ranking.concatenate(parts)
@@ -104,6 +105,18 @@ def top_k(
     table.items[rows, places], table.scores[rows, places] = items, values
     order = np.argsort(-table.scores, axis=1, kind="stable")[:, :k]
     return Ranking(np.take_along_axis(table.items, order, axis=1), np.take_along_axis(table.scores, order, axis=1))
+
+
+def top_k_of(items: np.ndarray, scores: np.ndarray, k: int) -> Ranking:
+    """The k items with the highest scores of every row, as `top_k`, of items that were picked before.
+
+    items: int32[n, width], none twice in a row, width ≥ k. scores: float32[n, width], −inf for what is not an item.
+    """
+    by_id = np.argsort(items, axis=1, kind="stable")
+    items, scores = np.take_along_axis(items, by_id, axis=1), np.take_along_axis(scores, by_id, axis=1)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    items, scores = np.take_along_axis(items, best, axis=1), np.take_along_axis(scores, best, axis=1)
+    return Ranking(np.where(np.isneginf(scores), NO_ITEM, items).astype(np.int32), scores)
 
 
 def filled_up(ranking: Ranking, k: int) -> Ranking:
