@@ -350,6 +350,9 @@ class _Asker:
             if error.wait is not None:
                 self.budget.hold(error.wait)
             raise
+        except RefusedError:
+            self.reached = True
+            raise
         if answer.prompt_tokens is not None and answer.completion_tokens is not None:
             self.budget.settle(estimated, answer.prompt_tokens + answer.completion_tokens)
         self.budget.set_limits(

@@ -45,7 +45,7 @@ class PromptOptions:
     provider: str = "openai"
     base_url: str | None = None
     temperature: float | None = None
-    top_p: float = 1.0
+    top_p: float | None = None
     samples: int | None = None
     max_tokens: int | None = None
     limit: int | None = None
@@ -104,9 +104,10 @@ class Prompting:
         recipe = self.asked.recipe
         self.wording = Wording(template, self.dataset.catalog, recipe.k, self.asked.provider.count_tokens)
         named = 1 if self.task.names_one else recipe.k
+        temperature, top_p = self._usual_sampling()
         self.sampling = Sampling(
-            self.task.temperature if options.temperature is None else options.temperature,
-            options.top_p,
+            temperature if options.temperature is None else options.temperature,
+            top_p if options.top_p is None else options.top_p,
             self.task.samples if options.samples is None else options.samples,
             options.max_tokens or self.wording.longest_answer(named),
         )
@@ -117,6 +118,11 @@ class Prompting:
         room = (options.context or limits.tokens_per_example) - self.sampling.max_tokens
         self.prompts = make_prompts(self.task, self.wording, self.ingredients, self.test.prompts(), room)
         self.replies = ReplyStore(store, self.dataset.info.dataset_id, self.about())
+
+    def _usual_sampling(self) -> tuple[float, float]:
+        """Temperature and top_p where the user does not say."""
+        own = self.asked.provider.usual_sampling(self.asked.base_model) if self.task.temperature else None
+        return own or (self.task.temperature, 1.0)
 
     def _base_model(self) -> Asked:
         given = self.options
