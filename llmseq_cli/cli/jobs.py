@@ -9,11 +9,11 @@ import typer
 
 from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table, show
-from llmseq_cli.cli.finetune import BaseUrlOption, PricesOption, print_job
+from llmseq_cli.cli.finetune import GOES_ON, BaseUrlOption, PricesOption, print_job
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "jobs")(jobs)
+    command(app, "jobs", interrupted=GOES_ON)(jobs)
 
 
 _HEADINGS = {"base_model": "base model", "cost_usd": "US$", "created_at": "built"}

@@ -20,7 +20,8 @@ from llmseq_cli.reporting.names import METRIC_NAMES
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "prompt")(prompt)
+    kept = "what was answered is kept; the same command asks for the rest"
+    command(app, "prompt", interrupted=kept)(prompt)
 
 
 def prompt(

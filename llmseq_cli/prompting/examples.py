@@ -21,6 +21,7 @@ from llmseq_cli.prompting.wording import Wording
 
 _SESSIONS_PER_BLOCK = 2048  # examples do not depend on it
 TRAINING, VALIDATION = "training.jsonl", "validation.jsonl"
+BEYOND_CONTEXT = "beyond the context"
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class ExampleBuilder:
             answered = (material.answers >= 0).any(axis=1)
             fits = tokens <= self.amounts.context
             _count(built, "without an answer", int((~answered).sum()))
-            _count(built, "beyond the context", int((answered & ~fits).sum()))
+            _count(built, BEYOND_CONTEXT, int((answered & ~fits).sum()))
             keep = np.flatnonzero(answered & fits)
             block = Block(
                 prompts.take(keep),
@@ -194,9 +195,11 @@ def check_amount(built: Built, least: int, most: int | None) -> None:
     if built.training >= max(1, least):
         return
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in built.left_out.items())
+    hint = f"the provider takes {least:,} or more; give a larger --limit"
+    if not built.training:
+        hint = "give a larger --context" if BEYOND_CONTEXT in built.left_out else "check the titles"
     raise LlmseqError(
-        f"{built.training:,} examples are too few to train on" + (f" (left out: {reasons})" if reasons else ""),
-        f"the provider takes {least:,} or more; give a larger --limit" if built.training else "check the titles",
+        f"{built.training:,} examples are too few to train on" + (f" (left out: {reasons})" if reasons else ""), hint
     )
 
 

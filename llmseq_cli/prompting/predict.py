@@ -17,7 +17,7 @@ from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.asking import AskOptions, AskUsage, ask
 from llmseq_cli.prompting.constraints import Constraints
 from llmseq_cli.prompting.jobs import JobRunner
-from llmseq_cli.prompting.ledger import Ledger
+from llmseq_cli.prompting.ledger import UNSUBMITTED, Ledger
 from llmseq_cli.prompting.overview import runner_of
 from llmseq_cli.prompting.providers.base import FineTuneProvider, Surroundings
 from llmseq_cli.prompting.providers.registry import make_provider
@@ -144,10 +144,10 @@ class Prompting:
         if self.options.base_model is None:
             job = runner.refresh(job)
             if job.model is None:
-                raise LlmseqError(
-                    f"{job.job} is {job.status} and has no model",
-                    f"`llmseq jobs wait {job.job}` waits for it; `llmseq jobs show {job.job}` tells more",
-                )
+                hint = f"`llmseq jobs wait {job.job}` waits for it; `llmseq jobs show {job.job}` tells more"
+                if job.status in UNSUBMITTED:
+                    hint = "`llmseq finetune` with the same options as before submits it"
+                raise LlmseqError(f"{job.job} is {job.status} and has no model", hint)
         if self.options.task not in (None, job.task):
             raise UsageError(f"{job.job} is a job for {job.task}, not {self.options.task}", "leave --task out")
         with self.store.read("reading sessions") as con:

@@ -245,6 +245,27 @@ def test_too_few_examples_and_wrong_words(llmseq, server, ready):
     assert server.requests == []
 
 
+def test_hints_fit_what_is_wrong(llmseq, server, ready, monkeypatch):
+    tight = llmseq("finetune", "--context", "5")
+    assert (tight.status, "beyond the context" in tight.err, "larger --context" in tight.err) == (1, True, True)
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenAIProvider, "upload", die)
+        with pytest.raises(KilledError):
+            ready.finetune("genitem")
+    early = llmseq("prompt", "latest")
+    assert (early.status, "`llmseq finetune` with the same options" in early.err) == (1, True)
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenAIProvider, "events", interrupt)
+        stopped = llmseq("finetune", "--wait")
+    assert (stopped.status, "goes on at its provider" in stopped.err) == (130, True)
+    assert llmseq("finetune", "--wait", "--json").json["status"] == "succeeded"
+    assert len(server.jobs) == 1
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
 def test_show(llmseq, ready):
     [example] = llmseq("finetune", "--task", "rank", "-k", "4", "--show", "1", "--json").json
     assert example["user"].count("\n- ") == 4

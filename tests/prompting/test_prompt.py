@@ -182,6 +182,13 @@ def test_empty_and_wrong_answers_are_misses_and_counted(llmseq, server, ready):
     assert nothing == [{"n": 0}]
 
 
+def test_a_language_model_s_run_recommends_for_no_other_session(llmseq, server, ready):
+    run = prompt(llmseq, "--base-model", BASE, "--samples", "1")["run"]
+    for words in (["recommend", run, "i00"], ["train", "blend", "--runs", f"llmseqsim-1,{run}"]):
+        refused = llmseq(*words)
+        assert (refused.status, "name the run of a trained model" in refused.err) == (2, True), refused.err
+
+
 def test_money_runs_out(llmseq, server, ready, tmp_path):
     server.answer = lambda question, sample: "nothing " * 50
     plan = llmseq("prompt", "--base-model", BASE, "--dry-run", "--json").json
