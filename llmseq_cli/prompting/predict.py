@@ -26,6 +26,7 @@ from llmseq_cli.prompting.recipe import Recipe, Wishes, find_item_vectors, gathe
 from llmseq_cli.prompting.replies import ReplyStore
 from llmseq_cli.prompting.run_maker import RunMaker
 from llmseq_cli.prompting.tasks.registry import find_task
+from llmseq_cli.prompting.text_vectors import TextVectors
 from llmseq_cli.prompting.wording import Wording, normal_titles
 from llmseq_cli.store.connection import Store
 
@@ -113,6 +114,8 @@ class Prompting:
         )
         # Before anything is paid for: without vectors no answer becomes an item.
         self.embeddings = find_item_vectors(store, self.dataset, options.wishes.embeddings, progress)
+        name = options.wishes.embeddings or f"{self.embeddings.source}:{self.embeddings.model}"
+        self.text_vectors = TextVectors(store, self.dataset, self.embeddings, name, progress, options.prices)
         self.test = choose_sessions(self.dataset.test, options.limit, recipe.seed)
         self.ingredients = gather(store, self.dataset, recipe, progress, training=False)
         room = (options.context or limits.tokens_per_example) - self.sampling.max_tokens
@@ -230,6 +233,7 @@ class Prompting:
         lacking = missing(self.prompts, self.replies.counts(), self.sampling.samples)
         if not lacking.any():
             return AskUsage()
+        self.text_vectors.check()
         prices = self._price("input"), self._price("output")
         if self.options.max_cost is not None and None in prices:
             raise UsageError(
