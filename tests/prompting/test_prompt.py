@@ -331,7 +331,7 @@ def test_answers_without_a_choice_are_not_waited_for_forever(llmseq, server, rea
     server.script = [(200, {"choices": []}), (200, {"choices": [{"text": "x"}]}), (200, {"choices": None})] * 9
     ended = llmseq("prompt", "--base-model", BASE, "--concurrency", "1")
     assert (ended.status, "makes no sense" in ended.err, "check the model" in ended.err) == (1, True, True)
-    assert len(server.requests) <= 4
+    assert len(server.requests) <= 6  # three of each of two questions
 
 
 def test_a_job_says_what_is_asked(llmseq, server, ready):
