@@ -124,7 +124,9 @@ class Prompting:
 
     def _usual_sampling(self) -> tuple[float, float]:
         """Temperature and top_p where the user does not say."""
-        own = self.asked.provider.usual_sampling(self.asked.base_model) if self.task.temperature else None
+        own = None
+        if self.task.temperature:
+            own = self.asked.provider.usual_sampling(self.asked.base_model, names_one=self.task.names_one)
         return own or (self.task.temperature, 1.0)
 
     def _base_model(self) -> Asked:

@@ -20,7 +20,7 @@ def test_fine_tuning_beats_its_base_and_constrained_answers_are_all_true(llmseq,
     }
     for file, select in slices.items():
         assert llmseq("sql", "--write", f"copy ({select}) to '{file}'").status == 0
-    assert llmseq("ingest", clicks, "--items", items, "--name", "nails", "--k-core", "7").status == 0
+    assert llmseq("ingest", clicks, "--items", items, "--name", "nails", "--k-core", "6").status == 0
     llmseq("embed", "--source", "lexical", "--dataset", "nails")
     where = ["--dataset", "nails"]
     assert llmseq("finetune", "--provider", "local", *where, "--json").json["status"] == "succeeded"
