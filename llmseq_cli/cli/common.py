@@ -100,8 +100,16 @@ _COMMON: list[tuple[str, Any, Any]] = [
 ]
 
 
-def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Registers a function as a command; its first parameter, a `Common`, is made of the options that all share."""
+_INTERRUPTED = "nothing half-written was kept; run the same command again"
+
+
+def command(
+    app: typer.Typer, name: str, *, interrupted: str = _INTERRUPTED
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Registers a function as a command; its first parameter, a `Common`, is made of the options that all share.
+
+    interrupted: what to do after Ctrl-C.
+    """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
@@ -120,8 +128,7 @@ def command(app: typer.Typer, name: str) -> Callable[[Callable[..., None]], Call
                 function(common, **given)
             except KeyboardInterrupt:
                 # Typer would end the program by itself, without a word.
-                hint = "nothing half-written was kept; run the same command again"
-                raise InterruptedByUserError("interrupted", hint) from None
+                raise InterruptedByUserError("interrupted", interrupted) from None
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
         wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

@@ -38,8 +38,11 @@ ProviderOption = Annotated[
 ]
 
 
+GOES_ON = "what was submitted goes on at its provider; the same command, or `llmseq jobs wait`, finds it again"
+
+
 def register(app: typer.Typer) -> None:
-    command(app, "finetune")(finetune)
+    command(app, "finetune", interrupted=GOES_ON)(finetune)
 
 
 def finetune(

@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
-from llmseq_cli.cli.console import out, print_facts, print_json, print_table
-from llmseq_cli.cli.finetune import BaseUrlOption, PricesOption, print_job
+from llmseq_cli.cli.console import out, print_facts, print_json, print_table, show
+from llmseq_cli.cli.finetune import GOES_ON, BaseUrlOption, PricesOption, print_job
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "jobs")(jobs)
+    command(app, "jobs", interrupted=GOES_ON)(jobs)
+
+
+_HEADINGS = {"base_model": "base model", "cost_usd": "US$", "created_at": "built"}
+
+
+def _print_jobs(rows: list[dict[str, Any]]) -> None:
+    """One line a job; narrow terminals get neither the dataset nor the fine-tuned model, which `show` tells."""
+    every = ["job", "dataset", "status", "base_model", "model", "cost_usd", "created_at"]
+    few = [column for column in every if column not in ("dataset", "model")]
+    widths = [max(len(show(row[column])) for row in rows) + 2 for column in every]
+    columns = every if sum(widths) <= out.width else few
+    print_table(
+        [_HEADINGS.get(column, column) for column in columns],
+        [[row[column] for column in columns] for row in rows],
+        whole=["job", "status", "built"],
+    )
 
 
 def jobs(
@@ -49,8 +65,7 @@ def jobs(
         elif not rows:
             out.print("No job yet; `llmseq finetune --task genitem` starts one.")
         else:
-            columns = ["job", "dataset", "status", "base_model", "model", "cost_usd", "created_at"]
-            print_table(columns, [[row[column] for column in columns] for row in rows], whole=["job"])
+            _print_jobs(rows)
         return
     made = workspace.job(job, action, dataset=dataset, out=to, refresh=not offline, base_url=base_url, prices=prices)
     if json:

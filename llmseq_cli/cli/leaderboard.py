@@ -20,6 +20,8 @@ _GAP = 2
 _TIMES = ("train_seconds", "score_seconds")
 _STYLES = {"best": "bold", "second": "underline"}
 _SIGNS = {"+": "▲", "-": "▼"}
+_NARROW = "number"
+"""First column of the layouts in which a long name rather goes on below than a metric is left out."""
 
 
 def print_leaderboard(
@@ -64,7 +66,7 @@ def _print_one(report: Report, dataset: str, console: Console, bare: bool) -> No
     for keys in _layouts(report):
         table = report.table(dataset, keys)
         lines = _Lines(table, below=report.columns is None and not {"differs", "model"} & set(keys))
-        if lines.width <= console.width:
+        if lines.width <= console.width or (keys[0] == _NARROW and lines.fold_names(console.width)):
             break
     if dataset and not bare:
         console.print(Text(dataset, style="bold"), overflow="fold")
@@ -127,10 +129,33 @@ class _Lines:
         for line, differs in zip(self.table.lines, differences, strict=True):
             style = "dim" if line.published else ""
             cells = [self._text(place, cell, style) for place, cell in enumerate(line.cells)]
-            console.print(self._line(cells), no_wrap=True, overflow="crop")
+            for number, name in enumerate(self._folded(console, cells[self.named])):
+                row = cells if not number else [Text()] * len(cells)
+                row[self.named] = name
+                console.print(self._line(row), no_wrap=True, overflow="crop")
             if self.below and differs:
                 self._print_below(console, differs)
             self._print_beneath(console, line)
+
+    def fold_names(self, room: int) -> bool:
+        """Narrows the column of names, which then go on below, so that lines fit; False where a word does not."""
+        names = [line.cells[self.named].text.split() for line in self.table.lines]
+        names += [[beneath.name] for line in self.table.lines for beneath in line.beneath]
+        width = self.widths[self.named] - (self.width - room)
+        if width < max(cell_len(word) for name in names for word in name):
+            return False
+        self.widths[self.named], self.width = width, room
+        return True
+
+    def _folded(self, console: Console, name: Text) -> list[Text]:
+        """A name in lines that fit its column; a star does not stand alone."""
+        width = self.widths[self.named]
+        lines = list(name.wrap(console, width))
+        if len(lines) > 1 and lines[-1].plain == "*" and max(map(cell_len, name.plain.split())) <= width - 2:
+            lines = list(name.wrap(console, width - 2))
+        for line in lines:
+            line.rstrip()
+        return lines
 
     def _width_of(self, place: int, column: Column) -> int:
         texts = [line.cells[place].text for line in self.table.lines]

@@ -20,7 +20,8 @@ from llmseq_cli.reporting.names import METRIC_NAMES
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "prompt")(prompt)
+    kept = "what was answered is kept; the same command asks for the rest"
+    command(app, "prompt", interrupted=kept)(prompt)
 
 
 def prompt(
@@ -36,9 +37,20 @@ def prompt(
     dataset: DatasetOption = None,
     provider: ProviderOption = "openai",
     temperature: Annotated[
-        float | None, typer.Option("--temperature", help="0.25 for genitem and genlist, else 0.", min=0)
+        float | None,
+        typer.Option(
+            "--temperature", help="0.25 for genitem and genlist (local models: 1; scratch: 1, 0.25), else 0.", min=0
+        ),
     ] = None,
-    top_p: Annotated[float, typer.Option("--top-p", help="Nucleus of the sampling.", min=0.0001, max=1)] = 1.0,
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            "--top-p",
+            help="Nucleus of the sampling: 1; for local models but scratch 0.25 in genitem and genlist.",
+            min=0.0001,
+            max=1,
+        ),
+    ] = None,
     samples: Annotated[
         int | None, typer.Option("--samples", help="Answers a session: 20 for genitem, else 1.", min=1, max=1000)
     ] = None,
@@ -174,7 +186,7 @@ def _print_run(row: dict[str, Any], figures: dict[str, Any]) -> None:
             ("answers", f"{figures['answers']:,}; {failed}"),
             ("unique recommendations", figures["unique_recommendations"]),
             ("hallucinations", None if rate is None else f"{rate:.2%}"),
-            ("their similarity", similarity),
+            ("their similarity", None if similarity is None else f"{similarity:.3f}"),
             ("tokens", f"{figures['prompt_tokens']:,} asked, {figures['completion_tokens']:,} answered"),
             ("US dollars", figures["cost_usd"]),
         ]

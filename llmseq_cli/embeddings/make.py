@@ -262,6 +262,7 @@ class _Work:
         )
         seconds = time.perf_counter() - self.clock
         settings = {"dimensions": self.source.dimensions, "variant": self.source.variant, **self.options.settings}
+        settings |= {"folder": self.source.folder} if self.source.folder else {}
         self.con.execute("begin transaction")
         try:
             number = save_text_embeddings(self.con, self.info.dataset_id, made, settings, seconds)

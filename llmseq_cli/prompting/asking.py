@@ -167,15 +167,18 @@ class _Asker:
         self.usage = AskUsage()
         self.reserved = 0.0
         self.under_way = 0
+        self.failure: BaseException | None = None
+        self.threads = 2 * options.concurrency
+        self.slots = threading.Semaphore(options.concurrency)
         self.stop = threading.Event()
         self.work: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
         self.events: queue.SimpleQueue[_Outcome | _Note | _Wasted] = queue.SimpleQueue()
         self.last_message = -float("inf")
 
     def run(self) -> AskUsage:
-        # Twice as many questions as threads wait for one: a thread that gets free has work at once, even while the
-        # calling thread writes answers.
-        for _ in range(self.options.concurrency):
+        # Twice as many threads as slots, and questions as threads: a slot that gets free is taken at once, even while
+        # others wait to try again and the calling thread writes answers.
+        for _ in range(self.threads):
             threading.Thread(target=self._serve, daemon=True).start()
         try:
             waiting: Question | None = self._next()
@@ -192,7 +195,8 @@ class _Asker:
             raise
         finally:
             self.stop.set()
-            for _ in range(self.options.concurrency):
+            self.failure = None
+            for _ in range(self.threads):
                 self.work.put(None)
         return self.usage
 
@@ -200,7 +204,7 @@ class _Asker:
         return self.again.popleft() if self.again else next(self.questions, None)
 
     def _has_room(self, question: Question) -> bool:
-        return self.under_way < 2 * self.options.concurrency and self._may_spend(question)
+        return self.under_way < 2 * self.threads and self._may_spend(question)
 
     def _estimate(self, question: Question) -> float:
         """US dollars, 0 where no price is known."""
@@ -240,7 +244,7 @@ class _Asker:
         self._keep(outcomes)
         for outcome in outcomes:
             if outcome.error is not None and not isinstance(outcome.error, RefusedError):
-                raise outcome.error
+                raise self.failure or outcome.error
 
     def _keep(self, outcomes: list[_Outcome]) -> None:
         answered = []
@@ -325,6 +329,7 @@ class _Asker:
                 outcome = _Outcome(question, error=refusal)
             except BaseException as error:
                 outcome = _Outcome(question, error=error)
+                self.failure = self.failure or error  # what went wrong first is what is told
                 self.stop.set()  # nobody sends anything more
             self.events.put(outcome)
 
@@ -334,28 +339,33 @@ class _Asker:
         )
 
     def _ask(self, question: Question) -> Completions:
-        """One request, when the budgets allow it."""
+        """One request, in a slot, when the budgets allow it. Who waits to try again has no slot: others use it."""
         estimated = float(question.prompt_tokens + question.request.n * self.options.answer_tokens)
-        self._pause(self.budget.take(estimated))
-        while (held := self.budget.held()) > 0:
-            self._pause(held)
-        try:
-            answer = self.provider.complete(question.request)
-            self.reached = True
-        except BadAnswerError:
-            self.events.put(_Wasted())
-            raise
-        except TransientError as error:
-            self.reached |= not isinstance(error, UnreachableError)
-            if error.wait is not None:
-                self.budget.hold(error.wait)
-            raise
+        with self.slots:
+            self._pause(self.budget.take(estimated))
+            while (held := self.budget.held()) > 0:
+                self._pause(held)
+            answer = self._complete(question)
         if answer.prompt_tokens is not None and answer.completion_tokens is not None:
             self.budget.settle(estimated, answer.prompt_tokens + answer.completion_tokens)
         self.budget.set_limits(
             None if self.options.requests_per_minute else answer.requests_per_minute,
             None if self.options.tokens_per_minute else answer.tokens_per_minute,
         )
+        return answer
+
+    def _complete(self, question: Question) -> Completions:
+        """What the provider answers; what others have to know of a failure is told while the slot is held."""
+        try:
+            answer = self.provider.complete(question.request)
+        except (TransientError, RefusedError) as error:
+            self.reached |= not isinstance(error, UnreachableError)
+            if isinstance(error, BadAnswerError):
+                self.events.put(_Wasted())
+            elif isinstance(error, TransientError) and error.wait is not None:
+                self.budget.hold(error.wait)
+            raise
+        self.reached = True
         return answer
 
     def _pause(self, seconds: float) -> None:

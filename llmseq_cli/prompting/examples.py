@@ -21,17 +21,19 @@ from llmseq_cli.prompting.wording import Wording
 
 _SESSIONS_PER_BLOCK = 2048  # examples do not depend on it
 TRAINING, VALIDATION = "training.jsonl", "validation.jsonl"
+BEYOND_CONTEXT = "beyond the context"
 
 
 @dataclass(frozen=True)
 class Amounts:
     """How many examples. limit: at most so many to train on, None for all. validation: at most so many to validate
-    with. context: tokens of the longest example.
+    with, and no larger a share of all than validation_share. context: tokens of the longest example.
     """
 
     limit: int | None
     validation: int
     context: int
+    validation_share: float = 0.1
 
 
 @dataclass
@@ -94,7 +96,7 @@ class ExampleBuilder:
             answered = (material.answers >= 0).any(axis=1)
             fits = tokens <= self.amounts.context
             _count(built, "without an answer", int((~answered).sum()))
-            _count(built, "beyond the context", int((answered & ~fits).sum()))
+            _count(built, BEYOND_CONTEXT, int((answered & ~fits).sum()))
             keep = np.flatnonzero(answered & fits)
             block = Block(
                 prompts.take(keep),
@@ -120,7 +122,7 @@ class ExampleBuilder:
         usable = np.flatnonzero(~short & ~untitled)
         order = usable[np.argsort(keyed_order(self.ingredients.seed, train.ids[usable], np.zeros(1)), kind="stable")]
         wanted = len(order) if self.amounts.limit is None else min(self.amounts.limit, len(order))
-        n_validation = min(self.amounts.validation, wanted // 10)
+        n_validation = min(self.amounts.validation, int(wanted * self.amounts.validation_share))
         return order[: wanted if self.amounts.limit is None else wanted + n_validation], n_validation
 
     def count(self, train: Sessions, progress: Progress) -> Built:
@@ -173,14 +175,31 @@ class ExampleBuilder:
         return built
 
 
-def check_enough(built: Built, least: int) -> None:
-    """Raises LlmseqError where there are too few examples to train on."""
+def check_files(folder: Path, largest: int | None) -> None:
+    """Raises LlmseqError where a file is larger than a provider takes, in bytes."""
+    for name in (TRAINING, VALIDATION):
+        file = folder / name
+        if largest is not None and file.exists() and file.stat().st_size > largest:
+            raise LlmseqError(
+                f"{name} has {file.stat().st_size / 1e6:,.0f} MB, and the provider takes {largest / 1e6:,.0f}",
+                "give a smaller --limit",
+            )
+
+
+def check_amount(built: Built, least: int, most: int | None) -> None:
+    """Raises LlmseqError where there are too few examples to train on, or too many."""
+    if most is not None and built.training > most:
+        raise LlmseqError(
+            f"{built.training:,} examples to train on are more than the provider takes", f"--limit {most} at most"
+        )
     if built.training >= max(1, least):
         return
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in built.left_out.items())
+    hint = f"the provider takes {least:,} or more; give a larger --limit"
+    if not built.training:
+        hint = "give a larger --context" if BEYOND_CONTEXT in built.left_out else "check the titles"
     raise LlmseqError(
-        f"{built.training:,} examples are too few to train on" + (f" (left out: {reasons})" if reasons else ""),
-        f"the provider takes {least:,} or more; give a larger --limit" if built.training else "check the titles",
+        f"{built.training:,} examples are too few to train on" + (f" (left out: {reasons})" if reasons else ""), hint
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.progress import Progress
-from llmseq_cli.prompting.examples import Amounts, Block, Built, ExampleBuilder, check_enough
+from llmseq_cli.prompting.examples import Amounts, Block, Built, ExampleBuilder, check_amount, check_files
 from llmseq_cli.prompting.jobs import JobRunner, training_price
 from llmseq_cli.prompting.ledger import OVER, UNSUBMITTED, Job, Ledger, NewJob
 from llmseq_cli.prompting.locks import exclusive
@@ -67,13 +67,14 @@ class FineTuning:
 
     def _amounts(self) -> Amounts:
         given, limits = self.options, self.provider.limits
-        validation = limits.validation if given.validation is None else given.validation
+        usual = limits.validation if limits.usual_validation is None else limits.usual_validation
+        validation = usual if given.validation is None else given.validation
         if validation > limits.validation:
             raise UsageError(
                 f"--validation is {validation}, and {self.provider.name} takes {limits.validation} at most",
                 "give a smaller number",
             )
-        return Amounts(given.limit, validation, given.context or limits.tokens_per_example)
+        return Amounts(given.limit, validation, given.context or limits.tokens_per_example, limits.validation_share)
 
     def show(self, n: int) -> list[dict[str, Any]]:
         """The first n training examples in words, and what the parser makes of their answers."""
@@ -101,7 +102,12 @@ class FineTuning:
     def plan(self) -> dict[str, Any]:
         """What the job would take, without writing or sending anything."""
         built = self.builder.count(self.dataset.train, self.progress)
+        self._check_amount(built)
         return self._about(built)
+
+    def _check_amount(self, built: Built) -> None:
+        limits = self.provider.limits
+        check_amount(built, limits.least_examples, limits.most_examples)
 
     def _about(self, built: Built) -> dict[str, Any]:
         epochs = self.provider.epochs(built.training)
@@ -142,7 +148,8 @@ class FineTuning:
         partial.mkdir(parents=True)
         try:
             built = self.builder.write(self.dataset.train, partial, self.provider, self.progress)
-            check_enough(built, self.provider.limits.least_examples)
+            self._check_amount(built)
+            check_files(partial, self.provider.limits.largest_file)
             figures = self._about(built)
             new = NewJob(
                 self.dataset.info.dataset_id,

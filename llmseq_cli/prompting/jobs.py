@@ -136,6 +136,8 @@ class JobRunner:
         if known == (job.remote_id, job.model, job.status, job.cost_usd):
             return job
         said = message or (f"fine-tuned as {remote.model}" if remote.model else remote.status)
+        if cost and cost != job.cost_usd:
+            said += f"; {cost:,.4g} US dollars"
         return self.ledger.note(job, remote.status, said, remote_id=remote.remote_id, model=remote.model, cost_usd=cost)
 
     def _cost(self, job: Job, remote: RemoteJob) -> float | None:

@@ -140,11 +140,11 @@ class Ledger:
             "token": uuid.uuid4().hex,
             "now": _now(),
         }
+        expected = new.figures.get("expected_usd")
+        said = "training files built" + (f"; at most about {expected:,.4g} US dollars" if expected else "")
         with self.store.transaction("noting a job", wait=True) as con:
             job_id = con.execute(query("prompting/insert_job"), parameters).fetchall()[0][0]
-            con.execute(
-                "insert into core.job_event values (?, ?, ?, ?)", [job_id, _now(), "prepared", "training files built"]
-            )
+            con.execute("insert into core.job_event values (?, ?, ?, ?)", [job_id, _now(), "prepared", said])
         return self.find(f"{new.task}-{job_id}")
 
     def note(self, job: Job, status: str, message: str, **known: Any) -> Job:

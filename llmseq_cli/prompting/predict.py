@@ -17,7 +17,7 @@ from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.asking import AskOptions, AskUsage, ask
 from llmseq_cli.prompting.constraints import Constraints
 from llmseq_cli.prompting.jobs import JobRunner
-from llmseq_cli.prompting.ledger import Ledger
+from llmseq_cli.prompting.ledger import UNSUBMITTED, Ledger
 from llmseq_cli.prompting.overview import runner_of
 from llmseq_cli.prompting.providers.base import FineTuneProvider, Surroundings
 from llmseq_cli.prompting.providers.registry import make_provider
@@ -26,6 +26,7 @@ from llmseq_cli.prompting.recipe import Recipe, Wishes, find_item_vectors, gathe
 from llmseq_cli.prompting.replies import ReplyStore
 from llmseq_cli.prompting.run_maker import RunMaker
 from llmseq_cli.prompting.tasks.registry import find_task
+from llmseq_cli.prompting.text_vectors import TextVectors
 from llmseq_cli.prompting.wording import Wording, normal_titles
 from llmseq_cli.store.connection import Store
 
@@ -45,7 +46,7 @@ class PromptOptions:
     provider: str = "openai"
     base_url: str | None = None
     temperature: float | None = None
-    top_p: float = 1.0
+    top_p: float | None = None
     samples: int | None = None
     max_tokens: int | None = None
     limit: int | None = None
@@ -104,19 +105,29 @@ class Prompting:
         recipe = self.asked.recipe
         self.wording = Wording(template, self.dataset.catalog, recipe.k, self.asked.provider.count_tokens)
         named = 1 if self.task.names_one else recipe.k
+        temperature, top_p = self._usual_sampling()
         self.sampling = Sampling(
-            self.task.temperature if options.temperature is None else options.temperature,
-            options.top_p,
+            temperature if options.temperature is None else options.temperature,
+            top_p if options.top_p is None else options.top_p,
             self.task.samples if options.samples is None else options.samples,
             options.max_tokens or self.wording.longest_answer(named),
         )
         # Before anything is paid for: without vectors no answer becomes an item.
         self.embeddings = find_item_vectors(store, self.dataset, options.wishes.embeddings, progress)
+        name = options.wishes.embeddings or f"{self.embeddings.source}:{self.embeddings.model}"
+        self.text_vectors = TextVectors(store, self.dataset, self.embeddings, name, progress, options.prices)
         self.test = choose_sessions(self.dataset.test, options.limit, recipe.seed)
         self.ingredients = gather(store, self.dataset, recipe, progress, training=False)
         room = (options.context or limits.tokens_per_example) - self.sampling.max_tokens
         self.prompts = make_prompts(self.task, self.wording, self.ingredients, self.test.prompts(), room)
         self.replies = ReplyStore(store, self.dataset.info.dataset_id, self.about())
+
+    def _usual_sampling(self) -> tuple[float, float]:
+        """Temperature and top_p where the user does not say."""
+        own = None
+        if self.task.temperature:
+            own = self.asked.provider.usual_sampling(self.asked.base_model, names_one=self.task.names_one)
+        return own or (self.task.temperature, 1.0)
 
     def _base_model(self) -> Asked:
         given = self.options
@@ -138,10 +149,10 @@ class Prompting:
         if self.options.base_model is None:
             job = runner.refresh(job)
             if job.model is None:
-                raise LlmseqError(
-                    f"{job.job} is {job.status} and has no model",
-                    f"`llmseq jobs wait {job.job}` waits for it; `llmseq jobs show {job.job}` tells more",
-                )
+                hint = f"`llmseq jobs wait {job.job}` waits for it; `llmseq jobs show {job.job}` tells more"
+                if job.status in UNSUBMITTED:
+                    hint = "`llmseq finetune` with the same options as before submits it"
+                raise LlmseqError(f"{job.job} is {job.status} and has no model", hint)
         if self.options.task not in (None, job.task):
             raise UsageError(f"{job.job} is a job for {job.task}, not {self.options.task}", "leave --task out")
         with self.store.read("reading sessions") as con:
@@ -224,6 +235,7 @@ class Prompting:
         lacking = missing(self.prompts, self.replies.counts(), self.sampling.samples)
         if not lacking.any():
             return AskUsage()
+        self.text_vectors.check()
         prices = self._price("input"), self._price("output")
         if self.options.max_cost is not None and None in prices:
             raise UsageError(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from llmseq_cli.store.connection import Store
 
-_UNTAUGHT = ("llmseqsim", "most-popular")  # models that know no session by heart
+_UNTAUGHT = ("llmseqsim", "most-popular", "hybrid-popularity", "embedding-ensemble")  # know no session by heart
 _DIM = 128  # of sparse vectors before k-means, which needs dense ones
 
 

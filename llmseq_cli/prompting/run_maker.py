@@ -13,7 +13,6 @@ from llmseq_cli.prompting.asking import REFUSED, AskUsage
 from llmseq_cli.prompting.grounding import EMPTY, KINDS, NEAREST, Grounded, Grounder, prefer_options
 from llmseq_cli.prompting.ranking import Named, rank
 from llmseq_cli.prompting.recipe import template_of
-from llmseq_cli.prompting.text_vectors import TextVectors
 from llmseq_cli.store.queries import query
 from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run_id
 from llmseq_cli.training.environment import environment, peak_memory_mb
@@ -131,11 +130,7 @@ class RunMaker:
         return [text for (_, _, text, _), length in zip(replies, lengths, strict=True) for _ in range(length)]
 
     def _grounder(self) -> Grounder:
-        name = self.work.options.wishes.embeddings or f"{self.embeddings.source}:{self.embeddings.model}"
-        made = TextVectors(
-            self.store, self.dataset, self.embeddings, name, self.work.progress, self.work.options.prices
-        )
-        return Grounder(self.dataset.catalog, self.embeddings.vectors, made.of)
+        return Grounder(self.dataset.catalog, self.embeddings.vectors, self.work.text_vectors.of)
 
     def _keep(
         self, record: RunRecord, evaluation: Evaluation, named: Named, texts: list[str], kinds: np.ndarray

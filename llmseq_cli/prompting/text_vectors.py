@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from llmseq_cli.embeddings.prices import usd_per_token
 from llmseq_cli.embeddings.sources.openai import OPENAI_URL
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
 from llmseq_cli.embeddings.stored import find_embeddings
+from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import parse_settings
 from llmseq_cli.store.queries import query
@@ -23,6 +25,14 @@ from llmseq_cli.store.queries import query
 if TYPE_CHECKING:
     from llmseq_cli.embeddings.sources.base import EmbeddingSource
     from llmseq_cli.store.connection import Store
+
+
+_OTHERS = "embed the items again, or name other embeddings with --embeddings, for example lexical"
+
+
+def _files(variant: str) -> str:
+    """What a folder's variant says of its files; the rest is of the device."""
+    return variant.partition(", ")[0]
 
 
 class TextVectors:
@@ -46,6 +56,11 @@ class TextVectors:
             _, self.about = find_embeddings(con, dataset.info.dataset_id, name)
         self.tokens = 0
 
+    def check(self) -> None:
+        """Raises LlmseqError where the model of the items' vectors is not there to make others."""
+        if self.about["source"] != "lexical":
+            _ = self._source
+
     def of(self, texts: list[str]) -> Any:
         """Vectors [n, dim] of distinct texts, dense or sparse as the items' are; zeros where a text has none."""
         return self._lexical(texts) if self.about["source"] == "lexical" else self._cached(texts)
@@ -61,15 +76,24 @@ class TextVectors:
                 texts
             )
 
+    @cached_property
     def _source(self) -> EmbeddingSource:
         settings = dict(self.about["settings"])
         dimensions, variant = settings.pop("dimensions", None), settings.pop("variant", "")
+        folder = settings.pop("folder", None)
         # Only OpenAI's protocol has servers of one's own; its variant is the address.
         base_url = (variant or OPENAI_URL) if self.about["source"] == "openai" else None
-        return make_source(self.about["source"], SourceOptions(self.about["model"], dimensions, base_url, settings))
+        options = SourceOptions(folder or self.about["model"], dimensions, base_url, settings)
+        try:
+            source = make_source(self.about["source"], options)
+        except LlmseqError as error:
+            raise LlmseqError(f"answers that are no title cannot be embedded: {error.message}", _OTHERS) from error
+        if folder and _files(source.variant) != _files(variant):
+            raise LlmseqError(f"the model in {folder} is not the one that made the items' vectors", _OTHERS)
+        return source
 
     def _cached(self, texts: list[str]) -> np.ndarray:
-        source = self._source()
+        source = self._source
         with self.store.write("embedding answers") as con:
             cache = TextVectorCache(con, source)
             plan = make_plan(texts, source, cache)

@@ -29,7 +29,6 @@ _HEADINGS = {
     "score_seconds": "score s",
     "positions_per_second": "positions/s",
     "peak_memory_mb": "memory MB",
-    "task": "model",
     "unique_recommendations": "unique",
     "hallucination_rate": "halluc.",
     "hallucination_similarity": "sim.",

@@ -303,7 +303,12 @@ def run_folder(workspace: Path, run: str) -> Path:
 
 
 def load_model(workspace: Path, run: str, model: str) -> Recommender:
-    """The trained model of a stored run. Raises LlmseqError where its files are gone."""
+    """The trained model of a stored run. Raises LlmseqError where its files are gone, or a language model made it."""
+    if model.startswith("prompt-"):
+        raise UsageError(
+            f"{run} holds answers of a language model, which are for the test sessions alone",
+            "name the run of a trained model",
+        )
     folder = run_folder(workspace, run)
     if not folder.is_dir():
         raise LlmseqError(f"the files of run '{run}' are gone ({folder})", f"train it again: `llmseq train {model}`")

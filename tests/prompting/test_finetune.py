@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -12,7 +13,7 @@ from chat_server import KEY
 
 from llmseq_cli.prompting import jobs as job_module
 from llmseq_cli.prompting.ledger import Ledger
-from llmseq_cli.prompting.providers.openai import OpenAIProvider
+from llmseq_cli.prompting.providers.openai import OpenAIProvider, OpenAITuning
 
 
 def file_lines(server, file_id):
@@ -94,6 +95,63 @@ def test_killed_around_a_call(llmseq, server, ready, monkeypatch, when):
     assert (made["job"], made["status"]) == ("genitem-1", "succeeded")
     assert len(server.jobs) == 1
     assert Counter(name for name, _ in server.files.values())[f"llmseq-{token(ready)}-training.jsonl"] == 1
+
+
+@pytest.mark.parametrize("at", ["/v1/files", "/v1/fine_tuning/jobs", "/v1/fine_tuning/jobs/ftjob-0"])
+def test_kill_9_while_the_server_works(llmseq, server, ready, at):
+    """A real process, killed while it uploads, submits or waits; then the same command again."""
+    words = ["finetune", "--wait"]
+    command = [sys.executable, "-m", "llmseq_cli", *words, "--workspace", str(ready.folder)]
+    process, seen = [], []
+
+    def kill(path):
+        if path == at and not seen:
+            seen.append(path)
+            process[0].send_signal(signal.SIGKILL)
+            process[0].wait()
+
+    server.after = kill
+    process.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    process[0].wait(120)
+    assert (process[0].returncode, seen) == (-signal.SIGKILL, [at])
+    [listed] = llmseq("jobs", "--json").json
+    assert listed["status"] == {"/v1/files": "uploading"}.get(at, listed["status"])
+    made = llmseq(*words, "--json").json
+    assert (made["job"], made["status"], len(server.jobs)) == ("genitem-1", "succeeded", 1)
+    names = Counter(name for name, _ in server.files.values())
+    assert names[f"llmseq-{token(ready)}-training.jsonl"] == names[f"llmseq-{token(ready)}-validation.jsonl"] == 1
+
+
+def test_files_that_are_too_large_are_never_sent(llmseq, server, ready, monkeypatch):
+    assert OpenAIProvider(None, OpenAITuning()).limits.largest_file is None  # at other servers
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://api.openai.com/v1")
+    assert OpenAIProvider(None, OpenAITuning()).limits.largest_file == 512_000_000
+    monkeypatch.setattr("llmseq_cli.prompting.providers.openai._LARGEST_FILE", 5_000)
+    refused = llmseq("finetune", "--prepare-only")
+    assert (refused.status, "the provider takes 0" in refused.err, "smaller --limit" in refused.err) == (1, True, True)
+    assert llmseq("jobs", "--json").json == []
+    assert [path.name for path in (ready.folder / "artifacts" / "jobs").iterdir()] == [".lock"]
+
+
+def test_steps_say_what_they_cost(llmseq, server, ready):
+    llmseq("finetune", "--wait")
+    messages = [step["message"] for step in llmseq("jobs", "show", "--json").json["events"]]
+    cost = llmseq("jobs", "--json").json[0]["cost_usd"]
+    assert "at most about" in messages[0]
+    assert messages[0].endswith("US dollars")
+    assert messages[-1].endswith(f"; {cost:,.4g} US dollars")
+
+
+@pytest.mark.parametrize("columns", [60, 80, 140])
+def test_the_list_of_jobs_fits_the_terminal(llmseq, server, ready, monkeypatch, columns):
+    from llmseq_cli.cli import console
+
+    llmseq("finetune", "--wait")
+    monkeypatch.setattr(console.out, "_width", columns)
+    out = llmseq("jobs").out
+    assert max(map(len, out.splitlines())) <= columns
+    assert ("ft:gpt-4.1-mini-2025-04-14:org::ftjob-0" in out) == (columns == 140)
+    assert "genitem-1" in out
 
 
 def token(workspace):
@@ -178,12 +236,34 @@ def test_no_key_is_kept_or_shown(llmseq, server, ready, tmp_path):
 
 
 def test_too_few_examples_and_wrong_words(llmseq, server, ready):
-    few = llmseq("finetune", "--limit", "3", "--validation", "0")
-    assert (few.status, "too few" in few.err) == (1, True)
+    for words in ([], ["--dry-run"]):
+        few = llmseq("finetune", "--limit", "3", "--validation", "0", *words)
+        assert (few.status, "too few" in few.err) == (1, True)
     for words in (["--task", "guess"], ["--provider", "nobody"], ["--task", "genitem", "--candidates", "latest"],
                   ["--set", "epoch=3"], ["--validation", "501"], ["--template", "none.toml"]):  # fmt: skip
         assert llmseq("finetune", *words).status == 2, words
     assert server.requests == []
+
+
+def test_hints_fit_what_is_wrong(llmseq, server, ready, monkeypatch):
+    tight = llmseq("finetune", "--context", "5")
+    assert (tight.status, "beyond the context" in tight.err, "larger --context" in tight.err) == (1, True, True)
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenAIProvider, "upload", die)
+        with pytest.raises(KilledError):
+            ready.finetune("genitem")
+    early = llmseq("prompt", "latest")
+    assert (early.status, "`llmseq finetune` with the same options" in early.err) == (1, True)
+    with monkeypatch.context() as patch:
+        patch.setattr(OpenAIProvider, "events", interrupt)
+        stopped = llmseq("finetune", "--wait")
+    assert (stopped.status, "goes on at its provider" in stopped.err) == (130, True)
+    assert llmseq("finetune", "--wait", "--json").json["status"] == "succeeded"
+    assert len(server.jobs) == 1
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
 def test_show(llmseq, ready):

@@ -182,6 +182,13 @@ def test_empty_and_wrong_answers_are_misses_and_counted(llmseq, server, ready):
     assert nothing == [{"n": 0}]
 
 
+def test_a_language_model_s_run_recommends_for_no_other_session(llmseq, server, ready):
+    run = prompt(llmseq, "--base-model", BASE, "--samples", "1")["run"]
+    for words in (["recommend", run, "i00"], ["train", "blend", "--runs", f"llmseqsim-1,{run}"]):
+        refused = llmseq(*words)
+        assert (refused.status, "name the run of a trained model" in refused.err) == (2, True), refused.err
+
+
 def test_money_runs_out(llmseq, server, ready, tmp_path):
     server.answer = lambda question, sample: "nothing " * 50
     plan = llmseq("prompt", "--base-model", BASE, "--dry-run", "--json").json
@@ -324,7 +331,7 @@ def test_answers_without_a_choice_are_not_waited_for_forever(llmseq, server, rea
     server.script = [(200, {"choices": []}), (200, {"choices": [{"text": "x"}]}), (200, {"choices": None})] * 9
     ended = llmseq("prompt", "--base-model", BASE, "--concurrency", "1")
     assert (ended.status, "makes no sense" in ended.err, "check the model" in ended.err) == (1, True, True)
-    assert len(server.requests) <= 4
+    assert len(server.requests) <= 6  # three of each of two questions
 
 
 def test_a_job_says_what_is_asked(llmseq, server, ready):

@@ -1,5 +1,6 @@
 """Gemini on Vertex AI through Google's own clients, against a loopback of the service and of Cloud Storage."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -15,6 +16,7 @@ from vertex_server import write_service_account
 from vertex_tuning_server import FAULTS, PROJECT, TOKEN, VertexTuningServer
 
 from llmseq_cli.prompting import jobs as job_module
+from llmseq_cli.prompting.examples import ExampleBuilder
 from llmseq_cli.prompting.ledger import Ledger
 from llmseq_cli.prompting.providers.base import ChatRequest
 from llmseq_cli.prompting.providers.vertex import VertexProvider, VertexTuning
@@ -167,9 +169,32 @@ def test_large_files_are_sent_in_parts(llmseq, server, ready, monkeypatch):
     made = finetune(llmseq, "--wait")
     assert made["status"] == "succeeded"
     assert len(server.sessions) == 2
-    monkeypatch.setattr("llmseq_cli.prompting.providers.vertex_storage.LARGEST_FILE", 1000)
-    refused = llmseq("finetune", *HERE, "--seed", "5")
-    assert (refused.status, "smaller --limit" in refused.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("limit", "told"), [("largest_file", "smaller --limit"), ("most_examples", "--limit 1000 at most")]
+)
+def test_what_google_would_not_take_is_never_sent(llmseq, server, ready, monkeypatch, limit, told):
+    monkeypatch.setattr(VertexProvider, "limits", dataclasses.replace(VertexProvider.limits, **{limit: 1000}))
+    if limit == "most_examples":
+        monkeypatch.setattr(ExampleBuilder, "blocks", many_examples)
+    refused = llmseq("finetune", *HERE)
+    assert (refused.status, told in refused.err) == (1, True), refused.err
+    assert server.requests == []
+    assert llmseq("jobs", "--json").json == []
+
+
+def many_examples(builder, train, built):
+    built.training = 1001
+    return iter(())
+
+
+def test_as_many_examples_validate_as_in_the_paper(llmseq, server, ready):
+    limits = VertexProvider.limits
+    assert (limits.usual_validation, limits.validation) == (250, 5000)
+    assert llmseq("finetune", *HERE, "--validation", "5000", "--dry-run").status == 0
+    refused = llmseq("finetune", *HERE, "--validation", "5001")
+    assert (refused.status, "takes 5000 at most" in refused.err) == (2, True)
 
 
 def test_models_that_think_and_give_one_candidate(server):

@@ -110,6 +110,19 @@ def test_reports_fit_the_terminal(llmseq, seeds, monkeypatch, columns):
         assert all(re.match(r"±\d\.\d{3}", out[place:]) for place in (m.start() for m in re.finditer("±", out)))
 
 
+def test_long_names_go_on_below_before_a_metric_is_left_out(llmseq, seeds, monkeypatch):
+    from llmseq_cli.cli import console
+
+    llmseq("sql", "update core.run set label = 'LLMSeqPromptGenList (base)', sessions = 10 where run_id = 1", "--write")
+    monkeypatch.setattr(console.out, "_width", 80)
+    lines = llmseq("report", "--no-group").out.splitlines()
+    assert "Cov@20  Ser@20  Nov@20" in lines[1]
+    [place] = [place for place, line in enumerate(lines) if "LLMSeqPromptGenList" in line]
+    assert lines[place].split()[1] == "LLMSeqPromptGenList"
+    assert lines[place + 1].strip() == "(base) *"
+    assert max(map(len, lines)) <= 80
+
+
 def test_the_papers_figures_stand_beside_ours(llmseq, seeds, shop_files):
     clicks, items = shop_files
     llmseq("ingest", clicks, "--items", items, "--name", "beauty")

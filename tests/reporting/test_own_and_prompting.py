@@ -104,6 +104,7 @@ def test_language_models_runs_make_the_papers_table_7(llmseq, trained):
     for word in ("36.11%", "0.960", "77", "$3.98", "3 not understood", "GenItem *", "10 of 24 sessions"):
         assert word in out
     assert r"36.11\%" in llmseq("report", "--prompting", "--format", "latex").out
+    assert "| run | task | kind | model |" in llmseq("report", "--prompting", "--format", "markdown").out
 
 
 def test_runs_go_by_their_number_too(llmseq, trained):

@@ -100,6 +100,8 @@ class EmbeddingSource(ABC):
     variant: str = ""
     """What else decides the vectors of a text (a server of one's own, a pooling, a task type): vectors of another
     variant are never taken from the cache."""
+    folder: str | None = None
+    """Where the model lies on this machine, if it is no published one: its name alone does not find it again."""
 
     @abstractmethod
     def count_tokens(self, texts: list[str]) -> np.ndarray:

@@ -74,6 +74,7 @@ class HuggingFaceSource(EmbeddingSource):
         folder = _folder(asked)
         # Folders of one name are told apart by the fingerprint in `variant`.
         self.model = (folder.resolve().name or asked) if folder else asked
+        self.folder = str(folder.resolve()) if folder else None
         self.device = resolve_device(self.settings.device)
         precision = _precision(self.settings.precision, self.device)
         self._encoder = _load(str(folder or self.model), self.device, precision)

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+_EXAMPLES_AT_ONCE = 4096  # tokenizers hold far more of a text than its tokens
 
 
 @dataclass(frozen=True)
 class Encoded:
     """Examples as tokens: prompts and completions (which end with the token that ends a text)."""
 
-    prompts: list[list[int]]
-    completions: list[list[int]]
+    prompts: Sequence[Sequence[int]]
+    completions: Sequence[Sequence[int]]
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -68,15 +72,15 @@ def plain_tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 
 def read_examples(file: Path, tokenizer: Any, longest: int) -> Encoded:
     """Examples of a file of chat messages; those of more than `longest` tokens lose the oldest of their prompt."""
-    asked, answered = [], []
+    prompts: list[array[int]] = []
+    completions: list[array[int]] = []
     with file.open(encoding="utf-8") as lines:
-        for line in lines:
-            said = {message["role"]: message["content"] for message in json.loads(line)["messages"]}
-            asked.append((said.get("system", ""), said.get("user", "")))
-            answered.append(said["assistant"])
-    completions = [[*tokens, tokenizer.eos_token_id] for tokens in plain_tokens(tokenizer, answered)]
-    prompts = prompt_tokens(tokenizer, asked)
-    for place, completion in enumerate(completions):
-        completions[place] = completion = completion[: longest - 1]
-        prompts[place] = prompts[place][-(longest - len(completion)) :]
+        while block := list(islice(lines, _EXAMPLES_AT_ONCE)):
+            said = [{one["role"]: one["content"] for one in json.loads(line)["messages"]} for line in block]
+            answered = plain_tokens(tokenizer, [one["assistant"] for one in said])
+            asked = prompt_tokens(tokenizer, [(one.get("system", ""), one.get("user", "")) for one in said])
+            for prompt, answer in zip(asked, answered, strict=True):
+                completion = [*answer, tokenizer.eos_token_id][: longest - 1]
+                completions.append(array("i", completion))
+                prompts.append(array("i", prompt[-(longest - len(completion)) :]))
     return Encoded(prompts, completions)

@@ -260,7 +260,8 @@ def _padded(examples: Encoded, places: np.ndarray, prompt_weight: float) -> tupl
     for row, place in enumerate(places):
         prompt, completion = examples.prompts[place], examples.completions[place]
         start = width - len(prompt) - len(completion)
-        tokens[row, start:] = prompt + completion
+        tokens[row, start : start + len(prompt)] = prompt
+        tokens[row, start + len(prompt) :] = completion
         mask[row, start:] = 1
         weights[row, start + 1 : start + len(prompt)] = prompt_weight  # nothing foretells the first token
         weights[row, start + len(prompt) :] = 1

@@ -27,13 +27,19 @@ SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 @dataclass(frozen=True)
 class ProviderLimits:
     """What a provider takes. tokens_per_example: prompt and answer together. validation: most examples in the
-    validation file, 0 where it takes none. least_examples: fewer are refused. The rates are a new account's; None is
-    no limit.
+    validation file, 0 where it takes none; usual_validation: as many as there are where the user does not say (None:
+    the most), and validation_share: at most so many of all examples. least_examples: fewer are refused, as are more
+    than most_examples to train on and files of more than largest_file bytes. The rates are a new account's. None is no
+    limit.
     """
 
     tokens_per_example: int
     validation: int
+    usual_validation: int | None = None
+    validation_share: float = 0.1
     least_examples: int = 1
+    most_examples: int | None = None
+    largest_file: int | None = None
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
 
@@ -185,6 +191,12 @@ class FineTuneProvider(ABC):
 
     def minutes(self, tokens: int) -> float | None:
         """How long a job that trains on so many tokens (of all epochs) is expected to take; None where not known."""
+        return None
+
+    def usual_sampling(self, base_model: str, *, names_one: bool) -> tuple[float, float] | None:
+        """Temperature and top_p of a base model, and of what is made of it, for tasks whose answers are drawn; None
+        leaves them to the task. names_one: see `Task`.
+        """
         return None
 
     def settings_dict(self) -> dict[str, Any]:

@@ -40,7 +40,10 @@ if TYPE_CHECKING:
     from llmseq_cli.prompting.local.answering import Answerer
 
 _ADDRESS = "this machine"
-_VALIDATION = 1000
+_VALIDATION = 5000
+_USUAL_VALIDATION = 1000  # of scratch
+_SHARE = 0.2  # of other models, as Boz et al. fine-tuned Llama (Section 7.1.7), and
+_TEMPERATURE, _TOP_P = 1.0, 0.25  # as they asked it
 _COUNTED_AT_ONCE = 4096
 _NOT_OF_THE_JOB = ("device", "save_minutes")  # change nothing but where and when
 
@@ -76,7 +79,14 @@ class LocalProvider(FineTuneProvider):
         _ = self._loading  # says what the device cannot do, before a job is noted
         longest = getattr(load_config(self._path), "max_position_embeddings", None) or self.settings.max_length
         most = min(self.settings.max_length, longest)
-        self.limits = ProviderLimits(tokens_per_example=most, validation=_VALIDATION)
+        if self._from_scratch(surroundings.model):
+            self.limits = ProviderLimits(most, _VALIDATION, _USUAL_VALIDATION)
+        else:
+            self.limits = ProviderLimits(most, _VALIDATION, validation_share=_SHARE)
+
+    def _from_scratch(self, model: str) -> bool:
+        job = self._job(model)
+        return self._from_scratch(job.read()["base_model"]) if job.exists else model == SCRATCH
 
     @cached_property
     def _path(self) -> str:
@@ -114,6 +124,14 @@ class LocalProvider(FineTuneProvider):
 
     def epochs(self, examples: int) -> int:
         return self.settings.most_epochs(scratch=self.surroundings.model == SCRATCH)
+
+    def usual_sampling(self, base_model: str, *, names_one: bool) -> tuple[float, float] | None:
+        """What scratch says was learnt from these very sessions: its shares are taken as they are. At a low temperature
+        it would name what begins as most titles do, again and again.
+        """
+        if self._from_scratch(base_model):
+            return (1.0, 1.0) if names_one else None
+        return _TEMPERATURE, _TOP_P
 
     def settings_dict(self) -> dict[str, Any]:
         return {name: value for name, value in self.settings.to_dict().items() if name not in _NOT_OF_THE_JOB}

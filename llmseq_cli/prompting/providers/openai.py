@@ -41,6 +41,7 @@ _EPOCHS = 3  # what "auto" has come to for hundreds of examples and more
 _EVENTS = 100
 _MOST_CHOICES = 128  # in one answer; what is missing is asked for again
 _QUEUE_MINUTES, _TOKENS_PER_MINUTE = 10, 60_000  # rough: OpenAI states neither
+_LARGEST_FILE = 512_000_000  # bytes, developers.openai.com, "Upload file": "up to 512 MB"
 _CHECK = "check the model and the server"
 
 
@@ -71,6 +72,7 @@ class OpenAIProvider(FineTuneProvider):
             tokens_per_example=65_536,
             validation=500,
             least_examples=10,
+            largest_file=_LARGEST_FILE if own else None,
             requests_per_minute=500 if own else None,
             tokens_per_minute=200_000 if own else None,
         )

@@ -65,7 +65,8 @@ _ADAPTERS = {"1": "ONE", "2": "TWO", "4": "FOUR", "8": "EIGHT", "16": "SIXTEEN"}
 
 # docs.cloud.google.com, "About supervised fine-tuning for Gemini models": limitations.
 _TOKENS_PER_EXAMPLE = 131_072
-_VALIDATION = 5_000
+_VALIDATION, _USUAL_VALIDATION = 5_000, 250  # the latter as Boz et al. had it
+_MOST_EXAMPLES, _LARGEST_FILE = 1_000_000, 1_000_000_000  # of text; bytes of JSON lines
 _EPOCHS = 3  # what Google's choice has come to for thousands of examples
 _MOST_CANDIDATES = 8
 _JOBS_PER_PAGE = 100
@@ -99,7 +100,13 @@ class VertexProvider(FineTuneProvider):
     name = "vertex"
     Settings = VertexTuning
     default_model = "gemini-3.5-flash"
-    limits = ProviderLimits(tokens_per_example=_TOKENS_PER_EXAMPLE, validation=_VALIDATION)
+    limits = ProviderLimits(
+        tokens_per_example=_TOKENS_PER_EXAMPLE,
+        validation=_VALIDATION,
+        usual_validation=_USUAL_VALIDATION,
+        most_examples=_MOST_EXAMPLES,
+        largest_file=_LARGEST_FILE,
+    )
 
     def __init__(self, base_url: str | None, settings: VertexTuning) -> None:
         endpoint, project, location = _placed(base_url)

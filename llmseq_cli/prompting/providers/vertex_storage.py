@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from llmseq_cli.embeddings.sources.vertex import VertexSource
 
-LARGEST_FILE = 1_000_000_000  # bytes, docs.cloud.google.com: "1 GB for JSONL"
-
 _FOLDER = "llmseq"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _NEEDED = "the account needs the role 'Storage Object User' for the bucket"
@@ -40,9 +38,6 @@ class TrainingBucket:
         One attempt: TransientError for what may pass, FinalError for the rest. A file that was sent in part only is not
         there: Cloud Storage shows an object when all of it has come.
         """
-        size = file.stat().st_size
-        if size > LARGEST_FILE:
-            raise FinalError(f"{file.name} has {size / 1e9:.1f} GB, and Vertex AI takes 1 GB", "give a smaller --limit")
         try:
             return self._upload(file, name, server.signed_in[0], project)
         except Exception as error:  # of google-cloud-storage, google-auth, google-resumable-media, requests
