@@ -208,14 +208,15 @@ def _by_epoch(curves: Sequence[tuple[str, list[dict[str, Any]]]], key: str) -> t
 def against(rows: Sequence[dict[str, Any]], kind: str, k: int) -> Figure:
     """Every run as a point: NDCG@k over coverage ("coverage") or over seconds of training and scoring ("time")."""
     names = [row["run"] for row in rows]
+    said = f"NDCG@{k} of {len(rows)} run{'s' if len(rows) > 1 else ''}"
     y = [row[f"ndcg@{k}"] for row in rows]
     if kind == "coverage":
         x, label, title = [row[f"coverage@{k}"] for row in rows], f"coverage@{k}", "Accuracy against coverage"
-        caption = f"NDCG@{k} of {len(rows)} runs, and the share of the catalog that their lists of {k} reach."
+        caption = f"{said}, and the share of the catalog that the lists of {k} reach."
     else:
         x = [max(1e-3, (row["train_seconds"] or 0.0) + (row["score_seconds"] or 0.0)) for row in rows]
         label, title = "seconds of training and scoring", "Accuracy against time"
-        caption = f"NDCG@{k} of {len(rows)} runs, and the seconds that each took on its machine."
+        caption = f"{said}, and the seconds that each took on its machine."
     series = tuple(
         Series(name, np.array([one]), np.array([value])) for name, one, value in zip(names, x, y, strict=True)
     )
