@@ -46,7 +46,8 @@ def draw_text(figure: Figure, width: int, *, color: bool) -> str:
     if figure.ticks:
         plotext.xticks(list(range(len(figure.ticks))), list(figure.ticks))
     else:
-        plotext.xticks(*(_decades(min(xs), max(xs)) if figure.x_log else _round_numbers(min(xs), max(xs))))
+        whole = 1.0 if all(one.is_integer() for one in xs) else 0.0
+        plotext.xticks(*(_decades(min(xs), max(xs)) if figure.x_log else _round_numbers(min(xs), max(xs), whole)))
     shift = floor if figure.style == "bars" else 0.0
     [top] = _scaled(np.array([max(ys)]), figure.y_log)
     plotext.ylim(floor - shift, top - shift)
@@ -96,9 +97,10 @@ def _decades(low: float, high: float) -> tuple[list[float], list[str]]:
     return [math.log10(one) for one in numbers], [in_words(one) for one in numbers]
 
 
-def _round_numbers(low: float, high: float) -> tuple[list[float], list[str]]:
-    """A handful of round numbers between the two, with the words for them."""
+def _round_numbers(low: float, high: float, least: float = 0.0) -> tuple[list[float], list[str]]:
+    """A handful of round numbers between the two, no nearer than `least`, with the words for them."""
     step = 10.0 ** math.floor(math.log10(max(high - low, 1e-9) / _TICKS))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= _TICKS)
+    step = max(step, least)
     places = [one * step for one in range(math.ceil(low / step), math.floor(high / step) + 1)]
     return places, [in_words(one) for one in places]
