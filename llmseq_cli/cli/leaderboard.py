@@ -79,7 +79,8 @@ def _print_one(report: Report, dataset: str, console: Console, bare: bool) -> No
 def _print_folded(lines: _Lines) -> None:
     """A table that is wider than the terminal: words are folded, figures stay whole."""
     columns = lines.table.columns
-    rows, marks = [], {}
+    rows: list[list[str]] = []
+    marks: dict[tuple[int, int], str] = {}
     for line in lines.table.lines:
         marks |= {(len(rows), place): _STYLES[cell.mark] for place, cell in enumerate(line.cells) if cell.mark}
         rows.append([" ".join(filter(None, (cell.text, _SIGNS.get(cell.sign)))) for cell in line.cells])

@@ -208,7 +208,7 @@ def _by_epoch(curves: Sequence[tuple[str, list[dict[str, Any]]]], key: str) -> t
 def against(rows: Sequence[dict[str, Any]], kind: str, k: int) -> Figure:
     """Every run as a point: NDCG@k over coverage ("coverage") or over seconds of training and scoring ("time")."""
     names = [row["run"] for row in rows]
-    said = f"NDCG@{k} of {len(rows)} run{'s' if len(rows) > 1 else ''}"
+    said = f"NDCG@{k} of {len(rows)} run{'s' if len(rows) > 1 else ''} on '{rows[0]['dataset']}'"
     y = [row[f"ndcg@{k}"] for row in rows]
     if kind == "coverage":
         x, label, title = [row[f"coverage@{k}"] for row in rows], f"coverage@{k}", "Accuracy against coverage"

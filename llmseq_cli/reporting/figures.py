@@ -71,7 +71,7 @@ def log_ticks(low: float, high: float) -> list[float]:
         return [factor * 10.0**power for power in powers for factor in factors if low <= factor * 10.0**power <= high]
 
     tens = within((1,))
-    return tens if len(tens) > 2 else within((1, 2, 5)) or [low]
+    return tens if len(tens) > 2 else within((1, 2, 5)) or [float(f"{low:.2g}")]
 
 
 def in_words(number: float) -> str:

@@ -183,7 +183,11 @@ def _plots(store: Store | None, datasets: list[str]) -> list[str]:
         import matplotlib  # noqa: F401
     except ImportError:
         return ["<p>Plots are left out: they need <code>pip install 'llmseq[plots]'</code>.</p>"]
-    return [svg for dataset in dict.fromkeys(datasets) for kind in _PLOTS if (svg := _plot(store, dataset, kind))]
+    made = []
+    for dataset in dict.fromkeys(datasets):
+        drawn = [svg for kind in _PLOTS if (svg := _plot(store, dataset, kind))]
+        made += [f"<h2>{_text(dataset)} in plots</h2>", *drawn] if drawn else []
+    return made
 
 
 def _plot(store: Store, dataset: str, kind: str) -> str:

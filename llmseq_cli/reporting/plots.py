@@ -140,6 +140,7 @@ def _name_points(figure: Figure, ax: Axes) -> None:
             textcoords="offset points",
             ha=align,
             fontsize=_NAME_SIZE,
+            arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.6} if abs(up) > 9 else None,
         )
         made.set_in_layout(False)
 

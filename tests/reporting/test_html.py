@@ -102,6 +102,7 @@ def test_light_and_dark(page):
 
 def test_plots_are_in_the_page_and_go_with_its_colours(page):
     assert page.locator("figure svg").count() >= 5
+    assert page.get_by_role("heading", name="shop in plots").count() == 1
     assert "Share of sessions" in page.locator("figcaption").first.inner_text()
     ink = "getComputedStyle(document.querySelector('figure svg text')).fill"
     light = page.evaluate(ink)
