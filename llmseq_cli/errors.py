@@ -1,5 +1,8 @@
 """The errors that users see: one line that says what happened and one that says what to do."""
 
+_MOST_WORDS = 40
+"""That a hint lists."""
+
 
 class LlmseqError(Exception):
     """A failure that is explained to the user.
@@ -40,8 +43,11 @@ class InterruptedByUserError(LlmseqError):
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """A hint that names the closest known word, or lists the known ones where none is close."""
+    """A hint that names the closest known word, or lists known ones where none is close."""
     from difflib import get_close_matches
 
     close = get_close_matches(word, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known: {', '.join(known)}"
+    if close:
+        return f"did you mean '{close[0]}'?"
+    more = f" and {len(known) - _MOST_WORDS} more" if len(known) > _MOST_WORDS else ""
+    return f"known: {', '.join(known[:_MOST_WORDS])}{more}"

@@ -14,9 +14,10 @@ def blocks(page: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
 
 
-def commands(page: str) -> list[str]:
-    """The commands of the sh blocks of a page, in their order."""
-    return [line for block in blocks(page, "sh") for line in block.splitlines() if line.startswith("llmseq ")]
+def commands(page: str, *, having: str = "", without: str = "\0") -> list[str]:
+    """The commands of the sh blocks of a page, in their order; only of blocks that have one word, or lack another."""
+    found = [block for block in blocks(page, "sh") if having in block and without not in block]
+    return [line for block in found for line in block.splitlines() if line.startswith("llmseq ")]
 
 
 def run(llmseq, command: str) -> str:

@@ -70,7 +70,7 @@ def print_table(
     """
     if _too_narrow(columns, rows):
         for row in rows:
-            print_facts(list(zip(columns, row, strict=True)))
+            print_facts([(name, value) for name, value in zip(columns, row, strict=True) if value != ""])
             out.print()
         return
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, header_style="bold")

@@ -73,19 +73,31 @@ def _print_one(report: Report, dataset: str, console: Console, bare: bool) -> No
     if lines.width <= console.width:
         lines.print(console, report.differences(dataset))
     else:
-        print_table(
-            [column.heading for column in table.columns],
-            [[cell.text for cell in line.cells] for line in table.lines],
-            right=[column.heading for column in table.columns if column.kind != "text"],
-        )
+        _print_folded(lines)
     for note in ([] if bare or not table.protocol else [table.protocol]) + list(table.notes):
         console.print(Text(note, style="dim"))
+
+
+def _print_folded(lines: _Lines) -> None:
+    """A table that is wider than the terminal: words are folded, figures stay whole."""
+    columns = lines.table.columns
+    rows: list[list[str]] = []
+    marks: dict[tuple[int, int], str] = {}
+    for line in lines.table.lines:
+        marks |= {(len(rows), place): _STYLES[cell.mark] for place, cell in enumerate(line.cells) if cell.mark}
+        rows.append([" ".join(filter(None, (cell.text, _SIGNS.get(cell.sign)))) for cell in line.cells])
+        for beneath in line.beneath:
+            marks |= {(len(rows), place): "dim" for place in range(len(columns))}
+            rows.append([beneath.texts.get(column.key, "") for column in columns])
+            rows[-1][lines.named] = beneath.name
+    headings = [column.heading for column in columns]
+    print_table(headings, rows, marks=marks, right=[column.heading for column in columns if column.kind != "text"])
 
 
 def _layouts(report: Report) -> list[list[str]]:
     """Columns for ever narrower terminals."""
     if report.columns is not None:
-        return [list(report.columns)]
+        return [list(report.columns), ["number" if key == "run" else key for key in report.columns]]
     if report.layouts is not None:
         return report.layouts
     metrics = report.metrics()

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmseq_cli.workspace import Workspace
 
 _FILE_WIDTH = 160
+_NO_LIMIT = 10_000
 _DATA_FORMATS = ("json", "csv")
 
 
@@ -200,5 +201,7 @@ def show(made: Report, to: Path | None) -> None:
         print_leaderboard(made, bare=False)
         return
     file = io.StringIO()
-    print_leaderboard(made, console=Console(file=file, width=_FILE_WIDTH, highlight=False), bare=False)
+    # Columns that were asked for are not folded in a file.
+    width = _FILE_WIDTH if made.columns is None else _NO_LIMIT
+    print_leaderboard(made, console=Console(file=file, width=width, highlight=False), bare=False)
     write_output(file.getvalue(), to)

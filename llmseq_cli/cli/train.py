@@ -150,6 +150,8 @@ def train(
         from llmseq_cli.reporting.mlflow_log import usual_address
 
         workspace.export(made, "mlflow", usual_address())
+        if not json:
+            common.progress().message(f"logged to MLflow at {usual_address()}")
     rows = workspace.report(models=made, cutoffs=(min(10, depth), min(20, depth)), sort=f"ndcg@{min(20, depth)}")
     if json:
         print_json(rows)

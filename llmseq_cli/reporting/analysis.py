@@ -47,7 +47,7 @@ def session_lengths(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Figure
     counts = _column(con, "analysis/lengths", info, "sessions")
     caption = f"{int(counts.sum()):,} sessions of '{info.name}' by their number of items."
     series = Series(info.name, lengths.astype(float), counts.astype(float))
-    return Figure("lengths", "Length of sessions", caption, "items", "sessions", (series,), "line", y_log=True)
+    return Figure("lengths", "Length of sessions", caption, "items", "sessions", (series,), "bars", y_log=True)
 
 
 def diversity(sessions: Sessions, embeddings: ItemEmbeddings, name: str, seed: int = 0) -> Figure:
@@ -68,7 +68,7 @@ def diversity(sessions: Sessions, embeddings: ItemEmbeddings, name: str, seed: i
         f"vectors of their items, at length 1. Median {np.median(means):.2f}; the greater, the more diverse."
     )
     series = Series(name, middles, counts.astype(float))
-    return Figure("diversity", "Diversity within sessions", caption, "mean distance", "sessions", (series,), "line")
+    return Figure("diversity", "Diversity within sessions", caption, "mean distance", "sessions", (series,), "bars")
 
 
 def _mean_distance(vectors: Any) -> float:
@@ -86,7 +86,7 @@ def hits_by_popularity(con: duckdb.DuckDBPyConnection, info: DatasetInfo, runs: 
     edges = np.unique(np.quantile(popularity, np.linspace(0, 1, _BINS + 1)[1:-1], method="higher"))
     firsts = np.concatenate([[popularity.min()], edges[edges > popularity.min()]])
     series, ticks = _hits_by(con, info, runs, k, popularity, firsts)
-    caption = f"Share of sessions of '{info.name}' whose ground truth is among the first {k}, 95 % intervals."
+    caption = f"Share of sessions of '{info.name}' whose ground truth is among the first {k}, with 95% intervals."
     return Figure(
         "hits-by-popularity",
         "Hits by popularity of the last item",
@@ -103,7 +103,7 @@ def hits_by_length(con: duckdb.DuckDBPyConnection, info: DatasetInfo, runs: Sequ
     lengths = _column(con, "analysis/prompts", info, "length")
     firsts = np.array([first for first in _LENGTHS if first <= lengths.max()])
     series, ticks = _hits_by(con, info, runs, k, lengths, firsts)
-    caption = f"Share of sessions of '{info.name}' whose ground truth is among the first {k}, 95 % intervals."
+    caption = f"Share of sessions of '{info.name}' whose ground truth is among the first {k}, with 95% intervals."
     return Figure(
         "hits-by-length", "Hits by length of the prompt", caption, "items of the prompt", f"HR@{k}", series, ticks=ticks
     )
@@ -153,7 +153,7 @@ def hits_by_position(
         series.append(_shares(label, hits, np.full(positions, len(long))))
     caption = (
         f"{len(long):,} sessions of '{name}' with prompts of at least {positions} items: share whose ground truth is "
-        f"among the first {k} if the prompt ends at that item, 95 % intervals."
+        f"among the first {k} if the prompt ends at that item, with 95% intervals."
     )
     ticks = ("last", *(f"{place + 1} from end" for place in range(1, positions)))
     return Figure(
@@ -183,30 +183,40 @@ def _shares(name: str, hits: np.ndarray, counts: np.ndarray) -> Series:
 
 
 def training_curves(curves: Sequence[tuple[str, list[dict[str, Any]]]]) -> Figure:
-    """NDCG@20 on held-out sessions by epoch, of runs that have it."""
+    """NDCG@20 on held-out sessions by epoch, of runs that have it; their losses where none was validated."""
+    validated = _by_epoch(curves, "ndcg")
+    if validated:
+        caption = "NDCG@20 on the training sessions held out, after every epoch of the search for the best."
+        return Figure("training", "Training", caption, "epoch", "NDCG@20, held out", validated)
+    losses = _by_epoch(curves, "loss")
+    if not losses:
+        raise LlmseqError("none of these runs was trained in epochs", "name runs of a neural model")
+    caption = "Mean loss of a training target, after every epoch; none of these runs held out sessions."
+    return Figure("training", "Training", caption, "epoch", "loss", losses, from_zero=False)
+
+
+def _by_epoch(curves: Sequence[tuple[str, list[dict[str, Any]]]], key: str) -> tuple[Series, ...]:
     series = []
     for name, history in curves:
-        points = [(one["epoch"], one["ndcg"]) for one in history if one.get("ndcg") is not None]
+        points = [(one["epoch"], one[key]) for one in history if one.get(key) is not None]
         if points:
             epochs, values = zip(*points, strict=True)
             series.append(Series(name, np.array(epochs, dtype=float), np.array(values, dtype=float)))
-    if not series:
-        raise LlmseqError("none of these runs was validated epoch by epoch", "name runs of a neural model")
-    caption = "NDCG@20 on the training sessions held out, after every epoch of the search for the best."
-    return Figure("training", "Training", caption, "epoch", "NDCG@20, held out", tuple(series))
+    return tuple(series)
 
 
 def against(rows: Sequence[dict[str, Any]], kind: str, k: int) -> Figure:
     """Every run as a point: NDCG@k over coverage ("coverage") or over seconds of training and scoring ("time")."""
     names = [row["run"] for row in rows]
+    said = f"NDCG@{k} of {len(rows)} run{'s' if len(rows) > 1 else ''} on '{rows[0]['dataset']}'"
     y = [row[f"ndcg@{k}"] for row in rows]
     if kind == "coverage":
         x, label, title = [row[f"coverage@{k}"] for row in rows], f"coverage@{k}", "Accuracy against coverage"
-        caption = f"NDCG@{k} of {len(rows)} runs, and the share of the catalog that their lists of {k} reach."
+        caption = f"{said}, and the share of the catalog that the lists of {k} reach."
     else:
         x = [max(1e-3, (row["train_seconds"] or 0.0) + (row["score_seconds"] or 0.0)) for row in rows]
         label, title = "seconds of training and scoring", "Accuracy against time"
-        caption = f"NDCG@{k} of {len(rows)} runs, and the seconds that each took on its machine."
+        caption = f"{said}, and the seconds that each took on its machine."
     series = tuple(
         Series(name, np.array([one]), np.array([value])) for name, one, value in zip(names, x, y, strict=True)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,10 @@ class Series:
     low: np.ndarray | None = None
     high: np.ndarray | None = None
 
+    def bar_width(self) -> float:
+        """The width of the bars of a histogram: the least distance of two of them."""
+        return float(np.diff(self.x).min()) if len(self.x) > 1 else 1.0
+
     def to_dict(self) -> dict[str, Any]:
         made = {"name": self.name, "x": self.x.tolist(), "y": self.y.tolist()}
         if self.low is not None and self.high is not None:
@@ -29,8 +34,8 @@ class Series:
 class Figure:
     """Series over one pair of axes.
 
-    style: "line" or "points" (named one by one). ticks: words at x = 0, 1, 2, …, where x is no number.
-    caption: what is to be seen, in one or two sentences with units and counts.
+    style: "line", "bars" (a histogram) or "points" (named one by one). ticks: words at x = 0, 1, 2, …, where x is no
+    number. caption: what is to be seen, in one or two sentences with units and counts. from_zero: y starts there.
     """
 
     kind: str
@@ -43,6 +48,7 @@ class Figure:
     x_log: bool = False
     y_log: bool = False
     ticks: tuple[str, ...] | None = None
+    from_zero: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON prints it."""
@@ -55,3 +61,19 @@ class Figure:
             "ticks": list(self.ticks) if self.ticks else None,
             "series": [one.to_dict() for one in self.series],
         }
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Numbers to write at a logarithmic axis: powers of ten, and where these are few twice and five times them."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+
+    def within(factors: tuple[int, ...]) -> list[float]:
+        return [factor * 10.0**power for power in powers for factor in factors if low <= factor * 10.0**power <= high]
+
+    tens = within((1,))
+    return tens if len(tens) > 2 else within((1, 2, 5)) or [float(f"{low:.2g}")]
+
+
+def in_words(number: float) -> str:
+    """A number as axes have it: 1,000, 0.05."""
+    return f"{number:,.10g}"

@@ -24,7 +24,9 @@ def rows_where(rows: list[dict[str, Any]], condition: str) -> list[dict[str, Any
         con.execute("set enable_external_access = false")
         con.execute(query("report/rows_as_table"), {"rows": json.dumps(_with_all_settings(rows), default=str)})
         try:
-            kept = con.execute(f"select row_number from leaderboard where {quoted} order by row_number").fetchall()
+            kept = con.execute(
+                f"select row_number from leaderboard where (\n{quoted}\n) order by row_number"
+            ).fetchall()
         except duckdb.Error as error:
             said = " ".join(str(error).partition("\n\nLINE")[0].split())
             raise UsageError(

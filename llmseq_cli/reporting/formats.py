@@ -21,10 +21,15 @@ def write_json(report: Report) -> str:
 
 
 def write_csv(report: Report) -> str:
-    """One row a run or group of seeds, all columns; what has parts (settings, spread) is JSON in its cell."""
+    """One row a run or group of seeds, all columns; what has parts (settings, spread) is JSON in its cell.
+
+    Of several datasets every row names its own, asked for or not: their figures do not compare.
+    """
     keys = list(report.columns or dict.fromkeys(key for row in report.rows for key in row))
     if not keys:
         return ""
+    if "dataset" not in keys and len({row["dataset"] for row in report.rows}) > 1:
+        keys.insert(0, "dataset")
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(keys)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.reporting.inspection import RunDetails, read_details
+from llmseq_cli.reporting.names import is_metric
 from llmseq_cli.reporting.report import Report
 from llmseq_cli.reporting.table import Beneath, Cell, Column, Line, Table
 
@@ -21,19 +22,35 @@ if TYPE_CHECKING:
 _PLOTS = ("hits-by-popularity", "hits-by-length", "coverage", "time", "popularity", "lengths", "training")
 _MOST_DETAILS = 2000
 _SIGNS = {"+": " ▲", "-": " ▼"}
+_INKS = {"stroke: #ffffff": "stroke: var(--back)", "fill: #ffffff": "fill: none", "#000000": "currentColor"}
+_INKS["#dddddd"] = "var(--line)"
+"""The colours of a drawing that go with those of the page, light or dark."""
 
 
 def write_html(report: Report) -> str:
     """One self-contained page; everything that comes from the workspace is escaped."""
-    tables = report.tables()
+    tables = _tables(report)
     runs = sorted({run for table in tables for line in table.lines if (run := _run_of(table, line))})
     details = _details(report.store, runs[:_MOST_DETAILS])
     known = {one.run for one in details}
     return _template().substitute(
-        tables="\n".join(_table(table, known) for table in tables) or f"<p>{_text(report.nothing)}</p>",
+        tables="\n".join(_table(table, known, report.sort) for table in tables) or f"<p>{_text(report.nothing)}</p>",
         plots="\n".join(_plots(report.store, [table.dataset for table in tables])),
         runs="\n".join(_dialog(one) for one in details),
     )
+
+
+def _tables(report: Report) -> list[Table]:
+    """The report's tables, in front the metrics at the cut-off that sorts them: wide tables are seen from the left."""
+    tables = report.tables()
+    if report.columns is not None or not is_metric(report.sort):
+        return tables
+    k = report.sort.partition("@")[2]
+
+    def is_later(key: str) -> bool:
+        return is_metric(key) and not key.endswith(f"@{k}")
+
+    return [report.table(one.dataset, sorted((c.key for c in one.columns), key=is_later)) for one in tables]
 
 
 @cache
@@ -55,17 +72,19 @@ def _run_of(table: Table, line: Line) -> str | None:
     return None
 
 
-def _table(table: Table, known: set[str]) -> str:
-    heads = "".join(
-        f'<th scope="col" class="{column.kind}"><button type="button">{_text(column.heading)}</button></th>'
-        for column in table.columns
-    )
+def _table(table: Table, known: set[str], sort: str) -> str:
+    heads = "".join(_head(column, sort) for column in table.columns)
     lines = "".join(_line(table, line, known) for line in table.lines)
     notes = "".join(f"<p>{_text(note)}</p>" for note in (table.protocol, *table.notes) if note)
     return (
         f'<section><h2>{_text(table.dataset)}</h2><div class="scroll"><table class="board"><thead><tr>{heads}</tr>'
         f'</thead>{lines}</table></div><div class="notes">{notes}</div></section>'
     )
+
+
+def _head(column: Column, sort: str) -> str:
+    order = ' aria-sort="descending"' if column.key == sort and is_metric(sort) else ""
+    return f'<th scope="col" class="{column.kind}"{order}><button type="button">{_text(column.heading)}</button></th>'
 
 
 def _line(table: Table, line: Line, known: set[str]) -> str:
@@ -85,8 +104,9 @@ def _cell(column: Column, cell: Cell, run: str | None) -> str:
     if column.key == "run" and run:
         text = f'<button type="button" class="open" data-run="{_text(run)}">{text}</button>'
     value = "" if cell.value is None else f' data-value="{cell.value!r}"'
-    wide = " wide" if column.key == "differs" else ""
-    return f'<td class="{column.kind} {cell.mark}{wide}"{value}>{text}</td>'
+    if column.key == "differs":
+        text = f'<span class="wide">{text}</span>'
+    return f'<td class="{column.kind} {cell.mark}"{value}>{text}</td>'
 
 
 def _beneath(columns: Iterable[Column], one: Beneath) -> str:
@@ -138,6 +158,8 @@ def _facts(values: dict[str, Any]) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, dict):
         return _text(", ".join(f"{name} {inner}" for name, inner in value.items()))
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return _text(f"{value:,.6g}" if isinstance(value, float) else value)
 
 
@@ -161,7 +183,11 @@ def _plots(store: Store | None, datasets: list[str]) -> list[str]:
         import matplotlib  # noqa: F401
     except ImportError:
         return ["<p>Plots are left out: they need <code>pip install 'llmseq[plots]'</code>.</p>"]
-    return [svg for dataset in dict.fromkeys(datasets) for kind in _PLOTS if (svg := _plot(store, dataset, kind))]
+    made = []
+    for dataset in dict.fromkeys(datasets):
+        drawn = [svg for kind in _PLOTS if (svg := _plot(store, dataset, kind))]
+        made += [f"<h2>{_text(dataset)} in plots</h2>", *drawn] if drawn else []
+    return made
 
 
 def _plot(store: Store, dataset: str, kind: str) -> str:
@@ -176,8 +202,10 @@ def _plot(store: Store, dataset: str, kind: str) -> str:
         figure = make_figure(store, kind, FigureWishes(dataset=dataset), load, SilentProgress())
     except LlmseqError:
         return ""  # no run has a curve, or lists are too short: a report without this plot
-    svg = draw([figure], ".svg").decode("utf-8")
+    svg = draw([figure], ".svg", words=False).decode("utf-8")
     # Names of parts are those of one file: several drawings in one page must not share them.
     own = re.sub(r"[^a-z0-9]+", "-", f"{dataset}-{kind}".lower())
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{own}-", svg[svg.index("<svg") :])
-    return f"<figure>{svg}<figcaption>{_text(dataset)}: {_text(figure.title)}</figcaption></figure>"
+    for ink, of_page in _INKS.items():
+        svg = svg.replace(ink, of_page)
+    return f"<figure>{svg}<figcaption><b>{_text(figure.title)}.</b> {_text(figure.caption)}</figcaption></figure>"

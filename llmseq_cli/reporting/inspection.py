@@ -59,7 +59,7 @@ def read_details(con: duckdb.DuckDBPyConnection, store: Store, run: str, dataset
     metrics = con.execute(
         "select metric || '@' || k, value from core.metric where run_id = ? order by k, rowid", [found.run_id]
     ).fetchall()
-    return RunDetails(**row, metrics=dict(metrics), history=_history(store, found.run))
+    return RunDetails(**row, metrics=dict(metrics), history=history_of(store, found.run))
 
 
 def show_run(
@@ -103,7 +103,7 @@ def sessions_in_words(
     return [words[session_id] for session_id in chosen]
 
 
-def _history(store: Store, run: str) -> list[dict[str, Any]]:
+def history_of(store: Store, run: str) -> list[dict[str, Any]]:
     """What the training loop wrote of its epochs, if the run's files are still there."""
     from llmseq_cli.training.experiment import run_folder
 

@@ -18,7 +18,7 @@ from llmseq_cli.reporting.names import is_metric
 from llmseq_cli.reporting.paper import add_paper
 from llmseq_cli.reporting.report import Report
 from llmseq_cli.reporting.segments import add_segments, segment_layouts, segment_notes
-from llmseq_cli.reporting.table import value_of
+from llmseq_cli.reporting.table import is_partial, value_of
 from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
@@ -94,8 +94,14 @@ def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, wishes: Rep
 
 
 def own_report(con: duckdb.DuckDBPyConnection, names: list[str], values: list[tuple[Any, ...]], store: Store) -> Report:
-    """The leaderboard that a user's query gives: its columns, in the order of its rows; one table a dataset."""
+    """The leaderboard that a user's query gives: its columns, in the order of its rows; one table a dataset.
+
+    Runs that it names are known by their names: those on some sessions only are marked here, too.
+    """
     rows = [dict(zip(names, row, strict=True)) for row in values]
+    partial = _partial_runs(con) if "run" in names else {}
+    for row in rows:
+        row |= partial.get(row.get("run"), {}) | row
     for row in rows:
         row.setdefault("dataset", "")
     columns = tuple(name for name in names if name != "dataset")
@@ -104,6 +110,13 @@ def own_report(con: duckdb.DuckDBPyConnection, names: list[str], values: list[tu
     if "dataset" not in names and len(facts) > 1:
         notes[""] = ["the query names no dataset: figures of several may stand in this table, and do not compare"]
     return Report(rows, columns, facts, "", notes, store)
+
+
+def _partial_runs(con: duckdb.DuckDBPyConnection) -> dict[Any, dict[str, Any]]:
+    """By run how many sessions it was scored on, and how many there are, of those that saw not all of them."""
+    runs = rows_of(con, "report/leaderboard", {"dataset": None})
+    counts = {row["run"]: {name: row[name] for name in ("sessions", "dataset_sessions")} for row in runs}
+    return {run: count for run, count in counts.items() if is_partial(count)}
 
 
 def computed_metrics(con: duckdb.DuckDBPyConnection, run: dict[str, Any], k: int) -> dict[str, float]:

@@ -12,7 +12,7 @@ from llmseq_cli.models.base import Recommender
 from llmseq_cli.progress import Progress
 from llmseq_cli.reporting import analysis
 from llmseq_cli.reporting.figures import Figure
-from llmseq_cli.reporting.inspection import read_details
+from llmseq_cli.reporting.inspection import history_of
 from llmseq_cli.reporting.leaderboard import ReportWishes, make_report
 from llmseq_cli.store.runs import RunInfo, find_run
 
@@ -57,15 +57,14 @@ def make_figure(
     with store.read(f"plotting {kind}") as con:
         if kind in OF_DATA:
             return _of_data(con, kind, wishes)
+        if kind == "training":
+            return analysis.training_curves(_histories(con, wishes, store))
         runs = _runs(con, wishes, store)
         info = find_dataset(con, runs[0].dataset)
         if kind == "hits-by-popularity":
             return analysis.hits_by_popularity(con, info, runs, _within_depth(con, runs, wishes.k))
         if kind == "hits-by-length":
             return analysis.hits_by_length(con, info, runs, _within_depth(con, runs, wishes.k))
-        if kind == "training":
-            histories = [(run.run, read_details(con, store, run.run).history) for run in runs]
-            return analysis.training_curves(histories)
         if kind in ("coverage", "time"):
             return analysis.against(_rows(con, info.name, wishes, store), kind, wishes.k)
         test = load_test(con, info)
@@ -101,6 +100,20 @@ def _runs(con: duckdb.DuckDBPyConnection, wishes: FigureWishes, store: Store) ->
             f"{runs[0].run} and {others[0].run} are of different datasets", "plot runs of one dataset at a time"
         )
     return runs
+
+
+def _histories(
+    con: duckdb.DuckDBPyConnection, wishes: FigureWishes, store: Store
+) -> list[tuple[str, list[dict[str, Any]]]]:
+    """(run, its epochs) of the runs named; else of the best of each model that was trained in epochs, best first."""
+    if wishes.runs:
+        return [(run.run, history_of(store, run.run)) for run in _runs(con, wishes, store)]
+    rows = make_report(con, find_dataset(con, wishes.dataset).name, ReportWishes(), store).rows
+    found: dict[str, tuple[str, list[dict[str, Any]]]] = {}
+    for row in rows:
+        if row["label"] not in found and (history := history_of(store, row["run"])):
+            found[row["label"]] = (row["run"], history)
+    return list(found.values())[:_MOST_RUNS]
 
 
 def _rows(con: duckdb.DuckDBPyConnection, dataset: str, wishes: FigureWishes, store: Store) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmseq_cli.errors import LlmseqError, UsageError
-from llmseq_cli.reporting.figures import Figure
+from llmseq_cli.reporting.figures import Figure, in_words, log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,6 +20,7 @@ SUFFIXES = (".png", ".svg")
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _INCHES = (6.4, 4.0)
+_NAME_SIZE = 7
 
 
 def check_suffix(suffix: str) -> None:
@@ -28,8 +29,11 @@ def check_suffix(suffix: str) -> None:
         raise UsageError(f"plots are not written as '{suffix}'", f"end the file in {' or '.join(SUFFIXES)}")
 
 
-def draw(figures: Sequence[Figure], suffix: str) -> bytes:
-    """The figures side by side as the bytes of a PNG or SVG file. Raises LlmseqError without matplotlib."""
+def draw(figures: Sequence[Figure], suffix: str, *, words: bool = True) -> bytes:
+    """The figures side by side as the bytes of a PNG or SVG file. Raises LlmseqError without matplotlib.
+
+    words: with titles and captions, for pictures that stand alone.
+    """
     check_suffix(suffix)
     try:
         import matplotlib
@@ -44,29 +48,37 @@ def draw(figures: Sequence[Figure], suffix: str) -> bytes:
         axes = canvas.subplots(1, len(figures), squeeze=False)[0]
         for one, ax in zip(figures, axes, strict=True):
             _draw_one(one, ax)
+            if words:
+                _say(one, ax)
         file = io.BytesIO()
         metadata = {"Date": None} if suffix.lower() == ".svg" else {"Software": None}
         canvas.savefig(file, format=suffix.lower()[1:], dpi=150, metadata=metadata)
     return file.getvalue()
 
 
-def _draw_one(figure: Figure, ax: Axes) -> None:
+def _say(figure: Figure, ax: Axes) -> None:
     from textwrap import fill
 
     ax.set_title(figure.title, loc="left", fontweight="bold")
     ax.set_xlabel(f"{figure.x_label}\n{fill(figure.caption, 85)}")
+
+
+def _draw_one(figure: Figure, ax: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    ax.set_xlabel(figure.x_label)
     ax.set_ylabel(figure.y_label)
-    if figure.x_log:
-        ax.set_xscale("log")
-    if figure.y_log:
-        ax.set_yscale("log")
     if figure.ticks:
         ax.set_xticks(range(len(figure.ticks)), figure.ticks)
+    elif all((one.x == np.floor(one.x)).all() for one in figure.series):
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     for number, series in enumerate(figure.series):
         style: dict[str, Any] = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
         if figure.style == "points":
             ax.plot(series.x, series.y, linestyle="none", **style)
-            ax.annotate(series.name, (series.x[0], series.y[0]), xytext=(4, 3), textcoords="offset points", fontsize=7)
+            continue
+        if figure.style == "bars":
+            ax.bar(series.x, series.y, width=series.bar_width(), color=style["color"], edgecolor="white", linewidth=0.3)
             continue
         if len(series.x) > 40:
             style["marker"] = None
@@ -78,7 +90,61 @@ def _draw_one(figure: Figure, ax: Axes) -> None:
     ax.grid(visible=True, color="#dddddd", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
-    if not figure.y_log and all(np.min(one.y) >= 0 for one in figure.series):
+    if not figure.y_log and figure.from_zero and all(np.min(one.y) >= 0 for one in figure.series):
         ax.set_ylim(bottom=0)
-    if figure.style != "points" and len(figure.series) > 1:
-        ax.legend(frameon=False, fontsize=8)
+    _scale(figure, ax)
+    if figure.style == "points":
+        _name_points(figure, ax)
+    elif len(figure.series) > 1:
+        if figure.ticks:
+            # Room for the names above the intervals.
+            ax.set_ylim(top=ax.get_ylim()[1] * (1.08 + 0.045 * len(figure.series)))
+        ax.legend(frameon=False, fontsize=8, ncols=2 if len(figure.series) > 2 else 1)
+
+
+def _scale(figure: Figure, ax: Axes) -> None:
+    """Logarithmic axes, with numbers as people write them."""
+    for log, axis, scale, values in (
+        (figure.x_log, ax.xaxis, ax.set_xscale, [one.x for one in figure.series]),
+        (figure.y_log, ax.yaxis, ax.set_yscale, [one.y for one in figure.series]),
+    ):
+        if log:
+            scale("log")
+            low, high = min(one.min() for one in values), max(one.max() for one in values)
+            ticks = log_ticks(low, high)
+            axis.set_ticks(ticks, [in_words(tick) for tick in ticks])
+            axis.set_minor_formatter("")
+    if figure.style == "bars" and figure.y_log:
+        ax.set_ylim(bottom=min(one.y.min() for one in figure.series) / 2)
+
+
+def _name_points(figure: Figure, ax: Axes) -> None:
+    """Names beside their points, where they hide neither another name nor a point, as far as there is room."""
+    to_inches = ax.transScale + ax.transLimits
+    wide, high = _INCHES[0] * 0.88 * 72, _INCHES[1] * 0.8 * 72  # the axes in points, nearly
+    places = [to_inches.transform((one.x[0], one.y[0])) * (wide, high) for one in figure.series]
+    taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in places]
+    for series, (x, y) in zip(figure.series, places, strict=True):
+        length = 0.62 * _NAME_SIZE * len(series.name)
+        aligned = [("left", 5.0)] if x + length + 5 < wide else []
+        aligned += [("right", -5.0 - length)] if x > length + 5 or not aligned else []
+        spots = [(align, left, up) for up in (3.0, -9.0, 11.0, -17.0, 19.0, -25.0) for align, left in aligned]
+        boxes = [(x + left, y + up, x + left + length, y + up + _NAME_SIZE) for _, left, up in spots]
+        chosen = min(range(len(spots)), key=lambda place: (sum(_touch(boxes[place], one) for one in taken), place))
+        taken.append(boxes[chosen])
+        align, _, up = spots[chosen]
+        made = ax.annotate(
+            series.name,
+            (series.x[0], series.y[0]),
+            xytext=(5 if align == "left" else -5, up),
+            textcoords="offset points",
+            ha=align,
+            fontsize=_NAME_SIZE,
+            arrowprops={"arrowstyle": "-", "color": "#888888", "linewidth": 0.6} if abs(up) > 9 else None,
+        )
+        made.set_in_layout(False)
+
+
+def _touch(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether two boxes (left, bottom, right, top) have a place in common."""
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -73,10 +73,10 @@ class Report:
             columns = [*words, *self.metrics()]
         made = make_columns(columns, rows)
         notes = list(self.notes.get(dataset, []))
-        partial = sorted({row["sessions"] for row in rows if is_partial(row)})
+        partial = [row for row in rows if is_partial(row)]
         if partial:
-            counts = ", ".join(f"{count:,}" for count in partial)
-            notes.insert(0, f"* scored on {counts} of {self._sessions(dataset):,} sessions: not comparable")
+            counts, wholes = (_numbers(row[name] for row in partial) for name in ("sessions", "dataset_sessions"))
+            notes.insert(0, f"* scored on {counts} of {wholes} sessions: not comparable")
         lines = make_lines(rows, made, lambda row: _shown_beneath(row, columns))
         return Table(dataset, self._protocol(dataset), made, lines, tuple(notes))
 
@@ -93,6 +93,10 @@ class Report:
             ties += f", seed {protocol['seed']}"
         unseen = ", items unseen in training kept" if keeps_unseen(protocol) else ""
         return f"last {protocol['test_fraction']:.0%} held out, {sessions:,} sessions scored, {ties}{unseen}"
+
+
+def _numbers(values: Iterable[int]) -> str:
+    return ", ".join(f"{value:,}" for value in sorted(set(values)))
 
 
 def _run_cells(row: dict[str, Any]) -> dict[str, str]:

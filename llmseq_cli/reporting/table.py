@@ -11,6 +11,9 @@ from typing import Any
 
 from llmseq_cli.reporting.names import heading, is_metric
 
+_STARRED = ("label", "task", "run", "number", "model")
+"""The column that bears the star of a run on some sessions only, the first of these that a table has."""
+
 NOTHING = "–"
 """What stands where a run has no value."""
 
@@ -114,9 +117,11 @@ def make_lines(
 ) -> tuple[Line, ...]:
     """One line a row; the marks compare all that was scored on every session of the dataset."""
     marks = _marks(rows, [column.key for column in columns if column.kind == "metric"])
+    keys = [column.key for column in columns]
+    starred = next((key for key in _STARRED if key in keys), keys[0])
     return tuple(
         Line(
-            cells=tuple(_cell(row, column, marks) for column in columns),
+            cells=tuple(_cell(row, column, marks, starred) for column in columns),
             beneath=beneath(row) if beneath else (),
             published=is_published(row),
             partial=is_partial(row),
@@ -149,17 +154,18 @@ def show_value(value: Any) -> str:
     return str(value)
 
 
-def _cell(row: dict[str, Any], column: Column, marks: dict[str, list[float]]) -> Cell:
+def _cell(row: dict[str, Any], column: Column, marks: dict[str, list[float]], starred: str) -> Cell:
     value = value_of(row, column.key)
     if column.kind != "metric":
-        star = " *" if column.key in ("label", "task") and is_partial(row) else ""
+        star = " *" if column.key == starred and is_partial(row) else ""
         return Cell(_shown(column.key, value) + star, value if column.kind == "number" else None)
     best = marks[column.key]
     mark = ""
     if value is not None and not is_partial(row) and not is_published(row):
         mark = dict(zip(best, ("best", "second"), strict=False)).get(round(value, 12), "")
     places = 3 if is_published(row) else 4
-    return Cell(digits(column.key, value, places), value, mark, _sign(row, column.key))
+    star = " *" if column.key == starred and is_partial(row) else ""
+    return Cell(digits(column.key, value, places) + star, value, mark, _sign(row, column.key))
 
 
 def _shown(key: str, value: Any) -> str:

@@ -8,7 +8,7 @@ from string import ascii_lowercase, ascii_uppercase
 import numpy as np
 
 from llmseq_cli.errors import LlmseqError
-from llmseq_cli.reporting.figures import Figure
+from llmseq_cli.reporting.figures import Figure, Series, in_words, log_ticks
 
 _ROWS = 20
 _TICKS = 5
@@ -29,21 +29,30 @@ def draw_text(figure: Figure, width: int, *, color: bool) -> str:
     plotext.ylabel(figure.y_label)
     letters = ascii_lowercase + ascii_uppercase
     alone = len(figure.series) == 1
+    xs = [float(one) for series in figure.series for one in series.x]
+    ys = [float(one) for series in figure.series for one in series.y]
+    low = _lowest(figure, ys)
+    [floor] = _scaled(np.array([low]), figure.y_log)
     for number, series in enumerate(figure.series):
         # plotext's own logarithmic axes mark exponents only: the numbers are given as words here.
         x, y = _scaled(series.x, figure.x_log), _scaled(series.y, figure.y_log)
+        color_of = _COLORS[number % len(_COLORS)]
+        if figure.style == "bars":
+            # Bars are filled down to 0, which is therefore the lowest place.
+            plotext.plot(*_outline(series, x, [one - floor for one in y]), marker="hd", color=color_of, fillx=True)
+            continue
         draw = plotext.scatter if figure.style == "points" else plotext.plot
-        draw(x, y, marker="braille" if alone else letters[number % len(letters)], color=_COLORS[number % len(_COLORS)])
-    xs = [float(one) for series in figure.series for one in series.x]
-    ys = [float(one) for series in figure.series for one in series.y]
+        draw(x, y, marker="braille" if alone else letters[number % len(letters)], color=color_of)
     if figure.ticks:
         plotext.xticks(list(range(len(figure.ticks))), list(figure.ticks))
     else:
-        plotext.xticks(*(_decades(xs) if figure.x_log else _round_numbers(min(xs), max(xs))))
-    low = 0.0 if min(ys) >= 0 else min(ys)
-    if not figure.y_log:
-        plotext.ylim(low, max(ys))
-    plotext.yticks(*(_decades(ys) if figure.y_log else _round_numbers(low, max(ys))))
+        whole = 1.0 if all(one.is_integer() for one in xs) else 0.0
+        plotext.xticks(*(_decades(min(xs), max(xs)) if figure.x_log else _round_numbers(min(xs), max(xs), whole)))
+    shift = floor if figure.style == "bars" else 0.0
+    [top] = _scaled(np.array([max(ys)]), figure.y_log)
+    plotext.ylim(floor - shift, top - shift)
+    places, words = _decades(low, max(ys)) if figure.y_log else _round_numbers(low, max(ys))
+    plotext.yticks([place - shift for place in places], words)
     text = plotext.build()
     key = [] if alone else [f"{letters[place % len(letters)]} {one.name}" for place, one in enumerate(figure.series)]
     return (text if color else plotext.uncolorize(text)) + "\n" + "".join(f"{line}\n" for line in wrap_key(key, width))
@@ -64,16 +73,34 @@ def _scaled(values: np.ndarray, log: bool) -> list[float]:
     return [math.log10(max(float(one), 1e-9)) if log else float(one) for one in values]
 
 
-def _decades(values: list[float]) -> tuple[list[float], list[str]]:
-    """Places and words of the powers of ten within the values, on a logarithmic axis."""
-    low, high = math.floor(math.log10(max(min(values), 1e-9))), math.ceil(math.log10(max(values)))
-    powers = list(range(low, high + 1))
-    return [float(one) for one in powers], [f"{10.0**one:,.10g}" for one in powers]
+def _lowest(figure: Figure, ys: list[float]) -> float:
+    """Where the y axis begins; a bar of the lowest number is to be seen, too."""
+    if figure.y_log:
+        return min(ys) / 2 if figure.style == "bars" else min(ys)
+    return 0.0 if min(ys) >= 0 and figure.from_zero else min(ys)
 
 
-def _round_numbers(low: float, high: float) -> tuple[list[float], list[str]]:
-    """A handful of round numbers between the two, with the words for them."""
+def _outline(series: Series, x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
+    """The corners of bars, whose tops are at the given places; between bars it is 0."""
+    width = series.bar_width()
+    corners: list[tuple[float, float]] = []
+    for one, top in zip(x, y, strict=True):
+        if corners and one - width / 2 > corners[-1][0] + width / 4:
+            corners += [(corners[-1][0], 0.0), (one - width / 2, 0.0)]
+        corners += [(one - width / 2, top), (one + width / 2, top)]
+    return [one for one, _ in corners], [top for _, top in corners]
+
+
+def _decades(low: float, high: float) -> tuple[list[float], list[str]]:
+    """Places and words of round numbers on a logarithmic axis."""
+    numbers = log_ticks(max(low, 1e-9), high)
+    return [math.log10(one) for one in numbers], [in_words(one) for one in numbers]
+
+
+def _round_numbers(low: float, high: float, least: float = 0.0) -> tuple[list[float], list[str]]:
+    """A handful of round numbers between the two, no nearer than `least`, with the words for them."""
     step = 10.0 ** math.floor(math.log10(max(high - low, 1e-9) / _TICKS))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= _TICKS)
+    step = max(step, least)
     places = [one * step for one in range(math.ceil(low / step), math.floor(high / step) + 1)]
-    return places, [f"{one:,.10g}" for one in places]
+    return places, [in_words(one) for one in places]

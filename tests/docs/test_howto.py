@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import os
 import re
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from doc_pages import DOCS, blocks, commands, run
 from embedding_server import KEY as EMBEDDING_KEY
 from embedding_server import EmbeddingServer
 from small_shop import write_shop
+from test_tutorial import write_reviews
+from vertex_server import write_service_account
+from vertex_tuning_server import VertexTuningServer
 
 from llmseq_cli.prompting import jobs
 
@@ -70,9 +74,32 @@ def test_fine_tuning(llmseq, runs, monkeypatch):
     server = ChatServer()
     server.models.add("gpt-4.1-mini")
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    printed = [run(llmseq, command) for command in commands("howto/fine-tuning.md")]
+    printed = [run(llmseq, command) for command in commands("howto/fine-tuning.md", without="vertex")[:-1]]
+    assert "LLMSeqPromptRank" in printed[-1]
+    monkeypatch.delenv("OPENAI_BASE_URL")
+    server.models.add("Qwen/Qwen3-0.6B")
+    [own] = commands("howto/fine-tuning.md", having="localhost")
+    asked = run(llmseq, own.replace("http://localhost:8000/v1", server.url))
     server.stop()
     assert server.paid
+    assert "LLMSeqPromptRank (base)" in asked
+
+
+def test_fine_tuning_on_vertex(llmseq, runs, monkeypatch, tmp_path):
+    for name in [name for name in os.environ if name.startswith(("GOOGLE_", "GEMINI_", "GCLOUD_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(jobs, "_POLL_SECONDS", 0.01)
+    server = VertexTuningServer()
+    server.buckets.add("my-bucket")
+    (tmp_path / "keys").mkdir()
+    file, server.private_key, server.public_key = write_service_account(tmp_path / "keys", server.token_uri)
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(file))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setenv("GOOGLE_VERTEX_BASE_URL", server.url)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+    printed = [run(llmseq, command) for command in commands("howto/fine-tuning.md", having="vertex")]
+    server.stop()
+    assert len(server.jobs) == 1
     assert "LLMSeqPromptRank" in printed[-1]
 
 
@@ -108,9 +135,18 @@ def test_train_on_ray(llmseq, shop, monkeypatch):
 
 def test_recipes(llmseq, shop):
     Path("shop.toml").write_text(blocks("howto/recipes.md", "toml")[0])
-    printed = [run(llmseq, command) for command in commands("howto/recipes.md")]
+    printed = [run(llmseq, command) for command in commands("howto/recipes.md", without="reproduce")]
     assert "LLMSeqSim&Sequential" in printed[1]
     assert "best-beauty" in printed[3]
+
+
+def test_the_papers_tables(llmseq, tmp_path):
+    """The recipe's quickest rows, on files of Beauty's formats, with vectors that need no download."""
+    write_reviews(tmp_path / "data" / "beauty")
+    plan, whole = commands("howto/recipes.md", having="reproduce")
+    assert "sasrec" in run(llmseq, plan)
+    short = whole.replace("huggingface", "lexical") + " --models most-popular,v-sknn,llmseqsim"
+    assert "LLMSeqSim" in run(llmseq, short)
 
 
 def test_leaderboard_sql(llmseq, runs):

@@ -134,6 +134,7 @@ def test_training_is_logged_where_mlflow_looks(llmseq, shop, tmp_path, monkeypat
     monkeypatch.setenv("MLFLOW_TRACKING_URI", str(folder))
     done = llmseq("train", "v-sknn", "--seeds", "2", "--log", "mlflow")
     assert done.status == 0, done.err
+    assert f"logged to MLflow at {folder}" in done.err
     client = tracking.MlflowClient(tracking_uri=folder.as_uri())
     [experiment] = [one for one in client.search_experiments() if one.name != "Default"]
     assert len(client.search_runs([experiment.experiment_id])) == 2

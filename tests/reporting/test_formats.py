@@ -28,6 +28,17 @@ def test_csv_has_all_columns_one_row_a_run(llmseq, trained):
     assert json.loads(next(row for row in rows if row["model"] == "sknn")["settings"])["k"] == 5
 
 
+def test_csv_of_several_datasets_names_them(llmseq, trained, shop_files):
+    words = ["report", "--columns", "run,ndcg@20", "--format", "csv"]
+    assert llmseq(*words).out.splitlines()[0] == "run,ndcg@20"
+    clicks, items = shop_files
+    llmseq("ingest", clicks, "--items", items, "--name", "by-file", "--tie-break", "input")
+    llmseq("train", "sknn", "--dataset", "by-file")
+    rows = list(csv.DictReader(io.StringIO(llmseq(*words).out)))
+    assert list(rows[0]) == ["dataset", "run", "ndcg@20"]
+    assert [row["dataset"] for row in rows if row["run"] == "sknn-4"] == ["by-file"]
+
+
 def test_markdown_marks_best_and_second(llmseq, trained):
     lines = llmseq("report", "--format", "markdown", "--k", "20").out.splitlines()
     best, second = llmseq("report", "--json").json[:2]

@@ -64,6 +64,12 @@ def test_columns_are_sorted(page):
     assert column(page, 1) == sorted(column(page, 1), key=str.lower)
 
 
+def test_what_sorts_stands_in_front_and_is_marked(page):
+    heads = page.locator(".board thead button").all_inner_texts()
+    assert heads.index("Nov@20") < heads.index("NDCG@10")
+    assert page.locator("th[aria-sort=descending]").all_inner_texts() == ["NDCG@20"]
+
+
 def test_lines_are_filtered(page):
     assert page.locator(".board tbody:visible").count() == 4
     page.get_by_role("searchbox").fill("sknn k=7")
@@ -94,9 +100,22 @@ def test_light_and_dark(page):
     page.emulate_media(color_scheme="dark")
 
 
-def test_plots_are_in_the_page(page):
+def test_plots_are_in_the_page_and_go_with_its_colours(page):
     assert page.locator("figure svg").count() >= 5
-    assert page.locator("figcaption").first.inner_text()
+    assert page.get_by_role("heading", name="shop in plots").count() == 1
+    assert "Share of sessions" in page.locator("figcaption").first.inner_text()
+    ink = "getComputedStyle(document.querySelector('figure svg text')).fill"
+    light = page.evaluate(ink)
+    page.locator("#theme").click()
+    assert page.evaluate(ink) == page.evaluate("getComputedStyle(document.body).color") != light
+
+
+def test_a_phone_shows_the_page_without_scrolling_it_sideways(page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.locator(".scroll").first.evaluate("one => one.scrollLeft = 400")
+    first = page.locator(".board tbody td").first.bounding_box()
+    assert 0 <= first["x"] < 20, "the model's name stays where it is"
 
 
 def test_nothing_of_the_workspace_becomes_markup(llmseq, report, shop, tmp_path):

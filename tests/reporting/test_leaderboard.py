@@ -6,7 +6,9 @@ import re
 from statistics import fmean, stdev
 
 import pytest
+from rich.color import ColorSystem
 
+from llmseq_cli.cli.console import out
 from llmseq_cli.reporting.published import paper_dataset, published_figures, published_prompting, same_label
 from llmseq_cli.workspace import Workspace
 
@@ -121,6 +123,22 @@ def test_long_names_go_on_below_before_a_metric_is_left_out(llmseq, seeds, monke
     assert lines[place].split()[1] == "LLMSeqPromptGenList"
     assert lines[place + 1].strip() == "(base) *"
     assert max(map(len, lines)) <= 80
+
+
+def test_tables_wider_than_the_terminal_keep_their_marks_and_intervals(llmseq, seeds, monkeypatch, tmp_path):
+    words = ["report", "--significance", "--columns", "run,label,differs,ndcg@20,hr@20,settings.k,settings.sampling"]
+    best = llmseq("report", "--json", "--group").json[0]
+    monkeypatch.setattr(out, "_force_terminal", True)
+    monkeypatch.setattr(out, "_color_system", ColorSystem.STANDARD)
+    for width in (76, 48):
+        monkeypatch.setattr(out, "_width", width)
+        printed = llmseq(*words).out
+        assert bool(re.search(rf"\x1b\[1m *{best['ndcg@20']:.4f}", printed)) == (width == 76)
+        assert "95 % CI" in printed
+        assert max(len(line) for line in re.sub(r"\x1b\[\d*m", "", printed).splitlines()) <= width
+    assert llmseq(*words, "--out", tmp_path / "wide.txt").status == 0
+    whole = (tmp_path / "wide.txt").read_text(encoding="utf-8").splitlines()
+    assert any("v-sknn-1…3" in line and "random" in line for line in whole)
 
 
 def test_the_papers_figures_stand_beside_ours(llmseq, seeds, shop_files):

@@ -107,6 +107,29 @@ def test_language_models_runs_make_the_papers_table_7(llmseq, trained):
     assert "| run | task | kind | model |" in llmseq("report", "--prompting", "--format", "markdown").out
 
 
+def test_a_run_on_some_sessions_is_marked_in_every_table(llmseq, trained, tmp_path):
+    add_prompting_run(llmseq, 1, "LLMSeqPromptGenItem", 10, "null")
+    partial = "prompt-genitem-101 *"
+    assert partial in llmseq("report", "--columns", "run,ndcg@20").out
+    file = tmp_path / "mine.sql"
+    for columns in ('r.run, m.value as "ndcg@20"', 'm.value as "ndcg@20", r.run, r.dataset'):
+        file.write_text(
+            f"select {columns} from runs as r join metrics as m using (run) where metric = 'ndcg' and k = 20 "
+            "order by value desc, run"
+        )
+        out = llmseq("report", "--sql", file).out
+        assert partial in out
+        assert out.count("*") == 2
+        assert "* scored on 10 of 24 sessions: not comparable" in out
+        marked = llmseq("report", "--sql", file, "--format", "markdown").out
+        assert next(line for line in marked.splitlines() if partial in line).count("**") == 0
+    whole, part = (
+        next(row for row in llmseq("report", "--sql", file, "--json").json if row["run"] == run)
+        for run in ("v-sknn-1", "prompt-genitem-101")
+    )
+    assert (set(whole), part["sessions"]) == ({"run", "ndcg@20", "dataset"}, 10)
+
+
 def test_runs_go_by_their_number_too(llmseq, trained):
     by_name = llmseq("recommend", "sknn-2", "i00", "--json").json
     assert llmseq("recommend", "2", "i00", "--json").json == by_name

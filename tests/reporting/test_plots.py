@@ -11,7 +11,10 @@ import pytest
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.base import ItemEmbeddings
 from llmseq_cli.reporting.analysis import diversity
+from llmseq_cli.reporting.figures import Figure, Series, log_ticks
 from llmseq_cli.reporting.make_figure import KINDS
+from llmseq_cli.reporting.plots import _draw_one
+from llmseq_cli.reporting.text_plots import draw_text
 
 
 @pytest.fixture
@@ -66,10 +69,54 @@ def test_the_whole_prompt_hits_as_often_as_in_the_report(llmseq, runs):
 
 
 def test_training_curves_of_runs_that_have_them(llmseq, runs):
-    assert "none of these runs" in llmseq("plot", "training").err
+    assert "none of these runs was trained in epochs" in llmseq("plot", "training").err
+    runs.train("gru4rec", settings={"epochs": 3, "dim": 8, "hidden": 8, "patience": 0})
+    losses = llmseq("plot", "training", "--json").json
+    assert losses["y"] == "loss"
+    assert losses["series"][0]["x"] == [1, 2, 3]
+    assert losses["series"][0]["y"][0] > losses["series"][0]["y"][-1] > 0
     runs.train("sasrec", settings={"epochs": 2, "dim": 8})
-    [series] = llmseq("plot", "training", "sasrec", "--json").json["series"]
-    assert series["x"] == [1, 2]
+    made = llmseq("plot", "training", "--json").json
+    assert made["y"] == "NDCG@20, held out"
+    assert [(one["name"], one["x"]) for one in made["series"]] == [("sasrec-4", [1, 2])]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (1, 12_101, [1, 10, 100, 1000, 10_000]),
+        (137, 641, [200, 500]),
+        (0.002, 7, [0.01, 0.1, 1]),
+        (5, 5, [5]),
+        (6, 7, [6]),
+    ],
+)
+def test_logarithmic_axes_have_numbers_within(low, high, ticks):
+    assert log_ticks(low, high) == pytest.approx(ticks)
+
+
+def test_a_histogram_in_the_terminal_counts_from_nothing(monkeypatch):
+    series = Series("toy", np.array([2.0, 3.0, 9.0]), np.array([100.0, 1.0, 10.0]))
+    drawn = draw_text(Figure("lengths", "Toy", "", "items", "sessions", (series,), "bars", y_log=True), 60, color=False)
+    body = [line[line.index("│") + 1 :] if "│" in line else line for line in drawn.splitlines()[2:17]]
+    filled = [sum(line.startswith("█") for line in body), sum(line.rstrip("│").endswith(("█", "▌")) for line in body)]
+    assert filled[0] > filled[1] > 0
+    assert all(place not in drawn for place in ("0.5", "1,000"))
+    assert all("█" not in line[25:45] for line in body), "nothing has 4 to 8 items"
+
+
+def test_names_of_points_do_not_hide_one_another():
+    from matplotlib.figure import Figure as Canvas
+
+    ax = Canvas(figsize=(6.4, 4.4), layout="constrained").subplots()
+    places = {"embedding-ensemble-13": (0.995, 0.073), "llmseqsim-6": (0.996, 0.07), "most-popular-1": (0.03, 0.02)}
+    series = tuple(Series(name, np.array([x]), np.array([y])) for name, (x, y) in places.items())
+    _draw_one(Figure("coverage", "Toy", "", "coverage", "NDCG", series, "points"), ax)
+    ax.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert len(boxes) == 3
+    assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+    assert all(ax.bbox.x0 <= one.x0 and one.x1 <= ax.bbox.x1 for one in boxes)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "training"])
