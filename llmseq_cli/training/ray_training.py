@@ -88,7 +88,8 @@ class RayTraining:
         self._address, self._wanted, self._device = address, workers, device
 
     def __enter__(self) -> RayTraining:
-        self._kept = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+        loaded = sys.modules.get("ray")
+        self._kept = loaded is not None and loaded.is_initialized()
         self._ray = connect(self._address, usable_cores())
         try:
             _check_ray_train()

@@ -167,16 +167,16 @@ class Pretraining(nn.Module):
         """masked: bool[n, length]."""
         return self.both_ways(torch.where(masked[..., None], self.mask, vectors), lengths)
 
-    def _attribute_loss(self, views: Tensor, rows: Tensor, whole: Tensor) -> Tensor:
+    def _attribute_loss(self, views: Tensor, rows: Tensor, whole: Tensor | None = None) -> Tensor:
         """Cross-entropy of all attributes, mean over the rows whose attributes are known.
 
-        rows: int64[m] of the views. whole: int64[n], those of the whole batch, over which the mean is.
+        rows: int64[m] of the views. whole: int64[n], those of the whole batch, over which the mean is; None: the same.
         """
         has = self.of_class[self.class_of[rows]]
         logits = torch.addmm(self.frequency, views, self.attributes.T)
         each = functional.binary_cross_entropy_with_logits(logits, has.to(logits.dtype), reduction="none").sum(dim=1)
         known = has.any(dim=1)
-        counted = known if len(whole) == len(rows) else self.of_class[self.class_of[whole]].any(dim=1)
+        counted = known if whole is None or len(whole) == len(rows) else self.of_class[self.class_of[whole]].any(dim=1)
         return (each * known).sum() / counted.sum().clamp(min=1)
 
     def _segment_loss(self, vectors: Tensor, batch: PretrainingBatch) -> Tensor:
