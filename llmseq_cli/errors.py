@@ -29,6 +29,10 @@ class WorkspaceBusyError(LlmseqError):
     """Another process holds the workspace."""
 
 
+class WorkerLostError(LlmseqError):
+    """A worker process or machine went away without an answer; what it was at can be computed again."""
+
+
 class InterruptedByUserError(LlmseqError):
     """The user pressed Ctrl-C."""
 

@@ -5,11 +5,35 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from llmseq_cli.errors import LlmseqError
+from llmseq_cli.errors import LlmseqError, UsageError, WorkerLostError
 
 _PATIENCE_SECONDS = 10
+_RETRIES = 5
+
+
+def wants_ray(backend: str | None, address: str | None, others: tuple[str, ...] = ()) -> bool:
+    """Whether work goes to Ray. Raises UsageError for a backend that is neither Ray nor one of the others, and for a
+    cluster's address without Ray.
+    """
+    known = [*others, "ray"]
+    if backend is not None and backend not in known:
+        raise UsageError(f"there is no backend '{backend}'", " or ".join(f"--backend {name}" for name in known))
+    if address is not None and backend != "ray":
+        raise UsageError("--ray-address without Ray", "say --backend ray, too")
+    return backend == "ray"
+
+
+def check_backend(backend: str | None, address: str | None, jobs: int | None) -> None:
+    """As `wants_ray`, for work that needs no --jobs in this process. Raises UsageError for words that do not go
+    together.
+    """
+    if not wants_ray(backend, address) and jobs is not None:
+        raise UsageError("--jobs without Ray", "say --backend ray, too; in this process all cores take part")
 
 
 def connect(address: str | None, cpus: int | None = None) -> Any:
@@ -59,3 +83,74 @@ def disconnect() -> None:
     import ray
 
     ray.shutdown()
+
+
+class RayTasks:
+    """Functions that a cluster's workers run; what a lost machine was at is computed again elsewhere.
+
+    address, cpus: as for `connect`. A cluster that this process is connected to already is used, and kept.
+    """
+
+    def __init__(self, address: str | None, cpus: int | None = None) -> None:
+        self._connected_before = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+        self._ray = connect(address, cpus)
+        self._remote: dict[Callable[..., Any], Any] = {}
+
+    def slots(self, device: str = "cpu") -> int:
+        """Tasks that the cluster runs at a time: one a processor, or one a GPU for "cuda"."""
+        return max(1, int(self._ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)))
+
+    def has_gpus(self) -> bool:
+        return self._ray.cluster_resources().get("GPU", 0) >= 1
+
+    def share(self, value: Any) -> Any:
+        """Lays a value into the object store, once for all tasks that get what this returns; arrays in it are read
+        where they lie, one copy a machine.
+        """
+        return self._ray.put(value)
+
+    def submit(self, function: Callable[..., Any], *values: Any, device: str = "cpu") -> Any:
+        """Has a worker call a function of a module with these values. Returns a job, for `wait` and `result`."""
+        if function not in self._remote:
+            self._remote[function] = self._ray.remote(max_retries=_RETRIES, scheduling_strategy="SPREAD")(function)
+        gpus = {"num_gpus": 1} if device == "cuda" else {}
+        return self._remote[function].options(**gpus).remote(*values)
+
+    def wait(self, pending: Iterable[Any], seconds: float) -> list[Any]:
+        """A job that is done, if one is within so many seconds."""
+        done, _ = self._ray.wait(list(pending), num_returns=1, timeout=seconds)
+        return done
+
+    def result(self, job: Any) -> Any:
+        """What the function returned, or raised if that is an LlmseqError; WorkerLostError where its worker went away
+        time and again.
+        """
+        exceptions = self._ray.exceptions
+        try:
+            return self._ray.get(job)
+        except exceptions.RayTaskError as error:
+            raise error.cause if isinstance(error.cause, LlmseqError) else error from error
+        except (
+            exceptions.WorkerCrashedError,
+            exceptions.NodeDiedError,
+            exceptions.ObjectLostError,
+            exceptions.OutOfMemoryError,
+        ) as error:
+            raise WorkerLostError("a Ray worker went away", "`ray status` tells what is left of the cluster") from error
+
+    def in_order(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], ahead: int) -> Iterator[Any]:
+        """What the function returns for each tuple of values, in their order. `ahead`: jobs at most that are under way
+        or done before their turn, so that neither values nor results pile up.
+        """
+        jobs: deque[Any] = deque()
+        for values in calls:
+            if len(jobs) >= ahead:
+                yield self.result(jobs.popleft())
+            jobs.append(self.submit(function, *values))
+        while jobs:
+            yield self.result(jobs.popleft())
+
+    def close(self) -> None:
+        self._remote.clear()
+        if not self._connected_before:
+            disconnect()

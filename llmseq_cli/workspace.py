@@ -169,7 +169,8 @@ class Workspace:
         such as "openai". text: a template over the items' attributes. dimensions: as many as the source is asked for;
         None is its own number, for "lexical" sparse vectors. dry_run: send and write nothing, return what it would
         take. options, for cached sources: model, base_url, concurrency, requests_per_minute, tokens_per_minute,
-        max_cost (US dollars), prices (a file), retry_refused, and for OpenAI's batch service batch, resume, wait.
+        max_cost (US dollars), prices (a file), retry_refused, and for OpenAI's batch service batch, resume, wait; for
+        "huggingface" backend ("ray": the workers of a cluster compute), ray_address, jobs.
         """
         from llmseq_cli.embeddings.make import EmbedOptions, embed_dataset, plan_dataset
 
@@ -431,15 +432,27 @@ class Workspace:
         return recommend_items(self.store, run, items, k, dataset)
 
     def score(
-        self, run: str, sessions: str | Path, out: str | Path, *, k: int = 20, dataset: str | None = None
+        self,
+        run: str,
+        sessions: str | Path,
+        out: str | Path,
+        *,
+        k: int = 20,
+        dataset: str | None = None,
+        backend: str | None = None,
+        ray_address: str | None = None,
+        jobs: int | None = None,
     ) -> dict[str, Any]:
         """Recommend for all sessions of a file; writes session, rank, item, score as Parquet, CSV or JSON lines.
 
-        run, dataset: as for `recommend`.
+        run, dataset: as for `recommend`. backend: "ray" has the workers of a Ray cluster score, the one at ray_address
+        or one of this machine's own, `jobs` blocks of sessions at a time; the lists are the same.
         """
         from llmseq_cli.training.use import score_file
 
-        return score_file(self.store, run, str(sessions), Path(out), k, self.progress, dataset)
+        return score_file(
+            self.store, run, str(sessions), Path(out), k, self.progress, dataset, backend, ray_address, jobs
+        )
 
     def report(
         self,

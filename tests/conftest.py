@@ -10,6 +10,7 @@ from typing import Any
 
 import core_share  # noqa: F401  (first: what follows may import numpy)
 import pytest
+from ray_nodes import cluster, quiet_ray, two_nodes  # noqa: F401 fixtures
 from small_shop import write_shop
 
 from llmseq_cli.cli.app import run

@@ -27,6 +27,18 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, see `llmseq models`; may be repeated.", metavar="KEY=VALUE"),
 ]
+BackendOption = Annotated[
+    str | None,
+    typer.Option("--backend", help="ray: the workers of a Ray cluster; else this process.", metavar="ray"),
+]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option("--ray-address", help="A Ray cluster, as host:port or auto; else one is started.", metavar="ADDR"),
+]
+JobsOption = Annotated[
+    int | None,
+    typer.Option("--jobs", help="With --backend ray: tasks at a time; else one a processor, or GPU.", min=1),
+]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption, command
+from llmseq_cli.cli.common import (
+    BackendOption,
+    Common,
+    DatasetOption,
+    JobsOption,
+    JsonOption,
+    RayAddressOption,
+    SeedOption,
+    command,
+)
 from llmseq_cli.cli.console import print_facts, print_json, print_table
 
 
@@ -75,6 +84,9 @@ def embed(
             "--set", help="A setting of the source; a wrong one lists them. May be repeated.", metavar="KEY=VALUE"
         ),
     ] = None,
+    backend: BackendOption = None,
+    ray_address: RayAddressOption = None,
+    jobs: JobsOption = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
@@ -92,6 +104,8 @@ def embed(
         llmseq embed --source openai --base-url http://localhost:8080/v1 --model BAAI/bge-m3
 
         llmseq embed --source huggingface --model BAAI/bge-small-en-v1.5
+
+        llmseq embed --source huggingface --backend ray --ray-address 10.0.0.1:6379
     """
     from llmseq_cli.settings import parse_assignments
 
@@ -114,6 +128,9 @@ def embed(
         batch=batch,
         resume=resume,
         wait=wait,
+        backend=backend,
+        ray_address=ray_address,
+        jobs=jobs,
     )
     if json:
         print_json(made)

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption, SetOption, command
+from llmseq_cli.cli.common import (
+    BackendOption,
+    Common,
+    DatasetOption,
+    JobsOption,
+    JsonOption,
+    RayAddressOption,
+    SeedOption,
+    SetOption,
+    command,
+)
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.leaderboard import print_leaderboard, print_spread
 from llmseq_cli.errors import UsageError
@@ -194,15 +204,25 @@ def score(
     to: Annotated[Path, typer.Option("--out", help="Where to write: .parquet, .csv or .jsonl.", metavar="FILE")],
     dataset: RunDatasetOption = None,
     k: Annotated[int, typer.Option("-k", help="How many items a session.", min=1)] = 20,
+    backend: BackendOption = None,
+    ray_address: RayAddressOption = None,
+    jobs: JobsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Recommend for all sessions of a file.
 
-    Example:
+    Sessions are read, scored and written in blocks, so that a file may be larger than memory. With --backend ray the
+    workers of a cluster score the blocks; the lists are the same.
+
+    Examples:
 
         llmseq score v-sknn --sessions today.csv --out recommendations.parquet
+
+        llmseq score sasrec --sessions all.parquet --out lists.parquet --backend ray --ray-address 10.0.0.1:6379
     """
-    done = common.open().score(run, sessions, to, k=k, dataset=dataset)
+    done = common.open().score(
+        run, sessions, to, k=k, dataset=dataset, backend=backend, ray_address=ray_address, jobs=jobs
+    )
     if json:
         print_json(done)
         return

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption, SetOption, command
+from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, RayAddressOption, SeedOption, SetOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.errors import InterruptedByUserError, UsageError
 
@@ -61,10 +61,7 @@ def tune(
     ] = False,
     jobs: Annotated[int, typer.Option("--jobs", help="Trials at a time.", min=1)] = 1,
     backend: Annotated[str, typer.Option("--backend", help="Who runs them: loky (processes here) or ray.")] = "loky",
-    ray_address: Annotated[
-        str | None,
-        typer.Option("--ray-address", help="A Ray cluster, as host:port or auto; else one is started.", metavar="ADDR"),
-    ] = None,
+    ray_address: RayAddressOption = None,
     seed: SeedOption = 0,
     device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
     json: JsonOption = False,

@@ -170,7 +170,7 @@ class _Fetcher:
         self.reached = threading.Event()
         self.failure: BaseException | None = None
         self.stop = threading.Event()
-        self.slots = threading.Semaphore(options.concurrency)
+        self.slots = threading.Semaphore(options.concurrency if source.remote else source.parallel)
         self.work: queue.SimpleQueue[np.ndarray | None] = queue.SimpleQueue()
         self.events: queue.SimpleQueue[_Outcome | _Note | int] = queue.SimpleQueue()
         self.last_message = -float("inf")
@@ -185,7 +185,7 @@ class _Fetcher:
     def run(self) -> Usage:
         # Remote sources get twice as many threads as slots, with a request each: a slot that gets free is taken at
         # once, even while others wait to try again and the calling thread writes a whole wave of answers.
-        threads = min(2 * self.options.concurrency, len(self.waiting)) if self.source.remote else 1
+        threads = min(2 * self.options.concurrency if self.source.remote else self.source.parallel, len(self.waiting))
         serving = [threading.Thread(target=self._serve, daemon=True) for _ in range(threads)]
         for thread in serving:
             thread.start()

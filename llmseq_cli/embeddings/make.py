@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from llmseq_cli.embeddings.sources.registry import TEXT_SOURCES, SourceOptions, 
 from llmseq_cli.embeddings.stored import TextEmbeddings, save_embeddings, save_text_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.progress import Progress
+from llmseq_cli.ray_cluster import check_backend
 from llmseq_cli.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -49,16 +52,19 @@ class EmbedOptions:
     batch: bool = False
     resume: bool = False
     wait: bool = False
+    backend: str | None = None
+    ray_address: str | None = None
+    jobs: int | None = None
 
 
 def embed_dataset(store: Store, dataset: str | None, options: EmbedOptions, progress: Progress) -> dict[str, Any]:
     """Vectors of all items of a dataset. Returns what was made."""
     if options.source not in SOURCES:
         raise UsageError(f"there is no embedding source '{options.source}'", did_you_mean(options.source, [*SOURCES]))
+    _check_backend(options)
     if options.source == "lexical":
         return _embed_lexical(store, dataset, options, progress)
-    source = _source(options)
-    with store.write("embedding item texts") as con:
+    with _source(options) as source, store.write("embedding item texts") as con:
         work = _Work(con, dataset, source, options, progress)
         if options.batch or options.resume:
             return work.in_batches()
@@ -69,24 +75,44 @@ def plan_dataset(store: Store, dataset: str | None, options: EmbedOptions) -> di
     """What embedding a dataset would take, without sending or writing anything: see `EmbeddingPlan.estimate`."""
     if options.source not in TEXT_SOURCES:
         raise UsageError(f"'{options.source}' has no requests to count", f"--dry-run is for {', '.join(TEXT_SOURCES)}")
-    source = _source(options)
+    _check_backend(options)
     from llmseq_cli.embeddings.cache import TextVectorCache
     from llmseq_cli.embeddings.plan import make_plan
 
-    with store.read("reading item texts") as con:
+    with _source(options) as source, store.read("reading item texts") as con:
         info, texts = _texts(con, dataset, options.text)
         plan = make_plan(texts, source, TextVectorCache(con, source))
-    budgets = options.requests_per_minute, options.tokens_per_minute
-    estimate = plan.estimate(source, _price(source, options), options.concurrency, *budgets)
-    if options.batch and estimate["requests"]:
-        estimate["minutes"] = _MINUTES_OF_A_BATCH
-    return {"dataset": info.name, "source": source.name, "model": source.model} | estimate
+        budgets = options.requests_per_minute, options.tokens_per_minute
+        estimate = plan.estimate(source, _price(source, options), options.concurrency, *budgets)
+        if options.batch and estimate["requests"]:
+            estimate["minutes"] = _MINUTES_OF_A_BATCH
+        return {"dataset": info.name, "source": source.name, "model": source.model} | estimate
 
 
-def _source(options: EmbedOptions) -> EmbeddingSource:
-    return make_source(
-        options.source, SourceOptions(options.model, options.dimensions, options.base_url, options.settings)
-    )
+def _check_backend(options: EmbedOptions) -> None:
+    """Raises UsageError where Ray is asked for what it cannot do."""
+    check_backend(options.backend, options.ray_address, options.jobs)
+    if options.backend == "ray" and options.source != "huggingface":
+        why = "works in this process" if options.source == "lexical" else "embeds on a server"
+        raise UsageError(
+            f"the {options.source} source {why}: --backend ray is for local models",
+            "leave --backend out, or say --source huggingface",
+        )
+
+
+@contextmanager
+def _source(options: EmbedOptions) -> Iterator[EmbeddingSource]:
+    given = SourceOptions(options.model, options.dimensions, options.base_url, options.settings)
+    if options.backend == "ray":
+        from llmseq_cli.embeddings.sources.on_ray import RayHuggingFaceSource
+
+        source: EmbeddingSource = RayHuggingFaceSource(given, options.ray_address, options.jobs)
+    else:
+        source = make_source(options.source, given)
+    try:
+        yield source
+    finally:
+        source.close()
 
 
 def _price(source: EmbeddingSource, options: EmbedOptions) -> float | None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,16 +16,21 @@ from llmseq_cli.data.dataset import find_dataset, load_catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.progress import Progress
+from llmseq_cli.ray_cluster import check_backend
+from llmseq_cli.store.connection import explained
+from llmseq_cli.store.interrupts import interruptible
 from llmseq_cli.store.queries import query
 from llmseq_cli.store.runs import find_run
 from llmseq_cli.training.experiment import load_model
+from llmseq_cli.training.scorers import Scorer, open_scorer
 
 if TYPE_CHECKING:
+    import duckdb
+
     from llmseq_cli.models.base import Recommender
     from llmseq_cli.store.connection import Store
 
 _OUTPUTS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json"}
-_SESSIONS_PER_BLOCK = 20_000
 
 
 def recommend_items(
@@ -47,78 +55,125 @@ def recommend_items(
 
 
 def score_file(
-    store: Store, run: str, sessions: str, out: Path, k: int, progress: Progress, dataset: str | None = None
+    store: Store,
+    run: str,
+    sessions: str,
+    out: Path,
+    k: int,
+    progress: Progress,
+    dataset: str | None = None,
+    backend: str | None = None,
+    ray_address: str | None = None,
+    jobs: int | None = None,
 ) -> dict[str, Any]:
     """Recommendations for all sessions of a table; see `Workspace.score`.
 
     The table has a session and an item column, and a time column where its rows are not in order already.
     Items that the catalog does not know are left out and counted, as are sessions that nothing is recommended for.
+    Sessions and lists lie in a database beside `out` meanwhile, and are in memory a block at a time.
     """
-    import duckdb
-
-    from llmseq_cli.data.readers import read_sessions
-
     if out.suffix not in _OUTPUTS:
         raise UsageError(f"cannot tell a format from '{out.name}'", f"end it in {', '.join(_OUTPUTS)}")
     if not out.parent.is_dir():
         raise LlmseqError(f"the folder {out.parent} does not exist", "make it first, or give another --out")
     if out.exists() and Path(sessions).exists() and out.samefile(sessions):
         raise UsageError(f"--out is the file of sessions, {out}", "give another --out")
+    check_backend(backend, ray_address, jobs)
     catalog, model = _open(store, run, dataset)
-    with duckdb.connect() as con:
-        read_sessions(con, sessions, progress)
-        con.register(
-            "catalog_items", {"item_id": catalog.external_ids, "item": np.arange(len(catalog), dtype=np.int32)}
-        )
-        con.execute(query("score/prompts"))
-        names = con.execute("select session_id from scored_session order by number").fetchnumpy()["session_id"]
-        if not len(names):
+    with _staged(out) as staged:
+        unknown = _stage(staged, sessions, catalog, progress)
+        [[n_sessions]] = staged.execute("select count(*) from scored_session").fetchall()
+        if not n_sessions:
             raise LlmseqError(
                 f"{sessions} holds no session", "below the header belongs a row for each item of a session"
             )
-        rows = con.execute("select number, item from scored_prompt order by number, position").fetchnumpy()
-        unknown = con.execute("select count(*) from staged_session_item anti join catalog_items using (item_id)")
-        unknown_items = unknown.fetchall()[0][0]
-        lengths = np.bincount(np.ma.getdata(rows["number"]), minlength=len(names))
-        prompts = Sessions.from_lengths(np.ma.getdata(rows["item"]), lengths, np.arange(len(names)))
-        without = 0
-        con.execute("create table scored (number integer, rank integer, item integer, score float)")
-        with progress.task("Scoring", len(prompts), "sessions") as task:
-            for start in range(0, len(prompts), _SESSIONS_PER_BLOCK):
-                block = prompts.slice(start, min(start + _SESSIONS_PER_BLOCK, len(prompts)))
-                ranking = model.recommend(block, min(k, len(catalog)))
-                listed = ranking.items >= 0
-                without += int((~listed.any(axis=1)).sum())
-                scored_block = {
-                    "number": np.repeat(np.arange(start, start + len(block)), listed.sum(axis=1)),
-                    "rank": np.broadcast_to(np.arange(1, ranking.k + 1), ranking.items.shape)[listed],
-                    "item": ranking.items[listed],
-                    "score": ranking.scores[listed],
-                }
-                con.register("scored_block", scored_block)
-                con.execute("insert into scored select * from scored_block")
-                con.unregister("scored_block")
-                task.advance(len(block))
-        partial = out.with_name(out.name + ".partial")
-        try:
-            con.execute(
-                f"copy ({query('score/output')}) to '{str(partial).replace(chr(39), chr(39) * 2)}'"
-                f" (format {_OUTPUTS[out.suffix]})"
-            )
-            partial.replace(out)
-        except duckdb.Error as error:
-            raise LlmseqError(
-                f"cannot write {out}: {str(error).splitlines()[0]}", "check the folder and its space"
-            ) from error
-        finally:
-            partial.unlink(missing_ok=True)
+        with open_scorer(model, backend, ray_address, jobs) as scorer:
+            without = _score(staged, scorer, n_sessions, min(k, len(catalog)), progress)
+        _write(staged, out)
     return {
         "run": run,
-        "sessions": len(prompts),
+        "sessions": n_sessions,
         "sessions_without_recommendations": without,
-        "unknown_items": unknown_items,
+        "unknown_items": unknown,
         "out": str(out),
     }
+
+
+@contextmanager
+def _staged(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database of its own, in a folder beside `out` that goes away."""
+    import duckdb
+
+    try:
+        folder = tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent)
+    except OSError as error:
+        raise LlmseqError(f"cannot write in {out.parent}: {error.strerror}", "give another --out") from error
+    try:
+        with explained(out.parent), duckdb.connect(f"{folder}/staged.duckdb") as con, interruptible(con):
+            con.execute("set enable_progress_bar = false")
+            yield con
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _stage(con: duckdb.DuckDBPyConnection, sessions: str, catalog: Catalog, progress: Progress) -> int:
+    """Reads the file of sessions; returns how many rows name an item that the catalog does not know."""
+    from llmseq_cli.data.readers import read_sessions
+
+    read_sessions(con, sessions, progress)
+    con.register("catalog_items", {"item_id": catalog.external_ids, "item": np.arange(len(catalog), dtype=np.int32)})
+    con.execute(query("score/prompts"))
+    unknown = con.execute("select count(*) from staged_session_item anti join catalog_items using (item_id)")
+    return unknown.fetchall()[0][0]
+
+
+def _score(con: duckdb.DuckDBPyConnection, scorer: Scorer, n_sessions: int, k: int, progress: Progress) -> int:
+    """Fills the table `scored`; returns how many sessions got no recommendation."""
+    size = scorer.block_size(n_sessions)
+    starts = range(0, n_sessions, size)
+    without = 0
+    con.execute("create table scored (number integer, rank integer, item integer, score float)")
+    with progress.task("Scoring", n_sessions, "sessions") as task, con.cursor() as reading:
+        blocks = (_prompts(reading, start, min(start + size, n_sessions)) for start in starts)
+        for start, ranking in zip(starts, scorer.lists(blocks, k), strict=True):
+            listed = ranking.items >= 0
+            without += int((~listed.any(axis=1)).sum())
+            block = {
+                "number": np.repeat(np.arange(start, start + len(ranking)), listed.sum(axis=1)),
+                "rank": np.broadcast_to(np.arange(1, ranking.k + 1), ranking.items.shape)[listed],
+                "item": ranking.items[listed],
+                "score": ranking.scores[listed],
+            }
+            con.register("scored_block", block)
+            con.execute("insert into scored select * from scored_block")
+            con.unregister("scored_block")
+            task.advance(len(ranking))
+    return without
+
+
+def _prompts(con: duckdb.DuckDBPyConnection, start: int, stop: int) -> Sessions:
+    """The sessions that are numbered from start up to, not including, stop."""
+    rows = con.execute(query("score/block"), {"start": start, "stop": stop}).fetchnumpy()
+    number, item = np.ma.getdata(rows["number"]), np.ma.getdata(rows["item"])
+    return Sessions.from_lengths(item, np.bincount(number - start, minlength=stop - start), np.arange(start, stop))
+
+
+def _write(con: duckdb.DuckDBPyConnection, out: Path) -> None:
+    import duckdb
+
+    partial = out.with_name(out.name + ".partial")
+    try:
+        con.execute(
+            f"copy ({query('score/output')}) to '{str(partial).replace(chr(39), chr(39) * 2)}'"
+            f" (format {_OUTPUTS[out.suffix]})"
+        )
+        partial.replace(out)
+    except duckdb.Error as error:
+        raise LlmseqError(
+            f"cannot write {out}: {str(error).splitlines()[0]}", "check the folder and its space"
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _open(store: Store, run: str, dataset: str | None) -> tuple[Catalog, Recommender]:

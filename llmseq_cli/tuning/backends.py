@@ -12,11 +12,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.errors import WorkerLostError
+from llmseq_cli.ray_cluster import wants_ray
 from llmseq_cli.training.environment import usable_cores
 from llmseq_cli.tuning.units import FoldMembers, Measured, Unit, measure
 
-BACKENDS = ("loky", "ray")
 _WATCH_SECONDS = 2.0
 
 
@@ -24,7 +24,7 @@ class Backend(Protocol):
     """Computes units. slots: how many at a time.
 
     What `submit` returns is only handed back: to `wait`, and to `result`, which raises what the unit raised, or
-    WorkerLost.
+    WorkerLostError.
     """
 
     slots: int
@@ -38,10 +38,6 @@ class Backend(Protocol):
     def result(self, job: Any) -> Measured: ...
 
     def close(self, *, kill: bool) -> None: ...
-
-
-class WorkerLostError(LlmseqError):
-    """A worker went away without an answer; the unit can be computed again."""
 
 
 class InProcess:
@@ -145,11 +141,7 @@ def make_backend(name: str, jobs: int, folder: Path, address: str | None = None,
 
     stops: units may have to be stopped while they are computed, which only those of other processes can be.
     """
-    if name not in BACKENDS:
-        raise UsageError(f"there is no backend '{name}'", "--backend loky or --backend ray")
-    if address is not None and name != "ray":
-        raise UsageError("--ray-address without Ray", "say --backend ray, too")
-    if name == "ray":
+    if wants_ray(name, address, ("loky",)):
         from llmseq_cli.tuning.ray_backend import Ray
 
         return Ray(jobs, address)

@@ -12,14 +12,14 @@ from llmseq_cli.data.dataset import DatasetInfo, load_dataset
 from llmseq_cli.devices import check_device_name, resolve_device
 from llmseq_cli.embeddings.reduce import parse_method
 from llmseq_cli.embeddings.stored import find_embeddings
-from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.errors import LlmseqError, UsageError, WorkerLostError
 from llmseq_cli.models.members import MadeOfRuns
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress, Task
 from llmseq_cli.store.connection import Store
 from llmseq_cli.training.environment import usable_cores
 from llmseq_cli.training.members import Members, parse_runs
-from llmseq_cli.tuning.backends import Backend, InProcess, WorkerLostError, make_backend
+from llmseq_cli.tuning.backends import Backend, InProcess, make_backend
 from llmseq_cli.tuning.folds import temporal_folds
 from llmseq_cli.tuning.inputs import Inputs
 from llmseq_cli.tuning.results import best_of, keep_trials, studies_folder

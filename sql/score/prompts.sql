@@ -1,13 +1,13 @@
 -- one row per session to score, numbered in the order of the file
-create or replace temp table scored_session as
+create or replace table scored_session as
 select
     session_id,
     (row_number() over (order by min(input_order)) - 1)::integer as number
 from staged_session_item
 group by session_id;
 
--- one row per item of a session that the catalog knows
-create or replace temp table scored_prompt as
+-- one row per item of a session that the catalog knows, in the order in which blocks of sessions are read
+create or replace table scored_prompt as
 select
     s.number,
     c.item,
@@ -15,3 +15,4 @@ select
 from staged_session_item as x
 inner join scored_session as s on x.session_id = s.session_id
 inner join catalog_items as c on x.item_id = c.item_id
+order by s.number asc, position asc

@@ -6,6 +6,7 @@ A model whose training would be long at its defaults gets small settings in FAST
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,7 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.base import ItemEmbeddings
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.models.base import FitContext, Recommender
+from llmseq_cli.models.parts import put_together, take_apart
 from llmseq_cli.models.registry import model_class, model_names
 from llmseq_cli.settings import parse_settings
 
@@ -216,6 +218,17 @@ def test_a_loaded_model_answers_as_the_saved_one(name, kind, tmp_path):
             loaded.recommend(prompts(), 10, exclude_prompt=exclude),
             model.recommend(prompts(), 10, exclude_prompt=exclude),
         )
+
+
+@every_model
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+def test_a_model_put_together_from_arrays_that_are_only_read_answers_as_before(name, kind):
+    parts = take_apart(fitted(name, kind))
+    arrays = {key: array.copy() for key, array in parts.arrays.items()}
+    for array in arrays.values():
+        array.setflags(write=False)
+    together = put_together(replace(parts, arrays=arrays))
+    assert_same(together.recommend(prompts(), 10), fitted(name, kind).recommend(prompts(), 10))
 
 
 @pytest.mark.parametrize("name", model_names())

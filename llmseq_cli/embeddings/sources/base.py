@@ -91,6 +91,9 @@ class EmbeddingSource(ABC):
     remote: ClassVar[bool]
     """Whether texts leave this machine: only then do rates, concurrency and money matter."""
 
+    parallel: int = 1
+    """Batches that a local source takes at a time; a remote one takes as many as the user says."""
+
     model: str
     dimensions: int | None
     limits: Limits
@@ -109,3 +112,6 @@ class EmbeddingSource(ABC):
     @abstractmethod
     def embed(self, texts: list[str]) -> Answer:
         """Vectors of non-empty texts. Raises TransientError, RefusedError or FinalError."""
+
+    def close(self) -> None:  # noqa: B027 most hold nothing
+        """Gives back what the source holds beside memory."""

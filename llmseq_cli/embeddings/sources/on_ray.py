@@ -1,0 +1,95 @@
+"""Local models on a Ray cluster: each worker loads the model once and embeds one batch of texts after the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import ClassVar
+
+import numpy as np
+
+from llmseq_cli.embeddings.sources.base import Answer, EmbeddingSource, FinalError, Limits, TransientError
+from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
+from llmseq_cli.errors import WorkerLostError
+from llmseq_cli.ray_cluster import RayTasks
+
+_TEXTS_PER_TASK = 256  # what a worker that goes away has lost; the model itself gets `batch_size` at a time
+
+
+class RayHuggingFaceSource(EmbeddingSource):
+    """The huggingface source on the workers of a cluster; texts are counted and cut here, with the model's tokenizer.
+
+    A model in a folder must lie there on all machines of the cluster. What decides the vectors (model, dimensions,
+    variant) is as the workers have it, so that vectors made here and there are the same to the cache. `embed` may be
+    called from `parallel` threads; it raises TransientError where the workers that had the texts went away.
+
+    jobs: batches at a time, None for one a processor of the cluster, or one a GPU.
+    """
+
+    name: ClassVar[str] = "huggingface"
+    remote: ClassVar[bool] = False
+
+    def __init__(self, options: SourceOptions, address: str | None, jobs: int | None) -> None:
+        self._here = _on_cpu(options)
+        self._tasks = RayTasks(address, jobs)
+        try:
+            wanted = options.settings.get("device", "auto")
+            self._device = ("cuda" if self._tasks.has_gpus() else "cpu") if wanted == "auto" else str(wanted)
+            self._options = replace(options, settings=options.settings | {"device": self._device})
+            self.parallel = jobs or self._tasks.slots(self._device)
+            first = self._tasks.submit(_describe, self._options, device=self._device)
+            self.model, self.dimensions, self.variant = self._tasks.result(first)
+        except BaseException:
+            self._tasks.close()
+            raise
+        self.limits = Limits(_TEXTS_PER_TASK, tokens_per_text=self._here.limits.tokens_per_text)
+
+    def count_tokens(self, texts: list[str]) -> np.ndarray:
+        return self._here.count_tokens(texts)
+
+    def cut(self, text: str, tokens: int) -> str:
+        return self._here.cut(text, tokens)
+
+    def embed(self, texts: list[str]) -> Answer:
+        try:
+            job = self._tasks.submit(_embed, self._options, self.variant, texts, device=self._device)
+            return Answer(self._tasks.result(job))
+        except WorkerLostError as error:
+            raise TransientError(error.message) from error
+
+    def close(self) -> None:
+        self._tasks.close()
+
+
+def _on_cpu(options: SourceOptions) -> EmbeddingSource:
+    """The source as this machine can have it, whatever the workers compute with."""
+    given = {name: value for name, value in options.settings.items() if name != "precision"}
+    return make_source("huggingface", replace(options, settings=given | {"device": "cpu"}))
+
+
+# What follows runs in the workers.
+
+_loaded: tuple[SourceOptions, EmbeddingSource] | None = None
+
+
+def _source(options: SourceOptions) -> EmbeddingSource:
+    """The source of this worker process, which loads its model once."""
+    global _loaded
+    if _loaded is None or _loaded[0] != options:
+        _loaded = None  # the one before gives its memory back first
+        _loaded = (options, make_source("huggingface", options))
+    return _loaded[1]
+
+
+def _describe(options: SourceOptions) -> tuple[str, int | None, str]:
+    source = _source(options)
+    return source.model, source.dimensions, source.variant
+
+
+def _embed(options: SourceOptions, variant: str, texts: list[str]) -> np.ndarray:
+    source = _source(options)
+    if source.variant != variant:
+        raise FinalError(
+            f"the model '{options.model}' is not the same on all machines of the cluster",
+            "copy its folder to all of them, and have them compute with the same kind of device",
+        )
+    return source.embed(texts).vectors

@@ -1,0 +1,39 @@
+"""A trained model taken apart into words and arrays, for workers elsewhere that put it together again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from llmseq_cli.models.base import Recommender
+from llmseq_cli.models.members import MadeOfRuns
+from llmseq_cli.models.registry import model_class
+from llmseq_cli.settings import parse_settings
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What `Recommender.save` writes, in memory; members: the parts of the runs that the model is made of."""
+
+    model: str
+    settings: dict[str, Any]
+    n_items: int
+    arrays: dict[str, np.ndarray]
+    members: tuple[Parts, ...] = ()
+
+
+def take_apart(model: Recommender) -> Parts:
+    members = tuple(map(take_apart, model.members)) if isinstance(model, MadeOfRuns) else ()
+    return Parts(model.name, model.settings.to_dict(), model.n_items, model.arrays(), members)
+
+
+def put_together(parts: Parts) -> Recommender:
+    """The model that recommends as the one that was taken apart; its arrays may be read-only."""
+    cls = model_class(parts.model)
+    model = cls(parse_settings(cls.Settings, parts.settings, cls.name), parts.n_items)
+    model.restore_arrays(parts.arrays)
+    if isinstance(model, MadeOfRuns):
+        model.members = [put_together(member) for member in parts.members]
+    return model

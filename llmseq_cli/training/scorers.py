@@ -1,0 +1,88 @@
+"""Who scores blocks of sessions: this process, or the workers of a Ray cluster. The lists are the same."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.evaluation.ranking import Ranking
+from llmseq_cli.models.base import Recommender
+from llmseq_cli.models.parts import Parts, put_together, take_apart
+from llmseq_cli.ray_cluster import RayTasks, wants_ray
+
+_LARGEST_BLOCK = 20_000
+_SMALLEST_BLOCK = 1024  # below it, a worker waits for sessions longer than it scores
+_BLOCKS_PER_JOB = 4  # a worker that is faster gets more of them
+_AHEAD = 2  # blocks per job that are under way or done before their turn
+
+
+class Scorer(Protocol):
+    """Recommends for one block of sessions after the other."""
+
+    def block_size(self, n_sessions: int) -> int:
+        """Sessions of a block, of so many in all."""
+
+    def lists(self, blocks: Iterable[Sessions], k: int) -> Iterator[Ranking]:
+        """The k best items for each block, in their order. Blocks are taken as they are needed."""
+
+
+class Here:
+    """This process scores."""
+
+    def __init__(self, model: Recommender) -> None:
+        self.model = model
+
+    def block_size(self, n_sessions: int) -> int:
+        return _LARGEST_BLOCK
+
+    def lists(self, blocks: Iterable[Sessions], k: int) -> Iterator[Ranking]:
+        for block in blocks:
+            yield self.model.recommend(block, k)
+
+
+class OnRay:
+    """Workers of a Ray cluster score, each with the model put together from arrays in the cluster's object store.
+
+    jobs: blocks at a time, None for as many as the cluster has processors.
+    """
+
+    def __init__(self, tasks: RayTasks, model: Recommender, jobs: int | None) -> None:
+        self.tasks, self.jobs = tasks, jobs or tasks.slots()
+        self._parts = tasks.share(take_apart(model))
+        self._key = os.urandom(16).hex()
+
+    def block_size(self, n_sessions: int) -> int:
+        return max(_SMALLEST_BLOCK, min(_LARGEST_BLOCK, -(-n_sessions // (_BLOCKS_PER_JOB * self.jobs))))
+
+    def lists(self, blocks: Iterable[Sessions], k: int) -> Iterator[Ranking]:
+        calls = ((self._key, self._parts, block, k) for block in blocks)
+        return self.tasks.in_order(_score, calls, _AHEAD * self.jobs)
+
+
+@contextmanager
+def open_scorer(model: Recommender, backend: str | None, address: str | None, jobs: int | None) -> Iterator[Scorer]:
+    """Raises LlmseqError where there is no cluster."""
+    if not wants_ray(backend, address):
+        yield Here(model)
+        return
+    tasks = RayTasks(address, jobs)
+    try:
+        yield OnRay(tasks, model, jobs)
+    finally:
+        tasks.close()
+
+
+_model: tuple[str, Any] = ("", None)
+"""The key and the model that this worker process scored with last."""
+
+
+def _score(key: str, parts: Parts, block: Sessions, k: int) -> Ranking:
+    """What a worker runs."""
+    global _model
+    if _model[0] != key:
+        _model = ("", None)  # the one before gives its memory back first
+        _model = (key, put_together(parts))
+    return _model[1].recommend(block, k)

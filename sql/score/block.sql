@@ -1,0 +1,7 @@
+-- one row per item of the sessions of a block, oldest first
+select
+    number,
+    item
+from scored_prompt
+where number >= $start and number < $stop
+order by number asc, position asc

@@ -1,0 +1,113 @@
+"""`score` by blocks, here and on the workers of a Ray cluster: the same lists."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+
+import numpy as np
+import pytest
+from ray_nodes import free_port
+
+from llmseq_cli.training import scorers
+
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+
+N_SESSIONS = 90
+
+
+@pytest.fixture
+def sessions(tmp_path):
+    random = np.random.default_rng(3)
+    rows = [
+        f"s{session},i{item:02d}\n"
+        for session in random.permutation(N_SESSIONS)
+        for item in random.integers(0, 40, size=random.integers(1, 9))
+    ]
+    file = tmp_path / "sessions.csv"
+    file.write_text("session,item\n" + "".join(rows), encoding="utf-8")
+    return file
+
+
+@pytest.fixture
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(scorers, "_SMALLEST_BLOCK", 16)
+    monkeypatch.setattr(scorers, "_LARGEST_BLOCK", 16)
+
+
+@pytest.fixture
+def runs(shop):
+    shop.embed(source="lexical")
+    shop.train("llmseqsim", embeddings="lexical")
+    shop.train("v-sknn")
+    shop.train("sasrec", settings={"dim": 16, "epochs": 1, "patience": 0})
+    shop.train("blend", runs=["llmseqsim-1", "v-sknn-2", "sasrec-3"], settings={"weights": "1,1,1"})
+    return ["llmseqsim", "v-sknn", "sasrec", "blend"]
+
+
+def rows(file):
+    import duckdb
+
+    return duckdb.sql(f"select * from '{file}'").fetchall()
+
+
+def test_blocks_change_nothing(llmseq, runs, sessions, tmp_path, monkeypatch):
+    for run in runs:
+        words = ["score", run, "--sessions", sessions, "--out"]
+        assert llmseq(*words, tmp_path / "whole.csv").status == 0
+        with monkeypatch.context() as patch:
+            patch.setattr(scorers, "_LARGEST_BLOCK", 7)
+            assert llmseq(*words, tmp_path / "parts.csv").status == 0
+        assert len({session for session, *_ in rows(tmp_path / "whole.csv")}) == N_SESSIONS
+        assert (tmp_path / "whole.csv").read_text() == (tmp_path / "parts.csv").read_text()
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")], "nothing is left beside the lists"
+
+
+@needs_ray
+def test_no_cluster_at_the_address(llmseq, runs, sessions, tmp_path):
+    out = tmp_path / "lists.parquet"
+    words = ["score", "v-sknn", "--sessions", sessions, "--out", out]
+    made = llmseq(*words, "--backend", "ray", "--ray-address", f"127.0.0.1:{free_port()}")
+    assert (made.status, "no Ray cluster answers at 127.0.0.1" in made.err) == (1, True), made.err
+    assert not out.exists()
+
+
+@needs_ray
+@pytest.mark.usefixtures("cluster", "small_blocks")
+def test_workers_find_the_same_lists(llmseq, runs, sessions, tmp_path):
+    for run in runs:
+        words = ["score", run, "--sessions", sessions, "--out"]
+        assert llmseq(*words, tmp_path / f"{run}-here.parquet").status == 0
+        made = llmseq(*words, tmp_path / f"{run}-ray.parquet", "--backend", "ray", "--jobs", 2, "--json")
+        assert made.status == 0, made.err
+        assert made.json["sessions"] == N_SESSIONS
+        assert rows(tmp_path / f"{run}-ray.parquet") == rows(tmp_path / f"{run}-here.parquet")
+
+
+@needs_ray
+@pytest.mark.usefixtures("cluster", "small_blocks")
+def test_a_worker_that_goes_away_costs_nothing(llmseq, runs, sessions, tmp_path, monkeypatch):
+    once, score = tmp_path / "once", scorers._score
+
+    def dies_once(key, parts, block, k):
+        if block.ids[0] >= 32 and not once.exists():
+            once.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return score(key, parts, block, k)
+
+    words = ["score", "v-sknn", "--sessions", sessions, "--out"]
+    assert llmseq(*words, tmp_path / "here.parquet").status == 0
+    monkeypatch.setattr(scorers, "_score", dies_once)
+    made = llmseq(*words, tmp_path / "ray.parquet", "--backend", "ray", "--jobs", 2)
+    assert made.status == 0, made.err
+    assert once.exists()
+    assert rows(tmp_path / "ray.parquet") == rows(tmp_path / "here.parquet")
+
+
+def test_words_that_do_not_go_together(llmseq, runs, sessions, tmp_path):
+    words = ["score", "v-sknn", "--sessions", sessions, "--out", tmp_path / "lists.parquet"]
+    for wrong in (["--backend", "spark"], ["--ray-address", "auto"], ["--jobs", 2]):
+        refused = llmseq(*words, *wrong)
+        assert refused.status == 2, refused.err
+        assert [line.split(":")[0] for line in refused.err.splitlines()][:2] == ["error", "hint"]

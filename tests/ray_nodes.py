@@ -1,0 +1,77 @@
+"""What the tests on Ray share: a quiet Ray, and a cluster of two nodes started by hand."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+RAY = Path(sys.executable).with_name("ray")
+
+
+@pytest.fixture
+def quiet_ray(monkeypatch):
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # its sockets' paths must be short
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of this machine's own, which the commands of a whole file use."""
+    from llmseq_cli.ray_cluster import connect, disconnect
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_TMPDIR", "/tmp")
+        connect(None, 2)
+        yield
+        disconnect()
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def start(*words: str) -> subprocess.Popen:
+    command = [str(RAY), "start", "--block", "--num-cpus=1", "--disable-usage-stats", *words]
+    return subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def children(process: int) -> list[int]:
+    """A process and all that it started, whatever their groups."""
+    import psutil
+
+    one = psutil.Process(process)
+    return [process, *[child.pid for child in one.children(recursive=True)]]
+
+
+def kill(process: subprocess.Popen) -> None:
+    for pid in children(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.wait()
+
+
+@pytest.fixture
+def two_nodes(quiet_ray):
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    head = start("--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=false")
+    for _ in range(240):
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        except OSError:
+            assert head.poll() is None
+            time.sleep(0.25)
+    second = start(f"--address={address}", "--node-ip-address=127.0.0.1")
+    yield address, second
+    for node in (second, head):
+        if node.poll() is None:
+            kill(node)
