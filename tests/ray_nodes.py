@@ -17,8 +17,13 @@ RAY = Path(sys.executable).with_name("ray")
 
 @pytest.fixture
 def quiet_ray(monkeypatch):
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # its sockets' paths must be short
+    _calm(monkeypatch)
+
+
+def _calm(patch):
+    patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    patch.setenv("RAY_TMPDIR", "/tmp")  # its sockets' paths must be short
+    patch.setenv("RAY_worker_niceness", "0")  # 15 otherwise: on a machine that is busy with other tests they'd starve
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +32,7 @@ def cluster():
     from llmseq_cli.ray_cluster import connect, disconnect
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_TMPDIR", "/tmp")
+        _calm(patch)
         connect(None, 2)
         yield
         disconnect()

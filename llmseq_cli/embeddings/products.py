@@ -63,7 +63,7 @@ class _SparseProducts:
         scores = np.zeros((sessions.shape[0], self.vectors.shape[0]), dtype=np.float32)
         # What fills up a block holds nothing: its products are 0 without being computed.
         n = int(np.flatnonzero(np.diff(sessions.indptr))[-1]) + 1 if sessions.nnz else 0
-        with ThreadPoolExecutor(_threads()) as pool:
+        with ThreadPoolExecutor(threads()) as pool:
             for start in range(0, n, self.width):
                 block = sessions[start : min(start + self.width, n)]
                 self._multiply(block, scores[start : start + block.shape[0]], pool)
@@ -84,8 +84,8 @@ class _SparseProducts:
         columns[places] = 0
 
 
-def _threads() -> int:
-    """Cores for the parts of a product; like the BLAS libraries it keeps to OMP_NUM_THREADS."""
+def threads() -> int:
+    """Cores for products and searches; like the BLAS libraries it keeps to OMP_NUM_THREADS."""
     from joblib import cpu_count
 
     asked = os.environ.get("OMP_NUM_THREADS", "")
