@@ -50,6 +50,7 @@ def rank_in_blocks(
         block = prompts.slice(start, min(start + size, len(prompts)))
         scores = without_noise(score(_filled_up(block, size))[: len(block)])
         parts.append(top_k(scores, k, exclude=block if exclude_prompt else None, candidates=candidates))
+        del scores  # one block's are in memory at a time, not two
     if not parts:
         return Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))
     return Ranking.concatenate(parts)

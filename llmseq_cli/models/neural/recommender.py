@@ -28,7 +28,7 @@ from llmseq_cli.models.neural.loop import Job, TrainingState, train
 from llmseq_cli.models.neural.memory import forecast
 from llmseq_cli.models.neural.network import Encoder, Network, ProjectionHead
 from llmseq_cli.models.neural.ranks import ALONE
-from llmseq_cli.models.neural.scoring import rank_sessions
+from llmseq_cli.models.neural.scoring import rank_sessions, target_ranks
 from llmseq_cli.models.neural.settings import NeuralSettings
 
 _DIM = 64  # of item vectors that start from chance
@@ -220,19 +220,11 @@ class NeuralRecommender(Recommender):
         return (context.ranks or ALONE).checkpoints(context.checkpoints / part) if context.checkpoints else None
 
     def _validator(self, held_out: Sessions) -> Callable[[], float]:
-        prompts, targets = held_out.prompts(), torch.from_numpy(held_out.targets().astype(np.int64))
+        prompts, targets = held_out.prompts(), held_out.targets()
 
         def validate() -> float:
             self._settle()
-            hidden = self._encode(prompts)
-            scores = hidden @ self._output.T
-            scores.view(-1)[
-                torch.from_numpy(prompts.rows() * scores.shape[1] + prompts.items).to(scores.device)
-            ] = -torch.inf
-            own = scores.gather(1, targets.to(scores.device)[:, None])
-            better = (scores > own).sum(dim=1) + ((scores == own).sum(dim=1) - 1).clamp(min=0) / 2
-            ranks = (better.floor() + 1).cpu().numpy().astype(np.int64)
-            ranks[~np.isfinite(own[:, 0].cpu().numpy())] = 0
+            ranks = target_ranks(self._encode(prompts), self._output, prompts, targets)
             return float(per_session(ranks, _VALIDATION_DEPTH)["ndcg"].mean())
 
         return validate

@@ -11,6 +11,7 @@ from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import block_size, rank_in_blocks
 
 _NOISE_BITS = 6  # as in `without_noise`
+_BLOCK_NUMBERS = 2**26  # scores that stand in memory at once, where nothing but ranks is wanted
 
 
 def rank_sessions(
@@ -76,3 +77,26 @@ def _rank_on_device(
     from llmseq_cli.evaluation.top_k import filled_up
 
     return filled_up(ranking, k)
+
+
+def target_ranks(hidden: Tensor, output: Tensor, prompts: Sessions, targets: np.ndarray) -> np.ndarray:
+    """1-based rank of every prompt's target among all items but the prompt's, int64[n_prompts]; 0 where the target is
+    one of the prompt's items. Of items with the target's score half stand before it.
+
+    hidden: float32[n_prompts, d]. output: float32[n_items, d]. targets: int[n_prompts].
+    """
+    n_items, device = len(output), hidden.device
+    size = max(1, _BLOCK_NUMBERS // n_items)
+    parts = [np.empty(0, dtype=np.int64)]
+    for start in range(0, len(prompts), size):
+        block = prompts.slice(start, min(start + size, len(prompts)))
+        scores = hidden[start : start + len(block)] @ output.T
+        places = block.rows() * n_items + block.items
+        scores.view(-1)[torch.from_numpy(places.astype(np.int64)).to(device)] = -torch.inf
+        target = torch.from_numpy(targets[start : start + len(block)].astype(np.int64)).to(device)
+        own = scores.gather(1, target[:, None])
+        better = (scores > own).sum(dim=1) + ((scores == own).sum(dim=1) - 1).clamp(min=0) / 2
+        ranks = (better.floor() + 1).cpu().numpy().astype(np.int64)
+        ranks[~np.isfinite(own[:, 0].cpu().numpy())] = 0
+        parts.append(ranks)
+    return np.concatenate(parts)
