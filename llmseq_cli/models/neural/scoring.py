@@ -99,4 +99,5 @@ def target_ranks(hidden: Tensor, output: Tensor, prompts: Sessions, targets: np.
         ranks = (better.floor() + 1).cpu().numpy().astype(np.int64)
         ranks[~np.isfinite(own[:, 0].cpu().numpy())] = 0
         parts.append(ranks)
+        del scores
     return np.concatenate(parts)
