@@ -10,8 +10,8 @@ import signal
 import numpy as np
 import pytest
 from ray_nodes import free_port
+from small_bert import WORDS, save_bert
 from test_embed_command import catalog, stored
-from test_huggingface_source import WORDS, bert  # noqa: F401 a fixture
 
 from llmseq_cli.embeddings.sources import on_ray
 from llmseq_cli.errors import LlmseqError
@@ -23,6 +23,11 @@ for library, extra in (("sentence_transformers", "local"), ("ray", "ray")):
 TITLES = [" ".join([WORDS[place % 10], WORDS[10 + place % 5], "x" * (place // 10)]).strip() for place in range(90)]
 
 
+@pytest.fixture(scope="module")
+def bert(tmp_path_factory):
+    return save_bert(tmp_path_factory.mktemp("bert"))
+
+
 @pytest.fixture
 def workspace(tmp_path, monkeypatch):
     monkeypatch.setattr(on_ray, "_TEXTS_PER_TASK", 16)
@@ -32,7 +37,7 @@ def workspace(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def embed(llmseq, bert):  # noqa: F811
+def embed(llmseq, bert):
     def call(*words):
         return llmseq("embed", "--source", "huggingface", "--model", bert, "--json", *words)
 
@@ -96,7 +101,7 @@ def test_what_was_answered_before_a_failure_is_kept(workspace, embed, monkeypatc
     assert again.json["cached"] == 90 - again.json["texts_sent"]
 
 
-def test_a_folder_that_is_another_on_a_worker(workspace, bert):  # noqa: F811
+def test_a_folder_that_is_another_on_a_worker(workspace, bert):
     from llmseq_cli.embeddings.sources.registry import SourceOptions
 
     options = SourceOptions(str(bert), settings={"device": "cpu"})

@@ -3,10 +3,10 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from small_bert import LONGEST, WIDTH, save_bert
 
 from llmseq_cli.embeddings.sources.base import FinalError
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
@@ -15,9 +15,6 @@ from llmseq_cli.errors import LlmseqError, UsageError
 
 pytest.importorskip("sentence_transformers", reason="the extra 'local' is not installed")
 
-WIDTH, LONGEST = 16, 12
-WORDS = ["red", "green", "blue", "wool", "silk", "long", "short", "soft", "warm", "light"]
-WORDS += ["sock", "shirt", "scarf", "hat", "glove"]
 TEXTS = [
     "red wool sock",
     "silk scarf",
@@ -26,29 +23,6 @@ TEXTS = [
     "red silk shirt",
     "unheardof hat",
 ]
-
-
-def save_bert(folder: Path) -> Path:
-    """A plain BERT with random weights, as transformers saves it: no configuration of sentence-transformers."""
-    import torch
-    from transformers import BertConfig, BertModel, BertTokenizerFast
-
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    vocabulary = {token: number for number, token in enumerate([*special, *WORDS, "##s", "##er"])}
-    config = BertConfig(
-        vocab_size=len(vocabulary),
-        hidden_size=WIDTH,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=LONGEST,
-        initializer_range=0.5,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(1)
-        BertModel(config).save_pretrained(folder)
-    BertTokenizerFast(vocab=vocabulary).save_pretrained(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")
