@@ -218,7 +218,7 @@ def score(
 
         llmseq score v-sknn --sessions today.csv --out recommendations.parquet
 
-        llmseq score sasrec --sessions all.parquet --out lists.parquet --backend ray --ray-address 10.0.0.1:6379
+        llmseq score sasrec --sessions all.csv --out lists.parquet --backend ray
     """
     done = common.open().score(
         run, sessions, to, k=k, dataset=dataset, backend=backend, ray_address=ray_address, jobs=jobs

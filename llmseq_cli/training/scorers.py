@@ -13,17 +13,14 @@ from llmseq_cli.models.base import Recommender
 from llmseq_cli.models.parts import Parts, put_together, take_apart
 from llmseq_cli.ray_cluster import RayTasks, wants_ray
 
-_LARGEST_BLOCK = 20_000
-_SMALLEST_BLOCK = 1024  # below it, a worker waits for sessions longer than it scores
-_BLOCKS_PER_JOB = 4  # a worker that is faster gets more of them
+SESSIONS_PER_BLOCK = 4096
+"""The same whoever scores: the last bit of a product can depend on its place in a block."""
+
 _AHEAD = 2  # blocks per job that are under way or done before their turn
 
 
 class Scorer(Protocol):
     """Recommends for one block of sessions after the other."""
-
-    def block_size(self, n_sessions: int) -> int:
-        """Sessions of a block, of so many in all."""
 
     def lists(self, blocks: Iterable[Sessions], k: int) -> Iterator[Ranking]:
         """The k best items for each block, in their order. Blocks are taken as they are needed."""
@@ -34,9 +31,6 @@ class Here:
 
     def __init__(self, model: Recommender) -> None:
         self.model = model
-
-    def block_size(self, n_sessions: int) -> int:
-        return _LARGEST_BLOCK
 
     def lists(self, blocks: Iterable[Sessions], k: int) -> Iterator[Ranking]:
         for block in blocks:
@@ -53,9 +47,6 @@ class OnRay:
         self.tasks, self.jobs = tasks, jobs or tasks.slots()
         self._parts = tasks.share(take_apart(model))
         self._key = os.urandom(16).hex()
-
-    def block_size(self, n_sessions: int) -> int:
-        return max(_SMALLEST_BLOCK, min(_LARGEST_BLOCK, -(-n_sessions // (_BLOCKS_PER_JOB * self.jobs))))
 
     def lists(self, blocks: Iterable[Sessions], k: int) -> Iterator[Ranking]:
         calls = ((self._key, self._parts, block, k) for block in blocks)

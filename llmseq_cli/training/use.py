@@ -21,6 +21,7 @@ from llmseq_cli.store.connection import explained
 from llmseq_cli.store.interrupts import interruptible
 from llmseq_cli.store.queries import query
 from llmseq_cli.store.runs import find_run
+from llmseq_cli.training import scorers
 from llmseq_cli.training.experiment import load_model
 from llmseq_cli.training.scorers import Scorer, open_scorer
 
@@ -129,7 +130,7 @@ def _stage(con: duckdb.DuckDBPyConnection, sessions: str, catalog: Catalog, prog
 
 def _score(con: duckdb.DuckDBPyConnection, scorer: Scorer, n_sessions: int, k: int, progress: Progress) -> int:
     """Fills the table `scored`; returns how many sessions got no recommendation."""
-    size = scorer.block_size(n_sessions)
+    size = scorers.SESSIONS_PER_BLOCK
     starts = range(0, n_sessions, size)
     without = 0
     con.execute("create table scored (number integer, rank integer, item integer, score float)")

@@ -32,8 +32,7 @@ def sessions(tmp_path):
 
 @pytest.fixture
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(scorers, "_SMALLEST_BLOCK", 16)
-    monkeypatch.setattr(scorers, "_LARGEST_BLOCK", 16)
+    monkeypatch.setattr(scorers, "SESSIONS_PER_BLOCK", 16)
 
 
 @pytest.fixture
@@ -57,7 +56,7 @@ def test_blocks_change_nothing(llmseq, runs, sessions, tmp_path, monkeypatch):
         words = ["score", run, "--sessions", sessions, "--out"]
         assert llmseq(*words, tmp_path / "whole.csv").status == 0
         with monkeypatch.context() as patch:
-            patch.setattr(scorers, "_LARGEST_BLOCK", 7)
+            patch.setattr(scorers, "SESSIONS_PER_BLOCK", 7)
             assert llmseq(*words, tmp_path / "parts.csv").status == 0
         assert len({session for session, *_ in rows(tmp_path / "whole.csv")}) == N_SESSIONS
         assert (tmp_path / "whole.csv").read_text() == (tmp_path / "parts.csv").read_text()
