@@ -13,7 +13,7 @@ from llmseq_cli.embeddings.fetch import FetchOptions, fetch
 from llmseq_cli.embeddings.reduce import reduce
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
 from llmseq_cli.models.base import FitContext
-from llmseq_cli.models.llmseqsim import LLMSeqSim, LLMSeqSimSettings
+from llmseq_cli.models.llmseqsim import LLMSeqSim, LLMSeqSimSettings, recall
 from llmseq_cli.models.sknn_emb import SKNNEmb, SKNNEmbSettings
 from llmseq_cli.progress import SilentProgress
 
@@ -108,3 +108,16 @@ def test_sknn_emb_with_defaults(whitened):
     assert found["ndcg"] >= 0.048
     assert found["ndcg"] == pytest.approx(0.0523, abs=0.0005)
     assert found["hr"] == pytest.approx(0.1070, abs=0.001)
+
+
+@needs_beauty
+@pytest.mark.beauty
+@pytest.mark.skipif(importlib.util.find_spec("usearch") is None, reason="the extra 'ann' is not installed")
+def test_recall_of_the_approximate_index(whitened):
+    data, n = load_beauty(), len(whitened.vectors)
+    models = [LLMSeqSim(LLMSeqSimSettings(index=index), n) for index in ("exact", "hnsw")]
+    figures = [model.fit(data.train, FitContext(data.catalog, whitened)) for model in models]
+    exact, found = (model.recommend(data.test.prompts(), 20) for model in models)
+    assert figures[1]["index_recall@20"] == pytest.approx(recall(found, exact), abs=0.01)
+    assert recall(found, exact) >= 0.99
+    assert measure(data, found)["ndcg"] == pytest.approx(measure(data, exact)["ndcg"], abs=0.0005)

@@ -8,7 +8,6 @@ from functools import cache
 
 import numpy as np
 import pytest
-from beauty_split import load_beauty, measure, needs_beauty
 from scipy.sparse import csr_array
 from test_llmseqsim import catalog
 
@@ -205,28 +204,3 @@ def test_from_the_command_line(llmseq, tmp_path, monkeypatch):
     missing = llmseq("recommend", "latest", "i1")
     assert missing.status == 1
     assert "hint: pip install 'llmseq[ann]'" in " ".join(missing.err.split())
-
-
-@needs_usearch
-@needs_beauty
-@pytest.mark.beauty
-def test_recall_on_beauty():
-    from test_beauty_minilm import minilm
-
-    from llmseq_cli.embeddings.reduce import reduce
-    from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
-
-    data = load_beauty()
-    titles = [str(title) for title in data.catalog.titles]
-    known = [place for place, title in enumerate(titles) if title]
-    raw = np.zeros((len(titles), 384), dtype=np.float32)
-    source = make_source("huggingface", SourceOptions(str(minilm()), settings={"device": "cpu"}))
-    raw[known] = source.embed([titles[place] for place in known]).vectors
-    whitened = reduce(ItemEmbeddings(raw, "huggingface", "minilm", "{title}"), np.full(len(titles), ""), "whiten", 128)
-    test = data.test.prompts()
-    models = [LLMSeqSim(LLMSeqSimSettings(index=index), len(titles)) for index in ("exact", "hnsw")]
-    figures = [model.fit(data.train, FitContext(data.catalog, whitened)) for model in models]
-    exact, found = (model.recommend(test, 20) for model in models)
-    assert figures[1]["index_recall@20"] >= 0.97
-    assert recall(found, exact) >= 0.97
-    assert measure(data, found)["ndcg"] == pytest.approx(measure(data, exact)["ndcg"], abs=0.0005)
