@@ -81,15 +81,15 @@ def score_file(
         raise UsageError(f"--out is the file of sessions, {out}", "give another --out")
     check_backend(backend, ray_address, jobs)
     catalog, model = _open(store, run, dataset)
-    with _staged(out) as staged:
+    # A cluster that is not there is told before a large file is read.
+    with open_scorer(model, backend, ray_address, jobs) as scorer, _staged(out) as staged:
         unknown = _stage(staged, sessions, catalog, progress)
         [[n_sessions]] = staged.execute("select count(*) from scored_session").fetchall()
         if not n_sessions:
             raise LlmseqError(
                 f"{sessions} holds no session", "below the header belongs a row for each item of a session"
             )
-        with open_scorer(model, backend, ray_address, jobs) as scorer:
-            without = _score(staged, scorer, n_sessions, min(k, len(catalog)), progress)
+        without = _score(staged, scorer, n_sessions, min(k, len(catalog)), progress)
         _write(staged, out)
     return {
         "run": run,
