@@ -59,6 +59,8 @@ def connect(address: str | None, cpus: int | None = None) -> Any:
         where = f"no Ray cluster answers at {address}" if address else "Ray does not start here"
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         hint = "start one with `ray start --head`, or leave --ray-address out"
+        if address and "RAY_AUTH_MODE" not in os.environ:
+            hint += "; if it wants a token, RAY_AUTH_MODE=token sends yours"
         raise LlmseqError(f"{where}: {said}", hint) from error
     _keep_off_stdout()
     return ray

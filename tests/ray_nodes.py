@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -64,7 +65,10 @@ def kill(process: subprocess.Popen) -> None:
 
 
 @pytest.fixture
-def two_nodes(quiet_ray):
+def two_nodes(quiet_ray, monkeypatch):
+    # A token of its own: Ray 2.60 wants the user's on a machine where it ever made one, and none elsewhere.
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", uuid4().hex)
     port = free_port()
     address = f"127.0.0.1:{port}"
     head = start("--head", "--node-ip-address=127.0.0.1", f"--port={port}", "--include-dashboard=false")

@@ -78,10 +78,7 @@ def train(
             "--backend", help="ray: workers of a Ray cluster train together; else this process.", metavar="ray"
         ),
     ] = None,
-    ray_address: Annotated[
-        str | None,
-        typer.Option("--ray-address", help="A Ray cluster, as host:port or auto; else one is started.", metavar="ADDR"),
-    ] = None,
+    ray_address: RayAddressOption = None,
     workers: Annotated[
         int | None, typer.Option("--workers", help="On Ray: how many; else one a GPU, or one a machine.", min=1)
     ] = None,

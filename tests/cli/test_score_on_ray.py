@@ -58,8 +58,11 @@ def test_blocks_change_nothing(llmseq, runs, sessions, tmp_path, monkeypatch):
         with monkeypatch.context() as patch:
             patch.setattr(scorers, "SESSIONS_PER_BLOCK", 7)
             assert llmseq(*words, tmp_path / "parts.csv").status == 0
-        assert len({session for session, *_ in rows(tmp_path / "whole.csv")}) == N_SESSIONS
-        assert (tmp_path / "whole.csv").read_text() == (tmp_path / "parts.csv").read_text()
+        whole, parts = rows(tmp_path / "whole.csv"), rows(tmp_path / "parts.csv")
+        assert len({session for session, *_ in whole}) == N_SESSIONS
+        assert [row[:3] for row in parts] == [row[:3] for row in whole]
+        # The last bits of a product depend on its place in a block: a score may be rounded to the other side.
+        np.testing.assert_allclose([row[3] for row in parts], [row[3] for row in whole], rtol=2e-5)
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")], "nothing is left beside the lists"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -29,6 +30,9 @@ class RayHuggingFaceSource(EmbeddingSource):
     remote: ClassVar[bool] = False
 
     def __init__(self, options: SourceOptions, address: str | None, jobs: int | None) -> None:
+        folder = Path(options.model or "").expanduser()
+        if options.model and folder.is_dir():  # workers stand in another folder
+            options = replace(options, model=str(folder.resolve()))
         self._here = _on_cpu(options)
         self._tasks = RayTasks(address, jobs)
         try:
