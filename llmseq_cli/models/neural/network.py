@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -10,16 +12,16 @@ from llmseq_cli.models.neural.batches import Batch
 from llmseq_cli.models.neural.item_vectors import ItemVectors
 
 
-class Encoder(nn.Module):
+class Encoder(nn.Module, ABC):
     """What a model's file implements: vectors of a session's items → what the network makes of the session."""
 
+    @abstractmethod
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
         """vectors: float32[n, length, dim] of `batch.items` → float32[n, length, dim], for training."""
-        raise NotImplementedError
 
+    @abstractmethod
     def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         """float32[n, length, dim], lengths int64[n] → float32[n, dim], what comes next; a length may be 0."""
-        raise NotImplementedError
 
 
 class ProjectionHead(nn.Module):
