@@ -180,7 +180,7 @@ class RayTraining:
                         raise failed
                     waited += 0.0 if relay.told else _LOOK_SECONDS
                     if _WAIT_SECONDS <= waited < _WAIT_SECONDS + _LOOK_SECONDS:
-                        context.progress.message(f"waiting for {self.workers} workers; `ray status` tells who is busy")
+                        context.progress.message("waiting for workers to start; `ray status` tells who is busy")
             except KeyboardInterrupt:
                 hint = "the same command with --resume goes on from the last whole epoch"
                 raise InterruptedByUserError("training on Ray was stopped", hint) from None
