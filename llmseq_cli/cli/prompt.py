@@ -39,7 +39,7 @@ def prompt(
     temperature: Annotated[
         float | None,
         typer.Option(
-            "--temperature", help="0.25 for genitem and genlist (local models: 1; scratch: 1, 0.25), else 0.", min=0
+            "--temperature", help="0.25 for genitem and genlist (1 for local models but scratch), else 0.", min=0
         ),
     ] = None,
     top_p: Annotated[

@@ -124,9 +124,7 @@ class Prompting:
 
     def _usual_sampling(self) -> tuple[float, float]:
         """Temperature and top_p where the user does not say."""
-        own = None
-        if self.task.temperature:
-            own = self.asked.provider.usual_sampling(self.asked.base_model, names_one=self.task.names_one)
+        own = self.asked.provider.usual_sampling(self.asked.base_model) if self.task.temperature else None
         return own or (self.task.temperature, 1.0)
 
     def _base_model(self) -> Asked:

@@ -179,7 +179,7 @@ def test_scratch_is_made_once_and_is_the_base_of_its_jobs(llmseq, ready):
 
 
 def test_models_of_the_hub_are_validated_and_asked_as_in_the_paper(llmseq, ready, tiny):
-    """A fifth of the examples; temperature 1, top_p 0.25. A model from scratch draws single items as it learnt them."""
+    """A fifth of the examples; temperature 1, top_p 0.25. A model from scratch is asked as the paper asked others."""
     job = llmseq("finetune", "--provider", "local", "--model", tiny, "--set", "epochs=1", "--json").json
     assert (job["training_examples"], job["validation_examples"]) == (77, 19)
     limit = ["--samples", "2", "--limit", "2", "--json"]
@@ -189,8 +189,7 @@ def test_models_of_the_hub_are_validated_and_asked_as_in_the_paper(llmseq, ready
         (["latest", "--base-model", tiny], (1.0, 0.25)),
         (["--provider", "local", "--base-model", "genitem-1", "--task", "genlist", "-k", "3"], (1.0, 0.25)),
         (["--provider", "local", "--base-model", tiny, "--task", "rank", "-k", "3"], (0.0, 1.0)),
-        (["--provider", "local", "--base-model", "scratch", *SMALL], (1.0, 1.0)),
-        (["--provider", "local", "--base-model", "scratch", *SMALL, "--task", "genlist", "-k", "3"], (0.25, 1.0)),
+        (["--provider", "local", "--base-model", "scratch", *SMALL], (0.25, 1.0)),
     ):
         settings = llmseq("prompt", *words, *limit).json[0]["settings"]
         assert (settings["temperature"], settings["top_p"]) == wanted, words

@@ -193,9 +193,9 @@ class FineTuneProvider(ABC):
         """How long a job that trains on so many tokens (of all epochs) is expected to take; None where not known."""
         return None
 
-    def usual_sampling(self, base_model: str, *, names_one: bool) -> tuple[float, float] | None:
+    def usual_sampling(self, base_model: str) -> tuple[float, float] | None:
         """Temperature and top_p of a base model, and of what is made of it, for tasks whose answers are drawn; None
-        leaves them to the task. names_one: see `Task`.
+        leaves them to the task.
         """
         return None
 

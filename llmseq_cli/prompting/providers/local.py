@@ -125,13 +125,8 @@ class LocalProvider(FineTuneProvider):
     def epochs(self, examples: int) -> int:
         return self.settings.most_epochs(scratch=self.surroundings.model == SCRATCH)
 
-    def usual_sampling(self, base_model: str, *, names_one: bool) -> tuple[float, float] | None:
-        """What scratch says was learnt from these very sessions: its shares are taken as they are. At a low temperature
-        it would name what begins as most titles do, again and again.
-        """
-        if self._from_scratch(base_model):
-            return (1.0, 1.0) if names_one else None
-        return _TEMPERATURE, _TOP_P
+    def usual_sampling(self, base_model: str) -> tuple[float, float] | None:
+        return None if self._from_scratch(base_model) else (_TEMPERATURE, _TOP_P)
 
     def settings_dict(self) -> dict[str, Any]:
         return {name: value for name, value in self.settings.to_dict().items() if name not in _NOT_OF_THE_JOB}
