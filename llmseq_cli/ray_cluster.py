@@ -94,7 +94,8 @@ class RayTasks:
     """
 
     def __init__(self, address: str | None, cpus: int | None = None) -> None:
-        self._connected_before = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+        loaded = sys.modules.get("ray")
+        self._connected_before = loaded is not None and loaded.is_initialized()
         self._ray = connect(address, cpus)
         self._remote: dict[Callable[..., Any], Any] = {}
 

@@ -6,16 +6,15 @@ import importlib.util
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
 
 import numpy as np
 import pytest
+from ray_nodes import kill
 from safetensors.numpy import load_file
 
 from llmseq_cli.errors import LlmseqError
@@ -25,24 +24,6 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 SMALL = ["--set", "dim=16", "--set", "batch_size=32", "--set", "dropout=0", "--set", "precision=float32"]
 ON_RAY = ["--backend", "ray", "--workers", "2"]
 LONG = ["train", "sasrec", *SMALL, "--set", "epochs=30", "--set", "patience=0", "--set", "batch_size=4"]
-QUIET = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_TMPDIR": "/tmp",  # its sockets' paths must be short
-    "RAY_worker_niceness": "0",  # 15 otherwise: beside other tests they would starve
-}
-
-
-@pytest.fixture(scope="module")
-def own():
-    """A cluster of this machine's own with two processors, which the commands of this file use."""
-    from llmseq_cli.ray_cluster import connect, disconnect
-
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in QUIET.items():
-            patch.setenv(name, value)
-        connect(None, 2)
-        yield
-        disconnect()
 
 
 def arrays_of(workspace, run: str) -> dict[str, np.ndarray]:
@@ -55,7 +36,7 @@ def figures_of(llmseq, run: str, column: str = "figures") -> dict:
 
 
 @needs_ray
-def test_two_workers_train_what_one_process_trains(llmseq, shop, own):
+def test_two_workers_train_what_one_process_trains(llmseq, shop, cluster):
     words = ["train", "bert4rec", *SMALL, "--set", "epochs=3", "--json"]
     [alone] = llmseq(*words).json
     made = llmseq(*words, *ON_RAY)
@@ -107,7 +88,7 @@ def check_the_loss(llmseq, shop, run: str, left: int) -> None:
 
 
 @needs_ray
-def test_a_worker_that_is_killed_costs_an_epoch_at_most(llmseq, shop, own):
+def test_a_worker_that_is_killed_costs_an_epoch_at_most(llmseq, shop, cluster):
     killer = threading.Thread(target=kill_a_worker, args=(shop,))
     killer.start()
     made = llmseq(*LONG, *ON_RAY)
@@ -118,7 +99,7 @@ def test_a_worker_that_is_killed_costs_an_epoch_at_most(llmseq, shop, own):
 
 
 @needs_ray
-def test_what_was_begun_here_goes_on_there(llmseq, shop, own, monkeypatch):
+def test_what_was_begun_here_goes_on_there(llmseq, shop, cluster, monkeypatch):
     words = ["train", "gru4rec", *SMALL, "--set", "patience=0"]
 
     def fail(*_):
@@ -137,7 +118,7 @@ def test_what_was_begun_here_goes_on_there(llmseq, shop, own, monkeypatch):
 
 
 @needs_ray
-def test_an_error_of_the_workers_is_told_and_not_tried_again(llmseq, shop, own):
+def test_an_error_of_the_workers_is_told_and_not_tried_again(llmseq, shop, cluster):
     refused = llmseq("train", "sasrec", *SMALL, "--set", "heads=3", *ON_RAY)
     assert (refused.status, "cannot be shared among 3 heads" in refused.err) == (2, True), refused.err
     assert llmseq("report", "--json").json == []
@@ -148,32 +129,11 @@ def test_an_error_of_the_workers_is_told_and_not_tried_again(llmseq, shop, own):
 
 
 @needs_ray
-def test_more_workers_than_processors(llmseq, shop, own):
+def test_more_workers_than_processors(llmseq, shop, cluster):
     refused = llmseq("train", "sasrec", "--backend", "ray", "--workers", "3")
     assert (refused.status, "has 2 CPUs for 3 workers" in refused.err) == (2, True), refused.err
     refused = llmseq("train", "sasrec", "--backend", "ray", "--device", "cuda")
     assert (refused.status, "the Ray cluster has no GPU" in refused.err) == (2, True), refused.err
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def start(*words: str) -> subprocess.Popen:
-    command = [str(Path(sys.executable).with_name("ray")), "start", "--block", "--num-cpus=1", *words]
-    kept = {"env": os.environ | QUIET, "start_new_session": True}
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **kept)
-
-
-def kill(process: subprocess.Popen) -> None:
-    """A node, with all that it started."""
-    import psutil
-
-    for one in [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]:
-        one.kill()
-    process.wait()
 
 
 def begun(command: list[str], workspace) -> subprocess.Popen:
@@ -189,21 +149,11 @@ def begun(command: list[str], workspace) -> subprocess.Popen:
 
 
 @needs_ray
-def test_a_node_that_is_killed_leaves_the_rest_at_work(llmseq, shop):
-    port = free_port()
-    address, here = f"127.0.0.1:{port}", "--node-ip-address=127.0.0.1"
-    head = start("--head", here, f"--port={port}", "--include-dashboard=false")
-    while socket.socket().connect_ex(("127.0.0.1", port)):
-        assert head.poll() is None
-        time.sleep(0.25)
-    second = start(f"--address={address}", here)
-    command = [sys.executable, "-m", "llmseq_cli", *LONG, *ON_RAY, "--ray-address", address]
-    try:
-        driver = begun(command, shop)
-        kill(second)
-        _, err = driver.communicate(timeout=400)
-    finally:
-        kill(head)
+def test_a_node_that_is_killed_leaves_the_rest_at_work(llmseq, shop, two_nodes):
+    address, second = two_nodes
+    driver = begun([sys.executable, "-m", "llmseq_cli", *LONG, *ON_RAY, "--ray-address", address], shop)
+    kill(second)
+    _, err = driver.communicate(timeout=400)
     assert driver.returncode == 0, err
     assert "going on from the last checkpoint with 1" in err
     check_the_loss(llmseq, shop, "sasrec-1", 1)
