@@ -228,9 +228,8 @@ class FineTuneProvider(ABC):
     def poll(self, remote_id: str) -> RemoteJob | None:
         """The job's state, None where the provider does not know it."""
 
-    def work(self, remote_id: str) -> None:
+    def work(self, remote_id: str) -> None:  # noqa: B027 nothing is left to do where a service does it
         """Does a submitted job, or goes on with it, where no service does; see `remote`."""
-        raise NotImplementedError
 
     @abstractmethod
     def events(self, remote_id: str) -> list[JobEvent]:
