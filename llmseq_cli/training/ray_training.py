@@ -186,7 +186,7 @@ class RayTraining:
                 raise InterruptedByUserError("training on Ray was stopped", hint) from None
         if run.error is not None:
             said = _last_line(run.error)
-            hint = "--resume goes on from the last whole epoch; the workers' logs are in Ray's, /tmp/ray/session_latest"
+            hint = "--resume goes on from the last whole epoch; the workers' logs lie in the folder of Ray's session"
             raise LlmseqError(f"training on Ray failed: {said}", hint) from run.error
 
 

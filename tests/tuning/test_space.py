@@ -91,4 +91,5 @@ def test_every_model_has_ranges_that_it_takes(name):
     for key, one in settings.items():
         values = (one.low, one.high) if isinstance(one, Range) else one.values
         for value in values:
-            cls.Settings(**{key: int(value) if isinstance(one, Range) and one.whole else value})
+            taken = int(value) if isinstance(one, Range) and one.whole else value
+            assert getattr(cls.Settings(**{key: taken}), key) == taken
