@@ -28,7 +28,7 @@ EmbeddingsOption = Annotated[
     str | None,
     typer.Option(
         "--embeddings",
-        help="Embeddings at hand; else the best that are stored, else lexical ones.",
+        help="Embeddings at hand, made where they cost nothing; else the best that are stored, else lexical ones.",
         metavar="SOURCE[:MODEL]",
     ),
 ]

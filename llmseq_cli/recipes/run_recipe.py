@@ -8,10 +8,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from llmseq_cli.data.dataset import find_dataset
 from llmseq_cli.data.ingest import Protocol
+from llmseq_cli.embeddings.stored import find_embeddings
 from llmseq_cli.errors import InterruptedByUserError, LlmseqError, UsageError, did_you_mean
 from llmseq_cli.recipes.recipe import ALL_SEEDS, AT_HAND, Embed, Recipe, Train
 from llmseq_cli.workspace import Workspace
+
+_LOCAL = ("huggingface", "lexical")
+"""Sources whose embeddings a recipe makes where its user names them; the others cost money."""
 
 _PREFERRED = ("openai", "vertex", "huggingface", "lexical")
 """Of stored embeddings the first of these is taken where the user names none; of several the newest."""
@@ -21,7 +26,7 @@ _PREFERRED = ("openai", "vertex", "huggingface", "lexical")
 class RunOptions:
     """What a user changes of a recipe. dataset: its name here. data: files to ingest where it is not there.
 
-    embeddings: what "at-hand" means, SOURCE[:MODEL]. models: names of steps or models; None for all. seeds: of every
+    embeddings: what "at-hand" means, SOURCE[:MODEL]; local ones that are not stored are made. models: names of steps or models; None for all. seeds: of every
     step that has several. device: for neural models.
     """
 
@@ -108,16 +113,17 @@ class RecipeRun:
         """Goes through all steps. A step that fails is noted, those that are made of it are left out."""
         done = Done(self.dataset)
         self._ensure_dataset()
+        self._check_at_hand()
         embeds = self._embeds()
         count = len(embeds) + len(self.steps)
         failed_embeds: dict[str, str] = {}
         for place, one in enumerate(embeds, 1):
             self.progress.message(f"step {place} of {count}: embed {one.name} ({one.word})")
-            with _noting(failed_embeds, one.name):
+            with self._noting(failed_embeds, one.name):
                 self._embed(one)
         for place, step in enumerate(self.steps, len(embeds) + 1):
             self.progress.message(f"step {place} of {count}: {step.name} ({step.model})")
-            with _noting(done.failed, step.name):
+            with self._noting(done.failed, step.name):
                 done.runs[step.name] = self._train(step, done, failed_embeds)
         return done
 
@@ -153,26 +159,39 @@ class RecipeRun:
         return tuple(str(Path(path)) for path in done.paths)
 
     def _embeds(self) -> list[Embed]:
-        """Embeddings of the recipe that steps use, and lexical ones where nothing is at hand."""
+        """Embeddings of the recipe that steps use, and those at hand that can be made here."""
         used = {step.embeddings for step in self.steps}
         listed = [one for one in self.recipe.embed if one.name in used]
-        if AT_HAND in used and self._at_hand() == "lexical" and all(one.source != "lexical" for one in listed):
-            listed.append(Embed("lexical", "lexical", None, "{title}", {}))
+        source, _, model = self._at_hand().partition(":")
+        if AT_HAND in used and source in _LOCAL and not self._is_stored(source, model):
+            listed.append(Embed(AT_HAND, source, model or None, "{title}", {}))
         return listed
+
+    def _is_stored(self, source: str, model: str) -> bool:
+        return any(row["source"] == source and model in ("", row["model"]) for row in self._stored())
+
+    def _check_at_hand(self) -> None:
+        """Raises LlmseqError where embeddings that are named are not there and cost money to make."""
+        word = self._at_hand()
+        if word.partition(":")[0] in _LOCAL or AT_HAND not in {step.embeddings for step in self.steps}:
+            return
+        with self.workspace.store.read("looking for embeddings") as con:
+            find_embeddings(con, find_dataset(con, self.dataset).dataset_id, word)
 
     def _at_hand(self) -> str:
         """What the user named, else the best that is stored, else the lexical source, which needs nothing."""
         if self.options.embeddings:
             return self.options.embeddings
-        if self.workspace.store.file.exists():
-            stored = self._stored()
-            for source in _PREFERRED:
-                for row in reversed(stored):
-                    if row["source"] == source:
-                        return f"{source}:{row['model']}" if source != "lexical" else source
+        stored = self._stored()
+        for source in _PREFERRED:
+            for row in reversed(stored):
+                if row["source"] == source:
+                    return f"{source}:{row['model']}" if source != "lexical" else source
         return "lexical"
 
     def _stored(self) -> list[dict[str, Any]]:
+        if not self.workspace.store.file.exists():
+            return []
         return [row for row in self.workspace.embeddings() if row["dataset"] == self.dataset]
 
     def _embed(self, one: Embed) -> None:
@@ -184,9 +203,11 @@ class RecipeRun:
         self._words[one.name] = f"{made['source']}:{made['model']}"  # a folder's model goes by the name of the folder
 
     def _embeddings_word(self, name: str | None) -> str:
+        if name in self._words:
+            return self._words[name]
         if name is None or name == AT_HAND:
             return self._at_hand()
-        return self._words.get(name) or next((one.word for one in self.recipe.embed if one.name == name), name)
+        return next((one.word for one in self.recipe.embed if one.name == name), name)
 
     # Runs.
 
@@ -228,13 +249,13 @@ class RecipeRun:
             made = done.runs.get(one, [name])
             yield from made if name.endswith(ALL_SEEDS) else made[:1]
 
-
-@contextmanager
-def _noting(failed: dict[str, str], name: str) -> Iterator[None]:
-    """Notes why a step failed, and lets what comes after it go on; Ctrl-C ends all."""
-    try:
-        yield
-    except InterruptedByUserError:
-        raise
-    except LlmseqError as error:
-        failed[name] = f"{error.message}; {error.hint}" if error.hint else error.message
+    @contextmanager
+    def _noting(self, failed: dict[str, str], name: str) -> Iterator[None]:
+        """Notes and tells why a step failed, and lets what comes after it go on; Ctrl-C ends all."""
+        try:
+            yield
+        except InterruptedByUserError:
+            raise
+        except LlmseqError as error:
+            failed[name] = f"{error.message}; {error.hint}" if error.hint else error.message
+            self.progress.message(f"{name} failed: {failed[name]}")

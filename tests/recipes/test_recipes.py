@@ -205,9 +205,32 @@ def test_every_row_of_the_paper_that_needs_no_llm_is_in_the_recipe():
 
 def test_embeddings_at_hand_are_the_best_that_are_stored(shop):
     run = RecipeRun(shop, load_recipe("beauty"), RunOptions(dataset="shop", models=("llmseqsim",)))
-    assert run.plan()[0]["what"] == "lexical"
+    assert run.plan()[0] | {"seeds": None} == {
+        "step": "embed", "what": "at-hand", "with": "lexical", "seeds": None, "minutes": None
+    }  # fmt: skip
     named = RunOptions(dataset="shop", models=("llmseqsim",), embeddings="openai:mine")
     assert RecipeRun(shop, load_recipe("beauty"), named).plan()[0]["with"] == "openai:mine pca 512"
+
+
+def test_embeddings_that_are_named_are_made_where_they_cost_nothing(llmseq, shop):
+    words = ["beauty", "--dataset", "shop", "--models", "llmseqsim,most-popular", "--json"]
+    done = llmseq("reproduce", *words, "--embeddings", "lexical")
+    assert done.status == 0, done.err
+    assert [row["source"] for row in llmseq("embeddings", "--json").json] == ["lexical"]
+    for name in ("openai", "openai:mine", "7"):
+        paid = llmseq("reproduce", *words, "--embeddings", name)
+        assert (paid.status, paid.out) == (1, "")
+        assert f"the dataset has no embeddings '{name}'" in paid.err
+    assert len(llmseq("report", "--json").json) == 2
+
+
+def test_a_failure_is_told_when_it_happens(llmseq, shop):
+    done = llmseq("reproduce", "beauty", "--dataset", "shop", "--models", "llmseqsim,sknn",
+                  "--embeddings", "huggingface:no/such-model")  # fmt: skip
+    assert done.status == 1
+    early, late = done.err.index("at-hand failed:"), done.err.index("step 2 of 3: sknn")
+    assert early < late
+    assert "1 of 2 steps failed" in done.err
 
 
 def test_from_python(tmp_path, shop):
