@@ -1,7 +1,4 @@
-"""Blend: the weighted sum of what several runs say, by score or by rank.
-
-Reciprocal-rank fusion follows Cormack, Clarke & Büttcher (SIGIR 2009), weighted ranks are a Borda count.
-"""
+"""Blend: the weighted sum of what several runs say, by score or by rank, and of what training tells of the items."""
 
 from __future__ import annotations
 
@@ -15,11 +12,11 @@ from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import block_size, top_k
 from llmseq_cli.models.base import FitContext
-from llmseq_cli.models.blend_weights import Candidates, learnt_weights
+from llmseq_cli.models.blend_weights import Candidates, Learnt, learnt_weights
+from llmseq_cli.models.gains import METHODS, gains, is_in_prompt
+from llmseq_cli.models.item_traits import TRAITS, ItemTraits
 from llmseq_cli.models.members import MadeOfRuns, MembersSettings
 from llmseq_cli.settings import setting
-
-METHODS = ("zscore", "rrf", "weighted-rank")
 
 _HELD_OUT = 0.2
 _MOST_HELD_OUT = 5000
@@ -30,7 +27,8 @@ _BLOCK_NUMBERS = 2**22  # entries of a member's lists that stand in memory at on
 class BlendSettings(MembersSettings):
     method: str = setting("zscore", "what of the members is added up", choices=METHODS, tune=METHODS)
     weights: str = setting("auto", "of the members, as 0.5,0.3,0.2; auto: learnt on the latest training sessions")
-    depth: int = setting(500, "items of each member's list that count", low=1, high=1_000_000)
+    item_traits: bool = setting(False, "learn, too, what the newness and popularity of an item are worth")
+    depth: int = setting(100, "items of each member's list that count", low=1, high=1_000_000)
     rrf_k: float = setting(60.0, "what rrf adds to a rank: 1/(rrf_k + rank)", low=0, high=1e6, tune=(1.0, 100.0))
 
 
@@ -39,7 +37,8 @@ class Blend(MadeOfRuns):
 
     With weights=auto the members are trained anew without the latest fifth of the training sessions (at most 5,000),
     and the weights are those under which the items that follow there are most likely; the test sessions have no part in
-    it. Then the members that were trained on everything are blended.
+    it. Then the members that were trained on everything are blended. With item_traits what `ItemTraits` tells of a
+    listed item is added, with weights that are learnt together with those of the members.
     """
 
     name = "blend"
@@ -50,38 +49,54 @@ class Blend(MadeOfRuns):
 
     settings: BlendSettings
     weights: np.ndarray
+    trait_weights: np.ndarray
+    traits: ItemTraits | None = None
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, Any]:
-        """Figures: weights, by run and summing to 1, and where they are learnt the NDCG@20 of the held-out sessions."""
+        """Figures: weights, by run and summing to 1, those of items' traits beside them, and where they are learnt the
+        NDCG@20 of the held-out sessions.
+        """
         self.take_members(context)
         runs = [member.run for member in context.members]
         figures: dict[str, Any] = {}
+        self.trait_weights = np.zeros(len(TRAITS) if self.settings.item_traits else 0)
         if self.settings.weights == "auto":
-            self.weights, figures = self._learn(train, context)
+            found, figures = self._learn(train, context)
+            self.weights, self.trait_weights = found.weights, found.trait_weights
+        elif self.settings.item_traits:
+            raise UsageError("what items' traits are worth is learnt together with the weights", "leave weights out")
         else:
             self.weights = parse_weights(self.settings.weights, len(runs))
+        if self.settings.item_traits:
+            self.traits = ItemTraits.of(train, self.n_items)
+            figures["item_weights"] = dict(zip(TRAITS, [round(float(w), 4) for w in self.trait_weights], strict=True))
         figures["weights"] = dict(zip(runs, [round(float(w), 4) for w in self.weights], strict=True))
-        words = ", ".join(f"{run} {weight:g}" for run, weight in figures["weights"].items())
-        context.progress.message(f"weights: {words}")
+        told = figures["weights"] | figures.get("item_weights", {})
+        context.progress.message("weights: " + ", ".join(f"{name} {weight:g}" for name, weight in told.items()))
         return figures
 
-    def _learn(self, train: Sessions, context: FitContext) -> tuple[np.ndarray, dict[str, Any]]:
+    def _learn(self, train: Sessions, context: FitContext) -> tuple[Learnt, dict[str, Any]]:
         earlier, held_out = latest_held_out(train, self.n_items, keep_unseen=context.keeps_unseen)
         prompts, targets = held_out.prompts(), held_out.targets()
         members = []
         for member in context.members:
-            ranking = member.refitted_lists(earlier, prompts, min(self.settings.depth, self.n_items))
+            ranking = member.refitted_lists(earlier, prompts, self._depth)
             members.append((ranking, self._gains(ranking, prompts)))
-        found = learnt_weights(Candidates.of(members, prompts, targets, self.n_items), len(prompts))
+        traits = ItemTraits.of(earlier, self.n_items) if self.settings.item_traits else None
+        found = learnt_weights(Candidates.of(members, prompts, targets, self.n_items, traits), len(prompts))
         alone = dict(zip([member.run for member in context.members], found.alone, strict=True))
-        return found.weights, {
+        return found, {
             "validation_ndcg": found.ndcg,
             "validation_ndcg_alone": alone,
             "validation_sessions": len(prompts),
         }
 
+    @property
+    def _depth(self) -> int:
+        return min(self.settings.depth, self.n_items)
+
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
-        size = max(block_size(self.n_items), _BLOCK_NUMBERS // min(self.settings.depth, self.n_items))
+        size = max(block_size(self.n_items), _BLOCK_NUMBERS // self._depth)
         parts = [
             self._lists(prompts.slice(start, min(start + size, len(prompts))), k, exclude_prompt)
             for start in range(0, max(len(prompts), 1), size)
@@ -89,21 +104,22 @@ class Blend(MadeOfRuns):
         return Ranking.concatenate(parts)
 
     def _lists(self, prompts: Sessions, k: int, exclude_prompt: bool) -> Ranking:
-        depth = min(self.settings.depth, self.n_items)
-        counted = [place for place, weight in enumerate(self.weights) if weight > 0]
+        # Where items' traits count, so does every list: a member without a weight still says which items there are.
+        counted = [place for place, weight in enumerate(self.weights) if weight > 0 or self.traits]
         # Prompt items are asked for even where they are not wanted: the others' scores must not depend on it.
-        rankings = [self.members[place].recommend(prompts, depth, exclude_prompt=False) for place in counted]
-        gains = [self.weights[place] * self._gains(r, prompts) for place, r in zip(counted, rankings, strict=True)]
+        rankings = [self.members[place].recommend(prompts, self._depth, exclude_prompt=False) for place in counted]
+        said = [self._gains(ranking, prompts) for ranking in rankings]
         size = block_size(self.n_items)
         parts = []
         for start in range(0, max(len(prompts), 1), size):
-            block = prompts.slice(start, min(start + size, len(prompts)))
-            scores = np.full((len(block), self.n_items), -np.inf, dtype=np.float32)
-            for ranking, gain in zip(rankings, gains, strict=True):
-                rows, places = np.nonzero(ranking.items[start : start + size] != NO_ITEM)
-                items = ranking.items[start + rows, places]
-                before = scores[rows, items]
-                scores[rows, items] = np.where(before == -np.inf, 0, before) + gain[start + rows, places]
+            rows = slice(start, min(start + size, len(prompts)))
+            block = prompts.slice(rows.start, rows.stop)
+            lists = [ranking.items[rows] for ranking in rankings]
+            scores = _sums(lists, [self.weights[p] * g[rows] for p, g in zip(counted, said, strict=True)], self.n_items)
+            if self.traits:
+                of, items = np.nonzero(scores > -np.inf)
+                named = _sums(lists, [gain[rows] > 0 for gain in said], self.n_items)[of, items]
+                scores[of, items] += self.trait_weights @ self.traits.rows(items, named / len(said))
             parts.append(top_k(scores, k, exclude=block if exclude_prompt else None))
         return Ranking.concatenate(parts)
 
@@ -112,48 +128,23 @@ class Blend(MadeOfRuns):
         return gains(ranking, own, self.settings.method, self.settings.rrf_k)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"weights": self.weights}
+        traits = {"traits": self.traits.values} if self.traits else {}
+        return {"weights": self.weights, "trait_weights": self.trait_weights, **traits}
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        self.weights = arrays["weights"]
+        self.weights, self.trait_weights = arrays["weights"], arrays["trait_weights"]
+        self.traits = ItemTraits(arrays["traits"]) if "traits" in arrays else None
 
 
-def gains(ranking: Ranking, own: np.ndarray, method: str, rrf_k: float = 60.0) -> np.ndarray:
-    """What a member says for the items of its lists, beyond what it says for all others: float64[n, depth], ≥ 0.
-
-    own: bool[n, depth], the items of the prompt, which do not count in the figures of their list.
-    zscore: (score − floor) / standard deviation of the list's scores. The floor is the lowest score of the list; of a
-        list that ends early with scores above 0, it is 0, and the missing places count in the deviation with 0.
-    rrf: 1 / (rrf_k + rank). weighted-rank: (depth + 1 − rank) / depth.
-    """
-    listed = ranking.items != NO_ITEM
-    if method == "zscore":
-        values = _standardised(ranking.scores, listed, listed & ~own)
-    else:
-        # The rank among the other items, also for an item of the prompt.
-        counted = listed & ~own
-        rank = np.cumsum(counted, axis=1) + ~counted
-        values = 1 / (rrf_k + rank) if method == "rrf" else (ranking.k + 1 - rank) / ranking.k
-    return np.where(listed, values, 0.0)
-
-
-def _standardised(scores: np.ndarray, listed: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    scores = np.where(listed, scores, 0).astype(np.float64)
-    lowest = np.where(listed, scores, np.inf).min(axis=1, initial=np.inf)
-    ends_early = ~listed[:, -1] & (lowest >= 0)
-    floor = np.where(ends_early | np.isinf(lowest), 0, lowest)[:, None]
-    above = np.where(counted, scores - floor, 0)
-    n = np.where(ends_early, scores.shape[1] - (listed & ~counted).sum(axis=1), counted.sum(axis=1))
-    n = np.maximum(n, 1)
-    variance = (above**2).sum(axis=1) / n - (above.sum(axis=1) / n) ** 2
-    deviation = np.sqrt(np.maximum(variance, 0))[:, None]
-    return np.divide(scores - floor, deviation, out=np.zeros_like(scores), where=deviation > 0)
-
-
-def is_in_prompt(ranking: Ranking, prompts: Sessions, n_items: int) -> np.ndarray:
-    """bool[n, depth]: which items of every list stand in its prompt."""
-    keys = np.arange(len(prompts))[:, None] * n_items + ranking.items
-    return np.isin(keys, prompts.rows() * n_items + prompts.items) & (ranking.items != NO_ITEM)
+def _sums(lists: list[np.ndarray], gains: list[np.ndarray], n_items: int) -> np.ndarray:
+    """float32[n, n_items], the sum of the lists' gains for each item; -inf where it is in none of them."""
+    sums = np.full((len(lists[0]), n_items), -np.inf, dtype=np.float32)
+    for items, gain in zip(lists, gains, strict=True):
+        rows, places = np.nonzero(items != NO_ITEM)
+        listed = items[rows, places]
+        before = sums[rows, listed]
+        sums[rows, listed] = np.where(before == -np.inf, 0, before) + gain[rows, places]
+    return sums
 
 
 def latest_held_out(train: Sessions, n_items: int, *, keep_unseen: bool = False) -> tuple[Sessions, Sessions]:

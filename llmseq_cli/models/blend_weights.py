@@ -9,10 +9,11 @@ import numpy as np
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.evaluation.metrics import per_session
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.models.item_traits import TRAITS, ItemTraits
 
 CUTOFF = 20
 
-_RIDGE = 1e-3  # members that say the same share what one of them would get
+_RIDGE = 1e-2  # members that say the same share what one of them would get
 _START = 0.5
 
 
@@ -22,17 +23,23 @@ class Candidates:
 
     Held are only sessions whose target stands in a list, for the others cannot be hit, with the items of all lists that
     are not in the prompt. Entries of a session stand together, in the order of their items.
-    values: float32[n_members, n_entries], gains. first: int64[n_sessions], where each session's entries begin.
+    values: float32[n_members + n_traits, n_entries], gains, and below them traits of the items, or none.
+    first: int64[n_sessions], where each session's entries begin.
     targets: int64[n_sessions], which entries are the targets.
     """
 
     values: np.ndarray
     first: np.ndarray
     targets: np.ndarray
+    n_members: int
 
     @staticmethod
     def of(
-        members: list[tuple[Ranking, np.ndarray]], prompts: Sessions, targets: np.ndarray, n_items: int
+        members: list[tuple[Ranking, np.ndarray]],
+        prompts: Sessions,
+        targets: np.ndarray,
+        n_items: int,
+        traits: ItemTraits | None = None,
     ) -> Candidates:
         """members: a ranking and its gains (≥ 0), [n_prompts, depth] each, of every member. targets: int[n_prompts]."""
         rows = np.arange(len(prompts))[:, None] * n_items
@@ -41,35 +48,41 @@ class Candidates:
         union = np.setdiff1d(np.concatenate(keys), prompts.rows() * n_items + prompts.items)
         sessions = np.flatnonzero(np.isin(rows[:, 0] + targets, union))
         union = union[np.isin(union // n_items, sessions)]
-        values = np.zeros((len(members), len(union)), dtype=np.float32)
+        values = np.zeros((len(members) + (len(TRAITS) if traits else 0), len(union)), dtype=np.float32)
         for member, (its_keys, its_gains) in enumerate(zip(keys, said, strict=True)):
             found = np.isin(its_keys, union)
             values[member, np.searchsorted(union, its_keys[found])] = its_gains[found]
+        if traits:
+            values[len(members) :] = traits.rows(union % n_items, (values[: len(members)] > 0).mean(axis=0))
         first = np.searchsorted(union // n_items, sessions)
-        return Candidates(values, first, np.searchsorted(union, sessions * n_items + targets[sessions]))
+        own = np.searchsorted(union, sessions * n_items + targets[sessions])
+        return Candidates(values, first, own, len(members))
 
     def sessions(self) -> np.ndarray:
         """int64[n_entries], whose entry each is."""
         return np.repeat(np.arange(len(self.first)), np.diff(np.append(self.first, self.values.shape[1])))
 
     def target_ranks(self, weights: np.ndarray) -> np.ndarray:
-        """The rank of every session's target, 0 where no member with a weight says anything for it; int64[n_sessions].
-
-        Of equal sums the item with the lower number comes first.
+        """The rank of every session's target, int64[n_sessions]; 0 where no member with a weight says anything for it,
+        nor a trait has one. Of equal sums the item with the lower number comes first.
         """
         if not len(self.first):
             return np.zeros(0, dtype=np.int64)
         sums, sessions = weights.astype(np.float32) @ self.values, self.sessions()
         own, place = sums[self.targets], np.arange(len(sums))
         ahead = (sums > own[sessions]) | ((sums == own[sessions]) & (place < self.targets[sessions]))
-        return np.where(own > 0, np.add.reduceat(ahead.astype(np.int64), self.first) + 1, 0)
+        said = (own > 0) | bool(weights[self.n_members :].any())
+        return np.where(said, np.add.reduceat(ahead.astype(np.int64), self.first) + 1, 0)
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """weights: float64[n_members], summing to 1. ndcg: theirs, at 20. alone: the NDCG@20 of every member alone."""
+    """weights: float64[n_members], summing to 1. trait_weights: float64[n_traits], on their scale. ndcg: theirs, at 20.
+    alone: the NDCG@20 of every member alone.
+    """
 
     weights: np.ndarray
+    trait_weights: np.ndarray
     ndcg: float
     alone: list[float]
 
@@ -80,36 +93,50 @@ def mean_ndcg(candidates: Candidates, weights: np.ndarray, n_sessions: int) -> f
 
 
 def learnt_weights(candidates: Candidates, n_sessions: int) -> Learnt:
-    """Weights w ≥ 0 that maximise Σ log softmax(Σ w·gain)[target] over the held sessions, scaled to sum to 1.
+    """Weights w that maximise Σ log softmax(Σ w·value)[target] over the held sessions, those of members ≥ 0, scaled so
+    that these sum to 1.
 
     This is the conditional logit of McFadden ("Conditional logit analysis of qualitative choice behavior", 1974): it
     has one optimum, and counts how far ahead others are, not only at which rank. On halves of Amazon Beauty's latest
     training sessions, each judged by the other's weights, text and neighbours reach NDCG@20 .0601 with it, and .0582
     with an ascent on NDCG@20 itself. Where there is nothing to learn from, weights are equal.
     """
-    n_members = len(candidates.values)
-    alone = [mean_ndcg(candidates, one, n_sessions) for one in np.eye(n_members)]
-    weights = _most_likely(candidates) if len(candidates.first) else np.zeros(n_members)
-    weights = weights / weights.sum() if weights.sum() > 0 else np.full(n_members, 1 / n_members)
-    return Learnt(weights, mean_ndcg(candidates, weights, n_sessions), alone)
+    n = candidates.n_members
+    alone = [mean_ndcg(candidates, one, n_sessions) for one in np.eye(n, len(candidates.values))]
+    weights = _most_likely(candidates) if len(candidates.first) else np.zeros(len(candidates.values))
+    total = weights[:n].sum()
+    weights = weights / total if total > 0 else np.repeat([1 / n, 0.0], [n, len(weights) - n])
+    return Learnt(weights[:n], weights[n:], mean_ndcg(candidates, weights, n_sessions), alone)
 
 
 def _most_likely(candidates: Candidates) -> np.ndarray:
-    """float64[n_members], ≥ 0."""
+    """float64[n_members + n_traits]."""
     from scipy.optimize import minimize
 
     values, first, sessions = candidates.values, candidates.first, candidates.sessions()
+    scales = _scales(candidates)
     own = values[:, candidates.targets].astype(np.float64)
 
-    def loss(weights: np.ndarray) -> tuple[float, np.ndarray]:
+    def loss(scaled: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = scaled / scales
         sums = (weights.astype(np.float32) @ values).astype(np.float64)
         largest = np.maximum.reduceat(sums, first)
         chances = np.exp(sums - largest[sessions])
         total = np.add.reduceat(chances, first)
         chances /= total[sessions] * len(first)
-        value = float(np.mean(np.log(total) + largest - weights @ own)) + _RIDGE * float(weights @ weights)
-        return value, values @ chances.astype(np.float32) - own.mean(axis=1) + 2 * _RIDGE * weights
+        value = float(np.mean(np.log(total) + largest - weights @ own)) + _RIDGE * float(scaled @ scaled)
+        return value, (values @ chances.astype(np.float32) - own.mean(axis=1)) / scales + 2 * _RIDGE * scaled
 
-    n_members = len(values)
-    start, bounds = np.full(n_members, _START), [(0, None)] * n_members
-    return minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x
+    n_traits = len(values) - candidates.n_members
+    start = np.repeat([_START, 0.0], [candidates.n_members, n_traits])
+    bounds = [(0, None)] * candidates.n_members + [(None, None)] * n_traits
+    return minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x / scales
+
+
+def _scales(candidates: Candidates) -> np.ndarray:
+    """float64[n_members + n_traits], what values are divided by: one number for all gains, so that the size of what a
+    method gives does not decide how much the ridge holds back; 1 for traits.
+    """
+    gains = candidates.values[: candidates.n_members]
+    size = float(np.sqrt(np.mean(gains[gains > 0] ** 2))) if (gains > 0).any() else 1.0
+    return np.repeat([size, 1.0], [candidates.n_members, len(candidates.values) - candidates.n_members])

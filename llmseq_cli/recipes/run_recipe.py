@@ -26,8 +26,8 @@ _PREFERRED = ("openai", "vertex", "huggingface", "lexical")
 class RunOptions:
     """What a user changes of a recipe. dataset: its name here. data: files to ingest where it is not there.
 
-    embeddings: what "at-hand" means, SOURCE[:MODEL]; local ones that are not stored are made. models: names of steps or models; None for all. seeds: of every
-    step that has several. device: for neural models.
+    embeddings: what "at-hand" means, SOURCE[:MODEL]; local ones that are not stored are made. models: names of steps or
+    models; None for all. seeds: of every step that has several. device: for neural models.
     """
 
     dataset: str | None = None

@@ -7,8 +7,10 @@ from members_on_paper import MISSING, context, member, on_paper
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
-from llmseq_cli.models.blend import Blend, gains, is_in_prompt, latest_held_out, parse_weights
+from llmseq_cli.models.blend import Blend, latest_held_out, parse_weights
 from llmseq_cli.models.blend_weights import Candidates, learnt_weights, mean_ndcg
+from llmseq_cli.models.gains import gains, is_in_prompt
+from llmseq_cli.models.item_traits import TRAITS, ItemTraits
 
 ANY = Sessions.from_lists([[0, 1], [1, 2]])
 
@@ -229,6 +231,83 @@ def test_nothing_to_learn_from_leaves_equal_weights():
     table = Candidates.of([(empty, np.zeros((3, 2)))] * 2, prompts, targets, 3)
     found = learnt_weights(table, 3)
     assert (found.weights.tolist(), found.ndcg, found.alone) == ([0.5, 0.5], 0, [0, 0])
+
+
+def test_what_training_tells_of_items():
+    train = Sessions.from_lists([[0, 1]] * 60 + [[0, 2]] * 30 + [[2, 3]] * 10)
+    traits = ItemTraits.of(train.take(np.random.default_rng(0).permutation(100)), 5)
+    later = np.array([0.995, 0.995, 0.395, 0.095, 0])
+    np.testing.assert_allclose(traits.values[0], np.log(1.002 / (later + 0.002)), rtol=1e-5)
+    counts = [[0, 0, 5, 5, 0], [10, 0, 20, 10, 0], [90, 60, 40, 10, 0]]
+    np.testing.assert_allclose(traits.values[1:], np.log1p(counts), rtol=1e-6)
+    rows = traits.rows(np.array([3, 0]), np.array([2.0, 5.0]))
+    assert rows.shape == (len(TRAITS), 2)
+    np.testing.assert_allclose(rows[-1], traits.values[0, [3, 0]] * [2, 5], rtol=1e-6)
+
+
+def fresh_successions(n_items=50):
+    """Sessions that go on to the newer of two items that members cannot tell apart: x, then x + 1 or, later, x + 26."""
+    random = np.random.default_rng(5)
+    starts = random.integers(0, 25, size=600)
+    return Sessions.from_lists([[s, s + 25 if n >= 300 + s * 5 else (s + 1) % 25] for n, s in enumerate(starts)])
+
+
+def undecided(seed, n_items=50):
+    scores = np.random.default_rng(seed).random((n_items, n_items)) / 10
+    for start in range(25):
+        scores[start, [(start + 1) % 25, start + 25]] += 3
+    return scores
+
+
+def test_newness_is_learnt_where_new_items_follow():
+    members = on_paper("a-1", undecided(1)), on_paper("b-2", undecided(2))
+    plain, without = blend(*members, n_items=50, train=fresh_successions())
+    fresh, figures = blend(*members, n_items=50, train=fresh_successions(), item_traits=True)
+    assert figures["validation_ndcg"] > without["validation_ndcg"] + 0.1
+    assert list(figures["item_weights"]) == list(TRAITS)
+    assert sum(figures["weights"].values()) == pytest.approx(1, abs=1e-3)
+    prompts = Sessions.from_lists([[start] for start in range(25)])
+    newer = np.arange(25, 50)
+    assert (fresh.recommend(prompts, 1).items[:, 0] == newer).mean() > 0.9
+    assert (plain.recommend(prompts, 1).items[:, 0] == newer).mean() < 0.8
+
+
+def test_lists_are_in_the_order_that_was_learnt_from():
+    members = [on_paper(f"m-{n}", undecided(n)) for n in range(3)]
+    train = fresh_successions()
+    model, _ = blend(*members, n_items=50, train=train, item_traits=True, depth=12)
+    prompts = Sessions.from_lists([[start, start + 20] for start in range(25)])
+    lists = [one.model.recommend(prompts, 12, exclude_prompt=False) for one in members]
+    pairs = [(one, gains(one, is_in_prompt(one, prompts, 50), "zscore")) for one in lists]
+    made = model.recommend(prompts, 50)
+    for place in (0, 5, 11):
+        targets = made.items[:, place].astype(np.int64)
+        table = Candidates.of(pairs, prompts, targets, 50, ItemTraits.of(train, 50))
+        ranks = table.target_ranks(np.concatenate([model.weights, model.trait_weights]))
+        assert ranks.tolist() == [place + 1] * 25
+
+
+def test_traits_are_kept_with_the_model():
+    members = on_paper("a-1", undecided(1)), on_paper("b-2", undecided(2))
+    model, _ = blend(*members, n_items=50, train=fresh_successions(), item_traits=True)
+    again = Blend(model.settings, 50)
+    again.members = model.members
+    again.restore_arrays(model.arrays())
+    prompts = Sessions.from_lists([[3], [4, 29], [49]])
+    np.testing.assert_array_equal(again.recommend(prompts, 20).scores, model.recommend(prompts, 20).scores)
+
+
+def test_traits_have_no_weights_that_are_given():
+    with pytest.raises(UsageError, match="learnt together"):
+        blend(on_paper("a-1", np.arange(5)), on_paper("b-2", np.arange(5)), weights="1,1", item_traits=True)
+
+
+@pytest.mark.parametrize("method", ["zscore", "rrf", "weighted-rank"])
+def test_the_size_of_gains_decides_nothing(method):
+    """Reciprocal ranks are small numbers: the ridge must not take them for weak evidence."""
+    members = on_paper("good-1", knowing(0.6, 1)), on_paper("noise-2", knowing(0, 2))
+    _, figures = blend(*members, n_items=50, train=successions(), method=method)
+    assert figures["weights"]["good-1"] > 0.7
 
 
 @pytest.mark.parametrize(
