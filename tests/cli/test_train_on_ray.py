@@ -23,7 +23,7 @@ needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="
 
 SMALL = ["--set", "dim=16", "--set", "batch_size=32", "--set", "dropout=0", "--set", "precision=float32"]
 ON_RAY = ["--backend", "ray", "--workers", "2"]
-LONG = ["train", "sasrec", *SMALL, "--set", "epochs=30", "--set", "patience=0", "--set", "batch_size=4"]
+LONG = ["train", "sasrec", *SMALL, "--set", "epochs=10", "--set", "patience=0", "--set", "batch_size=4"]
 
 
 def arrays_of(workspace, run: str) -> dict[str, np.ndarray]:
@@ -81,7 +81,7 @@ def kill_a_worker(workspace) -> None:
 def check_the_loss(llmseq, shop, run: str, left: int) -> None:
     """One loss, so many workers left, and the weights of a training that lost none."""
     figures = figures_of(llmseq, run)
-    assert (figures["workers_lost"], figures["workers"], figures["epochs"]) == (1, left, 30)
+    assert (figures["workers_lost"], figures["workers"], figures["epochs"]) == (1, left, 10)
     [whole] = llmseq(*LONG, "--json").json
     one, other = (arrays_of(shop, each)["network.item_vectors.vectors"] for each in (whole["run"], run))
     np.testing.assert_allclose(other, one, atol=2e-2)
