@@ -1,4 +1,8 @@
-"""What training tells of an item itself: how new it is, and how often it occurred lately."""
+"""What training tells of an item itself: how new it is, and how often it occurred lately.
+
+Where a dataset was cut to a k-core over all time, as public ones are, a new item is sure to come back, and newness is
+worth more than it would be in service.
+"""
 
 from __future__ import annotations
 

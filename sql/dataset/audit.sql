@@ -66,6 +66,24 @@ catalog as (
         count(*) filter (where title is null) as untitled
     from core.item
     where dataset_id = $dataset_id
+),
+
+-- how often the rarest item occurs in all: the core that the dataset was cut to
+core_size as (
+    select min(popularity) as times
+    from core.item
+    where dataset_id = $dataset_id
+),
+
+-- what a k-core over all time says of the future: items that training saw less often than that come back
+promised as (
+    select count(*) as sessions
+    from core.session as s
+    inner join core.item as i on s.dataset_id = i.dataset_id and s.ground_truth = i.item_id
+    cross join core_size
+    where
+        s.dataset_id = $dataset_id
+        and i.train_popularity < core_size.times
 )
 
 select
@@ -154,6 +172,14 @@ from counts
 union all
 select
     10,
+    'ground truths that training saw less often than the rarest item occurs in all',
+    promised.sessions,
+    evaluated,
+    'a k-core over all time says that they come back; new items are easier to guess than in service'
+from counts, promised
+union all
+select
+    11,
     'items without a title',
     untitled,
     items,

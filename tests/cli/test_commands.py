@@ -231,6 +231,21 @@ def test_audit_counts_what_endangers_an_evaluation(llmseq, tmp_path):
     assert "the tie-break decides" in " ".join(llmseq("describe", "--audit").out.split())
 
 
+def test_audit_tells_what_a_k_core_over_all_time_gives_away(llmseq, tmp_path):
+    """Item "late" occurs twice, as the 2-core wants, but once in training: its test session was sure to come."""
+    sessions = ["a b", "b a", "a b", "b c", "c a", "a c", "b a", "a late", "b c", "c late"]
+    rows = [
+        f"u{n},{item},{1_600_000_000 + 10 * n + place}"
+        for n, items in enumerate(sessions)
+        for place, item in enumerate(items.split())
+    ]
+    file = tmp_path / "clicks.csv"
+    file.write_text("\n".join(["user_id,item_id,timestamp", *rows]) + "\n")
+    assert llmseq("ingest", file, "--name", "cut", "--k-core", "2").status == 0
+    [found] = [row for row in llmseq("describe", "--audit", "--json").json if "the rarest item" in row["finding"]]
+    assert (found["affected"], found["total"]) == (1, 2)
+
+
 def test_embed_and_list(llmseq, shop):
     made = llmseq("embed", "--json").json
     assert made["sparse"] is True
