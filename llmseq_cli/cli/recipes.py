@@ -186,7 +186,7 @@ def _print_plan(work: RecipeRun, format: str) -> None:
     shown = [[row[key] if row[key] is not None else "–" for key in row] for row in rows]
     print_table(["step", "what", "with", "seeds", "minutes"], shown, whole=["what"])
     known = sum(row["minutes"] or 0 for row in rows)
-    out.print(f"about {known:.0f} minutes on two cores, less what is done already", soft_wrap=True)
+    out.print(f"about {known:.0f} minutes on one core, less what is done already", soft_wrap=True)
 
 
 def _print_runs(work: RecipeRun, done: Done, format: str, to: Path | None) -> None:
