@@ -171,7 +171,7 @@ def _go(work: RecipeRun, dry_run: bool, format: str, to: Path | None) -> None:
     if done.all_runs:
         _print_runs(work, done, format, to)
     if done.failed:
-        for name, reason in done.failed.items():
+        for name, reason in (done.failed_embeds | done.failed).items():
             work.progress.warn(f"{name}: {reason}")
         raise LlmseqError(
             f"{len(done.failed)} of {len(work.steps)} steps failed", "run it again: it goes on with these"

@@ -28,7 +28,12 @@ class BlendSettings(MembersSettings):
     method: str = setting("zscore", "what of the members is added up", choices=METHODS, tune=METHODS)
     weights: str = setting("auto", "of the members, as 0.5,0.3,0.2; auto: learnt on the latest training sessions")
     item_traits: bool = setting(False, "learn, too, what the newness and popularity of an item are worth")
-    depth: int = setting(100, "items of each member's list that count", low=1, high=1_000_000)
+    depth: int = setting(
+        100,
+        "items of each member's list that count, those of the prompt among them; only they are recommended",
+        low=1,
+        high=1_000_000,
+    )
     rrf_k: float = setting(60.0, "what rrf adds to a rank: 1/(rrf_k + rank)", low=0, high=1e6, tune=(1.0, 100.0))
 
 
@@ -53,8 +58,8 @@ class Blend(MadeOfRuns):
     traits: ItemTraits | None = None
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, Any]:
-        """Figures: weights, by run and summing to 1, those of items' traits beside them, and where they are learnt the
-        NDCG@20 of the held-out sessions.
+        """Figures: weights, by run and summing to 1, trait_weights on their scale where items' traits count, and where
+        they are learnt the NDCG@20 of the held-out sessions.
         """
         self.take_members(context)
         runs = [member.run for member in context.members]
@@ -69,9 +74,9 @@ class Blend(MadeOfRuns):
             self.weights = parse_weights(self.settings.weights, len(runs))
         if self.settings.item_traits:
             self.traits = ItemTraits.of(train, self.n_items)
-            figures["item_weights"] = dict(zip(TRAITS, [round(float(w), 4) for w in self.trait_weights], strict=True))
+            figures["trait_weights"] = dict(zip(TRAITS, [round(float(w), 4) for w in self.trait_weights], strict=True))
         figures["weights"] = dict(zip(runs, [round(float(w), 4) for w in self.weights], strict=True))
-        told = figures["weights"] | figures.get("item_weights", {})
+        told = figures["weights"] | figures.get("trait_weights", {})
         context.progress.message("weights: " + ", ".join(f"{name} {weight:g}" for name, weight in told.items()))
         return figures
 
@@ -117,9 +122,9 @@ class Blend(MadeOfRuns):
             lists = [ranking.items[rows] for ranking in rankings]
             scores = _sums(lists, [self.weights[p] * g[rows] for p, g in zip(counted, said, strict=True)], self.n_items)
             if self.traits:
-                of, items = np.nonzero(scores > -np.inf)
-                named = _sums(lists, [gain[rows] > 0 for gain in said], self.n_items)[of, items]
-                scores[of, items] += self.trait_weights @ self.traits.rows(items, named / len(said))
+                sessions, items = np.nonzero(scores > -np.inf)
+                named = _sums(lists, [gain[rows] > 0 for gain in said], self.n_items)[sessions, items]
+                scores[sessions, items] += self.trait_weights @ self.traits.of_items(items, named / len(said))
             parts.append(top_k(scores, k, exclude=block if exclude_prompt else None))
         return Ranking.concatenate(parts)
 
@@ -132,14 +137,15 @@ class Blend(MadeOfRuns):
         return {"weights": self.weights, "trait_weights": self.trait_weights, **traits}
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        self.weights, self.trait_weights = arrays["weights"], arrays["trait_weights"]
+        self.weights = arrays["weights"]
+        self.trait_weights = arrays.get("trait_weights", np.zeros(0))  # a blend of an older version has none
         self.traits = ItemTraits(arrays["traits"]) if "traits" in arrays else None
 
 
-def _sums(lists: list[np.ndarray], gains: list[np.ndarray], n_items: int) -> np.ndarray:
-    """float32[n, n_items], the sum of the lists' gains for each item; -inf where it is in none of them."""
+def _sums(lists: list[np.ndarray], said: list[np.ndarray], n_items: int) -> np.ndarray:
+    """float32[n, n_items], the sum of what the lists say of each item; -inf where it is in none of them."""
     sums = np.full((len(lists[0]), n_items), -np.inf, dtype=np.float32)
-    for items, gain in zip(lists, gains, strict=True):
+    for items, gain in zip(lists, said, strict=True):
         rows, places = np.nonzero(items != NO_ITEM)
         listed = items[rows, places]
         before = sums[rows, listed]

@@ -15,6 +15,7 @@ CUTOFF = 20
 
 _RIDGE = 1e-2  # members that say the same share what one of them would get
 _START = 0.5
+_LEAST = 1e-4  # smaller weights are what the optimiser leaves of none
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Candidates:
             found = np.isin(its_keys, union)
             values[member, np.searchsorted(union, its_keys[found])] = its_gains[found]
         if traits:
-            values[len(members) :] = traits.rows(union % n_items, (values[: len(members)] > 0).mean(axis=0))
+            values[len(members) :] = traits.of_items(union % n_items, (values[: len(members)] > 0).mean(axis=0))
         first = np.searchsorted(union // n_items, sessions)
         own = np.searchsorted(union, sessions * n_items + targets[sessions])
         return Candidates(values, first, own, len(members))
@@ -77,8 +78,8 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Learnt:
-    """weights: float64[n_members], summing to 1. trait_weights: float64[n_traits], on their scale. ndcg: theirs, at 20.
-    alone: the NDCG@20 of every member alone.
+    """weights: float64[n_members], summing to 1, or all 0 where nothing but traits helps. trait_weights:
+    float64[n_traits], on their scale. ndcg: theirs, at 20. alone: the NDCG@20 of every member alone.
     """
 
     weights: np.ndarray
@@ -97,15 +98,18 @@ def learnt_weights(candidates: Candidates, n_sessions: int) -> Learnt:
     that these sum to 1.
 
     This is the conditional logit of McFadden ("Conditional logit analysis of qualitative choice behavior", 1974): it
-    has one optimum, and counts how far ahead others are, not only at which rank. On halves of Amazon Beauty's latest
-    training sessions, each judged by the other's weights, text and neighbours reach NDCG@20 .0601 with it, and .0582
-    with an ascent on NDCG@20 itself. Where there is nothing to learn from, weights are equal.
+    has one optimum, and counts how far ahead others are, not only at which rank; on halves of Amazon Beauty's latest
+    training sessions, each judged by the other's weights, an ascent on NDCG@20 itself found worse ones. Where there is
+    nothing to learn from, weights are equal.
     """
     n = candidates.n_members
     alone = [mean_ndcg(candidates, one, n_sessions) for one in np.eye(n, len(candidates.values))]
     weights = _most_likely(candidates) if len(candidates.first) else np.zeros(len(candidates.values))
-    total = weights[:n].sum()
-    weights = weights / total if total > 0 else np.repeat([1 / n, 0.0], [n, len(weights) - n])
+    weights = np.where(np.abs(weights) > _LEAST, weights, 0)
+    if weights[:n].any():
+        weights = weights / weights[:n].sum()
+    elif not weights.any():
+        weights[:n] = 1 / n
     return Learnt(weights[:n], weights[n:], mean_ndcg(candidates, weights, n_sessions), alone)
 
 
@@ -137,6 +141,6 @@ def _scales(candidates: Candidates) -> np.ndarray:
     """float64[n_members + n_traits], what values are divided by: one number for all gains, so that the size of what a
     method gives does not decide how much the ridge holds back; 1 for traits.
     """
-    gains = candidates.values[: candidates.n_members]
-    size = float(np.sqrt(np.mean(gains[gains > 0] ** 2))) if (gains > 0).any() else 1.0
+    said = candidates.values[: candidates.n_members]
+    size = float(np.sqrt(np.mean(said[said > 0] ** 2))) if (said > 0).any() else 1.0
     return np.repeat([size, 1.0], [candidates.n_members, len(candidates.values) - candidates.n_members])

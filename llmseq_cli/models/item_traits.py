@@ -21,7 +21,7 @@ TRAITS = (
     "newness_x_agreement",
 )
 """Newness; popularity in the latest 5 % of the sessions, in the latest 20 % and in all; the share of the members that
-name the item; newness times this share.
+say something for the item (a gain above 0); newness times this share.
 """
 
 _WINDOWS = (0.05, 0.2, 1.0)
@@ -49,7 +49,7 @@ class ItemTraits:
         popularity = [np.log1p(np.bincount(train.items[later < window], minlength=n_items)) for window in _WINDOWS]
         return ItemTraits(np.stack([newness, *popularity]).astype(np.float32))
 
-    def rows(self, items: np.ndarray, agreement: np.ndarray) -> np.ndarray:
-        """float32[len(TRAITS), n] of these items; agreement: float[n], the share of the members that name each."""
+    def of_items(self, items: np.ndarray, agreement: np.ndarray) -> np.ndarray:
+        """float32[len(TRAITS), n]; agreement: float[n], the share of members with a gain above 0 for each item."""
         known = self.values[:, items]
         return np.concatenate([known, [agreement, known[0] * agreement]]).astype(np.float32)

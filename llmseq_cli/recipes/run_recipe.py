@@ -10,6 +10,7 @@ from typing import Any
 
 from llmseq_cli.data.dataset import find_dataset
 from llmseq_cli.data.ingest import Protocol
+from llmseq_cli.embeddings.make import SOURCES
 from llmseq_cli.embeddings.stored import find_embeddings
 from llmseq_cli.errors import InterruptedByUserError, LlmseqError, UsageError, did_you_mean
 from llmseq_cli.recipes.recipe import ALL_SEEDS, AT_HAND, Embed, Recipe, Train
@@ -40,11 +41,12 @@ class RunOptions:
 
 @dataclass
 class Done:
-    """What came of a recipe: runs of each step, and why steps failed, by name."""
+    """What came of a recipe: runs of each step, and why steps and embeddings failed, by name."""
 
     dataset: str
     runs: dict[str, list[str]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    failed_embeds: dict[str, str] = field(default_factory=dict)
 
     @property
     def all_runs(self) -> list[str]:
@@ -61,6 +63,9 @@ class RecipeRun:
         self.workspace, self.recipe, self.options = workspace, recipe, options
         self.progress = workspace.progress
         self._words: dict[str, str] = {}
+        source = (options.embeddings or SOURCES[0]).partition(":")[0]
+        if source not in SOURCES and not source.isdigit():
+            raise UsageError(f"there is no source of embeddings '{source}'", did_you_mean(source, list(SOURCES)))
         self.dataset = options.dataset or recipe.dataset
         self.steps = tuple(self._with_seeds(step) for step in self._wanted())
 
@@ -85,9 +90,8 @@ class RecipeRun:
 
     def plan(self) -> list[dict[str, Any]]:
         """The steps in order: what each does, and about how many minutes of it are left at most."""
-        names = {row["name"] for row in self.workspace.datasets()} if self.workspace.store.file.exists() else set()
         rows: list[dict[str, Any]] = []
-        if self.dataset not in names:
+        if not self._has_dataset():
             rows.append(
                 {"step": "ingest", "what": self.dataset, "with": self._origin(), "seeds": None, "minutes": None}
             )
@@ -110,28 +114,33 @@ class RecipeRun:
         return ", ".join(self.options.data) or self.recipe.download or "–"
 
     def run(self) -> Done:
-        """Goes through all steps. A step that fails is noted, those that are made of it are left out."""
+        """Goes through all steps. A step that fails is noted, those that are made of it are left out.
+
+        Raises LlmseqError where the dataset, or embeddings that are named and cost money, are not there.
+        """
         done = Done(self.dataset)
-        self._ensure_dataset()
         self._check_at_hand()
+        self._ensure_dataset()
         embeds = self._embeds()
         count = len(embeds) + len(self.steps)
-        failed_embeds: dict[str, str] = {}
         for place, one in enumerate(embeds, 1):
             self.progress.message(f"step {place} of {count}: embed {one.name} ({one.word})")
-            with self._noting(failed_embeds, one.name):
+            with self._noting(done.failed_embeds, one.name):
                 self._embed(one)
         for place, step in enumerate(self.steps, len(embeds) + 1):
             self.progress.message(f"step {place} of {count}: {step.name} ({step.model})")
             with self._noting(done.failed, step.name):
-                done.runs[step.name] = self._train(step, done, failed_embeds)
+                done.runs[step.name] = self._train(step, done)
         return done
 
     # Data and embeddings.
 
+    def _has_dataset(self) -> bool:
+        is_made = self.workspace.store.file.exists()
+        return is_made and self.dataset in {row["name"] for row in self.workspace.datasets()}
+
     def _ensure_dataset(self) -> None:
-        store = self.workspace.store
-        if store.file.exists() and self.dataset in {row["name"] for row in self.workspace.datasets()}:
+        if self._has_dataset():
             return
         paths = self.options.data or self._downloaded()
         protocol = {key: value for key, value in self.recipe.ingest.items() if key != "format"}
@@ -163,7 +172,10 @@ class RecipeRun:
         used = {step.embeddings for step in self.steps}
         listed = [one for one in self.recipe.embed if one.name in used]
         source, _, model = self._at_hand().partition(":")
-        if AT_HAND in used and source in _LOCAL and not self._is_stored(source, model):
+        is_there = self._is_stored(source, model) or any(
+            one.source == source and model in ("", one.model) for one in listed
+        )
+        if AT_HAND in used and source in _LOCAL and not is_there:
             listed.append(Embed(AT_HAND, source, model or None, "{title}", {}))
         return listed
 
@@ -175,6 +187,11 @@ class RecipeRun:
         word = self._at_hand()
         if word.partition(":")[0] in _LOCAL or AT_HAND not in {step.embeddings for step in self.steps}:
             return
+        if not self._has_dataset():
+            raise LlmseqError(
+                f"there is no dataset '{self.dataset}' yet that has the embeddings '{word}'",
+                f"`llmseq ingest … --name {self.dataset}`, then `llmseq embed`, which tells what they cost",
+            )
         with self.workspace.store.read("looking for embeddings") as con:
             find_embeddings(con, find_dataset(con, self.dataset).dataset_id, word)
 
@@ -211,9 +228,9 @@ class RecipeRun:
 
     # Runs.
 
-    def _train(self, step: Train, done: Done, failed_embeds: dict[str, str]) -> list[str]:
-        if step.embeddings in failed_embeds:
-            raise LlmseqError(f"its embeddings failed: {failed_embeds[str(step.embeddings)]}", "run the recipe again")
+    def _train(self, step: Train, done: Done) -> list[str]:
+        if step.embeddings in done.failed_embeds:
+            raise LlmseqError("its embeddings failed", "run the recipe again")
         word = self._embeddings_word(step.embeddings) if step.embeddings else None
         return self.workspace.train(
             step.model,

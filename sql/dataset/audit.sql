@@ -83,6 +83,7 @@ promised as (
     cross join core_size
     where
         s.dataset_id = $dataset_id
+        and core_size.times > 1
         and i.train_popularity < core_size.times
 )
 

@@ -244,6 +244,10 @@ def test_audit_tells_what_a_k_core_over_all_time_gives_away(llmseq, tmp_path):
     assert llmseq("ingest", file, "--name", "cut", "--k-core", "2").status == 0
     [found] = [row for row in llmseq("describe", "--audit", "--json").json if "the rarest item" in row["finding"]]
     assert (found["affected"], found["total"]) == (1, 2)
+    file.write_text("\n".join(["user_id,item_id,timestamp", *rows, "u9,once,1600000099"]) + "\n")
+    assert llmseq("ingest", file, "--name", "whole", "--k-core", "0", "--unseen-items", "keep").status == 0
+    [found] = [row for row in llmseq("describe", "whole", "--audit", "--json").json if "the rarest" in row["finding"]]
+    assert found["affected"] == 0
 
 
 def test_embed_and_list(llmseq, shop):

@@ -240,7 +240,7 @@ def test_what_training_tells_of_items():
     np.testing.assert_allclose(traits.values[0], np.log(1.002 / (later + 0.002)), rtol=1e-5)
     counts = [[0, 0, 5, 5, 0], [10, 0, 20, 10, 0], [90, 60, 40, 10, 0]]
     np.testing.assert_allclose(traits.values[1:], np.log1p(counts), rtol=1e-6)
-    rows = traits.rows(np.array([3, 0]), np.array([2.0, 5.0]))
+    rows = traits.of_items(np.array([3, 0]), np.array([2.0, 5.0]))
     assert rows.shape == (len(TRAITS), 2)
     np.testing.assert_allclose(rows[-1], traits.values[0, [3, 0]] * [2, 5], rtol=1e-6)
 
@@ -264,7 +264,7 @@ def test_newness_is_learnt_where_new_items_follow():
     plain, without = blend(*members, n_items=50, train=fresh_successions())
     fresh, figures = blend(*members, n_items=50, train=fresh_successions(), item_traits=True)
     assert figures["validation_ndcg"] > without["validation_ndcg"] + 0.1
-    assert list(figures["item_weights"]) == list(TRAITS)
+    assert list(figures["trait_weights"]) == list(TRAITS)
     assert sum(figures["weights"].values()) == pytest.approx(1, abs=1e-3)
     prompts = Sessions.from_lists([[start] for start in range(25)])
     newer = np.arange(25, 50)
@@ -295,6 +295,36 @@ def test_traits_are_kept_with_the_model():
     again.restore_arrays(model.arrays())
     prompts = Sessions.from_lists([[3], [4, 29], [49]])
     np.testing.assert_array_equal(again.recommend(prompts, 20).scores, model.recommend(prompts, 20).scores)
+
+
+def test_a_blend_of_an_older_version_is_restored():
+    model, _ = blend(on_paper("a-1", np.arange(5)), on_paper("b-2", [4, 3, 2, 1, 0]), weights="1,3")
+    arrays = model.arrays()
+    del arrays["trait_weights"]
+    again = Blend(model.settings, 5)
+    again.members = model.members
+    again.restore_arrays(arrays)
+    prompts = Sessions.from_lists([[3]])
+    np.testing.assert_array_equal(again.recommend(prompts, 4).items, model.recommend(prompts, 4).items)
+
+
+def test_traits_alone_may_be_what_helps():
+    """Members that are always wrong get no weight, and what was learnt of the items stays."""
+    wrong = np.random.default_rng(1).random((50, 50))
+    for start in range(25):
+        wrong[start, [(start + 1) % 25, start + 25]] -= 3
+    members = on_paper("a-1", wrong), on_paper("b-2", wrong)
+    _, figures = blend(*members, n_items=50, train=fresh_successions(), item_traits=True)
+    assert set(figures["weights"].values()) == {0.0}
+    assert figures["trait_weights"]["newness"] > 0
+    assert figures["validation_ndcg"] > max(figures["validation_ndcg_alone"].values())
+
+
+def test_what_the_optimiser_leaves_of_none_blows_nothing_up():
+    empty = on_paper("a-1", np.full(50, MISSING)), on_paper("b-2", np.full(50, MISSING))
+    _, figures = blend(*empty, n_items=50, train=successions(), item_traits=True)
+    assert figures["weights"] == {"a-1": 0.5, "b-2": 0.5}
+    assert max(map(abs, figures["trait_weights"].values())) < 100
 
 
 def test_traits_have_no_weights_that_are_given():

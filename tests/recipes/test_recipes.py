@@ -224,13 +224,34 @@ def test_embeddings_that_are_named_are_made_where_they_cost_nothing(llmseq, shop
     assert len(llmseq("report", "--json").json) == 2
 
 
-def test_a_failure_is_told_when_it_happens(llmseq, shop):
-    done = llmseq("reproduce", "beauty", "--dataset", "shop", "--models", "llmseqsim,sknn",
-                  "--embeddings", "huggingface:no/such-model")  # fmt: skip
+def test_embeddings_that_cannot_be_are_told_before_anything_is_ingested(llmseq, shop_files):
+    clicks, _ = shop_files
+    words = ["reproduce", "beauty", "--models", "llmseqsim", "--data", clicks, "--embeddings"]
+    for more in ([], ["--dry-run"]):
+        misspelt = llmseq(*words, "opnai:small", *more)
+        assert (misspelt.status, "did you mean 'openai'?" in misspelt.err) == (2, True), misspelt.err
+    paid = llmseq(*words, "openai")
+    assert (paid.status, "there is no dataset 'beauty' yet" in paid.err) == (1, True), paid.err
+    assert not Path(os.environ["LLMSEQ_WORKSPACE"], "llmseq.duckdb").exists()
+
+
+def test_embeddings_of_the_recipe_are_at_hand(llmseq, shop, recipe):
+    """No second set of the same source is made, which would stand before that of the recipe."""
+    own = RECIPE.replace('source = "lexical"', 'source = "lexical"\ntext = "{title} {brand}"')
+    recipe.write_text(own.replace('name = "near"', 'name = "nearer"\nmodel = "llmseqsim"\nembeddings = "at-hand"\n'
+                                  '[[train]]\nname = "near"'))  # fmt: skip
+    done = llmseq("run", recipe, "--models", "near,nearer", "--json")
+    assert done.status == 0, done.err
+    assert [row["text"] for row in llmseq("embeddings", "--json").json] == ["{title} {brand}"]
+
+
+def test_a_failure_is_told_when_it_happens(llmseq, shop, recipe):
+    recipe.write_text(RECIPE.replace('source = "lexical"', 'source = "lexical"\ntext = "{nothing}"'))
+    done = llmseq("run", recipe, "--models", "near,neighbours")
     assert done.status == 1
-    early, late = done.err.index("at-hand failed:"), done.err.index("step 2 of 3: sknn")
-    assert early < late
+    assert done.err.index("words failed:") < done.err.index("step 2 of 3: near")
     assert "1 of 2 steps failed" in done.err
+    assert done.err.count("nothing") == 2, "at once and at the end, not for every step that wants them"
 
 
 def test_from_python(tmp_path, shop):
