@@ -23,8 +23,8 @@ def test_fine_tuning_beats_its_base_and_constrained_answers_are_all_true(llmseq,
     assert llmseq("ingest", clicks, "--items", items, "--name", "nails", "--k-core", "6").status == 0
     llmseq("embed", "--source", "lexical", "--dataset", "nails")
     where = ["--dataset", "nails"]
-    tuned = llmseq("finetune", "--provider", "local", "--set", "epochs=8", *where, "--json")
-    assert tuned.json["status"] == "succeeded"
+    fewer = ["--set", "epochs=8", "--set", "title_epochs=8"]
+    assert llmseq("finetune", "--provider", "local", *fewer, *where, "--json").json["status"] == "succeeded"
     where += ["--temperature", "1"]
     base = prompt(llmseq, "latest", "--base-model", "scratch", *where)
     tuned = prompt(llmseq, "latest", *where)

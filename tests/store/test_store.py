@@ -184,7 +184,8 @@ def test_a_transaction_that_fails_is_rolled_back(store):
 
 def test_ctrl_c_stops_a_query_that_stays_inside_duckdb(store):
     code = (
-        "import sys; from pathlib import Path; from llmseq_cli.store.connection import Store\n"
+        "import signal, sys; from pathlib import Path; from llmseq_cli.store.connection import Store\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background job is born without
         "try:\n"
         "    with Store(Path(sys.argv[1])).write('x') as con:\n"
         "        print('begun', flush=True)\n"
