@@ -149,8 +149,9 @@ def begun(command: list[str], workspace) -> subprocess.Popen:
 
 
 @needs_ray
-def test_a_node_that_is_killed_leaves_the_rest_at_work(llmseq, shop, two_nodes):
+def test_a_node_that_is_killed_leaves_the_rest_at_work(llmseq, shop, two_nodes, monkeypatch):
     address, second = two_nodes
+    monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "15")  # Ray waits a minute for the lost one to return
     driver = begun([sys.executable, "-m", "llmseq_cli", *LONG, *ON_RAY, "--ray-address", address], shop)
     kill(second)
     _, err = driver.communicate(timeout=400)
