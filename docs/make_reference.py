@@ -89,7 +89,7 @@ def _owners() -> list[tuple[str, str, list[tuple[str, str, type[Settings]]]]]:
     from llmseq_cli.embeddings.sources.openai import OpenAISettings
     from llmseq_cli.embeddings.sources.vertex import VertexSettings
     from llmseq_cli.models.registry import model_class, model_names
-    from llmseq_cli.prompting.providers.registry import PROVIDER_NAMES, provider_class
+    from llmseq_cli.providers.registry import PROVIDER_NAMES, provider_class
 
     models = [(name, f"{model_class(name).summary}.", model_class(name).Settings) for name in model_names()]
     sources: list[tuple[str, str, type[Settings]]] = [

@@ -332,9 +332,9 @@ class Workspace:
         template (a file), k, clusters, limit, validation, context, suffix, settings (hyperparameters by name), seed,
         max_cost (US dollars), prices (a file), again, prepare_only, wait.
         """
-        from llmseq_cli.prompting.finetune import FinetuneOptions, FineTuning
-        from llmseq_cli.prompting.jobs import about
-        from llmseq_cli.prompting.recipe import Wishes
+        from llmseq_cli.finetuning.finetune import FinetuneOptions, FineTuning
+        from llmseq_cli.finetuning.jobs import about
+        from llmseq_cli.finetuning.task_setup import Wishes
 
         wished = {name: options.pop(name) for name in _WISHES if name in options}
         try:
@@ -355,7 +355,7 @@ class Workspace:
         prices: str | None = None,
     ) -> list[dict[str, Any]]:
         """One dict a fine-tuning job, oldest first; refresh: ask the provider for those that are not over."""
-        from llmseq_cli.prompting.overview import list_jobs
+        from llmseq_cli.finetuning.job_list import list_jobs
 
         return list_jobs(self.store, self.progress, dataset, refresh=refresh, base_url=base_url, prices=prices)
 
@@ -374,7 +374,7 @@ class Workspace:
 
         out: the folder that download writes to, else the job's own.
         """
-        from llmseq_cli.prompting.overview import act_on_job
+        from llmseq_cli.finetuning.job_list import act_on_job
 
         folder = None if out is None else Path(out)
         return act_on_job(
@@ -399,8 +399,8 @@ class Workspace:
         tokens_per_minute, max_cost (US dollars), prices (a file), retry_refused, embeddings (that map answers to items;
         the newest), and without a job candidates (a run), template (a file), k, clusters, seed.
         """
+        from llmseq_cli.finetuning.task_setup import Wishes
         from llmseq_cli.prompting.predict import Prompting, PromptOptions
-        from llmseq_cli.prompting.recipe import Wishes
 
         wished = {name: options.pop(name) for name in _WISHES if name in options}
         try:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import core_share  # noqa: F401  (first: what follows may import numpy)
 import pytest
-from ray_nodes import cluster, quiet_ray, two_nodes  # noqa: F401 fixtures
-from small_shop import write_shop
+from support import core_share  # noqa: F401  (first: what follows may import numpy)
+from support.chat_fixtures import ready, server  # noqa: F401 fixtures
+from support.ray_nodes import cluster, quiet_ray, two_nodes  # noqa: F401 fixtures
+from support.small_shop import write_shop
 
 from llmseq_cli.cli.app import run
 from llmseq_cli.workspace import Workspace

@@ -10,12 +10,15 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "llmseq_cli"
 FLOORS = [
     {"errors", "progress", "_version"},
-    {"settings", "devices", "ray_cluster"},
+    {"settings", "devices", "ray_cluster", "locks"},
     {"store"},
     {"data"},
+    {"clients"},
     {"evaluation", "embeddings"},
     {"models"},
-    {"training", "reporting", "prompting"},
+    {"training", "reporting"},
+    {"language_model", "providers", "finetuning"},
+    {"prompting"},
     {"tuning"},
     {"workspace"},
     {"recipes"},

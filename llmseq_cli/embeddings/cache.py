@@ -15,7 +15,7 @@ from llmseq_cli.store.queries import query
 if TYPE_CHECKING:
     import duckdb
 
-    from llmseq_cli.embeddings.sources.base import EmbeddingSource
+    from llmseq_cli.embeddings.sources.source import EmbeddingSource
 
 
 def text_hash(text: str) -> str:

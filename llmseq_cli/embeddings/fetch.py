@@ -16,16 +16,17 @@ from functools import partial
 
 import numpy as np
 
-from llmseq_cli.embeddings.rates import RateBudget
-from llmseq_cli.embeddings.retries import BadAnswerError, CalledOffError, Patience, patiently
-from llmseq_cli.embeddings.sources.base import (
-    Answer,
-    EmbeddingSource,
+from llmseq_cli.clients.errors import (
+    BadAnswerError,
+    CalledOffError,
     FinalError,
     RefusedError,
     TransientError,
     UnreachableError,
 )
+from llmseq_cli.clients.rates import RateBudget
+from llmseq_cli.clients.retries import Patience, patiently
+from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import Progress, Task
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import DatasetInfo, find_dataset, item_texts
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.embeddings.sources.registry import TEXT_SOURCES, SourceOptions, make_source
 from llmseq_cli.embeddings.stored import TextEmbeddings, save_embeddings, save_text_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from llmseq_cli.embeddings.cache import TextVectorCache
     from llmseq_cli.embeddings.fetch import FetchOptions, Usage
     from llmseq_cli.embeddings.plan import EmbeddingPlan
-    from llmseq_cli.embeddings.sources.base import EmbeddingSource
+    from llmseq_cli.embeddings.sources.source import EmbeddingSource
     from llmseq_cli.store.connection import Store
 
 SOURCES = ("lexical", *TEXT_SOURCES)
@@ -119,7 +119,7 @@ def _price(source: EmbeddingSource, options: EmbedOptions) -> float | None:
     """US dollars for a token, None where no price is known. Raises UsageError where --max-cost needs one."""
     if not source.remote:
         return 0.0
-    from llmseq_cli.embeddings.prices import usd_per_token
+    from llmseq_cli.clients.prices import usd_per_token
 
     batch = options.batch or options.resume
     price = usd_per_token(source.name, source.model, batch=batch, file=options.prices)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.evaluation.top_k import top_k, without_noise
 

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from llmseq_cli.clients.errors import FinalError, TransientError, UnreachableError
+from llmseq_cli.clients.retries import Patience, patiently
 from llmseq_cli.embeddings.batch_store import BatchStore, StoredBatch
 from llmseq_cli.embeddings.cache import TextVectorCache
 from llmseq_cli.embeddings.fetch import Usage, fill
 from llmseq_cli.embeddings.plan import EmbeddingPlan
-from llmseq_cli.embeddings.retries import Patience, patiently
-from llmseq_cli.embeddings.sources.base import FinalError, TransientError, UnreachableError
 from llmseq_cli.embeddings.sources.openai import OpenAISource, read_vectors
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import Progress

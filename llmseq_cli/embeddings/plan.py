@@ -9,7 +9,7 @@ import numpy as np
 
 from llmseq_cli.embeddings.cache import TextVectorCache, text_hash
 from llmseq_cli.embeddings.fetch import fill
-from llmseq_cli.embeddings.sources.base import EmbeddingSource
+from llmseq_cli.embeddings.sources.source import EmbeddingSource
 
 _SECONDS_PER_REQUEST = 1.0
 """What a full request is taken to need when the duration of a run is estimated."""

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import UsageError, did_you_mean
 from llmseq_cli.progress import Progress, SilentProgress
 

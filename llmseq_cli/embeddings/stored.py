@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
 

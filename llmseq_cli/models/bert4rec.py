@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.models.base import FitContext
 from llmseq_cli.models.neural.batches import Batch, on_device
 from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
-from llmseq_cli.models.neural.recommender import NeuralRecommender
+from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
 from llmseq_cli.models.neural.settings import NeuralSettings
 from llmseq_cli.models.neural.transformer import STARTS, Transformer
+from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.settings import setting
 
 

@@ -11,11 +11,11 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import block_size, top_k
-from llmseq_cli.models.base import FitContext
 from llmseq_cli.models.blend_weights import Candidates, Learnt, learnt_weights
 from llmseq_cli.models.gains import METHODS, gains, is_in_prompt
 from llmseq_cli.models.item_traits import TRAITS, ItemTraits
 from llmseq_cli.models.members import MadeOfRuns, MembersSettings
+from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.settings import setting
 
 _HELD_OUT = 0.2

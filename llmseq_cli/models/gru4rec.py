@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from llmseq_cli.models.neural.batches import Batch
 from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
-from llmseq_cli.models.neural.recommender import NeuralRecommender
+from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
 from llmseq_cli.models.neural.settings import NeuralSettings
 from llmseq_cli.settings import setting
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
-from llmseq_cli.models.base import FitContext
 from llmseq_cli.models.llmseqsim import LLMSeqSim
 from llmseq_cli.models.members import MadeOfRuns, MembersSettings, first_kept, popularity_cutoff
+from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.settings import setting
 
 MOST_COMPARED = 1000

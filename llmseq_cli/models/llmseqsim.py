@@ -18,7 +18,7 @@ from llmseq_cli.embeddings.products import Products, item_products
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import rank_in_blocks, top_k_of, without_noise
-from llmseq_cli.models.base import FitContext, Recommender
+from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.settings import Settings, setting
 
 SIMILARITIES = ("cosine", "dot", "euclidean")

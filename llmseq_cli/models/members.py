@@ -14,7 +14,7 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import filled_up
-from llmseq_cli.models.base import FitContext, Recommender
+from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.settings import Settings, setting
 
 

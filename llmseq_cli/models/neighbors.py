@@ -33,8 +33,8 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.pooling import POOLINGS, pooling_weights
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.evaluation.sparse_top_k import blocks, sparse_top_k
-from llmseq_cli.models.base import FitContext, Recommender
 from llmseq_cli.models.neighbor_search import Pairs, SessionIndex
+from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.settings import Settings, setting
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from llmseq_cli.models.base import Recommender
 from llmseq_cli.models.members import MadeOfRuns
+from llmseq_cli.models.recommender import Recommender
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.settings import parse_settings
 

@@ -9,7 +9,7 @@ import numpy as np
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import filled_up
-from llmseq_cli.models.base import FitContext, Recommender
+from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.settings import Settings
 
 _BLOCK_NUMBERS = 2**22  # places of all lists of a block before the prompts' items are struck out

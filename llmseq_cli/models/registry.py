@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from llmseq_cli.errors import UsageError, did_you_mean
-from llmseq_cli.models.base import Recommender
+from llmseq_cli.models.recommender import Recommender
 
 # Modules are named, not imported: listing names costs nothing, a model is imported when it is asked for.
 _MODELS = {

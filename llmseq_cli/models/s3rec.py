@@ -17,7 +17,6 @@ from torch import Tensor
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import UsageError
-from llmseq_cli.models.base import FitContext
 from llmseq_cli.models.neural.batches import Windows
 from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.loop import Job, train
@@ -31,6 +30,7 @@ from llmseq_cli.models.neural.pretraining import (
     drawn_softmax_loss,
     mask_items_and_segment,
 )
+from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.sasrec import SASRec, SASRecEncoder, SASRecSettings
 from llmseq_cli.settings import setting
 

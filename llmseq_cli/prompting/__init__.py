@@ -1,1 +1,1 @@
-"""LLMSeqPrompt: the fine-tuning tasks, the providers, and the way from answers to recommendations."""
+"""Asking language models: questions, replies, from answers to recommendations and a stored run."""

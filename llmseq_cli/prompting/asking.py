@@ -14,12 +14,19 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from llmseq_cli.embeddings.rates import RateBudget
-from llmseq_cli.embeddings.retries import BadAnswerError, CalledOffError, Patience, patiently
-from llmseq_cli.embeddings.sources.base import FinalError, RefusedError, TransientError, UnreachableError
+from llmseq_cli.clients.errors import (
+    BadAnswerError,
+    CalledOffError,
+    FinalError,
+    RefusedError,
+    TransientError,
+    UnreachableError,
+)
+from llmseq_cli.clients.rates import RateBudget
+from llmseq_cli.clients.retries import Patience, patiently
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import Progress, Task
-from llmseq_cli.prompting.providers.base import ChatRequest, Completions, FineTuneProvider
+from llmseq_cli.providers.provider import ChatRequest, Completions, FineTuneProvider
 
 _GRACE_SECONDS = 30.0
 """How long answers that are under way are waited for after a failure or Ctrl-C: they are paid for."""

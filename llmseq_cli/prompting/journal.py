@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from llmseq_cli.prompting.locks import lock
+from llmseq_cli.locks import lock
 from llmseq_cli.store.connection import explained
 
 

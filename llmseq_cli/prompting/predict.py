@@ -10,24 +10,24 @@ from typing import Any
 
 import numpy as np
 
+from llmseq_cli.clients.prices import usd_for_token
 from llmseq_cli.data.dataset import Dataset, load_dataset
-from llmseq_cli.embeddings.prices import usd_for_token
 from llmseq_cli.errors import LlmseqError, UsageError, WorkspaceBusyError
+from llmseq_cli.finetuning.job_list import runner_of
+from llmseq_cli.finetuning.jobs import JobRunner
+from llmseq_cli.finetuning.ledger import UNSUBMITTED, Ledger
+from llmseq_cli.finetuning.task_setup import Recipe, Wishes, find_item_vectors, gather, make_recipe, template_of
+from llmseq_cli.finetuning.tasks.registry import find_task
+from llmseq_cli.finetuning.wording import Wording, normal_titles
 from llmseq_cli.progress import Progress
+from llmseq_cli.prompting.allowed_titles import Constraints
 from llmseq_cli.prompting.asking import AskOptions, AskUsage, ask
-from llmseq_cli.prompting.constraints import Constraints
-from llmseq_cli.prompting.jobs import JobRunner
-from llmseq_cli.prompting.ledger import UNSUBMITTED, Ledger
-from llmseq_cli.prompting.overview import runner_of
-from llmseq_cli.prompting.providers.base import FineTuneProvider, Surroundings
-from llmseq_cli.prompting.providers.registry import make_provider
 from llmseq_cli.prompting.questions import Sampling, choose_sessions, make_prompts, missing, questions
-from llmseq_cli.prompting.recipe import Recipe, Wishes, find_item_vectors, gather, make_recipe, template_of
 from llmseq_cli.prompting.replies import ReplyStore
 from llmseq_cli.prompting.run_maker import RunMaker
-from llmseq_cli.prompting.tasks.registry import find_task
 from llmseq_cli.prompting.text_vectors import TextVectors
-from llmseq_cli.prompting.wording import Wording, normal_titles
+from llmseq_cli.providers.provider import FineTuneProvider, Surroundings
+from llmseq_cli.providers.registry import make_provider
 from llmseq_cli.store.connection import Store
 
 _SECONDS_PER_REQUEST = 2.0

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.prompting.arrays import keyed_order
+from llmseq_cli.finetuning.item_lists import keyed_order
+from llmseq_cli.finetuning.tasks.task import Ingredients, Task, no_options
+from llmseq_cli.finetuning.wording import Wording
 from llmseq_cli.prompting.asking import Question
-from llmseq_cli.prompting.providers.base import ChatRequest, Constraint
-from llmseq_cli.prompting.tasks.base import Ingredients, Task, no_options
-from llmseq_cli.prompting.wording import Wording
+from llmseq_cli.providers.provider import ChatRequest, Constraint
 
 _SESSIONS_PER_BLOCK = 2048  # prompts do not depend on it
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmseq_cli.evaluation.evaluate import Evaluation
+from llmseq_cli.finetuning.task_setup import template_of
 from llmseq_cli.prompting.asking import REFUSED, AskUsage
 from llmseq_cli.prompting.grounding import EMPTY, KINDS, NEAREST, Grounded, Grounder, prefer_options
 from llmseq_cli.prompting.ranking import Named, rank
-from llmseq_cli.prompting.recipe import template_of
 from llmseq_cli.store.queries import query
 from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run_id
 from llmseq_cli.training.environment import environment, peak_memory_mb

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmseq_cli.clients.prices import usd_per_token
 from llmseq_cli.data.dataset import Dataset, item_texts
-from llmseq_cli.embeddings.base import ItemEmbeddings
 from llmseq_cli.embeddings.cache import TextVectorCache
 from llmseq_cli.embeddings.fetch import Fetched, FetchOptions, fetch
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.embeddings.lexical import LexicalSettings, LexicalVectors
 from llmseq_cli.embeddings.plan import make_plan
-from llmseq_cli.embeddings.prices import usd_per_token
 from llmseq_cli.embeddings.sources.openai import OPENAI_URL
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
 from llmseq_cli.embeddings.stored import find_embeddings
@@ -23,7 +23,7 @@ from llmseq_cli.settings import parse_settings
 from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
-    from llmseq_cli.embeddings.sources.base import EmbeddingSource
+    from llmseq_cli.embeddings.sources.source import EmbeddingSource
     from llmseq_cli.store.connection import Store
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from llmseq_cli.data.dataset import DatasetInfo
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import LlmseqError, UsageError
-from llmseq_cli.models.base import Recommender
+from llmseq_cli.models.recommender import Recommender
 from llmseq_cli.progress import Task
 from llmseq_cli.reporting.figures import Figure, Series
 from llmseq_cli.store.queries import query

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import find_dataset, load_test, load_train
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
-from llmseq_cli.models.base import Recommender
+from llmseq_cli.models.recommender import Recommender
 from llmseq_cli.progress import Progress
 from llmseq_cli.reporting import analysis
 from llmseq_cli.reporting.figures import Figure

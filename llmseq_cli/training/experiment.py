@@ -16,13 +16,13 @@ import numpy as np
 
 from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.devices import check_device_name, resolve_device
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.embeddings.reduce import parse_method, reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.evaluate import Evaluation, evaluate
-from llmseq_cli.models.base import FitContext, Recommender
 from llmseq_cli.models.members import Member, run_names
+from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import LARGEST_SEED, parse_settings

@@ -16,13 +16,13 @@ import numpy as np
 from llmseq_cli.data.dataset import Dataset
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.devices import resolve_device
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.embeddings.reduce import reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import Ranking
-from llmseq_cli.models.base import FitContext, Recommender
 from llmseq_cli.models.members import MadeOfRuns, Member
+from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import parse_settings

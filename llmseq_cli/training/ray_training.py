@@ -21,10 +21,10 @@ import numpy as np
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.devices import check_device_name, resolve_device
 from llmseq_cli.errors import InterruptedByUserError, LlmseqError, UsageError
-from llmseq_cli.models.base import FitContext, Recommender
 from llmseq_cli.models.neural.checkpoints import Checkpoints, begin
+from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
 from llmseq_cli.models.neural.ranks import ProcessGroup
-from llmseq_cli.models.neural.recommender import NeuralRecommender
+from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress, SilentProgress
 from llmseq_cli.ray_cluster import connect, disconnect

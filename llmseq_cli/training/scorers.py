@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.evaluation.ranking import Ranking
-from llmseq_cli.models.base import Recommender
 from llmseq_cli.models.parts import Parts, put_together, take_apart
+from llmseq_cli.models.recommender import Recommender
 from llmseq_cli.ray_cluster import RayTasks, wants_ray
 
 SESSIONS_PER_BLOCK = 4096

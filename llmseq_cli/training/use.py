@@ -28,7 +28,7 @@ from llmseq_cli.training.scorers import Scorer, open_scorer
 if TYPE_CHECKING:
     import duckdb
 
-    from llmseq_cli.models.base import Recommender
+    from llmseq_cli.models.recommender import Recommender
     from llmseq_cli.store.connection import Store
 
 _OUTPUTS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json"}

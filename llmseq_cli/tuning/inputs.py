@@ -7,10 +7,10 @@ import hashlib
 import numpy as np
 
 from llmseq_cli.data.dataset import Dataset
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.embeddings.reduce import reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
-from llmseq_cli.models.base import Recommender
+from llmseq_cli.models.recommender import Recommender
 from llmseq_cli.progress import Progress
 from llmseq_cli.store.connection import Store
 from llmseq_cli.tuning.backends import Backend

@@ -24,10 +24,10 @@ import torch
 
 from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.embeddings.base import ItemEmbeddings
-from llmseq_cli.models.base import FitContext
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.models.llmseqsim import LLMSeqSim, LLMSeqSimSettings, recall
 from llmseq_cli.models.neural.scoring import rank_sessions, target_ranks
+from llmseq_cli.models.recommender import FitContext
 
 DIM, K, PER_GROUP = 64, 20, 500
 T = TypeVar("T")

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from beauty_split import FOLDER, load_beauty
+from support.beauty_split import FOLDER, load_beauty
 
 _LATENCY = 0.2
 _TITLES = 1100
@@ -31,7 +31,7 @@ _PAIRS = 3
 _SERVER = """
 import json, sys, time
 from functools import cache
-from embedding_server import EmbeddingServer
+from support.embedding_server import EmbeddingServer
 server = EmbeddingServer(int(sys.argv[1]))
 server.latency, server.requests_per_minute = float(sys.argv[2]), float(sys.argv[3]) or None
 server.tell_limits = {"x-ratelimit-limit-requests": sys.argv[3]} if float(sys.argv[3]) else {}

@@ -23,9 +23,9 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 from transformers import Trainer as PlainTrainer
 
+from llmseq_cli.language_model.chat import Encoded
+from llmseq_cli.language_model.training import Course, Trainer
 from llmseq_cli.progress import SilentProgress
-from llmseq_cli.prompting.local.chat import Encoded
-from llmseq_cli.prompting.local.training import Course, Trainer
 
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": {

@@ -11,14 +11,14 @@ from argparse import Namespace
 from collections import defaultdict
 from pathlib import Path
 
-from beauty_split import FOLDER, load_beauty, measure
 from measure import median_seconds
+from support.beauty_split import FOLDER, load_beauty, measure
 from threadpoolctl import threadpool_limits
 
 from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.models.base import FitContext
 from llmseq_cli.models.neighbors import SKNN, VSKNN
+from llmseq_cli.models.recommender import FitContext
 
 _WALKED = 100  # prompts that the slow peer is measured on
 

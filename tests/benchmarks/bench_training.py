@@ -20,7 +20,7 @@ from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
-from beauty_split import FOLDER, load_beauty
+from support.beauty_split import FOLDER, load_beauty
 
 Figures = dict[str, float | None]
 

@@ -6,8 +6,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from beauty_split import FOLDER, needs_beauty
-from file_server import FileServer
+from support.beauty_split import FOLDER, needs_beauty
+from support.file_server import FileServer
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import signal
 
 import numpy as np
 import pytest
-from ray_nodes import free_port
+from support.ray_nodes import free_port
 
 from llmseq_cli.training import scorers
 

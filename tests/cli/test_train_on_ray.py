@@ -14,8 +14,8 @@ from contextlib import suppress
 
 import numpy as np
 import pytest
-from ray_nodes import kill
 from safetensors.numpy import load_file
+from support.ray_nodes import kill
 
 from llmseq_cli.errors import LlmseqError
 

@@ -13,7 +13,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from file_server import BODY, SHA256, FileServer, Recorder
+from support.file_server import BODY, SHA256, FileServer, Recorder
 
 from llmseq_cli.data.downloads.download import download, file_name, plain_url
 from llmseq_cli.data.downloads.public_datasets import PUBLIC_DATASETS, download_dataset

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
-from file_server import FileServer, Recorder
+from support.file_server import FileServer, Recorder
 
 from llmseq_cli.data.downloads import public_datasets
 from llmseq_cli.data.downloads.public_datasets import PublicDataset, PublicFile, dataset_names, download_dataset

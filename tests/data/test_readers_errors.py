@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from reading import read_files, write
+from support.reading import read_files, write
 
 from llmseq_cli.data.readers.base import unreadable
 from llmseq_cli.errors import LlmseqError, UsageError

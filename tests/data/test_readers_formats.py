@@ -8,8 +8,8 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from beauty_split import FOLDER, needs_beauty
-from reading import read_files, write
+from support.beauty_split import FOLDER, needs_beauty
+from support.reading import read_files, write
 
 from llmseq_cli.data.ingest import Protocol, build_dataset
 from llmseq_cli.data.readers.items import stage_items

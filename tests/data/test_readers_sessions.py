@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from reading import write
+from support.reading import write
 
 from llmseq_cli.data.readers import read_sessions
 from llmseq_cli.errors import LlmseqError

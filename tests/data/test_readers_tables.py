@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 import zstandard
-from reading import read_files, write
+from support.reading import read_files, write
 
 from llmseq_cli.errors import LlmseqError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import typer
-from doc_pages import DOCS, commands
+from support.doc_pages import DOCS, commands
 
 from llmseq_cli.cli.app import app
 

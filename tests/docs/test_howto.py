@@ -9,16 +9,16 @@ import re
 from pathlib import Path
 
 import pytest
-from chat_server import KEY, ChatServer
-from doc_pages import DOCS, blocks, commands, run
-from embedding_server import KEY as EMBEDDING_KEY
-from embedding_server import EmbeddingServer
-from small_shop import write_shop
+from support.chat_server import KEY, ChatServer
+from support.doc_pages import DOCS, blocks, commands, run
+from support.embedding_server import KEY as EMBEDDING_KEY
+from support.embedding_server import EmbeddingServer
+from support.small_shop import write_shop
+from support.vertex_server import write_service_account
+from support.vertex_tuning_server import VertexTuningServer
 from test_tutorial import write_reviews
-from vertex_server import write_service_account
-from vertex_tuning_server import VertexTuningServer
 
-from llmseq_cli.prompting import jobs
+from llmseq_cli.finetuning import jobs
 
 
 @pytest.fixture(autouse=True)

@@ -6,8 +6,8 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-from doc_pages import commands, run
-from small_bert import save_bert
+from support.doc_pages import commands, run
+from support.small_bert import save_bert
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from beauty_split import FOLDER, needs_beauty
-from doc_pages import commands, run
+from support.beauty_split import FOLDER, needs_beauty
+from support.doc_pages import commands, run
 
 ITEM = "B0043OYFKU"
 """The item that the tutorial looks at."""

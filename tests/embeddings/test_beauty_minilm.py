@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from beauty_split import load_beauty, measure, needs_beauty
+from support.beauty_split import load_beauty, measure, needs_beauty
 
-from llmseq_cli.embeddings.base import ItemEmbeddings
 from llmseq_cli.embeddings.fetch import FetchOptions, fetch
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.embeddings.reduce import reduce
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
-from llmseq_cli.models.base import FitContext
 from llmseq_cli.models.llmseqsim import LLMSeqSim, LLMSeqSimSettings, recall
+from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.sknn_emb import SKNNEmb, SKNNEmbSettings
 from llmseq_cli.progress import SilentProgress
 

@@ -7,7 +7,7 @@ import pytest
 
 from llmseq_cli.embeddings.cache import TextVectorCache, text_hash
 from llmseq_cli.embeddings.plan import make_plan
-from llmseq_cli.embeddings.sources.base import EmbeddingSource, Limits
+from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits
 from llmseq_cli.embeddings.stored import (
     TextEmbeddings,
     delete_embeddings,

@@ -9,8 +9,8 @@ import time
 
 import numpy as np
 import pytest
-from beauty_split import FOLDER, needs_beauty
-from embedding_server import KEY, EmbeddingServer, error, vector_of
+from support.beauty_split import FOLDER, needs_beauty
+from support.embedding_server import KEY, EmbeddingServer, error, vector_of
 
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.workspace import Workspace
@@ -226,7 +226,7 @@ def test_final_errors_end_at_once_with_a_hint(llmseq, server, tmp_path, answer, 
 
 @pytest.mark.parametrize("more", [(), ("--batch",)])
 def test_a_wrong_address_is_told_soon(llmseq, tmp_path, monkeypatch, more):
-    monkeypatch.setattr("llmseq_cli.embeddings.retries._seconds", lambda state, patience: 0.0)
+    monkeypatch.setattr("llmseq_cli.clients.retries._seconds", lambda state, patience: 0.0)
     catalog(tmp_path, ROWS)
     ended = llmseq("embed", "--source", "openai", "--base-url", "http://127.0.0.1:9/v1", "-q", *more)
     assert ended.status == 1

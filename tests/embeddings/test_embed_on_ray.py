@@ -9,8 +9,8 @@ import signal
 
 import numpy as np
 import pytest
-from ray_nodes import free_port
-from small_bert import WORDS, save_bert
+from support.ray_nodes import free_port
+from support.small_bert import WORDS, save_bert
 from test_embed_command import catalog, stored
 
 from llmseq_cli.embeddings.sources import on_ray

@@ -7,21 +7,14 @@ import weakref
 
 import numpy as np
 import pytest
-from embedding_server import KEY, EmbeddingServer, error, vector_of
-from file_server import Recorder
+from support.embedding_server import KEY, EmbeddingServer, error, vector_of
+from support.file_server import Recorder
 
+from llmseq_cli.clients.errors import FinalError, RefusedError, TransientError, UnreachableError
+from llmseq_cli.clients.retries import Patience
 from llmseq_cli.embeddings.fetch import FetchOptions, fetch, fill
-from llmseq_cli.embeddings.retries import Patience
-from llmseq_cli.embeddings.sources.base import (
-    Answer,
-    EmbeddingSource,
-    FinalError,
-    Limits,
-    RefusedError,
-    TransientError,
-    UnreachableError,
-)
 from llmseq_cli.embeddings.sources.openai import OpenAISettings, OpenAISource
+from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
 from llmseq_cli.errors import LlmseqError
 
 QUICK = Patience(attempts=6, seconds=0, first_wait=0.001, largest_wait=0.01)

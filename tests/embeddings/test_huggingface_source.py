@@ -6,9 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from small_bert import LONGEST, WIDTH, save_bert
+from support.small_bert import LONGEST, WIDTH, save_bert
 
-from llmseq_cli.embeddings.sources.base import FinalError
+from llmseq_cli.clients.errors import FinalError
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError

@@ -5,10 +5,9 @@ from email.utils import formatdate
 
 import numpy as np
 import pytest
-from embedding_server import KEY, EmbeddingServer, error, vector_of
+from support.embedding_server import KEY, EmbeddingServer, error, vector_of
 
-from llmseq_cli.embeddings.retries import BadAnswerError
-from llmseq_cli.embeddings.sources.base import FinalError, RefusedError, TransientError, UnreachableError
+from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError, TransientError, UnreachableError
 from llmseq_cli.embeddings.sources.openai import OpenAISettings, OpenAISource, server_address
 from llmseq_cli.errors import UsageError
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmseq_cli.embeddings.rates import RateBudget
+from llmseq_cli.clients.rates import RateBudget
 
 
 class Clock:

@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_array
 
 from llmseq_cli.embeddings import reduce as reduce_module
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.embeddings.nearest import nearest_items
 from llmseq_cli.embeddings.reduce import METHODS, default_method, load_or_reduce, parse_method, reduce
 from llmseq_cli.errors import UsageError

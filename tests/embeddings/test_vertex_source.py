@@ -10,14 +10,13 @@ from email.utils import formatdate
 
 import numpy as np
 import pytest
-from embedding_server import vector_of
+from support.embedding_server import vector_of
+from support.vertex_server import PROJECT, TOKEN, VertexServer, google_error, write_service_account
 from test_embed_command import ROWS, catalog
 from test_fetch import QUICK, get
-from vertex_server import PROJECT, TOKEN, VertexServer, google_error, write_service_account
 
+from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError, TransientError, UnreachableError
 from llmseq_cli.embeddings.fetch import FetchOptions
-from llmseq_cli.embeddings.retries import BadAnswerError
-from llmseq_cli.embeddings.sources.base import FinalError, RefusedError, TransientError, UnreachableError
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
 from llmseq_cli.embeddings.sources.vertex import VertexSettings, VertexSource
 from llmseq_cli.embeddings.stored import load_embeddings

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from members_on_paper import MISSING, context, member, on_paper
+from support.members_on_paper import MISSING, context, member, on_paper
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from members_on_paper import context, llmseqsim, on_paper
 from scipy.sparse import csr_array
+from support.members_on_paper import context, llmseqsim, on_paper
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import UsageError

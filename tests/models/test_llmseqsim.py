@@ -2,20 +2,20 @@ from functools import cache
 
 import numpy as np
 import pytest
-from beauty_split import load_beauty, measure, needs_beauty
 from scipy.sparse import csr_array
+from support.beauty_split import load_beauty, measure, needs_beauty
 
 from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings import products
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.embeddings.lexical import LexicalSettings, embed_texts
 from llmseq_cli.embeddings.pooling import POOLINGS, pool
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.evaluation.top_k import without_noise
-from llmseq_cli.models.base import FitContext, Recommender
 from llmseq_cli.models.llmseqsim import SIMILARITIES, LLMSeqSim, LLMSeqSimSettings
+from llmseq_cli.models.recommender import FitContext, Recommender
 
 N_ITEMS = 300
 

@@ -12,15 +12,15 @@ from scipy.sparse import csr_array
 from test_llmseqsim import catalog
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import top_k, top_k_of
 from llmseq_cli.models import llmseqsim
-from llmseq_cli.models.base import FitContext
 from llmseq_cli.models.hybrid_popularity import HybridPopularity, HybridPopularitySettings
 from llmseq_cli.models.llmseqsim import SIMILARITIES, LLMSeqSim, LLMSeqSimSettings, recall
 from llmseq_cli.models.parts import put_together, take_apart
+from llmseq_cli.models.recommender import FitContext
 
 needs_usearch = pytest.mark.skipif(importlib.util.find_spec("usearch") is None, reason="usearch is not installed")
 

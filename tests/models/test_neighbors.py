@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import neighbor_reference
 import numpy as np
 import pytest
-from beauty_split import load_beauty, measure, needs_beauty
+from support import neighbor_reference
+from support.beauty_split import load_beauty, measure, needs_beauty
 
 from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.models import neighbors
-from llmseq_cli.models.base import FitContext, Recommender
 from llmseq_cli.models.neighbors import SFSKNN, SKNN, SSKNN, VSKNN
+from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.settings import parse_settings
 
 MODELS = [SKNN, VSKNN, SSKNN, SFSKNN]

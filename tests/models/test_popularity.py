@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
-from beauty_split import load_beauty, measure, needs_beauty
+from support.beauty_split import load_beauty, measure, needs_beauty
 
 from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.models import popularity
-from llmseq_cli.models.base import FitContext
 from llmseq_cli.models.popularity import MostPopular, MostPopularSettings
+from llmseq_cli.models.recommender import FitContext
 
 TRAIN = Sessions.from_lists([[0, 1, 2], [2, 1], [2, 4], [4, 1]])  # counts 1 3 3 0 2 0
 

@@ -12,9 +12,8 @@ import torch
 
 from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import InterruptedByUserError, UsageError
-from llmseq_cli.models.base import FitContext
 from llmseq_cli.models.neural.losses import softmax_loss
 from llmseq_cli.models.neural.pretraining import (
     TASKS,
@@ -23,6 +22,7 @@ from llmseq_cli.models.neural.pretraining import (
     drawn_softmax_loss,
     mask_items_and_segment,
 )
+from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.s3rec import S3Rec, S3RecSettings
 
 N_ITEMS, DIM = 40, 32

@@ -5,8 +5,8 @@ from test_llmseqsim import catalog
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError
-from llmseq_cli.models.base import FitContext
 from llmseq_cli.models.neighbors import SKNN, NeighborSettings
+from llmseq_cli.models.recommender import FitContext
 
 
 @pytest.fixture

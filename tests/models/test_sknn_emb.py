@@ -2,19 +2,19 @@ from functools import cache
 
 import numpy as np
 import pytest
-from beauty_split import load_beauty, measure, needs_beauty
 from scipy.sparse import csr_array
+from support.beauty_split import load_beauty, measure, needs_beauty
 from test_llmseqsim import N_ITEMS, as_kind, catalog, some_prompts, some_vectors
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.embeddings.lexical import LexicalSettings, embed_texts
 from llmseq_cli.embeddings.pooling import pool
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.evaluation.top_k import without_noise
 from llmseq_cli.models import sknn_emb
-from llmseq_cli.models.base import FitContext
+from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.models.sknn_emb import SIMILARITIES, SKNNEmb, SKNNEmbSettings
 

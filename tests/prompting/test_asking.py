@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from llmseq_cli.embeddings.sources.base import FinalError, TransientError
+from llmseq_cli.clients.errors import FinalError, TransientError
 from llmseq_cli.progress import SilentProgress
 from llmseq_cli.prompting.asking import AskOptions, Question, ask
-from llmseq_cli.prompting.providers.base import ChatRequest, Completions, ProviderLimits
+from llmseq_cli.providers.provider import ChatRequest, Completions, ProviderLimits
 
 
 class Provider:
@@ -44,7 +44,7 @@ def kept_of(provider, n, concurrency):
 
 
 def test_who_waits_to_try_again_leaves_the_slot_to_others(monkeypatch):
-    monkeypatch.setattr("llmseq_cli.embeddings.retries.random.uniform", lambda low, high: 1.0)
+    monkeypatch.setattr("llmseq_cli.clients.retries.random.uniform", lambda low, high: 1.0)
     failed = []
 
     def fail_once(question):
@@ -73,7 +73,7 @@ def test_what_went_wrong_first_is_told(monkeypatch):
     def fail(question):
         raise FinalError("no quota left") if question == "7" else TransientError("busy")
 
-    monkeypatch.setattr("llmseq_cli.embeddings.retries.random.uniform", lambda low, high: 60.0)
+    monkeypatch.setattr("llmseq_cli.clients.retries.random.uniform", lambda low, high: 60.0)
     for _ in range(20):
         with pytest.raises(FinalError, match="no quota left"):
             kept_of(Provider(fail), 8, 4)

@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from small_shop import KINDS, WORDS
+from support.small_shop import KINDS, WORDS
 from test_prompt import BASE, dataset_of, prompt, rows
 
 pytest.importorskip("sentence_transformers", reason="the extra 'local' is not installed")

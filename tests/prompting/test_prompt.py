@@ -9,9 +9,9 @@ import time
 
 import numpy as np
 import pytest
-from chat_server import KEY, session_titles
-from embedding_server import KEY as EMBEDDING_KEY
-from embedding_server import EmbeddingServer, vector_of
+from support.chat_server import KEY, session_titles
+from support.embedding_server import KEY as EMBEDDING_KEY
+from support.embedding_server import EmbeddingServer, vector_of
 
 from llmseq_cli.data.dataset import load_dataset
 
@@ -118,7 +118,7 @@ def test_only_what_is_missing_is_asked(llmseq, server, ready):
 
 
 def test_faults_in_one_call_of_five_lose_nothing(llmseq, server, ready, monkeypatch):
-    monkeypatch.setattr("llmseq_cli.embeddings.retries.random.uniform", lambda low, high: 0.0)
+    monkeypatch.setattr("llmseq_cli.clients.retries.random.uniform", lambda low, high: 0.0)
     server.answer, server.fault_share = clairvoyant(dataset_of(ready)), 0.2
     made = prompt(llmseq, "--base-model", BASE, "--samples", "4")
     n = len(dataset_of(ready).test)
@@ -327,7 +327,7 @@ def test_without_embeddings_nothing_is_asked(llmseq, server, shop):
 
 
 def test_answers_without_a_choice_are_not_waited_for_forever(llmseq, server, ready, monkeypatch):
-    monkeypatch.setattr("llmseq_cli.embeddings.retries.random.uniform", lambda low, high: 0.0)
+    monkeypatch.setattr("llmseq_cli.clients.retries.random.uniform", lambda low, high: 0.0)
     server.script = [(200, {"choices": []}), (200, {"choices": [{"text": "x"}]}), (200, {"choices": None})] * 9
     ended = llmseq("prompt", "--base-model", BASE, "--concurrency", "1")
     assert (ended.status, "makes no sense" in ended.err, "check the model" in ended.err) == (1, True, True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.reporting.analysis import diversity
 from llmseq_cli.reporting.figures import Figure, Series, log_ticks
 from llmseq_cli.reporting.make_figure import KINDS

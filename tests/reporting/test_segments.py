@@ -6,8 +6,8 @@ import csv
 
 import numpy as np
 import pytest
-from beauty_split import FOLDER, needs_beauty
-from small_shop import write_shop
+from support.beauty_split import FOLDER, needs_beauty
+from support.small_shop import write_shop
 
 from llmseq_cli.evaluation.metrics import per_session
 from llmseq_cli.workspace import Workspace

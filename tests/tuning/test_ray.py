@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from ray_nodes import free_port, kill
+from support.ray_nodes import free_port, kill
 from test_tune import RANDOM, trials_of
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")

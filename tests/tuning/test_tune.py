@@ -49,7 +49,7 @@ def test_the_value_is_that_of_the_folds(llmseq, shop):
     """One trial computed by hand: fit on each fold's earlier sessions, NDCG@20 on the next ones."""
     from llmseq_cli.data.dataset import load_dataset
     from llmseq_cli.evaluation.metrics import per_session
-    from llmseq_cli.models.base import FitContext
+    from llmseq_cli.models.recommender import FitContext
     from llmseq_cli.models.registry import model_class
     from llmseq_cli.tuning.folds import temporal_folds
 

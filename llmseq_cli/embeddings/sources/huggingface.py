@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from llmseq_cli.clients.errors import FinalError
 from llmseq_cli.devices import resolve_device
-from llmseq_cli.embeddings.sources.base import Answer, EmbeddingSource, FinalError, Limits
+from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.settings import Settings, setting
 

@@ -8,8 +8,9 @@ from typing import ClassVar
 
 import numpy as np
 
-from llmseq_cli.embeddings.sources.base import Answer, EmbeddingSource, FinalError, Limits, TransientError
+from llmseq_cli.clients.errors import FinalError, TransientError
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
+from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
 from llmseq_cli.errors import WorkerLostError
 from llmseq_cli.ray_cluster import RayTasks
 

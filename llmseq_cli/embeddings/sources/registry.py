@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from llmseq_cli.embeddings.sources.base import EmbeddingSource
+from llmseq_cli.embeddings.sources.source import EmbeddingSource
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import parse_settings
 

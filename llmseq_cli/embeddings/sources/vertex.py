@@ -19,17 +19,15 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from llmseq_cli.embeddings.retries import BadAnswerError
-from llmseq_cli.embeddings.sources.base import (
-    Answer,
-    EmbeddingSource,
+from llmseq_cli.clients.errors import (
+    BadAnswerError,
     FinalError,
-    Limits,
     RefusedError,
     TransientError,
     UnreachableError,
     never_connected,
 )
+from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import Settings, setting
 

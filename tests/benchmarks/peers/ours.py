@@ -8,7 +8,7 @@ import numpy as np
 from common import BATCH, DIM, HEADS, HIDDEN, LAYERS, LENGTH, MASK, K, arguments, load, report
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.models.base import FitContext, Recommender
+from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.models.registry import model_class
 
 options, data = arguments(), load(arguments().data)

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from beauty_split import load_beauty, measure, needs_beauty
+from support.beauty_split import load_beauty, measure, needs_beauty
 
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.embeddings.lexical import LexicalSettings, embed_texts
 from llmseq_cli.embeddings.reduce import reduce
-from llmseq_cli.models.base import FitContext
+from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.registry import model_class
 
 

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from planted import MODELS, N_ITEMS, catalog, embeddings, fitted, hit_rate, sessions
+from support.planted import MODELS, N_ITEMS, catalog, embeddings, fitted, hit_rate, sessions
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.embeddings.base import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import LlmseqError, UsageError
-from llmseq_cli.models.base import FitContext, Recommender
 from llmseq_cli.models.neural import loop, memory
+from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.models.registry import model_class
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")

@@ -9,7 +9,7 @@ from datetime import timedelta
 import numpy as np
 import pytest
 import torch
-from planted import MODELS, embeddings, fitted
+from support.planted import MODELS, embeddings, fitted
 from torch import distributed as dist
 from torch import multiprocessing
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from planted import MODELS, fitted
+from support.planted import MODELS, fitted
 
 from llmseq_cli.errors import InterruptedByUserError, LlmseqError
 from llmseq_cli.models.neural.checkpoints import Checkpoints

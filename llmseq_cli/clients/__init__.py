@@ -1,0 +1,1 @@
+"""Everything that talks to a paid or remote service: errors, retries, rates, prices."""

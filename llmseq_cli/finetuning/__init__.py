@@ -1,0 +1,1 @@
+"""Fine-tuning of language models: tasks, examples, templates, jobs and their ledger."""

@@ -1,0 +1,243 @@
+"""Fine-tuning from a dataset to a job: build the files, say what it takes, upload, submit, wait."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from llmseq_cli.data.dataset import Dataset, load_dataset
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.finetuning.examples import Amounts, Block, Built, ExampleBuilder, check_amount, check_files
+from llmseq_cli.finetuning.jobs import JobRunner, training_price
+from llmseq_cli.finetuning.ledger import OVER, UNSUBMITTED, Job, Ledger, NewJob
+from llmseq_cli.finetuning.task_setup import Recipe, Wishes, gather, make_recipe, template_of
+from llmseq_cli.finetuning.tasks.registry import find_task
+from llmseq_cli.finetuning.wording import Wording, normal_titles
+from llmseq_cli.locks import exclusive
+from llmseq_cli.progress import Progress
+from llmseq_cli.providers.provider import FineTuneProvider, Surroundings
+from llmseq_cli.providers.registry import make_provider
+from llmseq_cli.store.connection import Store
+
+
+@dataclass(frozen=True)
+class FinetuneOptions:
+    """What a user says of a job; see `Workspace.finetune`."""
+
+    wishes: Wishes
+    dataset: str | None = None
+    provider: str = "openai"
+    model: str | None = None
+    base_url: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    limit: int | None = None
+    validation: int | None = None
+    context: int | None = None
+    suffix: str | None = None
+    max_cost: float | None = None
+    prices: str | None = None
+    again: bool = False
+    prepare_only: bool = False
+    wait: bool = False
+
+
+class FineTuning:
+    """One call of `llmseq finetune`."""
+
+    def __init__(self, store: Store, options: FinetuneOptions, progress: Progress) -> None:
+        self.store, self.options, self.progress = store, options, progress
+        find_task(options.wishes.task)
+        self.provider: FineTuneProvider = make_provider(options.provider, options.base_url, options.settings)
+        self.model = options.model or self.provider.default_model
+        with store.read("reading sessions") as con:
+            self.dataset: Dataset = load_dataset(con, options.dataset)
+        self.recipe: Recipe = make_recipe(store, self.dataset, options.wishes, progress)
+        self.provider.settle(
+            Surroundings(store.folder, self.model, progress, normal_titles(self.dataset.catalog), self.recipe.seed)
+        )
+        ingredients = gather(store, self.dataset, self.recipe, progress, training=True)
+        task = find_task(self.recipe.task)
+        template = template_of(self.recipe)
+        self.wording = Wording(template, self.dataset.catalog, self.recipe.k, self.provider.count_tokens)
+        self.builder = ExampleBuilder(task, self.wording, ingredients, self._amounts())
+        self.ledger = Ledger(store)
+
+    def _amounts(self) -> Amounts:
+        given, limits = self.options, self.provider.limits
+        usual = limits.validation if limits.usual_validation is None else limits.usual_validation
+        validation = usual if given.validation is None else given.validation
+        if validation > limits.validation:
+            raise UsageError(
+                f"--validation is {validation}, and {self.provider.name} takes {limits.validation} at most",
+                "give a smaller number",
+            )
+        return Amounts(given.limit, validation, given.context or limits.tokens_per_example, limits.validation_share)
+
+    def show(self, n: int) -> list[dict[str, Any]]:
+        """The first n training examples in words, and what the parser makes of their answers."""
+        task = find_task(self.recipe.task)
+        shown = []
+        for block in self.builder.show(self.dataset.train, n):
+            for place in range(len(block.prompts)):
+                example = self.wording.example(block.prompts[place], block.options[place], block.answers[place])
+                shown.append(
+                    {
+                        "system": example.system,
+                        "user": example.user,
+                        "completion": example.completion,
+                        "tokens": int(block.tokens[place]),
+                        "parsed": self._parsed(task.parse(example.completion), block, place),
+                    }
+                )
+        return shown
+
+    def _parsed(self, titles: list[str], block: Block, place: int) -> list[dict[str, Any]]:
+        named = {self.wording.titles[item]: item for item in block.answers[place].tolist() if item >= 0}
+        ids = self.dataset.catalog.external_ids
+        return [{"title": title, "item": str(ids[named[title]]) if title in named else None} for title in titles]
+
+    def plan(self) -> dict[str, Any]:
+        """What the job would take, without writing or sending anything."""
+        built = self.builder.count(self.dataset.train, self.progress)
+        self._check_amount(built)
+        return self._about(built)
+
+    def _check_amount(self, built: Built) -> None:
+        limits = self.provider.limits
+        check_amount(built, limits.least_examples, limits.most_examples)
+
+    def _about(self, built: Built) -> dict[str, Any]:
+        epochs = self.provider.epochs(built.training)
+        tokens = built.training_tokens * epochs
+        price = training_price(self.provider.name, self.model, self.options.prices)
+        return {
+            "dataset": self.dataset.info.name,
+            "task": self.recipe.task,
+            "provider": self.provider.name,
+            "base_model": self.model,
+            "candidates": self.recipe.candidates,
+            **built.to_dict(),
+            "epochs": epochs,
+            "tokens": tokens,
+            "cost_usd": None if price is None else tokens * price,
+            "minutes": self.provider.minutes(tokens),
+        }
+
+    def run(self) -> Job:
+        """Builds the files, then uploads and submits them, unless the same was done before."""
+        runner = JobRunner(self.ledger, self.provider, self.progress, prices=self.options.prices)
+        # Two programs that find nothing submitted would submit the same twice.
+        with exclusive(self.store.folder / "artifacts" / "jobs" / ".lock", "submits a job"):
+            job = self._prepared()
+            if self.options.prepare_only:
+                return job
+            if job.status in UNSUBMITTED:
+                job = runner.submit(job)
+                if self.provider.remote:
+                    self.progress.message(f"{job.job} is submitted; `llmseq jobs wait {job.job}` waits for it")
+        wait = self.options.wait or not self.provider.remote
+        return runner.wait(job) if wait and job.status not in OVER else job
+
+    def _prepared(self) -> Job:
+        """The job in the ledger, with its files: the one that is there, or a new one."""
+        partial = self.store.folder / "artifacts" / "jobs" / f".building-{os.getpid()}"
+        _remove_leftovers(partial.parent)
+        partial.mkdir(parents=True)
+        try:
+            built = self.builder.write(self.dataset.train, partial, self.provider, self.progress)
+            self._check_amount(built)
+            check_files(partial, self.provider.limits.largest_file)
+            figures = self._about(built)
+            new = NewJob(
+                self.dataset.info.dataset_id,
+                self.recipe.task,
+                self.provider.name,
+                self.provider.address,
+                self.model,
+                built.digest,
+                {
+                    "recipe": self.recipe.to_dict(),
+                    "tuning": self.provider.settings_dict(),
+                    "suffix": self.options.suffix,
+                },
+                {name: figures[name] for name in _KEPT} | {"expected_usd": figures["cost_usd"]},
+            )
+            job = self._known(new)
+            if job is None:
+                self._check_cost(figures["cost_usd"])
+                job = self.ledger.create(new)
+            folder = self.ledger.folder(job)
+            if not folder.is_dir():
+                partial.rename(folder)
+            return job
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+    def _known(self, new: NewJob) -> Job | None:
+        """The job that these files were built for before; one that was submitted only counts without --again."""
+        job = self.ledger.same(new)
+        if job is None or (self.options.again and job.status not in UNSUBMITTED):
+            return None
+        if job.status in ("failed", "cancelled", "lost"):
+            raise LlmseqError(
+                f"{job.job} was submitted with the same files and settings and is {job.status}",
+                f"`llmseq jobs show {job.job}` tells why; --again submits it once more",
+            )
+        if job.status not in UNSUBMITTED:
+            self.progress.message(
+                f"{job.job} was submitted with the same files and settings; it is not submitted twice without --again"
+            )
+        else:
+            self._check_cost(job.figures.get("expected_usd"))
+            self.progress.message(f"{job.job} is gone on with, {job.status} before")
+        return job
+
+    def _check_cost(self, expected: float | None) -> None:
+        most = self.options.max_cost
+        if most is None or self.options.prepare_only:
+            return
+        if expected is None:
+            raise UsageError(
+                f"no price is known for training {self.provider.name}:{self.model}, which --max-cost needs",
+                "name a file of prices with --prices",
+            )
+        if expected > most:
+            raise LlmseqError(
+                f"the job may cost {expected:,.4g} US dollars, more than --max-cost {most:g}",
+                "nothing was sent; give a smaller --limit or a larger --max-cost",
+            )
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Removes what killed programs were building, and what this one was under the number of an earlier one."""
+    for partial in folder.glob(".building-*"):
+        number = partial.name.rpartition("-")[2]
+        if not number.isdigit() or int(number) == os.getpid() or not _runs(int(number)):
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    if os.name != "posix":
+        return True  # there, signal 0 would end the process
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True
+
+
+_KEPT = (
+    "training_examples",
+    "validation_examples",
+    "training_tokens",
+    "validation_tokens",
+    "left_out",
+    "epochs",
+    "tokens",
+    "minutes",
+)

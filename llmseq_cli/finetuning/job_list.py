@@ -1,0 +1,102 @@
+"""Looking at jobs: the list, one of them, and what can be done with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
+from llmseq_cli.finetuning.jobs import JobRunner, about
+from llmseq_cli.finetuning.ledger import OVER, Job, Ledger
+from llmseq_cli.progress import Progress
+from llmseq_cli.providers.provider import Surroundings
+from llmseq_cli.providers.registry import make_provider
+from llmseq_cli.store.connection import Store
+
+ACTIONS = ("show", "wait", "cancel", "download")
+
+
+def list_jobs(
+    store: Store,
+    progress: Progress,
+    dataset: str | None,
+    *,
+    refresh: bool,
+    base_url: str | None,
+    prices: str | None,
+) -> list[dict[str, Any]]:
+    """One dict a job, oldest first. A provider that cannot be asked is warned of, once."""
+    ledger = Ledger(store)
+    jobs = ledger.jobs(dataset)
+    failed: set[tuple[str, str]] = set()
+    for place, job in enumerate(jobs):
+        if not refresh or not _open(job) or (job.provider, job.address) in failed:
+            continue
+        try:
+            jobs[place] = runner_of(ledger, job, progress, base_url, prices).refresh(job)
+        except LlmseqError as error:
+            failed.add((job.provider, job.address))
+            progress.warn(f"{job.job} cannot be looked up: {error}")
+    return [job.to_dict() for job in jobs]
+
+
+def act_on_job(
+    store: Store,
+    progress: Progress,
+    name: str,
+    action: str,
+    dataset: str | None,
+    out: Path | None,
+    *,
+    refresh: bool,
+    base_url: str | None,
+    prices: str | None,
+) -> dict[str, Any]:
+    """Does one of ACTIONS with a job; returns it with its steps."""
+    if action not in ACTIONS:
+        raise UsageError(f"jobs cannot '{action}'", did_you_mean(action, ["list", *ACTIONS]))
+    ledger = Ledger(store)
+    job = ledger.find(name, dataset)
+    downloaded: list[str] = []
+    if action == "show":
+        if refresh and _open(job):
+            job = runner_of(ledger, job, progress, base_url, prices).refresh(job)
+    else:
+        runner = runner_of(ledger, job, progress, base_url, prices)
+        if action == "wait":
+            job = runner.wait(job)
+        elif action == "cancel":
+            job = runner.cancel(job)
+        else:
+            job, downloaded = _download(runner, job, out or ledger.folder(job))
+    return about(ledger, job) | ({"downloaded": downloaded} if action == "download" else {})
+
+
+def _open(job: Job) -> bool:
+    return job.status == "submitting" or (job.remote_id is not None and job.status not in OVER)
+
+
+def _download(runner: JobRunner, job: Job, folder: Path) -> tuple[Job, list[str]]:
+    job = runner.refresh(job)
+    if job.status != "succeeded":
+        raise LlmseqError(f"{job.job} is {job.status}: there is nothing to download", "`llmseq jobs wait` waits for it")
+    folder.mkdir(parents=True, exist_ok=True)
+    files = runner.call(lambda: runner.provider.download(str(job.remote_id), folder))
+    return job, [str(file) for file in files]
+
+
+def runner_of(
+    ledger: Ledger,
+    job: Job,
+    progress: Progress,
+    base_url: str | None,
+    prices: str | None,
+    settings: dict[str, Any] | None = None,
+) -> JobRunner:
+    """Who can look after a job: its provider, at the address where it was submitted unless the user names another.
+
+    settings: of the user's, before those of the job.
+    """
+    provider = make_provider(job.provider, base_url or job.address, job.settings["tuning"] | (settings or {}))
+    provider.settle(Surroundings(ledger.store.folder, job.base_model, progress))
+    return JobRunner(ledger, provider, progress, prices=prices)

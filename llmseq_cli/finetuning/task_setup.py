@@ -1,0 +1,190 @@
+"""`Recipe`: all that decides what a task asks, kept with jobs and runs so that training and prediction ask the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmseq_cli.data.dataset import Dataset
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
+from llmseq_cli.embeddings.reduce import reduce_kept
+from llmseq_cli.embeddings.stored import list_embeddings, load_embeddings
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.evaluation.ranking import NO_ITEM
+from llmseq_cli.finetuning.item_lists import title_groups
+from llmseq_cli.finetuning.tasks.classify import CLUSTERS, categories_of, choose_categories
+from llmseq_cli.finetuning.tasks.registry import find_task
+from llmseq_cli.finetuning.tasks.task import DEFAULT_K, Categories, Ingredients
+from llmseq_cli.finetuning.templates import Template, load_template
+from llmseq_cli.progress import Progress
+from llmseq_cli.store.runs import RunInfo, find_run
+from llmseq_cli.training.experiment import load_model
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from llmseq_cli.store.connection import Store
+
+_UNTAUGHT = ("llmseqsim", "most-popular", "hybrid-popularity", "embedding-ensemble")  # know no session by heart
+_DIM = 128  # of sparse vectors before k-means, which needs dense ones
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a task asks.
+
+    template: see `Template`; wording: its name. k: items in an answer that lists them. candidates: the run whose lists
+    are options or answers. embeddings: SOURCE:MODEL, for categories. categories: the items that stand for them.
+    """
+
+    task: str
+    wording: str
+    template: dict[str, str]
+    k: int
+    seed: int
+    candidates: str | None = None
+    embeddings: str | None = None
+    categories: tuple[int, ...] | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @classmethod
+    def from_dict(cls, kept: dict[str, Any]) -> Recipe:
+        categories = kept.get("categories")
+        return cls(**(kept | {"categories": None if categories is None else tuple(categories)}))
+
+    @property
+    def label(self) -> str:
+        """The name in reports: the paper's, and TALLRec for its format."""
+        return "TALLRec" if self.wording == "tallrec" else find_task(self.task).label
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a user says of a recipe; None leaves it to the defaults."""
+
+    task: str
+    template: str | None = None
+    candidates: str | None = None
+    embeddings: str | None = None
+    k: int = DEFAULT_K
+    clusters: int = CLUSTERS
+    seed: int = 0
+
+
+def make_recipe(store: Store, dataset: Dataset, wishes: Wishes, progress: Progress) -> Recipe:
+    """A recipe of what the user wishes, its defaults resolved: the best LLMSeqSim run, the newest embeddings.
+
+    Raises UsageError for words that do not go with the task, LlmseqError where what is needed is not there.
+    """
+    task = find_task(wishes.task)
+    needed = {task.needs, task.trains_on}
+    if wishes.candidates and "candidates" not in needed:
+        raise UsageError(f"the task {task.name} has no candidates", "leave --candidates out")
+    if not 1 <= wishes.k <= 100:
+        raise UsageError(f"-k is {wishes.k}", "give a number between 1 and 100")
+    template = load_template(
+        task.name, wishes.template, needs_options=task.lists_options, takes_options=task.lists_options
+    )
+    candidates = embeddings = categories = None
+    if "candidates" in needed:
+        with store.read("looking for candidates") as con:
+            candidates = _candidate_run(con, dataset, wishes.candidates).run
+    if "categories" in needed:
+        loaded = find_item_vectors(store, dataset, wishes.embeddings, progress)
+        embeddings = f"{loaded.source}:{loaded.model}"
+        vectors = _dense(store, loaded, dataset, progress)
+        with progress.task(f"Clustering items into {wishes.clusters}"):
+            chosen = choose_categories(
+                vectors,
+                dataset.train.counts(len(dataset.catalog)),
+                title_groups(dataset.catalog),
+                wishes.clusters,
+                wishes.seed,
+            )
+        categories = tuple(chosen.tolist())
+    return Recipe(
+        task.name,
+        wishes.template or task.name,
+        template.to_dict(),
+        min(wishes.k, len(categories)) if categories else wishes.k,
+        wishes.seed,
+        candidates,
+        embeddings,
+        categories,
+    )
+
+
+def gather(store: Store, dataset: Dataset, recipe: Recipe, progress: Progress, *, training: bool) -> Ingredients:
+    """What examples are made of. training: also what only answers to learn from need."""
+    task = find_task(recipe.task)
+    needed = {task.needs, task.trains_on} if training else {task.needs}
+    candidates = categories = None
+    if "candidates" in needed:
+        with store.read("looking for candidates") as con:
+            run = _candidate_run(con, dataset, recipe.candidates)
+        if training and run.model not in _UNTAUGHT:
+            progress.message(
+                f"{run.run} has learnt from the training sessions: its lists for them are better than for others"
+            )
+        model = load_model(store.folder, run.run, run.model)
+
+        def candidates(prompts: Sessions, k: int) -> np.ndarray:
+            return model.recommend(prompts, k).items
+
+    if "categories" in needed:
+        items = np.array(recipe.categories, dtype=np.int32)
+        if training:
+            loaded = find_item_vectors(store, dataset, recipe.embeddings, progress)
+            categories = categories_of(items, _dense(store, loaded, dataset, progress))
+        else:
+            categories = Categories(items, lambda targets, k: np.full((len(targets), k), NO_ITEM, dtype=np.int32))
+    return Ingredients(recipe.k, recipe.seed, title_groups(dataset.catalog), candidates, categories)
+
+
+def template_of(recipe: Recipe) -> Template:
+    return Template(**recipe.template)
+
+
+def _candidate_run(con: duckdb.DuckDBPyConnection, dataset: Dataset, name: str | None) -> RunInfo:
+    try:
+        run = find_run(con, name or "llmseqsim", dataset.info.name)
+    except LlmseqError as error:
+        if name:
+            raise
+        raise LlmseqError(
+            "candidates come from a run of llmseqsim, and there is none",
+            "`llmseq train llmseqsim --embeddings lexical` makes one; --candidates names another model's run",
+        ) from error
+    if run.model.startswith("prompt-"):
+        raise UsageError(f"{run.run} was asked of a language model, and has no candidates for other sessions",
+                         "name the run of a trained model with --candidates")  # fmt: skip
+    return run
+
+
+def find_item_vectors(store: Store, dataset: Dataset, name: str | None, progress: Progress) -> ItemEmbeddings:
+    """The item embeddings of this name, else the newest of the dataset."""
+    with store.read("reading item embeddings") as con:
+        if name is None:
+            listed = list_embeddings(con, dataset.info.name)
+            if not listed:
+                raise LlmseqError("the dataset has no item embeddings", "make some with `llmseq embed`")
+            newest = max(listed, key=lambda row: row["number"])
+            name = str(newest["number"])
+        return load_embeddings(con, dataset.info.dataset_id, name, len(dataset.catalog))
+
+
+def _dense(store: Store, embeddings: ItemEmbeddings, dataset: Dataset, progress: Progress) -> np.ndarray:
+    """Vectors float32[n_items, dim] with rows of length 1 or 0."""
+    if embeddings.is_sparse:
+        dim = max(1, min(_DIM, embeddings.dim - 1, embeddings.n_with_vector - 1))
+        embeddings = reduce_kept(store.folder, embeddings, dataset.catalog.classes, "pca", dim, 0, progress)
+    vectors = np.asarray(embeddings.vectors, dtype=np.float32)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)

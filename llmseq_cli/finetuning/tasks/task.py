@@ -1,0 +1,104 @@
+"""`Task`: what every fine-tuning task speaks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.errors import LlmseqError
+from llmseq_cli.finetuning.tasks.answer_text import read_list
+
+DEFAULT_K = 20
+
+
+@dataclass(frozen=True)
+class Categories:
+    """The categories of the task classify.
+
+    items: int32[c], the item that stands for each. nearest: (targets int32[n], k) → int32[n, k], the categories
+    closest to each target, closest first.
+    """
+
+    items: np.ndarray
+    nearest: Callable[[np.ndarray, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What tasks make examples of.
+
+    k: how many items an answer names. seed: of all that is shuffled. groups: see `arrays.title_groups`.
+    candidates: a model's lists, (prompts, k) → int32[n, k], for tasks that need them. categories: likewise.
+    """
+
+    k: int
+    seed: int
+    groups: np.ndarray
+    candidates: Callable[[Sessions, int], np.ndarray] | None = None
+    categories: Categories | None = None
+
+
+@dataclass(frozen=True)
+class Material:
+    """What the examples of some sessions hold: options int32[n, m] in the order they are listed in, and answers
+    int32[n, k].
+
+    Both are filled up with NO_ITEM; m is 0 for tasks without options.
+    """
+
+    options: np.ndarray
+    answers: np.ndarray
+
+
+class Task(ABC):
+    """One way to ask for the next item.
+
+    A subclass is one file: what is asked (`options`), what should be answered (`material`), how answers are read
+    (`parse`).
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    """The name in reports, as the paper writes it."""
+    needs: ClassVar[str] = "nothing"
+    """What is needed to ask: "nothing", "candidates" or "categories"."""
+    trains_on: ClassVar[str] = "nothing"
+    """What is needed for examples to learn from; as `needs`."""
+    names_one: ClassVar[bool] = False
+    """Whether an answer names one item, instead of k."""
+    samples: ClassVar[int] = 1
+    """How often each session is asked for, where the user does not say."""
+    temperature: ClassVar[float] = 0.0
+    """The paper's best."""
+
+    @property
+    def lists_options(self) -> bool:
+        return self.needs != "nothing"
+
+    @abstractmethod
+    def options(self, prompts: Sessions, ingredients: Ingredients) -> np.ndarray:
+        """What is listed to choose from at prediction, int32[n, m]."""
+
+    @abstractmethod
+    def material(self, prompts: Sessions, targets: np.ndarray, ingredients: Ingredients) -> Material:
+        """What is listed and what should be answered in training, targets (int32[n]) being the right next items."""
+
+    def parse(self, text: str, *, cut_off: bool = False) -> list[str]:
+        """The titles that an answer names, best first; [] where it names none. cut_off: it ended at a limit."""
+        return read_list(text, cut_off=cut_off)
+
+
+def no_options(n: int) -> np.ndarray:
+    return np.empty((n, 0), dtype=np.int32)
+
+
+def candidates_of(prompts: Sessions, ingredients: Ingredients) -> np.ndarray:
+    """A model's lists, int32[n, k]."""
+    if ingredients.candidates is None:
+        raise LlmseqError("there are no candidates", "name a run with --candidates")
+    return ingredients.candidates(prompts, ingredients.k)

@@ -1,0 +1,101 @@
+"""Answers to questions: in batches of like length, as many at a time as the device takes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from llmseq_cli.clients.errors import FinalError
+from llmseq_cli.language_model.chat import prompt_tokens
+from llmseq_cli.language_model.generation import Answer, Drawing, generate
+from llmseq_cli.language_model.guide import AnswerForm, CatalogGuide
+from llmseq_cli.providers.provider import ChatRequest, Completions, Constraint
+
+
+class Answerer:
+    """A model that answers. tokens_at_once: of prompts, with padding."""
+
+    def __init__(self, model: Any, tokenizer: Any, tokens_at_once: int) -> None:
+        self.model, self.tokenizer, self.tokens_at_once = model.eval(), tokenizer, tokens_at_once
+        self.form: tuple[object, AnswerForm] | None = None
+        ends = model.generation_config.eos_token_id
+        self.ends = frozenset([tokenizer.eos_token_id, *(ends if isinstance(ends, list) else [ends])]) - {None}
+
+    def answer(self, requests: Sequence[ChatRequest]) -> Iterator[list[tuple[int, Completions]]]:
+        """(place of the question, answers), batch by batch, the longest questions first."""
+        prompts = prompt_tokens(self.tokenizer, [(request.system, request.user) for request in requests])
+        places = sorted(range(len(requests)), key=lambda place: (_way(requests[place]), -len(prompts[place])))
+        while places:
+            way, most = _way(requests[places[0]]), max(1, self.tokens_at_once // max(1, len(prompts[places[0]])))
+            batch = [place for place in places[:most] if _way(requests[place]) == way]
+            try:
+                answered = self._batch([requests[place] for place in batch], [prompts[place] for place in batch])
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise FinalError(
+                        f"an answer needs more memory than {self.model.device} has", "take a smaller model"
+                    ) from None
+                self.tokens_at_once = max(1, self.tokens_at_once // 2)
+                continue
+            yield list(zip(batch, answered, strict=True))
+            places = places[len(batch) :]
+
+    def _batch(self, requests: list[ChatRequest], prompts: list[list[int]]) -> list[Completions]:
+        first, seed = requests[0], _seed(requests)
+        random = torch.Generator(self.model.device).manual_seed(seed)
+        constraints = [request.constraint for request in requests if request.constraint is not None]
+        guide, most = None, first.max_tokens
+        if constraints:
+            form = self._form(constraints)
+            guide = CatalogGuide(form, constraints, str(self.model.device))
+            most = form.most_tokens(max(constraint.names for constraint in constraints))
+        drawing = Drawing(first.temperature, first.top_p, most, self.ends)
+        answers = generate(self.model, prompts, [request.n for request in requests], drawing, random, guide)
+        shuffle = np.random.default_rng(seed)
+        return [
+            self._completions(request, len(prompt), of_one, shuffle)
+            for request, prompt, of_one in zip(requests, prompts, answers, strict=True)
+        ]
+
+    def _form(self, constraints: list[Constraint]) -> AnswerForm:
+        """Titles of the catalog as tokens, made once."""
+        names = max(constraint.names for constraint in constraints)
+        template, titles = constraints[0].template, constraints[0].titles
+        key = (template.digest, len(titles), hash(tuple(titles)), names)
+        if self.form is None or self.form[0] != key:
+            self.form = key, AnswerForm(self.tokenizer, template, titles, names, str(self.model.device))
+        return self.form[1]
+
+    def _completions(
+        self, request: ChatRequest, prompt: int, answers: list[Answer], shuffle: np.random.Generator
+    ) -> Completions:
+        texts = [text for one in answers for text in [self._text(request, one)] * one.count]
+        finishes = ["stop" if one.ended else "length" for one in answers for _ in range(one.count)]
+        order = shuffle.permutation(len(texts))  # equal answers were drawn as one: which came first means nothing
+        return Completions(
+            [texts[place] for place in order],
+            [finishes[place] for place in order],
+            prompt,
+            sum(len(one.tokens) * one.count for one in answers),
+        )
+
+    def _text(self, request: ChatRequest, answer: Answer) -> str:
+        if request.constraint is None or answer.said is None:
+            return self.tokenizer.decode(answer.tokens, skip_special_tokens=True).strip()
+        template, titles = request.constraint.template, request.constraint.titles
+        return template.lines(template.answer, [titles[place] for place in answer.said])
+
+
+def _way(request: ChatRequest) -> tuple[float, float, int, bool]:
+    """What the questions of a batch must have in common."""
+    return request.temperature, request.top_p, request.max_tokens, request.constraint is None
+
+
+def _seed(requests: Sequence[ChatRequest]) -> int:
+    """Of the draws for a batch: of what is asked and which answers are asked for, so that later ones are others."""
+    asked = "\0".join(f"{request.seed} {request.first} {request.n} {request.user}" for request in requests)
+    return int.from_bytes(hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=7).digest())

@@ -1,0 +1,201 @@
+"""A fine-tuning job on this machine: its folder, its state on the disk, and the training itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmseq_cli.errors import LlmseqError, WorkspaceBusyError
+from llmseq_cli.language_model.chat import read_examples
+from llmseq_cli.language_model.library import Loading, load_model, load_tokenizer, quiet
+from llmseq_cli.language_model.settings import LocalTuning
+from llmseq_cli.locks import exclusive
+from llmseq_cli.progress import Progress
+from llmseq_cli.providers.provider import CANCELLED, SUCCEEDED, JobEvent, RemoteJob
+
+if TYPE_CHECKING:
+    from llmseq_cli.language_model.training import Progressed
+
+_STATE, _MODEL, _LOCK, _CANCEL, _CHECKPOINTS = "local.json", "model", "local.lock", "cancel", "checkpoints"
+
+
+class CancelledHereError(Exception):
+    """The job was cancelled from elsewhere."""
+
+
+class LocalJob:
+    """One job, in the folder that the ledger keeps for it. Its name there is also that of its model."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def exists(self) -> bool:
+        return (self.folder / _STATE).is_file()
+
+    @property
+    def model(self) -> Path:
+        """Where the fine-tuned model lies: a whole one, or an adapter."""
+        return self.folder / _MODEL
+
+    def read(self) -> dict[str, Any]:
+        return json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
+
+    def write(self, **news: Any) -> None:
+        """Notes what is new; the file is whole at any time."""
+        state = (self.read() if self.exists else {"events": []}) | news
+        partial = self.folder / f".{_STATE}-{os.getpid()}"
+        partial.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+        partial.replace(self.folder / _STATE)
+
+    def tell(self, message: str) -> None:
+        """Adds an event."""
+        self.write(events=[*self.read()["events"], f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {message}"])
+
+    def events(self) -> list[JobEvent]:
+        return [JobEvent(str(place), message) for place, message in enumerate(self.read()["events"])]
+
+    def remote(self) -> RemoteJob:
+        """The job as the ledger sees it: running while a program is at it, queued otherwise."""
+        state = self.read()
+        status = state["status"]
+        return RemoteJob(
+            remote_id=self.folder.name,
+            status="running" if status == "queued" and self._busy() else status,
+            model=self.folder.name if status == SUCCEEDED else None,
+            error=state.get("error"),
+            trained_tokens=state.get("trained_tokens"),
+        )
+
+    def _busy(self) -> bool:
+        try:
+            with exclusive(self.folder / _LOCK, "trains it"):
+                return False
+        except WorkspaceBusyError:
+            return True
+
+    def cancel(self) -> None:
+        """Ends the job now, or where a program is at it, at its next step."""
+        (self.folder / _CANCEL).touch()
+        if not self._busy():
+            self.write(status=CANCELLED)
+
+    def run(self, tuning: LocalTuning, loading: Loading, progress: Progress) -> None:
+        """Trains from where it stands; returns at once where another program is at it, or it is over."""
+        try:
+            with exclusive(self.folder / _LOCK, "trains it"):
+                if self.read()["status"] == "queued":
+                    self._run(tuning, loading, progress)
+        except WorkspaceBusyError:
+            return
+
+    def _run(self, tuning: LocalTuning, loading: Loading, progress: Progress) -> None:
+        try:
+            self._train(tuning, loading, progress)
+        except CancelledHereError:
+            self.write(status=CANCELLED)
+            shutil.rmtree(self.folder / _CHECKPOINTS, ignore_errors=True)
+
+    def _check(self) -> None:
+        if (self.folder / _CANCEL).exists():
+            raise CancelledHereError
+
+    def _told(self, progress: Progress, message: str) -> None:
+        self.tell(message)
+        progress.message(f"{self.folder.name}: {message}")
+
+    def _train(self, tuning: LocalTuning, loading: Loading, progress: Progress) -> None:
+        import torch
+
+        from llmseq_cli.language_model.training import Course, Trainer
+        from llmseq_cli.models.neural.checkpoints import Checkpoints
+
+        state = self.read()
+        with progress.task(f"Loading {state['base_model']}"):
+            tokenizer = load_tokenizer(state["base"])
+            model = _trainable(state["base"], state["method"], tuning, loading, state["seed"])
+            files = [None if name is None else self.folder.parent / name for name in state["files"]]
+            training, validation = (
+                None if file is None else read_examples(file, tokenizer, tuning.max_length) for file in files
+            )
+        assert training is not None
+        course = Course(
+            epochs=state["epochs"],
+            batch_size=state["batch_size"],
+            learning_rate=tuning.rate(full=state["method"] == "full"),
+            seed=state["seed"],
+            patience=tuning.patience,
+            tokens_at_once=tuning.tokens_at_once,
+            prompt_weight=state["prompt_weight"],
+            save_seconds=tuning.save_minutes * 60,
+            autocast=loading.precision == "bfloat16",
+        )
+        checkpoints = Checkpoints(self.folder / _CHECKPOINTS)
+        trainer = Trainer(
+            model,
+            training,
+            validation,
+            course,
+            checkpoints,
+            lambda message: self._told(progress, message),
+            self._check,
+        )
+        try:
+            with progress.task("Fine-tuning", total=len(training) * course.epochs, unit="examples") as task:
+                done = trainer.run(task)
+        except torch.OutOfMemoryError:
+            raise LlmseqError(
+                f"{tuning.tokens_at_once:,} tokens at once need more memory than {loading.device} has",
+                "--set tokens_at_once=… fewer, --set checkpointing=true, or a smaller model",
+            ) from None
+        self._keep(model, tokenizer, done)
+        checkpoints.remove()
+
+    def _keep(self, model: Any, tokenizer: Any, done: Progressed) -> None:
+        """The model beside its place, then there: it is whole or not there."""
+        partial = self.folder / f".{_MODEL}"
+        shutil.rmtree(partial, ignore_errors=True)
+        with quiet():
+            model.save_pretrained(partial)
+            tokenizer.save_pretrained(partial)
+        shutil.rmtree(self.model, ignore_errors=True)
+        partial.rename(self.model)
+        best = done.history[done.best_epoch - 1 if done.best is not None else -1]
+        self.write(status=SUCCEEDED, trained_tokens=done.trained_tokens, history=done.history, kept=best)
+
+
+def _trainable(base: str, method: str, tuning: LocalTuning, loading: Loading, seed: int) -> Any:
+    """The model with the weights that are to be trained: all of them, in float32, or LoRA's matrices."""
+    import torch
+
+    if method == "full":
+        model = load_model(base, Loading(loading.device, "float32"))
+    else:
+        from peft import LoraConfig, get_peft_model, prepare_model_for_kbit_training
+
+        model = load_model(base, loading)
+        if loading.four_bit:
+            model = prepare_model_for_kbit_training(model, use_gradient_checkpointing=False)
+        modules = tuning.modules
+        config = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=tuning.rank,
+            lora_alpha=tuning.alpha,  # type: ignore[arg-type]
+            lora_dropout=tuning.dropout,
+            target_modules=modules if modules in (None, "all-linear") else modules.split(","),
+            base_model_name_or_path=base,
+        )
+        with torch.random.fork_rng(), quiet():
+            torch.manual_seed(seed)
+            try:
+                model = get_peft_model(model, config)
+            except ValueError as error:  # no layer of these names, or a model of an unknown kind
+                why = " ".join(str(error).split())[:200]
+                raise LlmseqError(f"LoRA cannot adapt this model: {why}", "--set modules=all-linear") from None
+    if tuning.checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    return model

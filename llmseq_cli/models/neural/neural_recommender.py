@@ -1,0 +1,338 @@
+"""`NeuralRecommender`: all that the neural models do alike; a model adds its encoder and its examples."""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.devices import has_native_bfloat16
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
+from llmseq_cli.errors import UsageError
+from llmseq_cli.evaluation.metrics import per_session
+from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.models.neural.batches import Batch, Windows, next_item, prompt_blocks
+from llmseq_cli.models.neural.checkpoints import Checkpoints, begin
+from llmseq_cli.models.neural.item_vectors import ItemVectors
+from llmseq_cli.models.neural.loop import Job, TrainingState, train
+from llmseq_cli.models.neural.memory import forecast
+from llmseq_cli.models.neural.network import Encoder, Network, ProjectionHead
+from llmseq_cli.models.neural.ranks import ALONE
+from llmseq_cli.models.neural.scoring import rank_sessions, target_ranks
+from llmseq_cli.models.neural.settings import NeuralSettings
+from llmseq_cli.models.recommender import FitContext, Recommender
+
+_DIM = 64  # of item vectors that start from chance
+_REDUCED_DIM = 128
+_RATES = {True: 1e-3, False: 3e-3}  # with embeddings and without: what text says is soon lost at high rates
+_AVERAGES = {True: 0.998, False: 0.995}  # what starts from chance changes too fast for long averages
+_VALIDATED = 5000  # sessions at most that are held out, and a tenth of all
+_VALIDATION_DEPTH = 20
+_ROWS, _STEP = 64, 4  # prompts are encoded so many at a time, of lengths filled up to multiples of four
+
+
+class NeuralRecommender(Recommender):
+    """A network that is trained to give the next item the highest product with what it makes of a session.
+
+    Items are numbered anew for the network: `item_ids` int32[n_rows] names the item of every row, first those that
+    occur in training, then (setting `unseen`) those that only have a text.
+    """
+
+    Settings: ClassVar[type[NeuralSettings]] = NeuralSettings
+    embeddings_use = "optional"
+    uses_device = True
+    data_parallel = True
+    needs_dense = True
+    reduced_dim = _REDUCED_DIM
+    free_to_change = ("epochs", "patience")
+    activation: ClassVar[str] = "relu"
+
+    settings: NeuralSettings
+    network: Network
+    item_ids: np.ndarray
+    history: list[dict[str, Any]]
+    device = "cpu"
+
+    @abstractmethod
+    def make_encoder(self, dim: int) -> Encoder:
+        """The network between item vectors and head."""
+
+    def window(self) -> int:
+        """Items of a session that a training example is made of."""
+        return self.settings.max_length + 1
+
+    def make_batch(self, items: np.ndarray, lengths: np.ndarray, random: np.random.Generator) -> Batch:
+        """Examples of the windows, see `Windows.cut`: every item predicts the next one."""
+        return next_item(items, lengths, self.device, self.settings.last_weight)
+
+    def prepare(self, job: Job, sessions: Sessions, context: FitContext) -> None:
+        """What a model does with its network before the job trains it; sessions: those that the job trains on."""
+
+    def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
+        self.device = context.device
+        if context.ranks is None:
+            begin(context.checkpoints, context.resume, context.progress)
+        sessions = self._number_items(train, context.embeddings)
+        kept, held_out = self._split(sessions, context.seed)
+        with _torch_state(self.settings.threads, context.seed, self.device):
+            state = self._train(kept, held_out, sessions, context)
+            figures = _figures(state)
+            self.history = state.history
+            if held_out is not None and self.settings.refit:
+                figures = self._refit(sessions, state, figures, context)
+            self._settle()
+        return figures
+
+    def _refit(
+        self, sessions: Sessions, state: TrainingState, figures: dict[str, float], context: FitContext
+    ) -> dict[str, float]:
+        """Train anew on all sessions for as many epochs as were best; → figures of both trainings together."""
+        factors = [1.0, *(entry["rate_factor"] for entry in state.history)]
+        again = self._train(sessions, None, sessions, context, state.best_epoch, factors)
+        both = figures | {"refit_epochs": again.epoch}
+        for name in ("trained_positions", "train_loop_seconds"):
+            both[name] += _figures(again)[name]
+        both["positions_per_second"] = both["trained_positions"] / max(both["train_loop_seconds"], 1e-9)
+        return both
+
+    def _number_items(self, train: Sessions, embeddings: ItemEmbeddings | None) -> Sessions:
+        """Sets `item_ids`; the sessions with rows for items."""
+        seen = train.counts(self.n_items) > 0
+        later = np.zeros(self.n_items, dtype=bool)
+        if self.settings.unseen:
+            if embeddings is None:
+                raise UsageError(f"{self.name} cannot know items unseen in training without their text", "--embeddings")
+            later = ~seen & np.asarray(embeddings.vectors.any(axis=1))
+        self.n_seen = int(seen.sum())
+        self.item_ids = np.concatenate([np.flatnonzero(seen), np.flatnonzero(later)]).astype(np.int32)
+        return self._rows(train)
+
+    def _rows(self, sessions: Sessions) -> Sessions:
+        """The sessions with rows instead of items, without the items that have none."""
+        row_of = np.full(self.n_items, -1, dtype=np.int32)
+        row_of[self.item_ids] = np.arange(len(self.item_ids), dtype=np.int32)
+        rows = row_of[sessions.items]
+        known = rows >= 0
+        if known.all():
+            return Sessions(rows, sessions.offsets, sessions.ids)
+        lengths = np.bincount(sessions.rows()[known], minlength=len(sessions))
+        return Sessions.from_lengths(rows[known], lengths, sessions.ids)
+
+    def _split(self, sessions: Sessions, seed: int) -> tuple[Sessions, Sessions | None]:
+        """(sessions to train on, sessions held out or None)."""
+        places = np.flatnonzero(sessions.lengths >= 2)
+        n = min(_VALIDATED, len(places) // 10)
+        if n == 0 or self.settings.patience == 0:
+            return sessions, None
+        if self.settings.validation == "temporal":
+            chosen = places[np.argsort(sessions.ids[places], kind="stable")[-n:]]
+        else:
+            chosen = np.sort(np.random.default_rng([seed, 3]).choice(places, n, replace=False))
+        return sessions.take(np.setdiff1d(np.arange(len(sessions)), chosen)), sessions.take(chosen)
+
+    def _build(self, embeddings: ItemEmbeddings | None) -> Network:
+        text = None
+        if embeddings is not None:
+            if embeddings.is_sparse:
+                raise UsageError(f"{self.name} takes dense vectors", "--reduce whiten --dim 128")
+            text = _unit(np.asarray(embeddings.vectors[self.item_ids], dtype=np.float32))
+        dim = self._dim(text)
+        return self._network(dim, text)
+
+    def _dim(self, text: np.ndarray | None) -> int:
+        wanted = self.settings.dim
+        if text is None:
+            return wanted or _DIM
+        if wanted and wanted != text.shape[1] and not self.settings.item_vectors.startswith("adapter"):
+            raise UsageError(
+                f"dim is {wanted}, and the embeddings have {text.shape[1]} dimensions",
+                f"--dim {wanted} reduces them; or --set item_vectors=adapter",
+            )
+        return wanted or text.shape[1]
+
+    def _network(self, dim: int, text: np.ndarray | None) -> Network:
+        settings, n_rows = self.settings, len(self.item_ids)
+        vectors = ItemVectors(n_rows, dim, settings.item_vectors, settings.scale, text)
+        head = ProjectionHead(dim, n_rows, self.activation) if settings.head == "projection" else None
+        return Network(vectors, self.make_encoder(dim), head, self.n_seen)
+
+    def _train(
+        self,
+        kept: Sessions,
+        held_out: Sessions | None,
+        sessions: Sessions,
+        context: FitContext,
+        epochs: int | None = None,
+        factors: list[float] | None = None,
+    ) -> TrainingState:
+        """Build the network and train it. epochs, factors: of a refit, see `Job`."""
+        settings = self.settings
+        rate = settings.learning_rate
+        torch.manual_seed(context.seed)
+        self.network = self._build(context.embeddings).to(context.device)
+        windows = Windows(kept, self.window(), 2, every=settings.windows == "all", recency=settings.recency)
+        if not len(windows):
+            raise UsageError("no training session has two items", "a session needs an item to predict from")
+        dim = self.network.output(self.network.item_vectors()).shape[1]
+        plan = forecast(
+            len(self.item_ids),
+            dim,
+            sum(p.numel() for p in self.network.parameters()),
+            settings.batch_size * settings.max_length,
+            settings.loss,
+            settings.negatives,
+            context.device,
+        )
+        job = Job(
+            network=self.network,
+            windows=windows,
+            make_batch=self.make_batch,
+            settings=settings,
+            learning_rate=_RATES[context.embeddings is not None] if rate is None else rate,
+            average=_AVERAGES[context.embeddings is not None] if settings.average is None else settings.average,
+            seed=context.seed,
+            device=context.device,
+            chunk=plan.chunk,
+            precision=_precision(settings.precision, context.device),
+            draw_weights=_draw_weights(sessions, self.n_seen) if settings.loss == "sampled" else None,
+            validate=None if held_out is None else self._validator(held_out),
+            epochs=epochs or settings.epochs,
+            factors=factors,
+            title="Refit epoch" if epochs else "Epoch",
+            progress=context.progress,
+            checkpoints=self._checkpoints(context, "refit" if epochs else "search"),
+            resume=context.resume,
+            ranks=context.ranks or ALONE,
+        )
+        self.prepare(job, kept, context)
+        return train(job)
+
+    def _checkpoints(self, context: FitContext, part: str) -> Checkpoints | None:
+        return (context.ranks or ALONE).checkpoints(context.checkpoints / part) if context.checkpoints else None
+
+    def _validator(self, held_out: Sessions) -> Callable[[], float]:
+        prompts, targets = held_out.prompts(), held_out.targets()
+
+        def validate() -> float:
+            self._settle()
+            ranks = target_ranks(self._encode(prompts), self._output, prompts, targets)
+            return float(per_session(ranks, _VALIDATION_DEPTH)["ndcg"].mean())
+
+        return validate
+
+    def move(self, device: str) -> None:
+        """Score on this device from now on."""
+        self.device = device
+        self.network.to(device)
+        self._settle()
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """Item vectors as they are now, for scoring: `_vectors` and `_output`, float32[n_rows, d]."""
+        self.network.eval()
+        self._vectors = self.network.item_vectors().detach()
+        self._output = self.network.output(self._vectors).detach()
+
+    @torch.inference_mode()
+    def _encode(self, prompts: Sessions) -> Tensor:
+        """What comes next in every session, float32[n_prompts, d]. prompts: of rows."""
+        hidden = torch.zeros(len(prompts), self._output.shape[1], device=self.device)
+        for places, items, lengths in prompt_blocks(prompts, self.settings.max_length, _ROWS, _STEP):
+            encoded = self.network.encode(
+                torch.from_numpy(items).to(self.device), torch.from_numpy(lengths).to(self.device), self._vectors
+            )
+            hidden[torch.from_numpy(places).to(self.device)] = encoded[: len(places)]
+        return hidden
+
+    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+        with _torch_state(self.settings.threads, 0, self.device):
+            known = self._rows(prompts)
+            hidden = self._encode(known)
+            output = torch.zeros(self.n_items, hidden.shape[1], device=self.device)
+            output[torch.from_numpy(self.item_ids.astype(np.int64)).to(self.device)] = self._output
+            candidates = np.zeros(self.n_items, dtype=bool)
+            candidates[self.item_ids] = True
+            lists = rank_sessions(hidden, output, candidates, prompts, k, exclude_prompt=exclude_prompt)
+        nothing = known.lengths == 0
+        lists.items[nothing], lists.scores[nothing] = NO_ITEM, -np.inf
+        return lists
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        state = {f"network.{name}": tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}
+        return state | {"item_ids": self.item_ids}
+
+    def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        self.item_ids = arrays["item_ids"]
+        self.n_seen = len(self.item_ids)  # matters in training only
+        state = {
+            name.removeprefix("network."): torch.from_numpy(array)
+            for name, array in arrays.items()
+            if name.startswith("network.")
+        }
+        text = arrays.get("network.item_vectors.text")
+        name = "item_vectors.vectors" if "item_vectors.vectors" in state else "item_vectors.adapter.weight"
+        dim = state[name].shape[1 if name.endswith("vectors") else 0]
+        self.network = self._network(dim, text)
+        self.network.load_state_dict(state)
+        self.history = []
+        self._settle()
+
+    def save(self, folder: Path) -> None:
+        super().save(folder)
+        (folder / "history.json").write_text(json.dumps(self.history, indent=1) + "\n", encoding="utf-8")
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+
+
+def _precision(wanted: str, device: str) -> torch.dtype:
+    if wanted == "auto":
+        return torch.bfloat16 if has_native_bfloat16(device) else torch.float32
+    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def _draw_weights(sessions: Sessions, n_rows: int) -> np.ndarray:
+    """How often every row is drawn as a negative: half by its popularity, half uniformly."""
+    counts = sessions.counts(n_rows).astype(np.float64)
+    return 0.5 * counts / counts.sum() + 0.5 / n_rows
+
+
+def _figures(state: TrainingState) -> dict[str, float]:
+    figures = {
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch,
+        "trained_positions": state.positions,
+        "train_loop_seconds": state.seconds,
+        "positions_per_second": state.positions / state.seconds if state.seconds else 0.0,
+    }
+    return figures | ({"validation_ndcg": state.best_ndcg} if state.best_ndcg >= 0 else {})
+
+
+@contextmanager
+def _torch_state(threads: int | None, seed: int, device: str) -> Iterator[None]:
+    """Seeds torch, sets its threads, and on CUDA has sums added in one order; what was before comes back afterwards."""
+    before = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    if device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may add in any order
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        if threads:
+            torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
+            torch.use_deterministic_algorithms(deterministic)

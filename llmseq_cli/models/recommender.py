@@ -1,0 +1,146 @@
+"""`Recommender`: what every model speaks."""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.progress import Progress, SilentProgress
+from llmseq_cli.settings import Settings, parse_settings
+
+if TYPE_CHECKING:
+    from llmseq_cli.data.catalog import Catalog
+    from llmseq_cli.data.sessions import Sessions
+    from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
+    from llmseq_cli.evaluation.ranking import Ranking
+    from llmseq_cli.models.members import Member
+    from llmseq_cli.models.neural.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What a model may need besides the training sessions.
+
+    seed: the source of all of a model's randomness.
+    device: "cpu", "cuda" or "mps".
+    checkpoints: folder for what an interrupted training goes on from; None keeps nothing.
+    resume: go on from what lies there, instead of from the beginning.
+    members: the trained runs that a model is made of.
+    keeps_unseen: whether the dataset's test sessions hold items that never occur in training; what a model holds out
+        of the training sessions should be like them.
+    ranks: the processes that train a data-parallel model together; who starts them sees to `checkpoints.begin`.
+    """
+
+    catalog: Catalog
+    embeddings: ItemEmbeddings | None = None
+    seed: int = 0
+    device: str = "cpu"
+    progress: Progress = field(default_factory=SilentProgress)
+    checkpoints: Path | None = None
+    resume: bool = False
+    members: tuple[Member, ...] = ()
+    keeps_unseen: bool = False
+    ranks: Ranks | None = None
+
+
+class Recommender(ABC):
+    """A model that ranks the whole catalog for a prompt (a session so far).
+
+    A subclass sets `name` and `Settings`, and implements `fit`, `recommend`, `arrays` and `restore_arrays`.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    """The name in reports, as the paper writes it."""
+    summary: ClassVar[str]
+    """One line for `llmseq models`."""
+    Settings: ClassVar[type[Settings]]
+    embeddings_use: ClassVar[str] = "none"
+    """Whether the model takes item embeddings: "none", "optional" or "required"."""
+
+    members_use: ClassVar[str] = "none"
+    """Whether the model is made of other, trained ones (see `members.MadeOfRuns`): "none" or "required"."""
+
+    uses_device: ClassVar[bool] = False
+    """Whether the model computes with torch, on the device that the user names."""
+
+    data_parallel: ClassVar[bool] = False
+    """Whether several processes can train the model together, each on its share of every batch."""
+
+    needs_dense: ClassVar[bool] = False
+    """Whether sparse embeddings must be reduced before the model can take them."""
+
+    reduced_dim: ClassVar[int | None] = None
+    """Dimensions that embeddings are reduced to where the user names none; None for as many as there are."""
+
+    free_to_change: ClassVar[tuple[str, ...]] = ()
+    """Settings that may change between an interrupted training and its resumption."""
+
+    def __init__(self, settings: Any, n_items: int) -> None:
+        self.settings = settings
+        self.n_items = n_items
+
+    @classmethod
+    def label(cls, embeddings: ItemEmbeddings | None) -> str:
+        """The name in reports: LLM2X for a model X that starts from a language model's item embeddings."""
+        if embeddings is None:
+            return cls.title
+        origin = "BERT2" if "bert" in embeddings.model.lower() else "LLM2"
+        permuted = " (permuted)" if embeddings.permuted else ""
+        return f"{origin if cls.embeddings_use == 'optional' else ''}{cls.title}{permuted}"
+
+    @abstractmethod
+    def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
+        """Learn from the training sessions; returns figures worth keeping with the run (may be empty)."""
+
+    @abstractmethod
+    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+        """The k best items for every prompt: Ranking of [n_prompts, k].
+
+        Items that never occur in the training sessions are only recommended by models that know their text, with the
+        setting `unseen`; items of the prompt only with `exclude_prompt` False. A list is shorter (filled with NO_ITEM)
+        where the model knows no more items.
+        """
+
+    @abstractmethod
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that was learnt, as named arrays."""
+
+    @abstractmethod
+    def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        """The inverse of `arrays`."""
+
+    def save(self, folder: Path) -> None:
+        """Write model.safetensors (arrays) and model.json (name, settings) into an existing folder."""
+        from safetensors.numpy import save_file
+
+        save_file({k: np.ascontiguousarray(v) for k, v in self.arrays().items()}, folder / "model.safetensors")
+        about = {"model": self.name, "n_items": self.n_items, "settings": self.settings.to_dict()}
+        (folder / "model.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> Recommender:
+        """The model that `save` wrote. Raises LlmseqError where files are missing or damaged."""
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+            arrays = load_file(folder / "model.safetensors")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise LlmseqError(f"cannot read the model in {folder}: {error}", "train it again") from error
+        try:
+            model = cls(parse_settings(cls.Settings, about["settings"], cls.name), about["n_items"])
+        except (KeyError, UsageError) as error:
+            said = error.message if isinstance(error, UsageError) else f"it lacks {error}"
+            raise LlmseqError(
+                f"the model in {folder} was saved by another version of llmseq: {said}", "train it again"
+            ) from error
+        model.restore_arrays(arrays)
+        return model

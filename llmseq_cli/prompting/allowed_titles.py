@@ -1,0 +1,41 @@
+"""Which titles an answer may name, where a model is held to the catalog."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llmseq_cli.data.catalog import Catalog
+from llmseq_cli.errors import LlmseqError
+from llmseq_cli.finetuning.wording import Wording
+from llmseq_cli.providers.provider import Constraint
+
+
+class Constraints:
+    """What may be answered to each session: its options where it has some, else the titles of items that occur in
+    training, without those of the session, which are no recommendations.
+    """
+
+    def __init__(self, wording: Wording, catalog: Catalog, names: int) -> None:
+        self.template, self.names = wording.template, names
+        places: dict[str, int] = {}
+        self.of_item = np.array(
+            [places.setdefault(title, len(places)) if title else -1 for title in wording.titles], dtype=np.int64
+        )
+        self.titles = list(places)
+        self.learnt = np.unique(self.of_item[catalog.in_train & (self.of_item >= 0)])
+        if not len(self.learnt):
+            raise LlmseqError("no item that occurs in training has a title", "leave --constrain out")
+
+    def of(self, session: np.ndarray, options: np.ndarray) -> Constraint:
+        """session: int32[n]; options: int32[m], NO_ITEM fills."""
+        listed = self._titles_of(options[options >= 0])
+        if len(listed):
+            return Constraint(self.template, self.titles, listed, np.empty(0, dtype=np.int64), self.names)
+        without = self._titles_of(session)
+        if np.isin(self.learnt, without).all():
+            without = without[:0]
+        return Constraint(self.template, self.titles, self.learnt, without, self.names)
+
+    def _titles_of(self, items: np.ndarray) -> np.ndarray:
+        places = self.of_item[items]
+        return np.unique(places[places >= 0])

@@ -1,1 +1,0 @@
-"""Who fine-tunes and answers."""

@@ -1,0 +1,1 @@
+"""Where language models are fine-tuned and asked: OpenAI, Vertex AI, this machine; one file each."""

@@ -1,0 +1,281 @@
+"""OpenAI: files, fine-tuning jobs and chat; for chat, every server that speaks its protocol (vLLM, Ollama, …)."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+
+from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError, TransientError
+from llmseq_cli.embeddings.sources.openai import OPENAI_URL, OpenAISource
+from llmseq_cli.embeddings.sources.openai import OpenAISettings as ServerSettings
+from llmseq_cli.providers.provider import (
+    ChatRequest,
+    Completions,
+    FineTuneProvider,
+    JobEvent,
+    ProviderLimits,
+    RemoteJob,
+    Submission,
+)
+from llmseq_cli.settings import Settings, setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from openai.types.fine_tuning import FineTuningJob
+
+T = TypeVar("T")
+
+TOKEN_KEY = "llmseq"
+"""Metadata under which a job carries its token."""
+
+_STATUS = {"validating_files": "queued", "queued": "queued", "paused": "queued", "running": "running"}
+_EPOCHS = 3  # what "auto" has come to for hundreds of examples and more
+_EVENTS = 100
+_MOST_CHOICES = 128  # in one answer; what is missing is asked for again
+_QUEUE_MINUTES, _TOKENS_PER_MINUTE = 10, 60_000  # rough: OpenAI states neither
+_LARGEST_FILE = 512_000_000  # bytes, developers.openai.com, "Upload file": "up to 512 MB"
+_CHECK = "check the model and the server"
+
+
+@dataclass(frozen=True)
+class OpenAITuning(Settings):
+    """Hyperparameters of the supervised method; none leaves one to OpenAI, as the paper did."""
+
+    epochs: int | None = setting(None, "passes over the examples; none: OpenAI decides", low=1, high=50)
+    batch_size: int | None = setting(None, "examples a step; none: OpenAI decides", low=1, high=256)
+    learning_rate_multiplier: float | None = setting(None, "of the rate; none: OpenAI decides", low=0.0001, high=100)
+    timeout: float = setting(300.0, "seconds until an answer is given up", low=1)
+
+
+class OpenAIProvider(FineTuneProvider):
+    """The key comes from $OPENAI_API_KEY and nowhere else."""
+
+    name = "openai"
+    Settings = OpenAITuning
+    default_model = "gpt-4.1-mini-2025-04-14"
+
+    def __init__(self, base_url: str | None, settings: OpenAITuning) -> None:
+        self.settings = settings
+        # The embedding source knows the server: its address, its client, what its errors mean, how to count tokens.
+        self.server = OpenAISource(None, None, base_url, ServerSettings(timeout=settings.timeout))
+        self.address = self.server.variant or OPENAI_URL
+        own = self.server.is_openai
+        self.limits = ProviderLimits(
+            tokens_per_example=65_536,
+            validation=500,
+            least_examples=10,
+            largest_file=_LARGEST_FILE if own else None,
+            requests_per_minute=500 if own else None,
+            tokens_per_minute=200_000 if own else None,
+        )
+        self._limit_name = "max_completion_tokens" if own else "max_tokens"
+        self._many = True
+
+    def count_tokens(self, texts: list[str]) -> np.ndarray:
+        return self.server.count_tokens(texts)
+
+    def minutes(self, tokens: int) -> float | None:
+        return _QUEUE_MINUTES + tokens / _TOKENS_PER_MINUTE
+
+    def settings_dict(self) -> dict[str, Any]:
+        return {name: value for name, value in self.settings.to_dict().items() if name != "timeout"}
+
+    def epochs(self, examples: int) -> int:
+        return self.settings.epochs or _EPOCHS
+
+    def scrub(self, text: str) -> str:
+        return self.server.scrub(text)
+
+    # Fine-tuning.
+
+    def upload(self, file: Path, name: str) -> str:
+        def call() -> str:
+            for there in self.server.client.files.list(purpose="fine-tune", order="desc", limit=1000):
+                if there.filename == name and there.bytes == file.stat().st_size:
+                    return there.id
+            with file.open("rb") as content:
+                return self.server.client.files.create(file=(name, content), purpose="fine-tune").id
+
+        return self._call(call)
+
+    def submit(self, submission: Submission) -> RemoteJob:
+        return self.find(submission.token) or self._call(lambda: self._create(submission))
+
+    def _create(self, submission: Submission) -> RemoteJob:
+        chosen = {
+            "n_epochs": self.settings.epochs,
+            "batch_size": self.settings.batch_size,
+            "learning_rate_multiplier": self.settings.learning_rate_multiplier,
+        }
+        asked: dict[str, Any] = {
+            "model": submission.base_model,
+            "training_file": submission.training_file,
+            "method": {
+                "type": "supervised",
+                "supervised": {"hyperparameters": {key: value for key, value in chosen.items() if value is not None}},
+            },
+            "metadata": {TOKEN_KEY: submission.token},
+            "seed": submission.seed,
+        }
+        if submission.validation_file:
+            asked["validation_file"] = submission.validation_file
+        if submission.suffix:
+            asked["suffix"] = submission.suffix
+        return self._read_job(self.server.client.fine_tuning.jobs.create(**asked))
+
+    def find(self, token: str) -> RemoteJob | None:
+        def call() -> RemoteJob | None:
+            for job in self.server.client.fine_tuning.jobs.list(limit=100, metadata={TOKEN_KEY: token}):
+                if (job.metadata or {}).get(TOKEN_KEY) == token:
+                    return self._read_job(job)
+            return None
+
+        return self._call(call)
+
+    def poll(self, remote_id: str) -> RemoteJob | None:
+        import openai
+
+        def call() -> RemoteJob | None:
+            try:
+                return self._read_job(self.server.client.fine_tuning.jobs.retrieve(remote_id))
+            except openai.NotFoundError:
+                return None
+
+        return self._call(call)
+
+    def events(self, remote_id: str) -> list[JobEvent]:
+        def call() -> list[JobEvent]:
+            page = self.server.client.fine_tuning.jobs.list_events(remote_id, limit=_EVENTS)
+            return [JobEvent(event.id, self.scrub(event.message)) for event in reversed(page.data)]
+
+        return self._call(call)
+
+    def cancel(self, remote_id: str) -> RemoteJob:
+        return self._call(lambda: self._read_job(self.server.client.fine_tuning.jobs.cancel(remote_id)))
+
+    def download(self, remote_id: str, folder: Path) -> list[Path]:
+        def call() -> list[Path]:
+            written = []
+            for file_id in self.server.client.fine_tuning.jobs.retrieve(remote_id).result_files:
+                path = folder / f"{Path(file_id).name}.csv"
+                path.write_bytes(self.server.client.files.content(file_id).read())
+                written.append(path)
+            return written
+
+        return self._call(call)
+
+    def _read_job(self, job: FineTuningJob) -> RemoteJob:
+        error = job.error.message if job.error and job.error.message else None
+        return RemoteJob(
+            remote_id=job.id,
+            status=_STATUS.get(job.status, job.status),
+            model=job.fine_tuned_model,
+            error=self.scrub(error) if error else None,
+            trained_tokens=job.trained_tokens,
+            finishes_in=max(0.0, job.estimated_finish - time.time()) if job.estimated_finish else None,
+        )
+
+    def _call(self, function: Callable[[], T]) -> T:
+        import openai
+
+        try:
+            return function()
+        except openai.OpenAIError as error:
+            explained = self.server.explained(error)
+            if isinstance(explained, RefusedError):  # no single example is to blame
+                raise FinalError(f"the server does not take it: {explained}", "check --model and --set") from None
+            if isinstance(error, (openai.NotFoundError, openai.PermissionDeniedError)):
+                raise FinalError(str(explained.args[0]), "check --model and --base-url") from None
+            raise explained from None
+        except ValueError:
+            raise TransientError("the server's answer is cut off or makes no sense") from None
+
+    # Chat.
+
+    def complete(self, request: ChatRequest) -> Completions:
+        import openai
+
+        messages = [{"role": "system", "content": request.system}] if request.system else []
+        asked: dict[str, Any] = {
+            "model": request.model,
+            "messages": [*messages, {"role": "user", "content": request.user}],
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+            self._limit_name: request.max_tokens,
+        }
+        if self._many and request.n > 1:
+            asked["n"] = min(request.n, _MOST_CHOICES)
+        try:
+            raw = self.server.client.chat.completions.with_raw_response.create(**asked)
+        except openai.APIStatusError as error:
+            if self._adapted(error, asked):
+                return self.complete(request)
+            raise self._explained(error, request.model) from None
+        except openai.OpenAIError as error:
+            raise self.server.explained(error) from None
+        return self._read_answer(raw.content, raw.headers)
+
+    def _adapted(self, error: Any, asked: Mapping[str, Any]) -> bool:
+        """Whether the server dislikes a way of asking that there is another for, which is taken from now on."""
+        if error.status_code not in (400, 422):
+            return False
+        said = f"{error.param} {error.message}"
+        if "n" in asked and (error.param == "n" or "only one completion" in said.lower()):
+            self._many = False
+            return True
+        other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
+        if error.param in other and error.param in asked and "support" in said:
+            self._limit_name = other[error.param]
+            return True
+        return False
+
+    def _explained(self, error: Any, model: str) -> Exception:
+        explained = self.server.explained(error)
+        if isinstance(explained, RefusedError) and error.param in ("temperature", "top_p"):
+            return FinalError(str(explained), f"{model} takes no other value: set --temperature and --top-p so")
+        if isinstance(explained, RefusedError) and model in explained.reason and not explained.too_long:
+            return FinalError(explained.reason, f"check the model {model} and the address of the server")
+        if isinstance(explained, FinalError) and error.status_code in (400, 403, 404):
+            return FinalError(explained.message, f"check the model {model} and the address of the server")
+        return explained
+
+    def _read_answer(self, body: bytes, headers: Mapping[str, str]) -> Completions:
+        try:
+            document = json.loads(body)
+        except ValueError:
+            raise TransientError("the server's answer is cut off") from None
+        try:
+            texts = [choice["message"].get("content") or "" for choice in document["choices"]]
+            finishes = [str(choice.get("finish_reason") or "stop") for choice in document["choices"]]
+            usage = document.get("usage") or {}
+            prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+            prompt_tokens = None if prompt is None else int(prompt)
+            completion_tokens = None if completion is None else int(completion)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            said = f"the server's answer makes no sense: {self.scrub(repr(error))}"
+            raise BadAnswerError(said, hint=_CHECK) from None
+        if not texts or not all(isinstance(text, str) for text in texts):
+            raise BadAnswerError("the server answered without a choice", hint=_CHECK)
+        return Completions(
+            texts,
+            finishes,
+            prompt_tokens,
+            completion_tokens,
+            _number(headers.get("x-ratelimit-limit-requests")),
+            _number(headers.get("x-ratelimit-limit-tokens")),
+        )
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if 0 < number < float("inf") else None

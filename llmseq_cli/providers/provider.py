@@ -1,0 +1,261 @@
+"""`FineTuneProvider`: what everyone who fine-tunes and answers speaks.
+
+Each method is one attempt, which raises TransientError for what may pass, RefusedError for what this very content is
+to blame for, and FinalError where nothing further can succeed; `llmseq_cli.clients.retries` decides what follows.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from llmseq_cli.errors import UsageError
+from llmseq_cli.finetuning.templates import Template
+from llmseq_cli.progress import Progress
+from llmseq_cli.settings import Settings
+
+ACTIVE = ("queued", "running")
+SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
+
+
+@dataclass(frozen=True)
+class ProviderLimits:
+    """What a provider takes. tokens_per_example: prompt and answer together. validation: most examples in the
+    validation file, 0 where it takes none; usual_validation: as many as there are where the user does not say (None:
+    the most), and validation_share: at most so many of all examples. least_examples: fewer are refused, as are more
+    than most_examples to train on and files of more than largest_file bytes. The rates are a new account's. None is no
+    limit.
+    """
+
+    tokens_per_example: int
+    validation: int
+    usual_validation: int | None = None
+    validation_share: float = 0.1
+    least_examples: int = 1
+    most_examples: int | None = None
+    largest_file: int | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example to learn from, in words. `system` may be empty."""
+
+    system: str
+    user: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A job to submit. token: goes with it, so that it is found again. The files are what `upload` returned."""
+
+    token: str
+    base_model: str
+    training_file: str
+    validation_file: str | None
+    suffix: str | None
+    seed: int
+
+
+@dataclass(frozen=True)
+class RemoteJob:
+    """A job as the provider sees it. status: queued, running, succeeded, failed or cancelled. model: the fine-tuned
+    one, once there is one. error: why it failed. trained_tokens: what is paid for.
+    """
+
+    remote_id: str
+    status: str
+    model: str | None = None
+    error: str | None = None
+    trained_tokens: int | None = None
+    finishes_in: float | None = None
+    """Seconds that the provider expects it to need yet."""
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """Something that a provider told of a job."""
+
+    event_id: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where a provider works that computes on this machine. folder: the workspace's. model: whom it is about. titles:
+    of the catalog, '' for none; nothing where only jobs are looked at. constrain: answers name nothing but titles.
+    """
+
+    folder: Path
+    model: str
+    progress: Progress
+    titles: Sequence[str] = ()
+    seed: int = 0
+    constrain: bool = False
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What alone may be answered: titles, worded by the template, none twice.
+
+    titles: distinct. allowed: places among them that may be named, int64[n]; without: but these. names: how many an
+    answer names.
+    """
+
+    template: Template
+    titles: Sequence[str]
+    allowed: np.ndarray
+    without: np.ndarray
+    names: int
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """A question to a model: n answers of at most max_tokens tokens each. seed, and first (the number of the first
+    answer, of all that were ever asked for): which draws a model makes that runs here.
+    """
+
+    model: str
+    system: str
+    user: str
+    n: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+    seed: int = 0
+    first: int = 0
+    constraint: Constraint | None = None
+
+
+@dataclass(frozen=True)
+class Completions:
+    """Answers to a question, which may be fewer than asked for.
+
+    finishes: why each ended: stop, length, content_filter or another word of the provider's. Tokens are None where
+    the provider does not count. Rates: limits of the account that the answer told.
+    """
+
+    texts: list[str]
+    finishes: list[str]
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+class FineTuneProvider(ABC):
+    """A new provider is one file and one line in the registry.
+
+    address: whose service it is (a server, a project and region): given back as `base_url`, it is the same service.
+    """
+
+    name: ClassVar[str]
+    Settings: ClassVar[type[Settings]]
+    """How it fine-tunes: `--set` of `llmseq finetune`."""
+    default_model: ClassVar[str]
+    remote: ClassVar[bool] = True
+    """Whether a service does the work; one that is not remote trains in `work` and answers in `complete_many`."""
+
+    address: str
+    device: str = "remote"
+    limits: ProviderLimits
+    settings: Any
+
+    @abstractmethod
+    def __init__(self, base_url: str | None, settings: Any) -> None:
+        """Sends nothing yet. Raises UsageError for an address that it cannot have."""
+
+    def settle(self, surroundings: Surroundings) -> None:
+        """Tells the provider where it works, before anything else is asked of it."""
+        if surroundings.constrain:
+            raise UsageError(f"{self.name} cannot be held to titles of the catalog", "--constrain is for local models")
+
+    @abstractmethod
+    def count_tokens(self, texts: list[str]) -> np.ndarray:
+        """Tokens of each text, int64[n]; an upper estimate where the tokenizer is not at hand. Additive: a text's
+        tokens are at most those of its parts.
+        """
+
+    @abstractmethod
+    def epochs(self, examples: int) -> int:
+        """How many epochs a job is expected to run."""
+
+    def minutes(self, tokens: int) -> float | None:
+        """How long a job that trains on so many tokens (of all epochs) is expected to take; None where not known."""
+        return None
+
+    def usual_sampling(self, base_model: str) -> tuple[float, float] | None:
+        """Temperature and top_p of a base model, and of what is made of it, for tasks whose answers are drawn; None
+        leaves them to the task.
+        """
+        return None
+
+    def settings_dict(self) -> dict[str, Any]:
+        """Hyperparameters, as kept with a job."""
+        return self.settings.to_dict()
+
+    def training_line(self, example: Example) -> str:
+        """An example as a line of a file; OpenAI's chat format unless overridden."""
+        messages = [
+            {"role": role, "content": content}
+            for role, content in (("system", example.system), ("user", example.user), ("assistant", example.completion))
+            if content
+        ]
+        return json.dumps({"messages": messages}, ensure_ascii=False)
+
+    @abstractmethod
+    def upload(self, file: Path, name: str) -> str:
+        """Uploads a file and returns its id; a file of this name that is there already is not uploaded again."""
+
+    @abstractmethod
+    def submit(self, submission: Submission) -> RemoteJob:
+        """Submits a job, unless one with its token exists, which is then returned."""
+
+    @abstractmethod
+    def find(self, token: str) -> RemoteJob | None:
+        """The job that carries the token."""
+
+    @abstractmethod
+    def poll(self, remote_id: str) -> RemoteJob | None:
+        """The job's state, None where the provider does not know it."""
+
+    def work(self, remote_id: str) -> None:  # noqa: B027 nothing is left to do where a service does it
+        """Does a submitted job, or goes on with it, where no service does; see `remote`."""
+
+    @abstractmethod
+    def events(self, remote_id: str) -> list[JobEvent]:
+        """What happened to the job, oldest first."""
+
+    @abstractmethod
+    def cancel(self, remote_id: str) -> RemoteJob:
+        """Asks for the job to be stopped."""
+
+    @abstractmethod
+    def download(self, remote_id: str, folder: Path) -> list[Path]:
+        """Writes what came out of the job into a folder; returns the files."""
+
+    @abstractmethod
+    def complete(self, request: ChatRequest) -> Completions:
+        """Answers to a question. May be called from threads."""
+
+    def complete_many(self, requests: Sequence[ChatRequest]) -> Iterator[list[tuple[int, Completions]]]:
+        """Answers to questions (place, answers) as batches are done, in any order."""
+        for place, request in enumerate(requests):
+            yield [(place, self.complete(request))]
+
+    def asking_settings(self) -> dict[str, Any]:
+        """What else decides the answers, as kept with them."""
+        return {}
+
+    def scrub(self, text: str) -> str:
+        """A text that may be shown: without keys."""
+        return text

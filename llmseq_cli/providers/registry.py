@@ -1,0 +1,32 @@
+"""The providers by name. A new one is one file and one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from llmseq_cli.errors import UsageError, did_you_mean
+from llmseq_cli.providers.provider import FineTuneProvider
+from llmseq_cli.settings import parse_settings
+
+# Modules are named, not imported: a provider's libraries are loaded when it is asked for.
+_PROVIDERS = {
+    "openai": "llmseq_cli.providers.openai:OpenAIProvider",
+    "vertex": "llmseq_cli.providers.vertex:VertexProvider",
+    "local": "llmseq_cli.providers.local:LocalProvider",
+}
+
+PROVIDER_NAMES = tuple(_PROVIDERS)
+
+
+def provider_class(name: str) -> type[FineTuneProvider]:
+    if name not in _PROVIDERS:
+        raise UsageError(f"there is no provider '{name}'", did_you_mean(name, list(PROVIDER_NAMES)))
+    module, _, attribute = _PROVIDERS[name].partition(":")
+    return getattr(import_module(module), attribute)
+
+
+def make_provider(name: str, base_url: str | None = None, settings: dict[str, Any] | None = None) -> FineTuneProvider:
+    """The provider of this name, at `base_url` where one is given. Raises UsageError for options it cannot have."""
+    cls = provider_class(name)
+    return cls(base_url, parse_settings(cls.Settings, settings or {}, name))

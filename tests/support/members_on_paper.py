@@ -1,0 +1,71 @@
+"""Members whose lists are written down, to be blended and merged by hand in tests."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from llmseq_cli.data.catalog import Catalog
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
+from llmseq_cli.evaluation.ranking import Ranking
+from llmseq_cli.evaluation.top_k import top_k
+from llmseq_cli.models.llmseqsim import LLMSeqSim, LLMSeqSimSettings
+from llmseq_cli.models.members import Member
+from llmseq_cli.models.recommender import FitContext, Recommender
+from llmseq_cli.settings import Settings
+
+MISSING = -np.inf
+
+
+class OnPaper(Recommender):
+    """Scores every prompt alike, or by its last item."""
+
+    name = "on-paper"
+    title = "OnPaper"
+    summary = "what is written down"
+    Settings = Settings
+
+    def __init__(self, scores) -> None:
+        table = np.asarray(scores, dtype=np.float32)
+        super().__init__(Settings(), table.shape[-1])
+        self.table = table
+
+    def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
+        return {}
+
+    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+        last = prompts.items[prompts.offsets[1:] - 1] if len(prompts.items) else np.zeros(len(prompts), dtype=int)
+        scores = self.table[last] if self.table.ndim == 2 else np.tile(self.table, (len(prompts), 1))
+        return top_k(scores.copy(), k, exclude=prompts if exclude_prompt else None)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {"table": self.table}
+
+    def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
+        self.table = arrays["table"]
+
+
+def member(run: str, model: Recommender) -> Member:
+    """A member that is the same however few sessions it is trained on."""
+    return Member(run, model, lambda train, prompts, k: model.recommend(prompts, k, exclude_prompt=False))
+
+
+def on_paper(run: str, scores) -> Member:
+    return member(run, OnPaper(scores))
+
+
+def llmseqsim(run: str, vectors, train: Sessions, similarity: str = "cosine") -> Member:
+    n_items = vectors.shape[0]
+    model = LLMSeqSim(LLMSeqSimSettings(similarity=similarity), n_items)
+    model.fit(train, FitContext(catalog(n_items), ItemEmbeddings(vectors, "test", "test", "{title}")))
+    return member(run, model)
+
+
+def catalog(n_items: int) -> Catalog:
+    names = np.array([f"i{item}" for item in range(n_items)], dtype=object)
+    ones = np.ones(n_items, dtype=np.int64)
+    return Catalog(names, names, np.full(n_items, "", dtype=object), ones, ones > 0)
+
+
+def context(*members: Member) -> FitContext:
+    return FitContext(catalog(members[0].model.n_items if members else 1), members=members)
