@@ -14,7 +14,7 @@ from llmseq_cli.cli.app import app
 
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
 RUN_ELSEWHERE = {
-    "howto/fine-tuning.md": "prompting/test_beauty_scratch.py",
+    "howto/fine-tuning.md": "finetuning/test_beauty_scratch.py",
     "howto/tuning.md": "tuning/test_ray.py",
 }
 """Pages that show commands for real data or a cluster, as `console`, and the tests that run the like."""

@@ -13,10 +13,10 @@ from support.chat_server import KEY, ChatServer
 from support.doc_pages import DOCS, blocks, commands, run
 from support.embedding_server import KEY as EMBEDDING_KEY
 from support.embedding_server import EmbeddingServer
+from support.review_files import write_reviews
 from support.small_shop import write_shop
 from support.vertex_server import write_service_account
 from support.vertex_tuning_server import VertexTuningServer
-from test_tutorial import write_reviews
 
 from llmseq_cli.finetuning import jobs
 

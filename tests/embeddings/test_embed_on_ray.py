@@ -9,9 +9,9 @@ import signal
 
 import numpy as np
 import pytest
+from support.embedding_steps import catalog, stored
 from support.ray_nodes import free_port
 from support.small_bert import WORDS, save_bert
-from test_embed_command import catalog, stored
 
 from llmseq_cli.embeddings.sources import on_ray
 from llmseq_cli.errors import LlmseqError

@@ -8,6 +8,7 @@ import weakref
 import numpy as np
 import pytest
 from support.embedding_server import KEY, EmbeddingServer, error, vector_of
+from support.fetching import QUICK, TEXTS, WORDS, Kept, get
 from support.file_server import Recorder
 
 from llmseq_cli.clients.errors import FinalError, RefusedError, TransientError, UnreachableError
@@ -16,11 +17,6 @@ from llmseq_cli.embeddings.fetch import FetchOptions, fetch, fill
 from llmseq_cli.embeddings.sources.openai import OpenAISettings, OpenAISource
 from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
 from llmseq_cli.errors import LlmseqError
-
-QUICK = Patience(attempts=6, seconds=0, first_wait=0.001, largest_wait=0.01)
-OPTIONS = FetchOptions(patience=QUICK)
-TEXTS = [f"title number {place} of things" for place in range(500)]
-WORDS = np.full(500, 5)
 
 
 class Local(EmbeddingSource):
@@ -45,30 +41,6 @@ class Local(EmbeddingSource):
             raise answer
         vectors = np.stack([vector_of(text, 4) for text in texts])
         return answer or Answer(vectors, sum(len(text.split()) for text in texts))
-
-
-class Kept:
-    """What `keep` was given, by place."""
-
-    def __init__(self):
-        self.vectors, self.calls = {}, 0
-
-    def __call__(self, fetched):
-        self.calls += 1
-        for one in fetched:
-            for place, vector in zip(one.places, one.vectors, strict=True):
-                assert place not in self.vectors
-                self.vectors[int(place)] = vector
-
-    def check(self, texts, dimensions=4):
-        for place, vector in self.vectors.items():
-            assert np.array_equal(vector, vector_of(texts[place], dimensions))
-
-
-def get(source, texts=TEXTS, options=OPTIONS):
-    kept, progress = Kept(), Recorder()
-    usage = fetch(source, texts, source.count_tokens(texts), kept, options, progress)
-    return kept, usage, progress
 
 
 def test_fill_keeps_to_both_limits():

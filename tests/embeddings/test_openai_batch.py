@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from support.embedding_server import KEY, EmbeddingServer, error, finish_batches, vector_of
-from test_embed_command import ROWS, catalog, stored
+from support.embedding_steps import ROWS, catalog, stored
 
 from llmseq_cli.embeddings import openai_batch
 

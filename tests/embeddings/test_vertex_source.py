@@ -11,9 +11,9 @@ from email.utils import formatdate
 import numpy as np
 import pytest
 from support.embedding_server import vector_of
+from support.embedding_steps import ROWS, catalog
+from support.fetching import QUICK, get
 from support.vertex_server import PROJECT, TOKEN, VertexServer, google_error, write_service_account
-from test_embed_command import ROWS, catalog
-from test_fetch import QUICK, get
 
 from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError, TransientError, UnreachableError
 from llmseq_cli.embeddings.fetch import FetchOptions

@@ -4,7 +4,7 @@ them that are bought most.
 
 import pytest
 from support.beauty_split import FOLDER, needs_beauty
-from test_prompt import prompt
+from support.prompting_steps import prompt
 
 pytestmark = [needs_beauty, pytest.mark.beauty]
 

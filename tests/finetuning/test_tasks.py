@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from support.catalogs import catalog_of
 
-from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import UsageError
 from llmseq_cli.finetuning.examples import Amounts, Built, ExampleBuilder
@@ -18,15 +18,6 @@ from llmseq_cli.finetuning.templates import load_template, parse_template
 from llmseq_cli.finetuning.wording import Wording
 from llmseq_cli.progress import SilentProgress
 from llmseq_cli.providers.openai import OpenAIProvider, OpenAITuning
-
-
-def catalog_of(titles):
-    n = len(titles)
-    ids = np.array([f"i{item}" for item in range(n)], dtype=object)
-    ones = np.ones(n, dtype=np.int64)
-    blank = np.array([""] * n, dtype=object)
-    return Catalog(ids, np.array(titles, dtype=object), blank, ones, ones.astype(bool))
-
 
 TITLES = [f"Thing {{number}} {item}, {item % 7} oz" for item in range(30)]
 

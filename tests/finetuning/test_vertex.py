@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from support.chat_server import session_titles
+from support.prompting_steps import clairvoyant, dataset_of, prompt, rows
 from support.vertex_server import write_service_account
 from support.vertex_tuning_server import FAULTS, PROJECT, TOKEN, VertexTuningServer
-from test_prompt import clairvoyant, dataset_of, prompt, rows
 
 from llmseq_cli.finetuning import jobs as job_module
 from llmseq_cli.finetuning.examples import ExampleBuilder

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 from support.beauty_split import load_beauty, measure, needs_beauty
+from support.similarity_samples import N_ITEMS, as_kind, catalog, some_prompts, some_vectors
 
-from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings import products
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
@@ -17,13 +17,6 @@ from llmseq_cli.evaluation.top_k import without_noise
 from llmseq_cli.models.llmseqsim import SIMILARITIES, LLMSeqSim, LLMSeqSimSettings
 from llmseq_cli.models.recommender import FitContext, Recommender
 
-N_ITEMS = 300
-
-
-def catalog(n: int) -> Catalog:
-    names = np.array([f"i{item}" for item in range(n)], dtype=object)
-    return Catalog(names, names, np.full(n, "", dtype=object), np.ones(n, dtype=np.int64), np.ones(n, dtype=bool))
-
 
 def fitted(vectors, train: Sessions | None = None, **settings) -> LLMSeqSim:
     n = vectors.shape[0]
@@ -31,27 +24,6 @@ def fitted(vectors, train: Sessions | None = None, **settings) -> LLMSeqSim:
     train = train if train is not None else Sessions.from_lists([list(range(n))])
     assert model.fit(train, FitContext(catalog(n), ItemEmbeddings(vectors, "test", "test", "{title}"))) == {}
     return model
-
-
-@cache
-def some_vectors() -> np.ndarray:
-    """Half of the numbers are 0, lengths differ, item 5 has no vector, item 9 has that of item 200."""
-    random = np.random.default_rng(8)
-    vectors = random.normal(size=(N_ITEMS, 12)) * random.integers(0, 2, size=(N_ITEMS, 12))
-    vectors *= random.uniform(0.5, 2, size=(N_ITEMS, 1))
-    vectors[5] = 0
-    vectors[9] = vectors[200]
-    return vectors.astype(np.float32)
-
-
-@cache
-def some_prompts() -> Sessions:
-    random = np.random.default_rng(9)
-    return Sessions.from_lists([random.integers(0, N_ITEMS, size=random.integers(0, 9)) for _ in range(300)])
-
-
-def as_kind(vectors: np.ndarray, sparse: bool):
-    return csr_array(vectors) if sparse else vectors
 
 
 def naive_lists(model: LLMSeqSim, vectors: np.ndarray, prompts: Sessions, k: int, exclude: bool) -> list[list[int]]:

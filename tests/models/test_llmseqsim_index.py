@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
-from test_llmseqsim import catalog
+from support.similarity_samples import catalog
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings

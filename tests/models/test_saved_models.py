@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from test_llmseqsim import catalog
+from support.similarity_samples import catalog
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 from support.beauty_split import load_beauty, measure, needs_beauty
-from test_llmseqsim import N_ITEMS, as_kind, catalog, some_prompts, some_vectors
+from support.similarity_samples import N_ITEMS, as_kind, catalog, some_prompts, some_vectors
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings

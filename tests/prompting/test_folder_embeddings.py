@@ -4,8 +4,8 @@ import shutil
 
 import numpy as np
 import pytest
+from support.prompting_steps import BASE, dataset_of, prompt, rows
 from support.small_shop import KINDS, WORDS
-from test_prompt import BASE, dataset_of, prompt, rows
 
 pytest.importorskip("sentence_transformers", reason="the extra 'local' is not installed")
 

@@ -12,32 +12,7 @@ import pytest
 from support.chat_server import KEY, session_titles
 from support.embedding_server import KEY as EMBEDDING_KEY
 from support.embedding_server import EmbeddingServer, vector_of
-
-from llmseq_cli.data.dataset import load_dataset
-
-BASE = "gpt-4.1-mini-2025-04-14"
-
-
-def dataset_of(workspace):
-    with workspace.store.read("test") as con:
-        return load_dataset(con, None)
-
-
-def clairvoyant(dataset, wrong=()):
-    """Answers with the ground truth of the session that is asked about, for a task that names one item."""
-    titles, prompts, targets = dataset.catalog.titles, dataset.test.prompts(), dataset.test.targets()
-    known = {tuple(titles[prompts[place]]): titles[targets[place]] for place in range(len(prompts))}
-    return lambda question, sample: known[tuple(session_titles(question))]
-
-
-def prompt(llmseq, *arguments):
-    done = llmseq("prompt", *arguments, "--json")
-    assert done.status == 0, done.err
-    return done.json[0]
-
-
-def rows(llmseq, statement):
-    return llmseq("sql", statement, "--json").json
+from support.prompting_steps import BASE, clairvoyant, dataset_of, prompt, rows
 
 
 def test_a_clairvoyant_fine_tuned_model_is_first_on_the_leaderboard(llmseq, server, ready):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from test_prompt import prompt, rows
+from support.prompting_steps import prompt, rows
 
 _STARTS_WITHIN = 180  # seconds, on a busy machine
 

@@ -6,7 +6,7 @@ import re
 import shlex
 from pathlib import Path
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parent.parent.parent / "docs"
 
 
 def blocks(page: str, language: str) -> list[str]:

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from support.ray_nodes import free_port, kill
-from test_tune import RANDOM, trials_of
+from support.tuning_steps import RANDOM, trials_of
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
 

@@ -10,17 +10,10 @@ import sys
 import time
 
 import pytest
+from support.tuning_steps import RANDOM, trials_of
 
 from llmseq_cli.progress import SilentProgress
 from llmseq_cli.tuning.study import Study
-
-RANDOM = ("--startup", "1000")  # all configurations drawn at random: a trial depends on its number alone
-
-
-def trials_of(llmseq, study="shop-sknn"):
-    made = llmseq("sql", f"from trials where study = '{study}' order by trial", "--json")
-    assert made.status == 0, made.err
-    return [row | {"settings": json.loads(row["settings"])} for row in made.json]
 
 
 def test_the_best_settings_are_found_kept_and_trained_with(llmseq, shop):
