@@ -68,6 +68,33 @@ def test_embedding_server(llmseq, shop, monkeypatch):
     assert "LLMSeqSim" in printed[-1]
 
 
+def test_embed(llmseq, shop, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", EMBEDDING_KEY)
+    server = EmbeddingServer()
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    printed = {line: run(llmseq, line) for line in commands("howto/embed.md")}
+    server.stop()
+    assert server.requests
+    assert "openai" in printed["llmseq embeddings"]
+    assert "LLMSeqSim" in printed["llmseq train llmseqsim --embeddings lexical --permute"]
+
+
+def test_train(llmseq, shop):
+    shop.embed(source="lexical")
+    printed = {line: run(llmseq, line) for line in commands("howto/train.md")}
+    assert "LLM2GRU4Rec" in printed[
+        "llmseq train gru4rec --embeddings lexical --set item_vectors=adapter+free --set epochs=2"
+    ]
+    assert "Blend" in printed["llmseq train blend --runs llmseqsim,v-sknn"]
+
+
+def test_reports(llmseq, runs):
+    printed = {line: run(llmseq, line) for line in commands("howto/reports.md")}
+    assert "only by" in printed["llmseq compare llmseqsim v-sknn"]
+    assert Path("report.html").stat().st_size > 0
+    assert len(list(Path("trec").iterdir())) == 3  # two runs and the ground truths
+
+
 def test_fine_tuning(llmseq, runs, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setattr(jobs, "_POLL_SECONDS", 0.01)
