@@ -82,9 +82,10 @@ def test_embed(llmseq, shop, monkeypatch):
 def test_train(llmseq, shop):
     shop.embed(source="lexical")
     printed = {line: run(llmseq, line) for line in commands("howto/train.md")}
-    assert "LLM2GRU4Rec" in printed[
-        "llmseq train gru4rec --embeddings lexical --set item_vectors=adapter+free --set epochs=2"
-    ]
+    assert (
+        "LLM2GRU4Rec"
+        in printed["llmseq train gru4rec --embeddings lexical --set item_vectors=adapter+free --set epochs=2"]
+    )
     assert "Blend" in printed["llmseq train blend --runs llmseqsim,v-sknn"]
 
 
