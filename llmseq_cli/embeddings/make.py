@@ -244,11 +244,11 @@ class _Work:
 
         usage = usage or Usage()
         without_vector = self.cache.refused(plan.hashes)
-        hashes = [
-            None if place < 0 or place in without_vector else plan.hashes[place] for place in plan.of_items.tolist()
+        texts = [
+            None if place < 0 or place in without_vector else plan.texts[place] for place in plan.of_items.tolist()
         ]
         width = self.cache.width()
-        if width is None or not any(hashes):
+        if width is None or not any(texts):
             raise LlmseqError("the server refused every text", "see `llmseq sql 'select * from refused_texts'`")
         used = {
             "texts_sent": usage.texts,
@@ -258,7 +258,7 @@ class _Work:
             "retries": usage.retries,
         }
         made = TextEmbeddings(
-            self.source.name, self.source.model, self.options.text, width, self.cache.register(), hashes, used
+            self.source.name, self.source.model, self.options.text, width, self.cache.register(), texts, used
         )
         seconds = time.perf_counter() - self.clock
         settings = {"dimensions": self.source.dimensions, "variant": self.source.variant, **self.options.settings}
@@ -316,7 +316,7 @@ def _embed_lexical(store: Store, dataset: str | None, options: EmbedOptions, pro
     made = ItemEmbeddings(vectors, "lexical", model, options.text)
     settings = parsed.to_dict() | {"seed": options.seed}
     with store.transaction(f"storing embeddings of '{info.name}'", wait=True) as con, progress.task("Storing vectors"):
-        number = save_embeddings(con, info.dataset_id, made, settings, seconds)
+        number = save_embeddings(con, info.dataset_id, made, texts, settings, seconds)
     return {
         "number": number,
         "dataset": info.name,

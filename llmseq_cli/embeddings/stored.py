@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmseq_cli.embeddings.cache import text_hash
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import LlmseqError
+from llmseq_cli.store.arrow import ArrowColumns
 from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
@@ -25,13 +27,14 @@ def save_embeddings(
     con: duckdb.DuckDBPyConnection,
     dataset_id: int,
     embeddings: ItemEmbeddings,
+    texts: list[str],
     settings: dict[str, Any],
     seconds: float,
 ) -> int:
-    """Store a set of embeddings in place of an older one of the same source, model and text (and, where they are
+    """Store a set of embeddings in place of an older one of the same source, model and template (and, where they are
     dense, of as many dimensions); returns its number.
 
-    The connection must be in a transaction.
+    texts: what was embedded for each item, "" for items without a text. The connection must be in a transaction.
     """
     key = {
         "dataset_id": dataset_id,
@@ -49,6 +52,10 @@ def save_embeddings(
     }
     number = con.execute(query("embeddings/insert"), key | details).fetchall()[0][0]
     _insert_vectors(con, number, embeddings.vectors, np.arange(embeddings.vectors.shape[0]))
+    with_text = [item for item, text in enumerate(texts) if text]
+    con.register("text_columns", _texts(with_text, [texts[item] for item in with_text], [""] * len(with_text)))
+    con.execute(query("embeddings/insert_texts"), {"embedding_id": number})
+    con.unregister("text_columns")
     return number
 
 
@@ -56,8 +63,8 @@ def save_embeddings(
 class TextEmbeddings:
     """A set of embeddings whose vectors are in the cache of text vectors.
 
-    dimensions: of the vectors. model_id: number of the model in the cache. hashes: text hash of every item, None for
-    items that get the mean vector of their class. usage: what making the set took, as kept with it.
+    dimensions: of the vectors. model_id: number of the model in the cache. texts: what was embedded for each item,
+    None for items that get the mean vector of their class. usage: what making the set took, as kept with it.
     """
 
     source: str
@@ -65,7 +72,7 @@ class TextEmbeddings:
     text: str
     dimensions: int
     model_id: int
-    hashes: list[str | None]
+    texts: list[str | None]
     usage: dict[str, Any]
 
 
@@ -87,10 +94,11 @@ def save_text_embeddings(
         "created_at": datetime.now(UTC).replace(tzinfo=None),
         "seconds": seconds,
     }
-    items = np.array([item for item, digest in enumerate(made.hashes) if digest is not None], dtype=np.int32)
-    digests = np.array([digest for digest in made.hashes if digest is not None], dtype=object)
+    items = [item for item, text in enumerate(made.texts) if text is not None]
+    texts = [text for text in made.texts if text is not None]
+    hashes = [text_hash(text) for text in texts]
     usage = json.dumps(made.usage)
-    con.register("hash_columns", {"item_id": items, "text_hash": digests})
+    con.register("text_columns", _texts(items, texts, hashes))
     try:
         of_same = key | {"dimensions": made.dimensions, "sparse": False, "model_id": made.model_id}
         for (old,) in con.execute(query("embeddings/same"), of_same).fetchall():
@@ -103,12 +111,10 @@ def save_text_embeddings(
         con.execute(
             "update core.embedding set model_id = ?, usage = ? where embedding_id = ?", [made.model_id, usage, number]
         )
-        con.execute(
-            "insert into core.item_text select ?, item_id, text_hash from hash_columns order by item_id", [number]
-        )
+        con.execute(query("embeddings/insert_texts"), {"embedding_id": number})
     finally:
-        con.unregister("hash_columns")
-    _fill_with_means(con, dataset_id, number, np.array([digest is None for digest in made.hashes], dtype=bool))
+        con.unregister("text_columns")
+    _fill_with_means(con, dataset_id, number, np.array([text is None for text in made.texts], dtype=bool))
     return number
 
 
@@ -228,6 +234,12 @@ def _delete(con: duckdb.DuckDBPyConnection, number: int) -> None:
     con.execute("delete from core.item_vector where embedding_id = ?", [number])
     con.execute("delete from core.item_text where embedding_id = ?", [number])
     con.execute("delete from core.embedding where embedding_id = ?", [number])
+
+
+def _texts(items: list[int], texts: list[str], hashes: list[str]) -> ArrowColumns:
+    """The texts of items as columns: item_id, text, text_hash ("" where no cache has the vector)."""
+    valid = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]  # a lone surrogate has no place there
+    return ArrowColumns({"item_id": np.array(items, dtype=np.int32), "text": valid, "text_hash": hashes})
 
 
 def _flat(block: Any, items: np.ndarray) -> dict[str, np.ndarray]:

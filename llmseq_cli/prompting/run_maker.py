@@ -14,7 +14,7 @@ from llmseq_cli.prompting.asking import REFUSED, AskUsage
 from llmseq_cli.prompting.grounding import EMPTY, KINDS, NEAREST, Grounded, Grounder, prefer_options
 from llmseq_cli.prompting.ranking import Named, rank
 from llmseq_cli.store.queries import query
-from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run_id
+from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run_id, run_name
 from llmseq_cli.training.environment import environment, peak_memory_mb
 from llmseq_cli.training.experiment import run_folder
 
@@ -161,8 +161,8 @@ class RunMaker:
             con.register("answer_columns", columns)
             con.execute(query("prompting/insert_answers"), {"run_id": run_id})
             con.unregister("answer_columns")
-            self._write_about(f"{record.model}-{run_id}", record)
-        return f"{record.model}-{run_id}"
+            self._write_about(run_name(record.model, run_id), record)
+        return run_name(record.model, run_id)
 
     def _write_about(self, run: str, record: RunRecord) -> None:
         folder = run_folder(self.store.folder, run)

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import duckdb
 
 
+_BEFORE_RELEASE = "schema/0001_foundation"
+"""First of the migrations that became one before the first release."""
+
+
 def known_migrations() -> list[tuple[int, str]]:
     """(number, query name) of every migration that ships, in order."""
     files = sorted((sql_root() / "schema").glob("[0-9]*.sql"))
@@ -27,6 +31,11 @@ def schema_version(con: duckdb.DuckDBPyConnection) -> int:
         if tables:
             raise LlmseqError("this DuckDB file was not made by llmseq", "give another folder with --workspace")
         return 0
+    if con.execute("select 1 from migration where name = ?", [_BEFORE_RELEASE]).fetchall():
+        raise LlmseqError(
+            "this workspace is from before the first release and cannot be read any more",
+            "give another folder with --workspace and ingest the data again",
+        )
     version = con.execute("select coalesce(max(version), 0) from migration").fetchall()[0][0]
     newest = known_migrations()[-1][0]
     if version > newest:

@@ -52,6 +52,11 @@ class RunInfo:
     embeddings: dict[str, Any] | None
 
 
+def run_name(model: str, run_id: int) -> str:
+    """The name of a run, as the generated column core.run.name has it."""
+    return f"{model}-{run_id}"
+
+
 def next_run_id(con: duckdb.DuckDBPyConnection) -> int:
     """A number that no other run has or will have."""
     return con.execute("select nextval('core.run_number')").fetchall()[0][0]
@@ -153,16 +158,16 @@ def find_same_run(
 ) -> str | None:
     """The newest run that was made in exactly this way, None where there is none."""
     parameters = {"dataset_id": dataset_id, "model": model, "seed": seed, "depth": depth}
-    for run_id, its_settings, its_embeddings in con.execute(query("runs/same_runs"), parameters).fetchall():
+    for name, its_settings, its_embeddings in con.execute(query("runs/same_runs"), parameters).fetchall():
         if json.loads(its_settings) == settings and (json.loads(its_embeddings or "null") == embeddings):
-            return f"{model}-{run_id}"
+            return name
     return None
 
 
 def delete_runs(con: duckdb.DuckDBPyConnection, dataset_id: int) -> list[str]:
     """Remove all runs of a dataset; returns their names so that their files can be removed after the commit."""
-    rows = con.execute("select run_id, model from core.run where dataset_id = ?", [dataset_id]).fetchall()
+    rows = con.execute("select run_id, name from core.run where dataset_id = ?", [dataset_id]).fetchall()
     ids = [run_id for run_id, _ in rows]
     for table in ("metric", "recommendation", "session_rank", "answer", "run"):
         con.execute(f"delete from core.{table} where run_id in (select unnest($ids::integer[]))", {"ids": ids})
-    return [f"{model}-{run_id}" for run_id, model in rows]
+    return [name for _, name in rows]

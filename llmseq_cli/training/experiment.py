@@ -27,7 +27,7 @@ from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import LARGEST_SEED, parse_settings
 from llmseq_cli.store.connection import Store
-from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run_id
+from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run_id, run_name
 from llmseq_cli.training.environment import environment, peak_memory_mb
 from llmseq_cli.training.members import Members, parse_runs
 
@@ -273,7 +273,7 @@ def _keep(store: Store, model: Recommender, record: RunRecord, evaluation: Evalu
     metrics = evaluation.metrics(dataset.test.targets(), dataset.catalog.popularity)
     with store.transaction(f"storing a run of {record.model}", wait=True) as con:
         run_id = next_run_id(con)
-        folder = run_folder(store.folder, f"{record.model}-{run_id}")
+        folder = run_folder(store.folder, run_name(record.model, run_id))
         partial = folder.with_name(folder.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
         try:
@@ -294,7 +294,7 @@ def _keep(store: Store, model: Recommender, record: RunRecord, evaluation: Evalu
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
-    return f"{record.model}-{run_id}"
+    return run_name(record.model, run_id)
 
 
 def run_folder(workspace: Path, run: str) -> Path:

@@ -3,7 +3,7 @@ select
     embedding_id,
     source,
     model,
-    text,
+    template,
     dimensions,
     sparse,
     settings

@@ -4,6 +4,7 @@ with own as (
         embedding_id,
         count(*) as items
     from core.item_text
+    where text_hash is not null
     group by embedding_id
 ),
 
@@ -20,7 +21,7 @@ select
     d.name as dataset,
     e.source,
     e.model,
-    e.text,
+    e.template as text,
     e.dimensions,
     e.sparse,
     coalesce(own.items, 0) + coalesce(stored.items, 0) as items,

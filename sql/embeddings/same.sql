@@ -6,5 +6,5 @@ where
     and source = $source
     and model = $model
     and model_id is not distinct from $model_id::bigint
-    and text = $text
+    and template = $text
     and (sparse or $sparse or dimensions = $dimensions)

@@ -1,5 +1,5 @@
 -- one row: what making a set took, and whether it is the dataset's newest; none where its items have other texts
--- than in hash_columns
+-- than in text_columns
 with kept as (
     select
         item_id,
@@ -11,7 +11,7 @@ with kept as (
 differing as (
     select count(*) as items
     from kept
-    full join hash_columns as made on kept.item_id = made.item_id and kept.text_hash = made.text_hash
+    full join text_columns as made on kept.item_id = made.item_id and kept.text_hash = made.text_hash
     where kept.item_id is null or made.item_id is null
 )
 

@@ -1,6 +1,6 @@
 -- one row per recommended item of the runs, by run, session and rank
 select
-    r.model || '-' || r.run_id as run,
+    r.name as run,
     s.external_id as session,
     x.rank,
     i.external_id as item,

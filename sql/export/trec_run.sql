@@ -6,7 +6,7 @@ select
     regexp_replace(i.external_id, '\s', '%20', 'g') as document,
     x.rank,
     r.depth + 1 - x.rank as score,
-    r.model || '-' || r.run_id as tag
+    r.name as tag
 from core.recommendation as x
 inner join core.run as r on x.run_id = r.run_id
 inner join core.session as s on r.dataset_id = s.dataset_id and x.session_id = s.session_id

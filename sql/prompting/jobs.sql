@@ -1,7 +1,7 @@
 -- one row per fine-tuning job that the conditions leave, oldest first; null sets no condition
 select
     j.job_id,
-    j.task || '-' || j.job_id as job,
+    j.name as job,
     -- a dataset that was removed has no name any more; its jobs were paid for all the same
     coalesce(d.name, 'removed') as dataset,
     j.dataset_id,

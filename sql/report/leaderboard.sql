@@ -1,7 +1,7 @@
 -- one row per run: what it is and what it cost; the metrics are joined to it by run
 select
     r.run_id,
-    r.model || '-' || r.run_id as run,
+    r.name as run,
     r.model,
     r.label,
     d.name as dataset,

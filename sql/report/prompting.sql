@@ -1,6 +1,6 @@
 -- one row per run of a language model: how true its answers were and what they took
 select
-    r.model || '-' || r.run_id as run,
+    r.name as run,
     d.name as dataset,
     r.label,
     replace(r.label, ' (base)', '') as task,

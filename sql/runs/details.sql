@@ -1,7 +1,7 @@
 -- one row: a run with all that is kept of it beside its lists
 select
     r.run_id,
-    r.model || '-' || r.run_id as run,
+    r.name as run,
     d.name as dataset,
     r.model,
     r.label,

@@ -2,5 +2,5 @@
 -- newest
 select embedding_id
 from core.embedding
-where dataset_id = $dataset_id and source = $source and model = $model and text = $text
+where dataset_id = $dataset_id and source = $source and model = $model and template = $text
 order by (dimensions = $dim) desc, embedding_id desc

@@ -2,7 +2,7 @@
 -- else a model's name (its run with the best NDCG@20, the newest among equals)
 select
     r.run_id,
-    r.model || '-' || r.run_id as run,
+    r.name as run,
     d.name as dataset,
     r.model,
     r.label,
@@ -15,12 +15,12 @@ left join core.metric as m on r.run_id = m.run_id and m.metric = 'ndcg' and m.k 
 where
     ($dataset::varchar is null or d.name = $dataset)
     and (
-        (r.run_id = $run_id and $name in (r.model || '-' || r.run_id, r.run_id::varchar))
+        (r.run_id = $run_id and $name in (r.name, r.run_id::varchar))
         or $name = 'latest'
         or r.model = $name
     )
 order by
-    (r.model || '-' || r.run_id = $name) desc,
+    (r.name = $name) desc,
     case when $name <> 'latest' then m.value end desc nulls last,
     r.run_id desc
 limit 1

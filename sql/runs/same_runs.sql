@@ -1,6 +1,6 @@
--- one row per run of a dataset with this model and seed, the newest first: its number, settings and embeddings
+-- one row per run of a dataset with this model and seed, the newest first: its name, settings and embeddings
 select
-    run_id,
+    name,
     settings,
     embeddings
 from core.run

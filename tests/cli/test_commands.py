@@ -261,6 +261,11 @@ def test_embed_and_list(llmseq, shop):
     assert "tfidf-svd-8" in llmseq("embeddings").out
     counted = llmseq("sql", "select count(*) as n from item_embeddings where len(vector) = 8", "--json").json
     assert counted == [{"n": 40}]
+    two = "select e.template, bool_and(e.text = i.title) as plain from item_embeddings e join items i using (item)"
+    two += " group by all order by 1"
+    assert llmseq("sql", two, "--json").json == [
+        {"template": "{title}", "plain": True}, {"template": "{title} {brand}", "plain": False}
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("model", MODELS)

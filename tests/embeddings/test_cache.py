@@ -47,8 +47,12 @@ def vectors(n, dim=5, seed=0):
     return np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32)
 
 
+def texts(n):
+    return [f"text {place}" for place in range(n)]
+
+
 def hashes(n):
-    return [text_hash(f"text {place}") for place in range(n)]
+    return [text_hash(text) for text in texts(n)]
 
 
 def test_hashes_are_of_the_text_alone():
@@ -145,8 +149,8 @@ def add_items(con, categories):
     con.executemany("insert into core.item values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
 
-def save(con, cache, digests, dim=5, text="{title}", tokens=9):
-    made = TextEmbeddings("words", "m", text, dim, cache.register(), digests, {"tokens": tokens, "cost_usd": 0.25})
+def save(con, cache, of_items, dim=5, text="{title}", tokens=9):
+    made = TextEmbeddings("words", "m", text, dim, cache.register(), of_items, {"tokens": tokens, "cost_usd": 0.25})
     return save_text_embeddings(con, 1, made, {}, 1.5)
 
 
@@ -154,7 +158,7 @@ def test_sets_name_texts_and_fill_with_means(con):
     add_items(con, ["x", "x", "x", "y", None, "z"])
     cache, kept = TextVectorCache(con, Words()), vectors(3)
     cache.keep(1, hashes(3), kept, [])
-    a, b, c = hashes(3)
+    a, b, c = texts(3)
     save(con, cache, [a, b, None, c, None, None])
     loaded = load_embeddings(con, 1, "words", 6).vectors
     assert loaded.dtype == np.float32
@@ -169,7 +173,7 @@ def test_equal_texts_weigh_as_often_as_items_have_them(con):
     add_items(con, [None] * 4)
     cache, kept = TextVectorCache(con, Words()), vectors(2)
     cache.keep(1, hashes(2), kept, [])
-    a, b = hashes(2)
+    a, b = texts(2)
     save(con, cache, [a, a, b, None])
     assert np.allclose(load_embeddings(con, 1, "words", 4).vectors[3], (2 * kept[0] + kept[1]) / 3)
 
@@ -178,11 +182,11 @@ def test_a_set_takes_the_place_of_its_like(con):
     add_items(con, [None] * 2)
     cache = TextVectorCache(con, Words())
     cache.keep(1, hashes(2), vectors(2), [])
-    save(con, cache, hashes(2))
-    second = save(con, cache, hashes(2)[::-1])
+    save(con, cache, texts(2))
+    second = save(con, cache, texts(2)[::-1])
     assert [row["number"] for row in list_embeddings(con, None)] == [second]
     assert np.array_equal(load_embeddings(con, 1, "words", 2).vectors, vectors(2)[::-1])
-    save(con, cache, hashes(2), text="{brand}")
+    save(con, cache, texts(2), text="{brand}")
     assert len(list_embeddings(con, None)) == 2
     delete_embeddings(con, 1)
     assert list_embeddings(con, None) == []
@@ -194,7 +198,7 @@ def test_a_set_that_is_no_different_keeps_its_number_and_what_it_took(con):
     add_items(con, [None] * 3)
     cache = TextVectorCache(con, Words())
     cache.keep(1, hashes(2), vectors(2), [])
-    a, b = hashes(2)
+    a, b = texts(2)
     first = save(con, cache, [a, None, b])
     assert save(con, cache, [a, None, b], tokens=0) == first
     assert [row["tokens"] for row in list_embeddings(con, None)] == [9]
@@ -212,5 +216,5 @@ def test_many_items_load_in_blocks(con, monkeypatch):
     add_items(con, [None] * 50)
     cache = TextVectorCache(con, Words())
     cache.keep(1, hashes(10), vectors(10), [])
-    save(con, cache, [hashes(10)[item % 10] for item in range(50)])
+    save(con, cache, [texts(10)[item % 10] for item in range(50)])
     assert np.array_equal(load_embeddings(con, 1, "words", 50).vectors, vectors(10)[np.arange(50) % 10])

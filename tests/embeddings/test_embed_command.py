@@ -42,7 +42,9 @@ def test_every_item_its_vector_and_every_text_once(llmseq, server, tmp_path):
     assert np.allclose(vectors[2], (red + blue) / 2)
     assert np.allclose(vectors[4], (red + blue + hat + red) / 4)
     assert np.allclose(vectors[6], vectors[4])
-    rows = llmseq("sql", "select item, filled, vector from item_embeddings order by item", "--json").json
+    rows = llmseq("sql", "select * from item_embeddings order by item", "--json").json
+    assert {row["template"] for row in rows} == {"{title}"}
+    assert [row["text"] for row in rows] == ["red sock", "blue sock", None, "hat", None, "red sock", None]
     assert [row["filled"] for row in rows] == [False, False, True, False, True, False, True]
     assert np.allclose([row["vector"] for row in rows], vectors)
 

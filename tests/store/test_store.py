@@ -15,13 +15,14 @@ from llmseq_cli.errors import LlmseqError, WorkspaceBusyError
 from llmseq_cli.store.connection import Store
 from llmseq_cli.store.migrations import known_migrations, migrate, schema_version
 from llmseq_cli.store.queries import query, sql_root
+from llmseq_cli.store.runs import run_name
 
 CONTRACT = {
     "datasets": ["dataset"],
     "items": ["dataset", "item", "title", "category", "popularity", "text"],
     "interactions": ["dataset", "session", "position", "item", "time"],
     "splits": ["dataset", "session", "part"],
-    "item_embeddings": ["dataset", "item", "source", "model", "text", "vector"],
+    "item_embeddings": ["dataset", "item", "source", "model", "template", "text", "vector"],
     "runs": ["run", "dataset", "model", "label", "settings", "seed", "status"],
     "metrics": ["run", "metric", "k", "value"],
     "recommendations": ["run", "session", "rank", "item", "score"],
@@ -84,14 +85,38 @@ def test_a_failing_migration_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_an_older_workspace_is_upgraded_even_by_a_reader(store, monkeypatch):
-    first = known_migrations()[:1]
-    with monkeypatch.context() as patch:
-        patch.setattr("llmseq_cli.store.migrations.known_migrations", lambda: first)
-        with store.write("testing") as con:
-            assert schema_version(con) == 1
+    with store.write("testing") as con:
+        newest = schema_version(con)
+    later = [*known_migrations(), (newest + 1, "schema/later")]
+    texts = {"schema/later": "create table later (x integer); create view seen as select x from later"}
+    for module in ("migrations", "connection"):
+        monkeypatch.setattr(f"llmseq_cli.store.{module}.known_migrations", lambda: later)
+    monkeypatch.setattr("llmseq_cli.store.migrations.query", lambda name: texts[name])
     with store.read("testing") as con:
-        assert schema_version(con) == known_migrations()[-1][0]
-        assert con.execute("select count(*) from jobs").fetchall() == [(0,)]
+        assert schema_version(con) == newest + 1
+        assert con.execute("select count(*) from seen").fetchall() == [(0,)]
+
+
+def test_a_workspace_from_before_the_first_release_is_refused(store):
+    store.folder.mkdir()
+    with duckdb.connect(str(store.file)) as con:
+        con.execute("create table migration (version integer primary key, name varchar, applied_at timestamp)")
+        con.execute("insert into migration values (1, 'schema/0001_foundation', now()), (6, 'schema/0006_x', now())")
+    for opened in (store.read, store.write):
+        with pytest.raises(LlmseqError, match="from before the first release") as error, opened("testing"):
+            pass
+        assert "ingest" in error.value.hint
+
+
+def test_a_runs_name_is_the_models_and_a_number(store):
+    with store.write("testing") as con:
+        con.execute("insert into core.dataset values (1, 'shop', now(), '{}', '{}', '{}')")
+        con.execute(
+            "insert into core.run (run_id, dataset_id, model, label, status, seed, settings, environment, figures,"
+            " sessions, depth, started_at)"
+            " values (7, 1, 'v-sknn', 'V-SKNN', 'done', 0, '{}', '{}', '{}', 1, 20, now())"
+        )
+        assert con.execute("select run from runs").fetchall() == [(run_name("v-sknn", 7),)] == [("v-sknn-7",)]
 
 
 def test_a_newer_workspace_is_refused(store):
