@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,22 @@ def test_only_the_command_line_prints_or_exits_and_nothing_is_evaluated(file):
     assert not names & forbidden
     modules = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     assert not modules & {"pickle", "dill", "shelve"}
+
+
+WITH_CIRCLES = {"models", "prompting", "training"}  # still to be untied; this set only ever gets smaller
+
+
+@pytest.mark.parametrize("room", sorted(set(FLOOR) - WITH_CIRCLES))
+def test_no_circle_of_imports_inside_a_room(room):
+    imports: dict[str, set[str]] = {}
+    for file in [file for file in FILES if room_of(file) == room]:
+        name = ".".join(("llmseq_cli", *file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__")
+        nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+        imports[name] = {node.module for node in nodes if node.module and node.module != name}
+    try:
+        TopologicalSorter(imports).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle: {' → '.join(error.args[1])}")
 
 
 @pytest.mark.parametrize("room", ["errors", "progress", "settings", "cli"])

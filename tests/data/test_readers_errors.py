@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from support.reading import read_files, write
 
-from llmseq_cli.data.readers.base import unreadable
+from llmseq_cli.data.readers.files import unreadable
 from llmseq_cli.errors import LlmseqError, UsageError
 
 CSV = "user_id,item_id,timestamp\n" + "".join(f"user{n},item{n % 97},{1577836800 + n}\n" for n in range(20_000))

@@ -12,7 +12,7 @@ from support.beauty_split import FOLDER, needs_beauty
 from support.reading import read_files, write
 
 from llmseq_cli.data.ingest import Protocol, build_dataset
-from llmseq_cli.data.readers.items import stage_items
+from llmseq_cli.data.readers.stage_items import stage_items
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import SilentProgress
 from llmseq_cli.store.migrations import migrate

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmseq_cli.data.readers.items import Item, keywords
-from llmseq_cli.data.readers.records import InteractionLayout, ItemLayout
+from llmseq_cli.data.readers.stage_items import Item, keywords
+from llmseq_cli.data.readers.stage_records import InteractionLayout, ItemLayout
 
-INTERACTIONS = (
+_INTERACTIONS = (
     InteractionLayout("Amazon reviews (2014, 2018)", "reviewerID", "asin", "unixReviewTime"),
     InteractionLayout("Amazon reviews (2023)", "user_id", "parent_asin", "timestamp"),
 )
@@ -31,7 +31,9 @@ def _item_2023(record: dict[str, Any]) -> Item:
     return str(record["parent_asin"]), record.get("title"), words, attributes
 
 
-ITEMS = (
+_ITEMS = (
     ItemLayout("Amazon metadata (2023)", ("parent_asin",), ("user_id",), _item_2023),
     ItemLayout("Amazon metadata (2014, 2018)", ("asin",), ("reviewerID", "user_id"), _item_2014),
 )
+
+AMAZON = (_INTERACTIONS, _ITEMS)

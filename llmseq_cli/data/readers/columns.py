@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from typing import Protocol
 
-from llmseq_cli.data.readers.tables import Table
 from llmseq_cli.errors import LlmseqError, did_you_mean
 
 _NAMES = {
@@ -19,6 +19,13 @@ _NAMES = {
     " categorycode",
 }
 _ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
+
+
+class Table(Protocol):
+    """A file with named columns, as far as it matters here."""
+
+    file: str
+    columns: list[str]
 
 
 def plain_name(column: str) -> str:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from llmseq_cli.data.readers.base import LONGEST_LINE, address, quoted, unreadable
+from llmseq_cli.data.readers.files import LONGEST_LINE, address, quoted, unreadable
 from llmseq_cli.data.readers.rejections import Rejection, take_rejects
 
 if TYPE_CHECKING:
@@ -29,6 +29,24 @@ def lines_of(file: str, encoding: str = "utf-8") -> str:
         f" delim = chr(1), quote = '', escape = '', strict_mode = false, max_line_size = {LONGEST_LINE},"
         f" store_rejects = true, rejects_limit = 0, encoding = {quoted(encoding)})"
     )
+
+
+def first_line(con: duckdb.DuckDBPyConnection, file: str) -> str:
+    """The first line that is not blank; '' for binary files and files without one."""
+    return next(iter(first_lines(con, file, 1)), "")
+
+
+def first_lines(con: duckdb.DuckDBPyConnection, file: str, n: int) -> list[str]:
+    """The first n lines that are not blank. Raises LlmseqError for a file that cannot be read."""
+    import duckdb
+
+    # A cursor of its own, so that a failure does not end the caller's transaction.
+    with con.cursor() as cursor:
+        try:
+            rows = cursor.execute(f"select line from {lines_of(file)} where trim(line) <> '' limit {n}").fetchall()
+        except duckdb.Error as error:
+            raise unreadable(file, error) from error
+    return [line for (line,) in rows]
 
 
 def is_json(line: str) -> bool:

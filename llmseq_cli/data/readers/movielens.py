@@ -6,12 +6,12 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmseq_cli.data.readers.base import Reading
-from llmseq_cli.data.readers.items import Item, keywords, stage_items
 from llmseq_cli.data.readers.lines import batches_of_lines
+from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.data.readers.rejections import Rejection, set_aside
-from llmseq_cli.data.readers.table import read_interactions, read_items
-from llmseq_cli.data.readers.tables import CsvTable, open_table
+from llmseq_cli.data.readers.stage_items import Item, keywords, stage_items
+from llmseq_cli.data.readers.stage_tables import read_interactions, read_items
+from llmseq_cli.data.readers.table_files import CsvTable, open_table
 from llmseq_cli.errors import LlmseqError
 
 if TYPE_CHECKING:

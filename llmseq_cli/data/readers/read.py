@@ -5,20 +5,22 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from llmseq_cli.data.readers import amazon, steam
-from llmseq_cli.data.readers.base import FORMATS, Reading, ReadReport, Source, find_files, first_line
-from llmseq_cli.data.readers.lines import parse_record
+from llmseq_cli.data.readers.amazon import AMAZON
+from llmseq_cli.data.readers.files import find_files
+from llmseq_cli.data.readers.lines import first_line, parse_record
 from llmseq_cli.data.readers.movielens import is_movielens, read_movielens
+from llmseq_cli.data.readers.reading import FORMATS, Reading, ReadReport, Source
 from llmseq_cli.data.readers.recbole import is_recbole, read_recbole
-from llmseq_cli.data.readers.records import read_records
-from llmseq_cli.data.readers.table import read_tables
+from llmseq_cli.data.readers.stage_records import read_records
+from llmseq_cli.data.readers.stage_tables import read_tables
+from llmseq_cli.data.readers.steam import STEAM
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.progress import Progress
 
 if TYPE_CHECKING:
     import duckdb
 
-_RECORDS = {"amazon": (amazon.INTERACTIONS, amazon.ITEMS), "steam": (steam.INTERACTIONS, steam.ITEMS)}
+_RECORDS = {"amazon": AMAZON, "steam": STEAM}
 
 
 def read(con: duckdb.DuckDBPyConnection, source: Source, progress: Progress) -> ReadReport:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from llmseq_cli.data.readers.base import Reading, first_line
-from llmseq_cli.data.readers.items import keywords
-from llmseq_cli.data.readers.table import read_interactions, read_items
-from llmseq_cli.data.readers.tables import CsvTable
+from llmseq_cli.data.readers.lines import first_line
+from llmseq_cli.data.readers.reading import Reading
+from llmseq_cli.data.readers.stage_items import keywords
+from llmseq_cli.data.readers.stage_tables import read_interactions, read_items
+from llmseq_cli.data.readers.table_files import CsvTable
 from llmseq_cli.errors import LlmseqError
 
 

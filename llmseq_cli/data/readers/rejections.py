@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import gzip
 import re
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from llmseq_cli.data.readers.files import check_archive, not_utf8
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
     import duckdb
 
-    from llmseq_cli.data.readers.base import Reading
+    from llmseq_cli.data.readers.reading import Reading
 
 NOT_UTF8 = "the line is not UTF-8"
 _REASONS = {
@@ -25,8 +24,6 @@ _REASONS = {
     "UNQUOTED VALUE": "a quote is never closed, or text follows it",
     "LINE SIZE OVER MAXIMUM": "the line is too long",
 }
-_ICONV = "iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE"
-_CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -125,23 +122,3 @@ def set_aside(reading: Reading, file: str, rejected: list[Rejection], rows: int)
     reading.con.register("bad_rows", columns)
     reading.con.execute("insert into staged_rejection select $file, line, reason from bad_rows", {"file": file})
     reading.con.unregister("bad_rows")
-
-
-def not_utf8(file: str) -> LlmseqError:
-    return LlmseqError(f"{file} is not UTF-8 text", f"convert it: {_ICONV}")
-
-
-def damaged(file: str) -> LlmseqError:
-    return LlmseqError(f"{file} is damaged: its compressed data ends early or is broken", "fetch the file again")
-
-
-def check_archive(file: str) -> None:
-    """Compare a gzip file with its checksum, which DuckDB does not. Raises LlmseqError where they differ."""
-    if not file.lower().endswith(".gz") or "://" in file:
-        return
-    try:
-        with gzip.open(file) as opened:
-            while opened.read(_CHUNK):
-                pass
-    except (OSError, EOFError, zlib.error) as error:
-        raise damaged(file) from error

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmseq_cli.data.readers.items import Item, keywords
-from llmseq_cli.data.readers.records import InteractionLayout, ItemLayout
+from llmseq_cli.data.readers.stage_items import Item, keywords
+from llmseq_cli.data.readers.stage_records import InteractionLayout, ItemLayout
 
-INTERACTIONS = (InteractionLayout("Steam reviews", "username", "product_id", "date"),)
+_INTERACTIONS = (InteractionLayout("Steam reviews", "username", "product_id", "date"),)
 
 
 def _game(record: dict[str, Any]) -> Item:
@@ -16,4 +16,6 @@ def _game(record: dict[str, Any]) -> Item:
     return str(record["id"]), title, keywords(record.get("genres")), attributes
 
 
-ITEMS = (ItemLayout("Steam games", ("id",), ("username",), _game),)
+_ITEMS = (ItemLayout("Steam games", ("id",), ("username",), _game),)
+
+STEAM = (_INTERACTIONS, _ITEMS)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from llmseq_cli.data.readers.base import find_files, unreadable
 from llmseq_cli.data.readers.columns import guess, required_column
+from llmseq_cli.data.readers.files import find_files, unreadable
 from llmseq_cli.data.readers.rejections import take_rejects
-from llmseq_cli.data.readers.tables import open_table
+from llmseq_cli.data.readers.table_files import open_table
 from llmseq_cli.data.readers.times import guess_time_form, typed_form
 from llmseq_cli.progress import Progress
 from llmseq_cli.store.queries import query

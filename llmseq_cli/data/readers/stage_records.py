@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from llmseq_cli.data.readers.base import Reading, first_line, quoted, unreadable
-from llmseq_cli.data.readers.items import Item, stage_items
-from llmseq_cli.data.readers.lines import batches_of_lines, is_json, lines_of, parse_record, storable
+from llmseq_cli.data.readers.files import quoted, unreadable
+from llmseq_cli.data.readers.lines import batches_of_lines, first_line, is_json, lines_of, parse_record, storable
+from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.data.readers.rejections import Rejection, finish_file, set_aside, take_rejects, with_lines
+from llmseq_cli.data.readers.stage_items import Item, stage_items
 from llmseq_cli.data.readers.times import EARLIEST, LATEST, guess_time_form
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query

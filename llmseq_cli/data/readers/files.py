@@ -1,71 +1,21 @@
-"""What readers share: what is asked for, what is reported, how files are found and rows set aside."""
+"""Files: how they are found, what keeps one from being read, and how a name stands in SQL."""
 
 from __future__ import annotations
 
 import glob
+import gzip
 import os
 import re
-from dataclasses import dataclass, field
+import zlib
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING
 
-from llmseq_cli.data.readers.rejections import check_archive, damaged, not_utf8
 from llmseq_cli.errors import LlmseqError
-from llmseq_cli.progress import Progress
 
-if TYPE_CHECKING:
-    import duckdb
-
+_ICONV = "iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE"
+_CHUNK = 1 << 20
 _MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
 LONGEST_LINE = 4_000_000  # bytes; DuckDB sets aside many times as much
-FORMATS = ("auto", "amazon", "steam", "movielens", "recbole", "table")
-
-
-@dataclass(frozen=True)
-class Source:
-    """What the user asked for.
-
-    paths: files, globs or folders, or s3:// addresses that DuckDB reads itself.
-    items: files of item metadata; without them they are looked for among the paths where a format has a convention.
-    columns: user, item, time, title, category or any other attribute → column name, or its 1-based position.
-    strict: fail on the first bad row instead of setting it aside.
-    """
-
-    paths: list[str]
-    items: list[str] = field(default_factory=list)
-    format: str = "auto"
-    columns: dict[str, str] = field(default_factory=dict)
-    strict: bool = False
-
-
-@dataclass
-class ReadReport:
-    """What was read and how it was understood; kept with the dataset."""
-
-    format: str
-    files: list[str] = field(default_factory=list)
-    item_files: list[str] = field(default_factory=list)
-    rows_read: int = 0
-    rejected: int = 0
-    notes: list[str] = field(default_factory=list)
-
-
-@dataclass
-class Reading:
-    """One reading in progress: the connection with the staging tables, and what is reported of it."""
-
-    con: duckdb.DuckDBPyConnection
-    source: Source
-    report: ReadReport
-    progress: Progress
-    rows_staged: int = 0
-    """Rows of earlier files in staged_interaction; bad ones stay among them until all files are read."""
-
-    def note(self, text: str) -> None:
-        if text not in self.report.notes:
-            self.report.notes.append(text)
-            self.progress.message(text)
 
 
 def is_remote(path: str) -> bool:
@@ -134,26 +84,6 @@ def _check_readable(file: str) -> None:
             raise LlmseqError(f"{file} is compressed, but its name does not end in {ending}", "rename it")
 
 
-def first_line(con: duckdb.DuckDBPyConnection, file: str) -> str:
-    """The first line that is not blank; '' for binary files and files without one."""
-    return next(iter(first_lines(con, file, 1)), "")
-
-
-def first_lines(con: duckdb.DuckDBPyConnection, file: str, n: int) -> list[str]:
-    """The first n lines that are not blank. Raises LlmseqError for a file that cannot be read."""
-    import duckdb
-
-    from llmseq_cli.data.readers.lines import lines_of
-
-    # A cursor of its own, so that a failure does not end the caller's transaction.
-    with con.cursor() as cursor:
-        try:
-            rows = cursor.execute(f"select line from {lines_of(file)} where trim(line) <> '' limit {n}").fetchall()
-        except duckdb.Error as error:
-            raise unreadable(file, error) from error
-    return [line for (line,) in rows]
-
-
 def unreadable(file: str, error: Exception) -> LlmseqError:
     """One clear line for what DuckDB says of a file it cannot read. Raises KeyboardInterrupt where that was why."""
     text = " ".join(str(error).split())
@@ -186,6 +116,26 @@ def _out_of_reach(file: str, said: str) -> LlmseqError:
         "check the address, the network and the credentials (for s3:// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and"
         f" AWS_REGION), {elsewhere}",
     )
+
+
+def not_utf8(file: str) -> LlmseqError:
+    return LlmseqError(f"{file} is not UTF-8 text", f"convert it: {_ICONV}")
+
+
+def damaged(file: str) -> LlmseqError:
+    return LlmseqError(f"{file} is damaged: its compressed data ends early or is broken", "fetch the file again")
+
+
+def check_archive(file: str) -> None:
+    """Compare a gzip file with its checksum, which DuckDB does not. Raises LlmseqError where they differ."""
+    if not file.lower().endswith(".gz") or "://" in file:
+        return
+    try:
+        with gzip.open(file) as opened:
+            while opened.read(_CHUNK):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise damaged(file) from error
 
 
 def quoted(text: str) -> str:

@@ -14,18 +14,9 @@ from functools import cached_property
 import duckdb
 import numpy as np
 
-from llmseq_cli.data.readers.base import (
-    LONGEST_LINE,
-    address,
-    first_line,
-    first_lines,
-    identifier,
-    is_remote,
-    quoted,
-    unreadable,
-)
-from llmseq_cli.data.readers.lines import is_json, lines_of, parse_record
-from llmseq_cli.data.readers.rejections import Rejection, damaged, rows_are_lines, take_rejects, with_lines
+from llmseq_cli.data.readers.files import LONGEST_LINE, address, damaged, identifier, is_remote, quoted, unreadable
+from llmseq_cli.data.readers.lines import first_line, first_lines, is_json, lines_of, parse_record
+from llmseq_cli.data.readers.rejections import Rejection, rows_are_lines, take_rejects, with_lines
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
 

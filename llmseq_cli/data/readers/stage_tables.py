@@ -9,11 +9,12 @@ from typing import Any
 
 import duckdb
 
-from llmseq_cli.data.readers.base import Reading, unreadable
 from llmseq_cli.data.readers.columns import guess, named_column, required_column, unknown_column
-from llmseq_cli.data.readers.items import Item, listed, stage_items
+from llmseq_cli.data.readers.files import unreadable
+from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.data.readers.rejections import Rejection, finish_file, set_aside, take_rejects
-from llmseq_cli.data.readers.tables import CsvTable, Row, Table, distinct_rows, open_table, table_rows
+from llmseq_cli.data.readers.stage_items import Item, listed, stage_items
+from llmseq_cli.data.readers.table_files import CsvTable, Row, Table, distinct_rows, open_table, table_rows
 from llmseq_cli.data.readers.times import EARLIEST, LATEST, TimeForm, guess_time_form, rival, typed_form
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.store.queries import query
