@@ -12,9 +12,8 @@ PACKAGE = Path(__file__).parent.parent / "llmseq_cli"
 FLOORS = [
     {"errors", "progress", "_version"},
     {"settings", "devices", "ray_cluster", "locks"},
-    {"store"},
+    {"store", "clients"},
     {"data"},
-    {"clients"},
     {"evaluation", "embeddings"},
     {"models"},
     {"training", "reporting"},

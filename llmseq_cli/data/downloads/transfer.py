@@ -8,17 +8,16 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from io import BufferedRandom
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from llmseq_cli._version import __version__
+from llmseq_cli.clients.retry_after import retry_after
 from llmseq_cli.data.downloads.transfer_errors import SourceError, explain_connection, refusal, transport_reason
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.progress import Progress, Task
@@ -384,19 +383,9 @@ class Transfer:
 
     def _asked(self, response: httpx.Response) -> float | None:
         """Seconds of `Retry-After`, given as a number or a date; None without. Raises LlmseqError for a long one."""
-        pause = _retry_after(response.headers.get("Retry-After", ""), lambda: datetime.now(UTC))
+        pause = retry_after(response.headers)
         if pause is not None and pause > LONGEST_PAUSE:
             raise SourceError(
                 f"{self.host} asks to come back in {pause:.0f} seconds", "run it again then: what is there is kept"
             )
         return pause
-
-
-def _retry_after(value: str, now: Callable[[], datetime]) -> float | None:
-    if value.strip().isdecimal():
-        return float(value)
-    try:
-        when = parsedate_to_datetime(value)
-    except ValueError:
-        return None
-    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - now()).total_seconds())

@@ -7,10 +7,8 @@ import json
 import os
 import re
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -25,6 +23,7 @@ from llmseq_cli.clients.errors import (
     UnreachableError,
     never_connected,
 )
+from llmseq_cli.clients.retry_after import retry_after
 from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import Settings, setting
@@ -211,7 +210,7 @@ class OpenAISource(EmbeddingSource):
         if status == 429 and "request too large" in said.lower():
             return RefusedError(said)
         if status in (408, 409, 425, 429) or status >= 500:
-            return TransientError(f"{status} {said}", _wait(error.response.headers))
+            return TransientError(f"{status} {said}", retry_after(error.response.headers))
         if status in (400, 413, 422) and error.code != "model_not_found" and error.param not in ("model", "dimensions"):
             return RefusedError(f"{status} {said}", too_long=status == 413 or bool(_TOO_LONG.search(said)))
         hint = f"check --model {self.model} and the address {self.variant or OPENAI_URL}"
@@ -276,21 +275,6 @@ def _said(error: openai.APIStatusError) -> str:
 def _dislikes_encoding(error: openai.APIStatusError) -> bool:
     said = f"{error.param} {_said(error)}"
     return error.status_code in (400, 422) and ("encoding_format" in said or "base64" in said)
-
-
-def _wait(headers: Mapping[str, str]) -> float | None:
-    """Seconds that the server asks for: `retry-after-ms`, or `retry-after` as seconds or a date."""
-    milliseconds = _number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    asked = headers.get("retry-after")
-    seconds = _number(asked)
-    if seconds is not None or asked is None:
-        return seconds
-    try:
-        return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
-    except ValueError:
-        return None
 
 
 def _number(text: str | None) -> float | None:

@@ -7,12 +7,10 @@ import logging
 import os
 import re
 import threading
-import time
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
@@ -27,6 +25,7 @@ from llmseq_cli.clients.errors import (
     UnreachableError,
     never_connected,
 )
+from llmseq_cli.clients.retry_after import retry_after, retry_info
 from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import Settings, setting
@@ -321,24 +320,7 @@ def _piece_tokens(piece: str) -> int:
 
 
 def _wait(error: APIError) -> float | None:
-    """Seconds that the server asks for: the header `retry-after` (seconds or a date), or google.rpc.RetryInfo."""
+    """Seconds that the server asks for, in its headers or its answer."""
     headers: Mapping[str, str] = getattr(error.response, "headers", None) or {}
-    asked = headers.get("retry-after")
-    try:
-        return _seconds(asked) if asked else _retry_info(error.details)
-    except (ValueError, TypeError, AttributeError):
-        return None
-
-
-def _seconds(asked: str) -> float | None:
-    if re.fullmatch(r"\d+(\.\d+)?", asked.strip()):
-        return float(asked)
-    return max(0.0, parsedate_to_datetime(asked).timestamp() - time.time())
-
-
-def _retry_info(document: Any) -> float | None:
-    """`retryDelay` of the error's details, such as "30s"."""
-    for detail in document.get("error", document).get("details", ()):
-        if str(detail.get("@type", "")).endswith("google.rpc.RetryInfo"):
-            return _seconds(str(detail["retryDelay"]).removesuffix("s"))
-    return None
+    asked = retry_after(headers)
+    return retry_info(error.details) if asked is None else asked
