@@ -1,5 +1,5 @@
 -- one row per line of a file of JSON objects; names in braces are filled in by the reader
-insert into staged_interaction
+insert into staged_interaction (user_id, item_id, time, rejected_because)
 with extracted as (
     select
         line,

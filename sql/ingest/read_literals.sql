@@ -1,5 +1,5 @@
 -- one row per parsed line of a file of Python literals; the name in braces is filled in by the reader
-insert into staged_interaction
+insert into staged_interaction (user_id, item_id, time, rejected_because)
 with timed as (
     select
         *,

@@ -1,5 +1,5 @@
 -- one row per row of a table of interactions; names in braces are filled in by the reader
-insert into staged_interaction
+insert into staged_interaction (user_id, item_id, time, rejected_because)
 with timed as (
     select
         problem,

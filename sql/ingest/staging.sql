@@ -7,7 +7,11 @@ create or replace temp table staged_interaction (
     user_id varchar,
     item_id varchar,
     time timestamp,
-    rejected_because varchar
+    rejected_because varchar,
+    -- train, validation or test where the source comes in such parts
+    part varchar,
+    -- what orders interactions of one time; null where the source does not say
+    sort_key double
 );
 
 -- one row per item described by the source (the first description of an item counts)

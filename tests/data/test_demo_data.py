@@ -96,10 +96,10 @@ def test_barbecue_is_for_summer(baskets, items):
 
 def test_baskets_follow_missions_made_of_known_categories():
     known = {aisle.category for aisle in AISLES}
-    for _, names, spring, summer in MISSIONS:
-        assert len(set(names)) == len(names) >= 3
-        assert set(names) <= known
-        assert min(spring, summer) > 0
+    for mission in MISSIONS:
+        assert len(set(mission.categories)) == len(mission.categories) >= 3
+        assert set(mission.categories) <= known
+        assert min(mission.spring, mission.summer) > 0
 
 
 def test_order_neighbours_and_text_each_beat_popularity(baskets, items):

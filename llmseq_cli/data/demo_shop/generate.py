@@ -187,8 +187,8 @@ def _start_times(dice: _Dice, n: int) -> np.ndarray:
 
 def _missions(dice: _Dice, day: np.ndarray) -> np.ndarray:
     """int64[n]: index into MISSIONS, by weights that move from their spring to their summer value."""
-    spring = np.array([mission[2] for mission in MISSIONS])
-    summer = np.array([mission[3] for mission in MISSIONS])
+    spring = np.array([mission.spring for mission in MISSIONS])
+    summer = np.array([mission.summer for mission in MISSIONS])
     return dice.rows(spring * (DAYS - day[:, None]) + summer * day[:, None])
 
 
@@ -202,8 +202,8 @@ def _category_weights() -> tuple[np.ndarray, np.ndarray]:
     place = {aisle.category: c for c, aisle in enumerate(AISLES)}
     members = np.zeros((len(MISSIONS), len(AISLES)), dtype=np.int64)
     follow = np.zeros((len(MISSIONS), len(AISLES), len(AISLES)), dtype=np.int64)
-    for m, (_, names, _, _) in enumerate(MISSIONS):
-        way = [place[name] for name in names]
+    for m, mission in enumerate(MISSIONS):
+        way = [place[name] for name in mission.categories]
         members[m, way] = 1
         follow[m, :, way[0]] = 1
         for here, there in zip(way, way[1:] + way[:1], strict=True):
