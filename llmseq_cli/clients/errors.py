@@ -8,12 +8,16 @@ from llmseq_cli.errors import LlmseqError
 
 
 class TransientError(Exception):
-    """A failure that may pass: rate limit, overload, broken connection. `wait`: seconds that the server asks for."""
+    """A failure that may pass: rate limit, overload, broken connection.
 
-    def __init__(self, reason: str, wait: float | None = None) -> None:
+    wait: seconds that the server asks for. lost: the server may have done the work, and its answer did not arrive.
+    """
+
+    def __init__(self, reason: str, wait: float | None = None, *, lost: bool = False) -> None:
         super().__init__(reason)
         self.reason = reason
         self.wait = wait
+        self.lost = lost
 
 
 class UnreachableError(TransientError):
@@ -26,14 +30,21 @@ class BadAnswerError(TransientError):
     """An answer that is paid for and of no use: asked for again only `Patience.bad_answers` times.
 
     refuses: it may be the texts' fault, so that RefusedError follows instead of FinalError. hint: what to do about it.
+    tokens: what the provider counted for it, None where it did not say.
     """
 
     def __init__(
-        self, reason: str, *, refuses: bool = False, hint: str = "check --model and --dimensions, and the server"
+        self,
+        reason: str,
+        *,
+        refuses: bool = False,
+        hint: str = "check --model and --dimensions, and the server",
+        tokens: int | None = None,
     ) -> None:
         super().__init__(reason)
         self.refuses = refuses
         self.hint = hint
+        self.tokens = tokens
 
 
 class RefusedError(Exception):

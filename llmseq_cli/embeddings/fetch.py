@@ -1,43 +1,24 @@
-"""The engine that gets vectors for texts from a source: batches, threads, budgets, one retry policy, bisecting.
-
-Threads ask the source; everything else (what is kept, what is shown) happens in the calling thread, answer by answer.
-"""
+"""Vectors of texts from a source: full requests, refused ones halved until the text to blame is found."""
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
-from llmseq_cli.clients.errors import (
-    BadAnswerError,
-    CalledOffError,
-    FinalError,
-    RefusedError,
-    TransientError,
-    UnreachableError,
-)
-from llmseq_cli.clients.rates import RateBudget
-from llmseq_cli.clients.retries import Patience, patiently
+from llmseq_cli.clients.dispatcher import Dispatcher, DispatchOptions, Outcome, Told, Workload
+from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError
+from llmseq_cli.clients.in_flight import InFlight
+from llmseq_cli.clients.retries import Patience
+from llmseq_cli.embeddings.cache import text_hash
 from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource
-from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import Progress, Task
 
 _GRACE_SECONDS = 15.0
-"""How long answers that are under way are waited for after a failure or Ctrl-C: they are paid for."""
+"""How long to wait for answers that are under way after a failure or Ctrl-C: they are paid for."""
 
-_FAREWELL_SECONDS = 1.0
-"""How long threads that have nothing left to do are waited for: ending takes them no time."""
-
-_LONG_WAIT_SECONDS = 1.0
-_MESSAGE_EVERY_SECONDS = 10.0
 _REFUSALS_BEFORE_FIRST_ANSWER = 10
 _SHORTEN = 0.75
 _LEAST_TOKENS = 16
@@ -49,8 +30,8 @@ class FetchOptions:
 
     concurrency: requests under way at a time. requests_per_minute, tokens_per_minute: None keeps to the source's
     limits, which the server's own word replaces. usd_per_token: price of a token, None where it is not known.
-    max_cost: US dollars that are not passed. dimensions: width that vectors must have, None takes the first answer's.
-    proven: the model has answered before, so that texts which it refuses are the texts' fault.
+    max_cost: US dollars that must not be passed. dimensions: width that vectors must have, None takes the first
+    answer's. proven: the model has answered before, so that texts which it refuses are the texts' fault.
     """
 
     concurrency: int = 8
@@ -116,35 +97,50 @@ def fetch(
     keep: Keep,
     options: FetchOptions,
     progress: Progress,
+    in_flight: InFlight | None = None,
 ) -> Usage:
     """Vectors of all texts, handed to `keep` as answers come in (several at a time where they come faster than that).
 
-    texts: not empty, within the source's limit of tokens a text. tokens: int64[n], what the source
-    estimates for each. Texts that the server refuses are left out and listed.
+    texts: not empty, within the source's limit of tokens a text. tokens: int64[n], what the source estimates for each.
+    in_flight: where requests are noted before they are sent; those that an earlier run lost are repeated first, exactly
+    as they were. Texts that the server refuses are left out and listed.
     Raises FinalError or LlmseqError where it cannot go on; what was answered until then has been kept.
     """
+    limits = source.limits
+    lost = in_flight.left() if in_flight else []
     with progress.task(f"Embedding {len(texts):,} texts", total=len(texts), unit="texts") as task:
-        return _Fetcher(source, texts, tokens, keep, options, progress, task).run()
+        work = _Texts(source, texts, tokens, keep, options, task, lost)
+        if work.repeated:
+            progress.message(
+                f"{work.repeated:,} texts were under way when the last run ended; they are sent again, in the same"
+                " requests"
+            )
+        sending = DispatchOptions(
+            concurrency=min(options.concurrency if source.remote else source.parallel, max(1, len(work.waiting))),
+            waiting_threads=source.remote,
+            requests_per_minute=options.requests_per_minute or limits.requests_per_minute,
+            tokens_per_minute=options.tokens_per_minute or limits.tokens_per_minute,
+            fixed_requests=options.requests_per_minute is not None,
+            fixed_tokens=options.tokens_per_minute is not None,
+            max_cost=options.max_cost if options.usd_per_token is not None else None,
+            grace_seconds=_GRACE_SECONDS,
+            patience=options.patience,
+        )
+        if in_flight is None:
+            return work.sent_by(Dispatcher(work, sending, progress, task))
+        with in_flight:
+            return work.sent_by(Dispatcher(work, sending, progress, task, in_flight))
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    """What a thread reports: an answer, or why there is none."""
-
-    places: np.ndarray
-    answer: Answer | None = None
-    error: BaseException | None = None
+_Vectors = tuple[np.ndarray, int | None]
 
 
-@dataclass(frozen=True)
-class _Note:
-    """What a thread waits for, and for how many seconds."""
+class _Texts(Workload[np.ndarray, _Vectors]):
+    """Requests are places of texts, int64[n]; replies are vectors, float32[n, dim], and the tokens counted.
 
-    text: str
-    seconds: float
+    repeated: how many texts go out again in the requests that an earlier run lost.
+    """
 
-
-class _Fetcher:
     def __init__(
         self,
         source: EmbeddingSource,
@@ -152,121 +148,106 @@ class _Fetcher:
         tokens: np.ndarray,
         keep: Keep,
         options: FetchOptions,
-        progress: Progress,
         task: Task,
+        lost: Sequence[object] = (),
     ) -> None:
         self.source, self.texts, self.keep = source, list(texts), keep
-        self.options, self.progress, self.task = options, progress, task
-        limits = source.limits
-        self.budget = RateBudget(
-            options.requests_per_minute or limits.requests_per_minute,
-            options.tokens_per_minute or limits.tokens_per_minute,
-        )
-        self.tokens = np.array(tokens, dtype=np.int64)  # a copy: it changes for texts that are cut
-        self.waiting = deque(self._batches())
+        self.options, self.task = options, task
+        self.estimated = np.array(tokens, dtype=np.int64)  # a copy: it changes for texts that are cut
+        again = self._lost(lost)
+        self.repeated = sum(map(len, again))
+        self.waiting = deque([*again, *self._filled(again)])
         self.width = options.dimensions
         self.usage = Usage()
-        self.reserved = 0
-        self.under_way = 0
-        self.reached = threading.Event()
-        self.failure: BaseException | None = None
-        self.stop = threading.Event()
-        self.slots = threading.Semaphore(options.concurrency if source.remote else source.parallel)
-        self.work: queue.SimpleQueue[np.ndarray | None] = queue.SimpleQueue()
-        self.events: queue.SimpleQueue[_Outcome | _Note | int] = queue.SimpleQueue()
-        self.last_message = -float("inf")
+        self.tokens_per_estimate: Callable[[], float] = lambda: 1.0
 
-    def _batches(self) -> list[np.ndarray]:
-        """Requests in the order of the texts; a local model gets texts of like length together, longest first."""
-        limits = self.source.limits
-        order = np.arange(len(self.texts)) if self.source.remote else np.argsort(-self.tokens, kind="stable")
-        parts = fill(self.tokens[order], limits.texts_per_request, limits.tokens_per_request)
-        return [order[places] for places in parts]
-
-    def run(self) -> Usage:
-        # Remote sources get twice as many threads as slots, with a request each: a slot that gets free is taken at
-        # once, even while others wait to try again and the calling thread writes a whole wave of answers.
-        threads = min(2 * self.options.concurrency if self.source.remote else self.source.parallel, len(self.waiting))
-        serving = [threading.Thread(target=self._serve, daemon=True) for _ in range(threads)]
-        for thread in serving:
-            thread.start()
-        try:
-            while self.waiting or self.under_way:
-                # Twice as many as there are threads: they never wait for what the calling thread is writing.
-                while self.waiting and self.under_way < 2 * threads and self._may_spend(self.waiting[0]):
-                    self._send(self.waiting.popleft())
-                self._collect()
-        except BaseException:
-            with suppress(Exception):  # what went wrong first is what is told
-                self._save_what_comes()
-            raise
-        finally:
-            self.stop.set()
-            for _ in serving:
-                self.work.put(None)
-            self._dismiss(serving)
+    def sent_by(self, dispatcher: Dispatcher[np.ndarray, _Vectors]) -> Usage:
+        self.tokens_per_estimate = lambda: dispatcher.budget.tokens_per_estimate
+        dispatcher.run()
+        self.usage.retries = dispatcher.retries
         return self.usage
 
-    def _dismiss(self, serving: list[threading.Thread]) -> None:
-        """Waits for the threads to end. One that hangs in a request may outlive the interpreter, with all it refers to:
-        the connection that answers were kept on is not to be among that.
-        """
-        self.keep, self.failure = _keep_nothing, None
-        deadline = time.monotonic() + _FAREWELL_SECONDS
-        for thread in serving:
-            thread.join(max(0.0, deadline - time.monotonic()))
+    def _lost(self, requests: Sequence[object]) -> list[np.ndarray]:
+        """Requests of an earlier run, by hashes of their texts, of which all texts are still to be sent."""
+        if not requests:
+            return []
+        place_of = {text_hash(text): place for place, text in enumerate(self.texts)}
+        found = []
+        for hashes in requests:
+            if not isinstance(hashes, list) or not hashes:
+                continue
+            places = [place_of.pop(one, None) if isinstance(one, str) else None for one in hashes]
+            if None not in places:
+                found.append(np.array(places, dtype=np.int64))
+        return found
 
-    def _send(self, places: np.ndarray) -> None:
-        self.under_way += 1
-        self.reserved += int(self.tokens[places].sum())
-        self.work.put(places)
+    def _filled(self, without: list[np.ndarray]) -> list[np.ndarray]:
+        """Full requests in the order of the texts; a local model gets texts of like length together, longest first."""
+        limits = self.source.limits
+        order = np.arange(len(self.texts)) if self.source.remote else np.argsort(-self.estimated, kind="stable")
+        if without:
+            order = order[~np.isin(order, np.concatenate(without))]
+        parts = fill(self.estimated[order], limits.texts_per_request, limits.tokens_per_request)
+        return [order[places] for places in parts]
 
-    def _may_spend(self, places: np.ndarray) -> bool:
-        """Whether a request stays below --max-cost, even if all that is under way costs what was estimated."""
-        price, most = self.options.usd_per_token, self.options.max_cost
-        if price is None or most is None:
-            return True
-        if (self.usage.tokens + self.reserved + int(self.tokens[places].sum())) * price <= most:
-            return True
-        if self.under_way:
-            return False  # answers may turn out cheaper than estimated
-        raise LlmseqError(
-            f"stopped before --max-cost {most:g}: {self.usage.tokens * price:.4g} USD are spent, "
-            f"{sum(len(batch) for batch in self.waiting):,} texts are left",
-            "what was answered is kept; run the same command again with a larger --max-cost",
-        )
+    def next(self) -> np.ndarray | None:
+        return self.waiting.popleft() if self.waiting else None
 
-    def _collect(self) -> None:
-        """Takes what the threads report, waiting for something: all answers that are there are kept in one go."""
-        events = [self.events.get()]
-        with suppress(queue.Empty):
-            while True:
-                events.append(self.events.get_nowait())
-        for note in [event for event in events if isinstance(event, _Note)]:
-            self._show(note)
-        for wasted in [event for event in events if isinstance(event, int)]:
-            self._pay(wasted)
-        outcomes = [event for event in events if isinstance(event, _Outcome)]
-        for outcome in outcomes:
-            self.under_way -= 1
-            self.reserved -= int(self.tokens[outcome.places].sum())
-        self._keep([outcome for outcome in outcomes if outcome.answer is not None])
-        for outcome in outcomes:
-            if isinstance(outcome.error, RefusedError):
-                self._divide(outcome.places, outcome.error)
-        for outcome in outcomes:
-            if outcome.error is not None and not isinstance(outcome.error, RefusedError):
-                raise self.failure or outcome.error
+    def tokens(self, unit: np.ndarray) -> float:
+        return float(self.estimated[unit].sum())
 
-    def _keep(self, outcomes: list[_Outcome]) -> None:
+    def cost(self, unit: np.ndarray) -> float:
+        return self.tokens(unit) * (self.options.usd_per_token or 0.0)
+
+    def spent(self) -> float:
+        return self.usage.tokens * (self.options.usd_per_token or 0.0)
+
+    def left(self) -> str:
+        return f"{len(self.texts) - self.usage.texts - len(self.usage.refused):,} texts are left"
+
+    def content(self, unit: np.ndarray) -> list[str]:
+        return [text_hash(self.texts[place]) for place in unit]
+
+    def send(self, unit: np.ndarray) -> tuple[_Vectors, Told]:
+        answer = self.source.embed([self.texts[place] for place in unit])
+        told = Told(answer.tokens, answer.requests_per_minute, answer.tokens_per_minute)
+        return (self._checked(answer, len(unit)), answer.tokens), told
+
+    def _checked(self, answer: Answer, n_texts: int) -> np.ndarray:
+        """The vectors where there is a sound one for each text. Raises BadAnswerError where there is not."""
+        vectors = np.asarray(answer.vectors, dtype=np.float32)
+        if vectors.ndim != 2 or len(vectors) != n_texts:
+            raise BadAnswerError(
+                f"the server answered {len(vectors):,} vectors for {n_texts:,} texts", tokens=answer.tokens
+            )
+        if self.width is None and vectors.shape[1]:
+            self.width = vectors.shape[1]
+        if vectors.shape[1] != self.width:
+            expected = "" if self.width is None else f" where {self.width} belong"
+            raise BadAnswerError(
+                f"the server answered vectors of width {vectors.shape[1]}{expected}", tokens=answer.tokens
+            )
+        if not np.isfinite(vectors).all():
+            raise BadAnswerError(
+                "the server answered vectors with numbers that are not finite", refuses=True, tokens=answer.tokens
+            )
+        return vectors
+
+    def take(self, outcomes: Sequence[Outcome[np.ndarray, _Vectors]]) -> None:
+        scale = self.tokens_per_estimate()
         fetched = []
-        for outcome in outcomes:
-            assert outcome.answer is not None
-            estimated = int(self.tokens[outcome.places].sum() * self.budget.tokens_per_estimate)
-            tokens = estimated if outcome.answer.tokens is None else outcome.answer.tokens
-            fetched.append(Fetched(outcome.places, outcome.answer.vectors, tokens))
-        if not fetched:
-            return
+        for one in outcomes:
+            if one.reply is not None:
+                vectors, counted = one.reply
+                tokens = int(self.tokens(one.unit) * scale) if counted is None else counted
+                fetched.append(Fetched(one.unit, vectors, tokens))
+        if fetched:
+            self._keep(fetched)
+        for one in outcomes:
+            if isinstance(one.error, RefusedError):
+                self._divide(one.unit, one.error)
+
+    def _keep(self, fetched: list[Fetched]) -> None:
         self.keep(fetched)
         for one in fetched:
             self.usage.requests += 1
@@ -284,11 +265,11 @@ class _Fetcher:
             return
         place = int(places[0])
         shorter = ""
-        if refusal.too_long and self.tokens[place] > _LEAST_TOKENS:
-            shorter = self.source.cut(self.texts[place], int(self.tokens[place] * _SHORTEN)).strip()
+        if refusal.too_long and self.estimated[place] > _LEAST_TOKENS:
+            shorter = self.source.cut(self.texts[place], int(self.estimated[place] * _SHORTEN)).strip()
         if shorter and shorter != self.texts[place]:
             self.texts[place] = shorter
-            self.tokens[place] = self.source.count_tokens([shorter])[0]
+            self.estimated[place] = self.source.count_tokens([shorter])[0]
             self.usage.cut.add(place)
             self.waiting.appendleft(places)
             return
@@ -298,104 +279,10 @@ class _Fetcher:
         if not proven and len(self.usage.refused) >= _REFUSALS_BEFORE_FIRST_ANSWER:
             raise FinalError(f"the server refuses every text: {refusal.reason}", "check --model and --dimensions")
 
-    def _pay(self, tokens: int) -> None:
-        """Counts an answer that was paid for and of no use."""
+    def release(self) -> None:
+        self.keep = _keep_nothing
+
+    def wasted(self, tokens: int) -> None:
         self.usage.requests += 1
         self.usage.tokens += tokens
         self.usage.wasted_tokens += tokens
-
-    def _save_what_comes(self) -> None:
-        """Keeps the answers that are under way: they are paid for."""
-        self.stop.set()
-        deadline = time.monotonic() + _GRACE_SECONDS
-        while self.under_way and (left := deadline - time.monotonic()) > 0:
-            try:
-                event = self.events.get(timeout=left)
-            except queue.Empty:
-                return
-            if isinstance(event, _Outcome):
-                self.under_way -= 1
-                self._keep([event] if event.answer is not None else [])
-
-    def _show(self, note: _Note) -> None:
-        """The bar says at once what is waited for; a line that stays tells of long waits, now and then."""
-        self.usage.retries += 1
-        self.task.describe(note.text)
-        now = time.monotonic()
-        if note.seconds >= _LONG_WAIT_SECONDS and now - self.last_message >= _MESSAGE_EVERY_SECONDS:
-            self.last_message = now
-            self.progress.message(note.text)
-
-    # What follows runs in the threads.
-
-    def _serve(self) -> None:
-        while (places := self.work.get()) is not None:
-            try:
-                ask, patience = partial(self._ask, places), self.options.patience
-                outcome = _Outcome(places, patiently(ask, patience, self._pause, self._tell, self.reached.is_set))
-            except RefusedError as refusal:
-                outcome = _Outcome(places, error=refusal)
-            except BaseException as error:
-                self._call_off(error)
-                outcome = _Outcome(places, error=error)
-            self.events.put(outcome)
-
-    def _call_off(self, error: BaseException) -> None:
-        """Nobody sends anything more, not even who gets the next slot. What went wrong first is what is told."""
-        self.failure = self.failure or error
-        self.stop.set()
-
-    def _ask(self, places: np.ndarray) -> Answer:
-        """One request, in a slot, when the budgets allow it. Who waits to try again has no slot: others use it."""
-        estimated = float(self.tokens[places].sum())
-        with self.slots:
-            self._pause(self.budget.take(estimated))
-            while (held := self.budget.held()) > 0:
-                self._pause(held)
-            answer = self._answer(places)
-        self.budget.settle(estimated, answer.tokens)
-        self.budget.set_limits(
-            None if self.options.requests_per_minute else answer.requests_per_minute,
-            None if self.options.tokens_per_minute else answer.tokens_per_minute,
-        )
-        try:
-            return self._checked(answer, len(places))
-        except BadAnswerError:
-            self.events.put(round(estimated) if answer.tokens is None else answer.tokens)
-            raise
-
-    def _answer(self, places: np.ndarray) -> Answer:
-        """What the source answers; what others have to know of a failure is told while the slot is held."""
-        try:
-            answer = self.source.embed([self.texts[place] for place in places])
-        except (TransientError, RefusedError) as error:
-            if not isinstance(error, UnreachableError):
-                self.reached.set()
-            if isinstance(error, TransientError) and error.wait is not None:
-                self.budget.hold(error.wait)
-            raise
-        except BaseException as error:
-            self._call_off(error)
-            raise
-        self.reached.set()
-        return answer
-
-    def _checked(self, answer: Answer, n_texts: int) -> Answer:
-        """The answer where it holds a sound vector for each text. Raises BadAnswerError where it does not."""
-        vectors = np.asarray(answer.vectors, dtype=np.float32)
-        if vectors.ndim != 2 or len(vectors) != n_texts:
-            raise BadAnswerError(f"the server answered {len(vectors):,} vectors for {n_texts:,} texts")
-        if self.width is None:
-            self.width = vectors.shape[1]
-        if vectors.shape[1] != self.width:
-            raise BadAnswerError(f"the server answered vectors of width {vectors.shape[1]} where {self.width} belong")
-        if not np.isfinite(vectors).all():
-            raise BadAnswerError("the server answered vectors with numbers that are not finite", refuses=True)
-        return Answer(vectors, answer.tokens)
-
-    def _pause(self, seconds: float) -> None:
-        if self.stop.wait(max(0.0, seconds)):
-            raise CalledOffError
-
-    def _tell(self, note: str, seconds: float) -> None:
-        self.events.put(_Note(note, seconds))

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import DatasetInfo, find_dataset, item_texts
@@ -20,6 +21,7 @@ from llmseq_cli.settings import parse_settings
 if TYPE_CHECKING:
     import duckdb
 
+    from llmseq_cli.clients.in_flight import InFlight
     from llmseq_cli.embeddings.cache import TextVectorCache
     from llmseq_cli.embeddings.fetch import FetchOptions, Usage
     from llmseq_cli.embeddings.plan import EmbeddingPlan
@@ -65,7 +67,7 @@ def embed_dataset(store: Store, dataset: str | None, options: EmbedOptions, prog
     if options.source == "lexical":
         return _embed_lexical(store, dataset, options, progress)
     with _source(options) as source, store.write("embedding item texts") as con:
-        work = _Work(con, dataset, source, options, progress)
+        work = _Work(con, store.folder, dataset, source, options, progress)
         if options.batch or options.resume:
             return work.in_batches()
         return work.at_once()
@@ -146,6 +148,7 @@ class _Work:
     def __init__(
         self,
         con: duckdb.DuckDBPyConnection,
+        folder: Path,
         dataset: str | None,
         source: EmbeddingSource,
         options: EmbedOptions,
@@ -153,7 +156,7 @@ class _Work:
     ) -> None:
         from llmseq_cli.embeddings.cache import TextVectorCache
 
-        self.con, self.source, self.options, self.progress = con, source, options, progress
+        self.con, self.folder, self.source, self.options, self.progress = con, folder, source, options, progress
         self.clock = time.perf_counter()
         self.price = _price(source, options)
         self.info, self.item_texts = _texts(con, dataset, options.text)
@@ -212,7 +215,7 @@ class _Work:
             self.cache.keep(self.info.dataset_id, hashes, np.concatenate([one.vectors for one in answers]), requests)
 
         texts = [plan.texts[place] for place in plan.to_send]
-        usage = fetch(self.source, texts, plan.tokens, keep, self._fetch_options(), self.progress)
+        usage = fetch(self.source, texts, plan.tokens, keep, self._fetch_options(), self.progress, self._in_flight())
         refused = [(plan.hashes[plan.to_send[place]], texts[place], why) for place, why in usage.refused.items()]
         self.cache.set_aside(refused)
         for _, text, reason in refused[:_SHOWN]:
@@ -220,6 +223,14 @@ class _Work:
         if len(refused) > _SHOWN:
             self.progress.warn(f"{len(refused) - _SHOWN:,} further texts were refused, see the view refused_texts")
         return usage
+
+    def _in_flight(self) -> InFlight | None:
+        """Where requests are noted before they are sent to a service: what is lost of them may be paid for."""
+        from llmseq_cli.clients.in_flight import InFlight
+
+        if not self.source.remote:
+            return None
+        return InFlight(self.folder / "artifacts" / "in-flight" / f"embed-{self.cache.register()}.jsonl")
 
     def _fetch_options(self) -> FetchOptions:
         from llmseq_cli.embeddings.fetch import FetchOptions

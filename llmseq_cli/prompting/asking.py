@@ -1,38 +1,22 @@
-"""The engine that asks a model: threads, a rate budget, one retry policy; every answer is handed on as it comes.
-
-Threads ask the provider; everything else (what is kept, what is shown) happens in the calling thread.
-"""
+"""Asking a chat model: one question a session, several answers to each, refusals held back until one is answered."""
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from llmseq_cli.clients.errors import (
-    BadAnswerError,
-    CalledOffError,
-    FinalError,
-    RefusedError,
-    TransientError,
-    UnreachableError,
-)
-from llmseq_cli.clients.rates import RateBudget
-from llmseq_cli.clients.retries import Patience, patiently
-from llmseq_cli.errors import LlmseqError
+from llmseq_cli.clients.dispatcher import Dispatcher, DispatchOptions, Outcome, Told, Workload
+from llmseq_cli.clients.errors import FinalError, RefusedError
+from llmseq_cli.clients.in_flight import InFlight
+from llmseq_cli.clients.retries import Patience
 from llmseq_cli.progress import Progress, Task
 from llmseq_cli.providers.provider import ChatRequest, Completions, FineTuneProvider
 
 _GRACE_SECONDS = 30.0
-"""How long answers that are under way are waited for after a failure or Ctrl-C: they are paid for."""
+"""How long to wait for answers that are under way after a failure or Ctrl-C: they are paid for."""
 
-_LONG_WAIT_SECONDS = 1.0
-_MESSAGE_EVERY_SECONDS = 10.0
 _REFUSALS_BEFORE_FIRST_ANSWER = 10
 _QUESTIONS_PER_BLOCK = 8192  # of a model on this machine
 REFUSED = "refused"
@@ -97,6 +81,10 @@ class AskUsage:
 Keep = Callable[[list[Answered]], None]
 
 
+def _keep_nothing(answered: list[Answered]) -> None:
+    """Stands in for `keep` once nothing is kept any more."""
+
+
 def ask(
     provider: FineTuneProvider,
     questions: Iterable[Question],
@@ -104,17 +92,36 @@ def ask(
     keep: Keep,
     options: AskOptions,
     progress: Progress,
+    in_flight: InFlight | None = None,
 ) -> AskUsage:
     """Asks all questions and hands answers to `keep` as they come, several at a time where they come fast.
 
-    total: answers that are missing, for the progress bar. Questions are taken from their iterable one by one as there
-    is room. A question that the provider refuses gets empty answers of the finish "refused".
+    total: answers that are missing, for the progress bar. in_flight: where requests are noted before they are sent.
+    Questions are taken from their iterable one by one as there is room. A question that the provider refuses gets empty
+    answers of the finish "refused".
     Raises FinalError or LlmseqError where it cannot go on; what was answered until then has been kept.
     """
     with progress.task(f"Asking for {total:,} answers", total=total, unit="answers") as task:
         if not provider.remote:
             return _answer_here(provider, iter(questions), keep, task)
-        return _Asker(provider, iter(questions), keep, options, progress, task).run()
+        work = _Questions(provider, iter(questions), keep, options, progress, task)
+        sending = DispatchOptions(
+            concurrency=options.concurrency,
+            requests_per_minute=options.requests_per_minute or provider.limits.requests_per_minute,
+            tokens_per_minute=options.tokens_per_minute or provider.limits.tokens_per_minute,
+            fixed_requests=options.requests_per_minute is not None,
+            fixed_tokens=options.tokens_per_minute is not None,
+            max_cost=options.max_cost,
+            grace_seconds=_GRACE_SECONDS,
+            patience=options.patience,
+        )
+        if in_flight is None:
+            return work.sent_by(Dispatcher(work, sending, progress, task))
+        lost = len(in_flight.left())
+        if lost:
+            progress.message(f"{lost:,} questions were under way when the last run ended; they are asked again")
+        with in_flight:
+            return work.sent_by(Dispatcher(work, sending, progress, task, in_flight))
 
 
 def _answer_here(provider: FineTuneProvider, questions: Iterator[Question], keep: Keep, task: Task) -> AskUsage:
@@ -133,24 +140,9 @@ def _answer_here(provider: FineTuneProvider, questions: Iterator[Question], keep
     return usage
 
 
-@dataclass(frozen=True)
-class _Outcome:
-    question: Question
-    completions: Completions | None = None
-    error: BaseException | None = None
+class _Questions(Workload[Question, Completions]):
+    """Requests are questions, replies their answers."""
 
-
-@dataclass(frozen=True)
-class _Note:
-    text: str
-    seconds: float
-
-
-class _Wasted:
-    """An answer that was paid for and of no use."""
-
-
-class _Asker:
     def __init__(
         self,
         provider: FineTuneProvider,
@@ -162,111 +154,59 @@ class _Asker:
     ) -> None:
         self.provider, self.questions, self.keep = provider, questions, keep
         self.options, self.progress, self.task = options, progress, task
-        limits = provider.limits
-        self.budget = RateBudget(
-            options.requests_per_minute or limits.requests_per_minute,
-            options.tokens_per_minute or limits.tokens_per_minute,
-        )
         self.again: deque[Question] = deque()  # what is asked for the rest of its answers
         self.held_back: list[Answered] = []  # refusals, until an answer proves that the prompts are to blame
         self.proven = False
-        self.reached = False  # the server has said something, be it a refusal
         self.usage = AskUsage()
-        self.reserved = 0.0
-        self.under_way = 0
-        self.failure: BaseException | None = None
-        self.threads = 2 * options.concurrency
-        self.slots = threading.Semaphore(options.concurrency)
-        self.stop = threading.Event()
-        self.work: queue.SimpleQueue[Question | None] = queue.SimpleQueue()
-        self.events: queue.SimpleQueue[_Outcome | _Note | _Wasted] = queue.SimpleQueue()
-        self.last_message = -float("inf")
 
-    def run(self) -> AskUsage:
-        # Twice as many threads as slots, and questions as threads: a slot that gets free is taken at once, even while
-        # others wait to try again and the calling thread writes answers.
-        for _ in range(self.threads):
-            threading.Thread(target=self._serve, daemon=True).start()
-        try:
-            waiting: Question | None = self._next()
-            while waiting is not None or self.under_way:
-                while waiting is not None and self._has_room(waiting):
-                    self._send(waiting)
-                    waiting = self._next()
-                self._collect()
-                waiting = waiting or self._next()
-            self._hand_on(self.held_back)
-        except BaseException:
-            with suppress(Exception):  # what went wrong first is what is told
-                self._save_what_comes()
-            raise
-        finally:
-            self.stop.set()
-            self.failure = None
-            for _ in range(self.threads):
-                self.work.put(None)
+    def release(self) -> None:
+        self.keep = _keep_nothing
+
+    def sent_by(self, dispatcher: Dispatcher[Question, Completions]) -> AskUsage:
+        keep = self.keep
+        dispatcher.run()
+        self.keep = keep
+        self._hand_on(self.held_back)
+        self.usage.retries = dispatcher.retries
         return self.usage
 
-    def _next(self) -> Question | None:
+    def next(self) -> Question | None:
         return self.again.popleft() if self.again else next(self.questions, None)
 
-    def _has_room(self, question: Question) -> bool:
-        return self.under_way < 2 * self.threads and self._may_spend(question)
+    def tokens(self, unit: Question) -> float:
+        return float(unit.prompt_tokens + unit.request.n * self.options.answer_tokens)
 
-    def _estimate(self, question: Question) -> float:
-        """US dollars, 0 where no price is known."""
-        given = self.options
-        answers = question.request.n * given.answer_tokens
-        return question.prompt_tokens * (given.input_usd or 0) + answers * (given.output_usd or 0)
+    def cost(self, unit: Question) -> float:
+        answers = unit.request.n * self.options.answer_tokens
+        return unit.prompt_tokens * (self.options.input_usd or 0) + answers * (self.options.output_usd or 0)
 
-    def _may_spend(self, question: Question) -> bool:
-        """Whether a request stays below --max-cost, even if all that is under way costs what was estimated."""
-        most = self.options.max_cost
-        if most is None or self.usage.cost_usd + self.reserved + self._estimate(question) <= most:
-            return True
-        if self.under_way:
-            return False  # answers may turn out cheaper than estimated
-        raise LlmseqError(
-            f"stopped before --max-cost {most:g}: {self.usage.cost_usd:.4g} USD are spent",
-            "what was answered is kept; run the same command again with a larger --max-cost",
-        )
+    def spent(self) -> float:
+        return self.usage.cost_usd
 
-    def _send(self, question: Question) -> None:
-        self.under_way += 1
-        self.reserved += self._estimate(question)
-        self.work.put(question)
+    def content(self, unit: Question) -> list[object]:
+        return [unit.session_id, unit.prompt_hash, unit.first, unit.request.n]
 
-    def _collect(self) -> None:
-        """Takes what the threads report, waiting for something: all answers that are there are kept in one go."""
-        events = [self.events.get()]
-        with suppress(queue.Empty):
-            while True:
-                events.append(self.events.get_nowait())
-        for event in events:
-            if isinstance(event, _Note):
-                self._show(event)
-            elif isinstance(event, _Wasted):
-                self.usage.wasted_requests += 1
-        outcomes = [event for event in events if isinstance(event, _Outcome)]
-        self._keep(outcomes)
-        for outcome in outcomes:
-            if outcome.error is not None and not isinstance(outcome.error, RefusedError):
-                raise self.failure or outcome.error
+    def send(self, unit: Question) -> tuple[Completions, Told]:
+        answer = self.provider.complete(unit.request)
+        prompt, completion = answer.prompt_tokens, answer.completion_tokens
+        counted = None if prompt is None or completion is None else prompt + completion
+        return answer, Told(counted, answer.requests_per_minute, answer.tokens_per_minute)
 
-    def _keep(self, outcomes: list[_Outcome]) -> None:
+    def take(self, outcomes: Sequence[Outcome[Question, Completions]]) -> None:
         answered = []
-        for outcome in outcomes:
-            self.under_way -= 1
-            self.reserved -= self._estimate(outcome.question)
-            if outcome.completions is not None:
-                answered.append(self._answered(outcome.question, outcome.completions))
-            elif isinstance(outcome.error, RefusedError):
-                answered.append(self._refused(outcome.question, outcome.error))
+        for one in outcomes:
+            if one.reply is not None:
+                answered.append(self._answered(one.unit, one.reply))
+            elif isinstance(one.error, RefusedError):
+                answered.append(self._refused(one.unit, one.error))
         if self.proven:
             answered, self.held_back = [*self.held_back, *answered], []
             self._hand_on(answered)
         else:
             self.held_back += answered
+
+    def wasted(self, tokens: int) -> None:
+        self.usage.wasted_requests += 1
 
     def _hand_on(self, answered: list[Answered]) -> None:
         if not answered:
@@ -304,80 +244,3 @@ class _Asker:
         if given.input_usd is None or given.output_usd is None:
             return None
         return prompt * given.input_usd + completion * given.output_usd
-
-    def _save_what_comes(self) -> None:
-        """Keeps the answers that are under way: they are paid for."""
-        self.stop.set()
-        deadline = time.monotonic() + _GRACE_SECONDS
-        while self.under_way and (left := deadline - time.monotonic()) > 0:
-            try:
-                event = self.events.get(timeout=left)
-            except queue.Empty:
-                return
-            if isinstance(event, _Outcome):
-                self._keep([event])
-
-    def _show(self, note: _Note) -> None:
-        """The bar says at once what is waited for; a line that stays tells of long waits, now and then."""
-        self.usage.retries += 1
-        self.task.describe(note.text)
-        now = time.monotonic()
-        if note.seconds >= _LONG_WAIT_SECONDS and now - self.last_message >= _MESSAGE_EVERY_SECONDS:
-            self.last_message = now
-            self.progress.message(note.text)
-
-    # What follows runs in the threads.
-
-    def _serve(self) -> None:
-        while (question := self.work.get()) is not None:
-            try:
-                outcome = _Outcome(question, self._ask_patiently(question))
-            except RefusedError as refusal:
-                outcome = _Outcome(question, error=refusal)
-            except BaseException as error:
-                outcome = _Outcome(question, error=error)
-                self.failure = self.failure or error  # what went wrong first is what is told
-                self.stop.set()  # nobody sends anything more
-            self.events.put(outcome)
-
-    def _ask_patiently(self, question: Question) -> Completions:
-        return patiently(
-            lambda: self._ask(question), self.options.patience, self._pause, self._tell, lambda: self.reached
-        )
-
-    def _ask(self, question: Question) -> Completions:
-        """One request, in a slot, when the budgets allow it. Who waits to try again has no slot: others use it."""
-        estimated = float(question.prompt_tokens + question.request.n * self.options.answer_tokens)
-        with self.slots:
-            self._pause(self.budget.take(estimated))
-            while (held := self.budget.held()) > 0:
-                self._pause(held)
-            answer = self._complete(question)
-        if answer.prompt_tokens is not None and answer.completion_tokens is not None:
-            self.budget.settle(estimated, answer.prompt_tokens + answer.completion_tokens)
-        self.budget.set_limits(
-            None if self.options.requests_per_minute else answer.requests_per_minute,
-            None if self.options.tokens_per_minute else answer.tokens_per_minute,
-        )
-        return answer
-
-    def _complete(self, question: Question) -> Completions:
-        """What the provider answers; what others have to know of a failure is told while the slot is held."""
-        try:
-            answer = self.provider.complete(question.request)
-        except (TransientError, RefusedError) as error:
-            self.reached |= not isinstance(error, UnreachableError)
-            if isinstance(error, BadAnswerError):
-                self.events.put(_Wasted())
-            elif isinstance(error, TransientError) and error.wait is not None:
-                self.budget.hold(error.wait)
-            raise
-        self.reached = True
-        return answer
-
-    def _pause(self, seconds: float) -> None:
-        if self.stop.wait(max(0.0, seconds)):
-            raise CalledOffError
-
-    def _tell(self, note: str, seconds: float) -> None:
-        self.events.put(_Note(note, seconds))

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.clients.prices import usd_for_token
 from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.errors import LlmseqError, UsageError, WorkspaceBusyError
@@ -257,7 +258,15 @@ class Prompting:
             self.asked.recipe.seed,
             self._constraints().of if self.options.constrain else None,
         )
-        usage = ask(self.asked.provider, asked, int(lacking.sum()), self.replies.keep, options, self.progress)
+        usage = ask(
+            self.asked.provider,
+            asked,
+            int(lacking.sum()),
+            self.replies.keep,
+            options,
+            self.progress,
+            InFlight(self.replies.journal.path.with_suffix(".in-flight")),
+        )
         if usage.refused:
             self.progress.warn(f"{usage.refused:,} prompts were refused; --retry-refused asks them again")
         return usage

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError, TransientError
+from llmseq_cli.clients.idempotency import IdempotencyKeys
 from llmseq_cli.embeddings.sources.openai import OPENAI_URL, OpenAISource
 from llmseq_cli.embeddings.sources.openai import OpenAISettings as ServerSettings
 from llmseq_cli.providers.provider import (
@@ -77,6 +78,7 @@ class OpenAIProvider(FineTuneProvider):
         )
         self._limit_name = "max_completion_tokens" if own else "max_tokens"
         self._many = True
+        self._keys = IdempotencyKeys()
 
     def count_tokens(self, texts: list[str]) -> np.ndarray:
         return self.server.count_tokens(texts)
@@ -212,15 +214,22 @@ class OpenAIProvider(FineTuneProvider):
         }
         if self._many and request.n > 1:
             asked["n"] = min(request.n, _MOST_CHOICES)
+        numbered = {**asked, "first": request.first}  # equal questions for further answers are told apart
         try:
-            raw = self.server.client.chat.completions.with_raw_response.create(**asked)
+            raw = self.server.client.chat.completions.with_raw_response.create(
+                **asked, extra_headers=self._keys.header(numbered)
+            )
         except openai.APIStatusError as error:
             if self._adapted(error, asked):
                 return self.complete(request)
             raise self._explained(error, request.model) from None
         except openai.OpenAIError as error:
             raise self.server.explained(error) from None
-        return self._read_answer(raw.content, raw.headers)
+        try:
+            return self._read_answer(raw.content, raw.headers)
+        except TransientError:
+            self._keys.discard(numbered)
+            raise
 
     def _adapted(self, error: Any, asked: Mapping[str, Any]) -> bool:
         """Whether the server dislikes a way of asking that there is another for, which is taken from now on."""
@@ -250,7 +259,7 @@ class OpenAIProvider(FineTuneProvider):
         try:
             document = json.loads(body)
         except ValueError:
-            raise TransientError("the server's answer is cut off") from None
+            raise TransientError("the server's answer is cut off", lost=True) from None
         try:
             texts = [choice["message"].get("content") or "" for choice in document["choices"]]
             finishes = [str(choice.get("finish_reason") or "stop") for choice in document["choices"]]

@@ -146,7 +146,7 @@ def test_too_long_texts_are_cut():
 
 
 def test_failures_that_pass(monkeypatch):
-    monkeypatch.setattr("llmseq_cli.embeddings.fetch._LONG_WAIT_SECONDS", 0)
+    monkeypatch.setattr("llmseq_cli.clients.dispatcher._LONG_WAIT_SECONDS", 0)
     lock, failures = threading.Lock(), list(range(30))
 
     def fail(_):
@@ -227,7 +227,7 @@ def test_what_was_answered_is_kept_when_it_fails():
 
 def test_a_thread_that_hangs_does_not_hold_the_connection(monkeypatch):
     monkeypatch.setattr("llmseq_cli.embeddings.fetch._GRACE_SECONDS", 0.05)
-    monkeypatch.setattr("llmseq_cli.embeddings.fetch._FAREWELL_SECONDS", 0.05)
+    monkeypatch.setattr("llmseq_cli.clients.dispatcher._FAREWELL_SECONDS", 0.05)
     asked, go_on = threading.Semaphore(0), threading.Event()
 
     def hang_or_fail(texts):

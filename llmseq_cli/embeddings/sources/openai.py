@@ -23,6 +23,7 @@ from llmseq_cli.clients.errors import (
     UnreachableError,
     never_connected,
 )
+from llmseq_cli.clients.idempotency import IdempotencyKeys
 from llmseq_cli.clients.retry_after import retry_after
 from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
 from llmseq_cli.errors import UsageError
@@ -99,6 +100,7 @@ class OpenAISource(EmbeddingSource):
             port = f":{parts.port}" if parts.port else ""
             self.variant = f"{parts.scheme}://{parts.hostname}{port}{parts.path}"  # no name and password
         self._encoding: Any = "base64"
+        self._keys = IdempotencyKeys()
         self._lock = threading.Lock()
 
     def _limits(self) -> Limits:
@@ -135,7 +137,7 @@ class OpenAISource(EmbeddingSource):
         if self.dimensions is not None:
             asked["dimensions"] = self.dimensions
         try:
-            raw = self.client.embeddings.with_raw_response.create(**asked)
+            raw = self.client.embeddings.with_raw_response.create(**asked, extra_headers=self._keys.header(asked))
         except openai.APIStatusError as error:
             if asked["encoding_format"] == "base64" and _dislikes_encoding(error):
                 self._encoding = "float"
@@ -143,7 +145,11 @@ class OpenAISource(EmbeddingSource):
             raise self.explained(error) from None
         except openai.OpenAIError as error:
             raise self.explained(error) from None
-        return self._read(raw.content, raw.headers, len(texts))
+        try:
+            return self._read(raw.content, raw.headers, len(texts))
+        except TransientError:
+            self._keys.discard(asked)
+            raise
 
     @cached_property
     def _client(self) -> openai.OpenAI:
@@ -168,7 +174,7 @@ class OpenAISource(EmbeddingSource):
         try:
             document = json.loads(body)
         except ValueError:
-            raise TransientError("the server's answer is cut off") from None
+            raise TransientError("the server's answer is cut off", lost=True) from None
         try:
             vectors, tokens = read_vectors(document, n_texts)
         except (KeyError, TypeError, ValueError) as error:
@@ -194,7 +200,7 @@ class OpenAISource(EmbeddingSource):
                 return UnreachableError(f"{where}: no connection ({self.scrub(str(cause))})")
             slow = isinstance(error, openai.APITimeoutError)
             why = f"no answer in {self.settings.timeout:g} s" if slow else f"no connection ({self.scrub(str(cause))})"
-            return TransientError(f"{urlsplit(self.address).hostname}: {why}")
+            return TransientError(f"{urlsplit(self.address).hostname}: {why}", lost=True)
         if not isinstance(error, openai.APIStatusError):
             return FinalError(self.scrub(str(error)), "see platform.openai.com/docs")
         return self._explained_status(error)

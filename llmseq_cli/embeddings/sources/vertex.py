@@ -8,7 +8,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -236,13 +236,13 @@ class VertexSource(EmbeddingSource):
                 return TransientError(f"no access token: {said}")
             return FinalError(f"Google gives no access token: {said}", _LOG_IN)
         if isinstance(error, httpx.TimeoutException):
-            return TransientError(f"{self._host}: no answer in {self.settings.timeout:g} s")
+            return TransientError(f"{self._host}: no answer in {self.settings.timeout:g} s", lost=True)
         if never_connected(error):
             return UnreachableError(f"{self._host}: no connection ({said})")
         if isinstance(error, (httpx.RequestError, OSError)):
-            return TransientError(f"{self._host}: no connection ({said})")
+            return TransientError(f"{self._host}: no connection ({said})", lost=True)
         if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
-            return TransientError("the server's answer is cut off")
+            return TransientError("the server's answer is cut off", lost=True)
         if isinstance(error, (ValueError, TypeError, KeyError, AttributeError)):
             return BadAnswerError(f"the server's answer makes no sense: {said}")
         return error

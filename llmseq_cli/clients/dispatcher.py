@@ -1,0 +1,340 @@
+"""The one engine that sends paid requests: threads, slots, budgets, one retry policy, a limit of money.
+
+Threads send; everything else (what is kept, what is shown) happens in the calling thread, answer by answer. What a
+request is, and what becomes of its answer or refusal, is said by a `Workload`.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+from llmseq_cli.clients.errors import (
+    BadAnswerError,
+    CalledOffError,
+    FinalError,
+    RefusedError,
+    TransientError,
+    UnreachableError,
+)
+from llmseq_cli.clients.in_flight import InFlight
+from llmseq_cli.clients.rates import RateBudget
+from llmseq_cli.clients.retries import Patience, patiently
+from llmseq_cli.errors import LlmseqError
+from llmseq_cli.progress import Progress, Task
+
+Unit = TypeVar("Unit")
+Reply = TypeVar("Reply")
+
+_FAREWELL_SECONDS = 1.0
+"""How long to wait for threads that have nothing left to do: ending takes them no time."""
+
+_LONG_WAIT_SECONDS = 1.0
+_MESSAGE_EVERY_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class DispatchOptions:
+    """How to send requests.
+
+    concurrency: requests under way at a time. waiting_threads: send with twice as many threads, so that a free slot is
+    taken at once while others wait to try again. requests_per_minute, tokens_per_minute: budgets; None sets no limit.
+    fixed_requests, fixed_tokens: the user chose the budget, so the server's own word does not replace it.
+    max_cost: US dollars that must not be passed. grace_seconds: how long to wait, after a failure or Ctrl-C, for
+    answers that are under way: they are paid for.
+    """
+
+    concurrency: int = 8
+    waiting_threads: bool = True
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    fixed_requests: bool = False
+    fixed_tokens: bool = False
+    max_cost: float | None = None
+    grace_seconds: float = 15.0
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True)
+class Told:
+    """What an answer tells beside its content: tokens that the provider counted, limits of the account; None if not."""
+
+    tokens: int | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+
+
+@dataclass(frozen=True)
+class Outcome(Generic[Unit, Reply]):
+    """What came of a request: a reply, or the error that took its place."""
+
+    unit: Unit
+    reply: Reply | None = None
+    error: BaseException | None = None
+
+
+class Workload(ABC, Generic[Unit, Reply]):
+    """What to send, and what to do with what comes back. Threads call `send` and `content` only."""
+
+    @abstractmethod
+    def next(self) -> Unit | None:
+        """The next request, None while there is none (answers that are under way may still bring some)."""
+
+    @abstractmethod
+    def tokens(self, unit: Unit) -> float:
+        """Tokens that a request is expected to take, an upper estimate."""
+
+    def cost(self, unit: Unit) -> float:
+        """US dollars that a request is expected to cost, 0 where no price is known."""
+        return 0.0
+
+    def spent(self) -> float:
+        """US dollars spent so far."""
+        return 0.0
+
+    def left(self) -> str:
+        """What stays undone when money runs out, for the error: "12 texts are left", or nothing."""
+        return ""
+
+    def content(self, unit: Unit) -> Any:
+        """What of a request to note down before it is sent (JSON), so that it can be repeated exactly. From threads."""
+        return None
+
+    @abstractmethod
+    def send(self, unit: Unit) -> tuple[Reply, Told]:
+        """One request. Raises TransientError, BadAnswerError, RefusedError or FinalError."""
+
+    @abstractmethod
+    def take(self, outcomes: Sequence[Outcome[Unit, Reply]]) -> None:
+        """Keeps replies and deals with refusals (errors of the kind RefusedError)."""
+
+    def wasted(self, tokens: int) -> None:
+        """Counts an answer that was paid for and of no use."""
+
+    def release(self) -> None:
+        """Lets go of what answers are kept on: a thread that hangs in `send` may outlive the interpreter."""
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What a thread waits for, and for how many seconds."""
+
+    text: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class _Wasted:
+    tokens: int
+
+
+class Dispatcher(Generic[Unit, Reply]):
+    """Sends the requests of a workload.
+
+    retries: how often something was waited for. in_flight: where requests are noted down before they are sent.
+    """
+
+    def __init__(
+        self,
+        workload: Workload[Unit, Reply],
+        options: DispatchOptions,
+        progress: Progress,
+        task: Task,
+        in_flight: InFlight | None = None,
+    ) -> None:
+        self.workload = workload
+        self.options, self.progress, self.task, self.in_flight = options, progress, task, in_flight
+        self.budget = RateBudget(options.requests_per_minute, options.tokens_per_minute)
+        self.retries = 0
+        self.reserved = 0.0
+        self.under_way = 0
+        self.reached = threading.Event()
+        self.failure: BaseException | None = None
+        self.stop = threading.Event()
+        self.slots = threading.Semaphore(options.concurrency)
+        self.n_threads = options.concurrency * (2 if options.waiting_threads else 1)
+        self.work: queue.SimpleQueue[tuple[int, Unit, float] | None] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[tuple[int, Outcome[Unit, Reply]] | _Note | _Wasted] = queue.SimpleQueue()
+        self.numbers = 0
+        self.last_message = -float("inf")
+
+    def run(self) -> None:
+        """Sends until the workload has nothing left. Raises what made it stop; what was answered until then is kept."""
+        threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(self.n_threads)]
+        for thread in threads:
+            thread.start()
+        try:
+            self._run()
+        except BaseException:
+            with suppress(Exception):  # what went wrong first is what is told
+                self._save_what_comes()
+            raise
+        finally:
+            self.stop.set()
+            for _ in threads:
+                self.work.put(None)
+            self._dismiss(threads)
+
+    def _run(self) -> None:
+        waiting = self.workload.next()
+        while waiting is not None or self.under_way:
+            # Twice as many requests as threads: they never wait for what the calling thread is writing.
+            while waiting is not None and self.under_way < 2 * self.n_threads and self._may_spend(waiting):
+                self._hand_out(waiting)
+                waiting = self.workload.next()
+            self._collect()
+            if waiting is None:
+                waiting = self.workload.next()
+
+    def _dismiss(self, threads: list[threading.Thread]) -> None:
+        """Waits for the threads to end. One that hangs in a request may outlive the interpreter, with all it refers to:
+        the connection that answers were kept on must not be among that.
+        """
+        self.workload.release()
+        self.failure = None
+        deadline = time.monotonic() + _FAREWELL_SECONDS
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _hand_out(self, unit: Unit) -> None:
+        self.numbers += 1
+        self.under_way += 1
+        self.reserved += self.workload.cost(unit)
+        self.work.put((self.numbers, unit, self.workload.tokens(unit)))
+
+    def _may_spend(self, unit: Unit) -> bool:
+        """Whether a request stays below --max-cost, even if all that is under way costs what was estimated."""
+        most = self.options.max_cost
+        if most is None or self.workload.spent() + self.reserved + self.workload.cost(unit) <= most:
+            return True
+        if self.under_way:
+            return False  # answers may turn out cheaper than estimated
+        spent, left = f"{self.workload.spent():.4g} USD are spent", self.workload.left()
+        raise LlmseqError(
+            f"stopped before --max-cost {most:g}: {spent}{', ' if left else ''}{left}",
+            "what was answered is kept; run the same command again with a larger --max-cost",
+        )
+
+    def _collect(self) -> None:
+        """Takes what the threads report, waiting for something: all answers that are there are kept in one go."""
+        events = [self.events.get()]
+        with suppress(queue.Empty):
+            while True:
+                events.append(self.events.get_nowait())
+        outcomes: list[tuple[int, Outcome[Unit, Reply]]] = []
+        for event in events:
+            if isinstance(event, _Note):
+                self._show(event)
+            elif isinstance(event, _Wasted):
+                self.workload.wasted(event.tokens)
+            else:
+                outcomes.append(event)
+        self._take(outcomes)
+        for _, outcome in outcomes:
+            if outcome.error is not None and not isinstance(outcome.error, RefusedError):
+                raise self.failure or outcome.error
+
+    def _take(self, outcomes: list[tuple[int, Outcome[Unit, Reply]]]) -> None:
+        for _, outcome in outcomes:
+            self.under_way -= 1
+            self.reserved -= self.workload.cost(outcome.unit)
+        usable = [(n, one) for n, one in outcomes if one.error is None or isinstance(one.error, RefusedError)]
+        if usable:
+            self.workload.take([outcome for _, outcome in usable])
+        if self.in_flight:
+            self.in_flight.answered([number for number, one in outcomes if one.error is None])
+
+    def _save_what_comes(self) -> None:
+        """Keeps the answers that are under way: they are paid for."""
+        self.stop.set()
+        deadline = time.monotonic() + self.options.grace_seconds
+        while self.under_way and (left := deadline - time.monotonic()) > 0:
+            try:
+                event = self.events.get(timeout=left)
+            except queue.Empty:
+                return
+            if isinstance(event, tuple):
+                self._take([event])
+
+    def _show(self, note: _Note) -> None:
+        """The bar says at once what is waited for; a line that stays tells of long waits, now and then."""
+        self.retries += 1
+        self.task.describe(note.text)
+        now = time.monotonic()
+        if note.seconds >= _LONG_WAIT_SECONDS and now - self.last_message >= _MESSAGE_EVERY_SECONDS:
+            self.last_message = now
+            self.progress.message(note.text)
+
+    # What follows runs in the threads.
+
+    def _serve(self) -> None:
+        while (given := self.work.get()) is not None:
+            number, unit, tokens = given
+            outcome: Outcome[Unit, Reply]
+            try:
+                ask = partial(self._ask, number, unit, tokens)
+                reply = patiently(ask, self.options.patience, self._pause, self._tell, self.reached.is_set)
+                outcome = Outcome(unit, reply)
+            except RefusedError as refusal:
+                outcome = Outcome(unit, error=refusal)
+            except BaseException as error:
+                self._call_off(error)
+                outcome = Outcome(unit, error=error)
+            self.events.put((number, outcome))
+
+    def _call_off(self, error: BaseException) -> None:
+        """Nobody sends anything more, not even who gets the next slot. What went wrong first is what is told."""
+        self.failure = self.failure or error
+        self.stop.set()
+
+    def _ask(self, number: int, unit: Unit, tokens: float) -> Reply:
+        """One request, in a slot, when the budgets allow it. Who waits to try again has no slot: others use it."""
+        with self.slots:
+            self._pause(self.budget.take(tokens))
+            while (held := self.budget.held()) > 0:
+                self._pause(held)
+            reply, told = self._sent(number, unit, tokens)
+        self.budget.settle(tokens, told.tokens)
+        self.budget.set_limits(
+            None if self.options.fixed_requests else told.requests_per_minute,
+            None if self.options.fixed_tokens else told.tokens_per_minute,
+        )
+        return reply
+
+    def _sent(self, number: int, unit: Unit, tokens: float) -> tuple[Reply, Told]:
+        """What comes back; what others have to know of a failure is told while the slot is held."""
+        if self.in_flight:
+            self.in_flight.sent(number, self.workload.content(unit))
+        try:
+            answer = self.workload.send(unit)
+        except (TransientError, RefusedError) as error:
+            if self.in_flight and not (isinstance(error, TransientError) and error.lost):
+                self.in_flight.answered([number])
+            if not isinstance(error, UnreachableError):
+                self.reached.set()
+            if isinstance(error, BadAnswerError):
+                self.events.put(_Wasted(round(tokens) if error.tokens is None else error.tokens))
+            elif isinstance(error, TransientError) and error.wait is not None:
+                self.budget.hold(error.wait)
+            raise
+        except BaseException as error:
+            self._call_off(error)
+            if self.in_flight and isinstance(error, FinalError):
+                self.in_flight.answered([number])
+            raise
+        self.reached.set()
+        return answer
+
+    def _pause(self, seconds: float) -> None:
+        if self.stop.wait(max(0.0, seconds)):
+            raise CalledOffError
+
+    def _tell(self, note: str, seconds: float) -> None:
+        self.events.put(_Note(note, seconds))
