@@ -117,16 +117,23 @@ class Workspace:
     @staticmethod
     def _remove_dataset(con: Any, name: str) -> list[str]:
         """Delete a dataset and what was made of it; returns the folders of its runs and studies."""
+        from llmseq_cli.data.splits import delete_splits
         from llmseq_cli.embeddings.stored import delete_embeddings
+        from llmseq_cli.store.queries import query
         from llmseq_cli.store.runs import delete_runs
 
         folders: list[str] = []
         for (dataset_id,) in con.execute("select dataset_id from core.dataset where name = ?", [name]).fetchall():
             delete_embeddings(con, dataset_id)
             folders += [f"runs/{run}" for run in delete_runs(con, dataset_id)]
-            studies = con.execute("select distinct study from core.trial where dataset_id = ?", [dataset_id]).fetchall()
+            studies = con.execute(query("tuning/studies"), {"dataset_id": dataset_id}).fetchall()
             folders += [f"studies/{study}" for (study,) in studies]
-            for table in ("interaction", "session", "item", "rejection", "trial", "dataset"):
+            con.execute(
+                "delete from core.trial where split_id in (select split_id from core.split where dataset_id = ?)",
+                [dataset_id],
+            )
+            delete_splits(con, dataset_id)
+            for table in ("interaction", "session", "item", "rejection", "dataset"):
                 con.execute(f"delete from core.{table} where dataset_id = ?", [dataset_id])
         return folders
 

@@ -1,9 +1,9 @@
-"""A stored dataset as arrays: catalog, training sessions, evaluated sessions."""
+"""A stored dataset as arrays, parted by one of its splits: catalog, training sessions, cases to evaluate."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,65 +19,97 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a dataset without reading its interactions."""
+    """What is known of a dataset, parted by one of its splits, without reading its interactions.
 
+    name: what it is addressed by: the dataset's name, and for any but its first split "DATASET/SPLIT".
+    protocol: how it was made, and the rule of the split. statistics: of both.
+    """
+
+    split_id: int
     dataset_id: int
     name: str
+    dataset: str
+    split: str
+    kind: str
     protocol: dict[str, Any]
     statistics: dict[str, Any]
     source: dict[str, Any]
 
     @property
     def keeps_unseen(self) -> bool:
-        """Whether the evaluated sessions hold items that never occur in training, ground truths among them."""
-        return keeps_unseen(self.protocol)
+        """Whether what is evaluated holds items that are never trained on, ground truths among them."""
+        return self.protocol["unseen_items"] == "keep"
 
-
-def keeps_unseen(protocol: dict[str, Any]) -> bool:
-    """The same of a stored protocol; datasets that are older than the setting have none."""
-    return protocol.get("unseen_items", "drop") == "keep"
+    @property
+    def allows_repeats(self) -> bool:
+        """Whether a list may hold items of its prompt."""
+        return self.protocol["repeats"] == "allow"
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset ready to train on.
+    """A dataset ready to train on, and all that models, tuning and blends see of it.
 
-    train: the training sessions, whole.
-    test: the evaluated sessions, without items that never occur in training unless the dataset keeps them. Their last
-        item is the ground truth (`test.targets()`), what stands before it the prompt (`test.prompts()`).
+    train: what is trained on, in the order of its time.
+    test: one session a case: the prompt, and as the last item the ground truth (`test.targets()`, `test.prompts()`).
+        Items that are never trained on are left out unless the split keeps them.
+    validation: the same for the split's own validation targets; None where it has none, and models hold out sessions of
+        their training data.
     """
 
     info: DatasetInfo
     catalog: Catalog
     train: Sessions
     test: Sessions
+    validation: Sessions | None = None
 
 
-def find_dataset(con: duckdb.DuckDBPyConnection, name: str | None) -> DatasetInfo:
-    """The dataset of this name; None means the only one there is. Raises LlmseqError where that is not clear."""
+def find_dataset(con: duckdb.DuckDBPyConnection, name: str | None, *, one_split: bool = False) -> DatasetInfo:
+    """The dataset of this name, or "DATASET/SPLIT"; None or "/SPLIT" means the only dataset there is.
+
+    one_split: the name must say which split is meant, where there are several; else it may be any (the first).
+    Raises LlmseqError where that is not clear.
+    """
+    dataset, slash, split = (name or "").partition("/")
     names = [row[0] for row in con.execute("select name from core.dataset order by dataset_id").fetchall()]
-    if name is None:
+    if not dataset:
         if len(names) == 1:
-            name = names[0]
+            dataset = names[0]
         elif not names:
             raise LlmseqError("the workspace holds no dataset", "`llmseq ingest FILE --name NAME` reads one")
         else:
             raise LlmseqError("the workspace holds several datasets", f"say which with --dataset: {', '.join(names)}")
-    rows = con.execute(query("dataset/find"), {"name": name}).fetchall()
+    rows = con.execute(query("dataset/find"), {"name": dataset}).fetchall()
     if not rows:
-        hint = did_you_mean(name, names) if names else "`llmseq ingest FILE --name NAME` reads one"
-        raise LlmseqError(f"there is no dataset '{name}'", hint)
-    dataset_id, name, protocol, statistics, source = rows[0]
-    return DatasetInfo(dataset_id, name, json.loads(protocol), json.loads(statistics), json.loads(source))
+        hint = did_you_mean(dataset, names) if names else "`llmseq ingest FILE --name NAME` reads one"
+        raise LlmseqError(f"there is no dataset '{dataset}'", hint)
+    infos = [DatasetInfo(*row[:6], *(json.loads(text) for text in row[6:])) for row in rows]
+    splits = [info.split for info in infos]
+    if slash:
+        infos = [info for info in infos if info.split == split]
+        if not infos:
+            raise LlmseqError(
+                f"'{dataset}' has no split '{split}'",
+                f"it has {', '.join(splits)}; `llmseq split {dataset} --split KIND` makes another",
+            )
+    elif one_split and len(infos) > 1:
+        raise LlmseqError(f"'{dataset}' has several splits", f"say which with --split: {', '.join(splits)}")
+    return infos[0]
 
 
-def load_dataset(con: duckdb.DuckDBPyConnection, name: str | None) -> Dataset:
-    info = find_dataset(con, name)
-    return Dataset(info, load_catalog(con, info), load_train(con, info), load_test(con, info))
+def load_dataset(con: duckdb.DuckDBPyConnection, name: str | None, *, times: bool = False) -> Dataset:
+    """times: the training sessions with the times of their interactions."""
+    info = find_dataset(con, name, one_split=True)
+    catalog, whole = load_catalog(con, info), _whole(con, info)
+    validation = _cases(con, info, "validation", whole, catalog)
+    test = _cases(con, info, "test", whole, catalog)
+    train = _train(con, info, replace(whole, times=_times(con, info)) if times else whole)
+    return Dataset(info, catalog, train, test, validation if len(validation) else None)
 
 
 def load_catalog(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Catalog:
-    columns = con.execute(query("dataset/catalog"), {"dataset_id": info.dataset_id}).fetchnumpy()
+    given = {"dataset_id": info.dataset_id, "split_id": info.split_id}
+    columns = con.execute(query("dataset/catalog"), given).fetchnumpy()
     return Catalog(
         external_ids=_text(columns["external_id"]),
         titles=_text(columns["title"]),
@@ -88,12 +120,49 @@ def load_catalog(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Catalog:
 
 
 def load_train(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Sessions:
-    last = info.statistics["train_sessions"] - 1
-    return _sessions(con, "dataset/sessions", {"dataset_id": info.dataset_id, "first": 0, "last": last})
+    return _train(con, info, _whole(con, info))
 
 
 def load_test(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Sessions:
-    return _sessions(con, "dataset/evaluated_sessions", {"dataset_id": info.dataset_id})
+    return _cases(con, info, "test", _whole(con, info), load_catalog(con, info))
+
+
+def _whole(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Sessions:
+    """All sessions of the dataset, whole, by their ids."""
+    given = {"dataset_id": info.dataset_id}
+    lengths = _plain(con.execute(query("dataset/session_lengths"), given).fetchnumpy()["length"], np.int64)
+    items = _plain(con.execute(query("dataset/interactions"), given).fetchnumpy()["item_id"], np.int32)
+    return Sessions.from_lengths(items, lengths, np.arange(len(lengths)))
+
+
+def _times(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> np.ndarray:
+    return _plain(con.execute(query("dataset/times"), {"dataset_id": info.dataset_id}).fetchnumpy()["time"], np.int64)
+
+
+def _train(con: duckdb.DuckDBPyConnection, info: DatasetInfo, whole: Sessions) -> Sessions:
+    """What is trained on. Sessions that are trained on in part are numbered by their place in time: the ids of whole
+    sessions tell when they ended, which is not to be known."""
+    columns = con.execute(query("dataset/training_sessions"), {"split_id": info.split_id}).fetchnumpy()
+    sessions = _plain(columns["session_id"], np.int64)
+    train = whole.first(sessions, _plain(columns["train_length"], np.int64))
+    return train if np.array_equal(train.lengths, whole.lengths[sessions]) else train.numbered()
+
+
+def _cases(con: duckdb.DuckDBPyConnection, info: DatasetInfo, part: str, whole: Sessions, catalog: Catalog) -> Sessions:
+    """One session a case: the prompt, then the item to predict."""
+    columns = con.execute(query("dataset/targets"), {"split_id": info.split_id, "part": part}).fetchnumpy()
+    case_ids, sessions, positions, lengths = (
+        _plain(columns[name], np.int64) for name in ("case_id", "session_id", "position", "prompt_length")
+    )
+    prompts = whole.first(sessions, lengths)
+    ends = np.cumsum(lengths + 1) - 1
+    items = np.empty(int((lengths + 1).sum()), dtype=np.int32)
+    is_prompt = np.ones(len(items), dtype=bool)
+    is_prompt[ends] = False
+    items[is_prompt] = prompts.items
+    items[ends] = whole.items[whole.offsets[:-1][sessions] + positions - 1]
+    cases = Sessions.from_lengths(items, lengths + 1, case_ids)
+    return cases if info.keeps_unseen else cases.only(catalog.in_train)
 
 
 def item_texts(con: duckdb.DuckDBPyConnection, info: DatasetInfo, template: str) -> list[str]:
@@ -130,13 +199,6 @@ def template_fields(template: str) -> list[str]:
 class _Missing(dict[str, Any]):
     def __missing__(self, key: str) -> str:
         return ""
-
-
-def _sessions(con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any]) -> Sessions:
-    columns = con.execute(query(name), parameters).fetchnumpy()
-    session_ids = _plain(columns["session_id"], np.int64)
-    ids, lengths = np.unique(session_ids, return_counts=True)
-    return Sessions.from_lengths(_plain(columns["item_id"], np.int32), lengths, ids)
 
 
 def _plain(column: np.ndarray, dtype: type) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import DatasetInfo, find_dataset
+from llmseq_cli.data.splits import in_words
 from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
@@ -12,6 +13,14 @@ if TYPE_CHECKING:
 
 _STATISTICS = ("sessions", "items", "interactions", "classes", "average_length", "density")
 _SPLIT = ("ties_at_end", "train_sessions", "test_sessions", "evaluated_sessions", "train_items", "rejected")
+_ABOUT_SPLIT = (
+    "train_sessions",
+    "train_interactions",
+    "train_items",
+    "validation_sessions",
+    "test_sessions",
+    "evaluated_sessions",
+)
 
 
 def describe(con: duckdb.DuckDBPyConnection, name: str | None) -> dict[str, Any]:
@@ -25,6 +34,8 @@ def describe(con: duckdb.DuckDBPyConnection, name: str | None) -> dict[str, Any]
         | {key: known[key] for key in _SPLIT}
         | {
             "untitled_items": known["untitled_items"],
+            "split": info.split,
+            "splits": _splits(con, info),
             "protocol": info.protocol,
             "source": info.source,
             "lengths": _rows(con, "dataset/lengths", info),
@@ -36,9 +47,25 @@ def describe(con: duckdb.DuckDBPyConnection, name: str | None) -> dict[str, Any]
 def audit(con: duckdb.DuckDBPyConnection, name: str | None) -> list[dict[str, Any]]:
     """One dict a finding: finding, affected, total, consequence."""
     return [
-        {key: value for key, value in row.items() if key != "place"}
-        for row in _rows(con, "dataset/audit", find_dataset(con, name))
+        {key: value for key, value in row.items() if key != "place"} for row in _audit(con, find_dataset(con, name))
     ]
+
+
+def _audit(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> list[dict[str, Any]]:
+    given = {"dataset_id": info.dataset_id, "split_id": info.split_id}
+    return _fetch(con.execute(query("dataset/audit"), given))
+
+
+def _splits(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> list[dict[str, Any]]:
+    """One dict a split of the dataset: split, rule (in words) and what is counted of it."""
+    made = []
+    for (name,) in con.execute(
+        "select name from core.protocol where dataset_id = ? order by split_id", [info.dataset_id]
+    ).fetchall():
+        one = find_dataset(con, name)
+        counts = {key: one.statistics[key] for key in _ABOUT_SPLIT}
+        made.append({"split": one.split, "rule": in_words(one.protocol, counts["evaluated_sessions"])} | counts)
+    return made
 
 
 def list_datasets(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:

@@ -1,13 +1,13 @@
-"""From staged rows to a dataset: k-core, order of sessions, temporal split, statistics. All set work is SQL."""
+"""From staged rows to a dataset: k-core, order of sessions, splits, statistics. All set work is SQL."""
 
 from __future__ import annotations
 
 import json
-import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from llmseq_cli.data.splits import SplitRule, make_split, option_names, rules_of
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.progress import Progress
 from llmseq_cli.store.queries import query
@@ -18,48 +18,71 @@ if TYPE_CHECKING:
 _INTERACTIONS_PER_BLOCK = 4_000_000  # ordered at once; more are faster by little and need more memory
 
 TIE_BREAKS = ("random", "input", "item")
-UNSEEN_ITEMS = ("drop", "keep")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How interactions become sessions and sessions become training and test data. Kept with the dataset.
+    """How interactions become sessions, and how these are split. Kept with the dataset.
 
-    k_core: sessions and items with fewer interactions are removed until none is left; 0 or 1 removes nothing.
-    min_session: sessions with fewer interactions are removed after that.
+    k_core: sessions and items with fewer interactions are removed until none is left; 0 or 1 removes nothing. None: 5,
+        and 0 where the parts are those of files.
+    min_session: sessions with fewer interactions are removed after that. None: 2, and 1 where the parts are those of
+        files.
     deduplicate: of several interactions of a user with an item only the first counts.
     tie_break: order of interactions that bear the same time: "random" (md5 of user and item), "input", "item".
-    test_fraction: share of the sessions, the last ones in time, that are held out.
-    folds: temporal folds for tuning; the training sessions fall into folds + 1 equal bins.
-    seed: varies the random tie-break.
-    unseen_items: items of test sessions that never occur in training; "drop" takes them out, as the paper does, "keep"
-        leaves them in the prompts and as ground truths.
+    seed: varies the random tie-break, and what splits draw.
+    splits: kinds of splits to make, the first is the one that the dataset's name alone stands for. The other fields are
+        those of `SplitRule`; None leaves what is usual for a kind.
     """
 
-    k_core: int = 5
-    min_session: int = 2
+    k_core: int | None = None
+    min_session: int | None = None
     deduplicate: bool = False
     tie_break: str = "random"
-    test_fraction: float = 0.2
-    folds: int = 3
+    test_fraction: float | None = None
+    folds: int | None = None
     seed: int = 0
-    unseen_items: str = "drop"
+    unseen_items: str | None = None
+    splits: tuple[str, ...] = ("sessions",)
+    point: str | None = None
+    targets: str | None = None
+    validation: str | None = None
+    validation_fraction: float | None = None
+    repeats: str | None = None
 
     def __post_init__(self) -> None:
+        has_parts = "files" in self.splits
+        object.__setattr__(self, "k_core", (0 if has_parts else 5) if self.k_core is None else self.k_core)
+        object.__setattr__(
+            self, "min_session", (1 if has_parts else 2) if self.min_session is None else self.min_session
+        )
         if self.tie_break not in TIE_BREAKS:
             raise UsageError(f"no tie-break is called '{self.tie_break}'", did_you_mean(self.tie_break, [*TIE_BREAKS]))
-        if self.unseen_items not in UNSEEN_ITEMS:
-            raise UsageError(f"--unseen-items is '{self.unseen_items}'", "say drop, the paper's protocol, or keep")
-        if not 0 < self.test_fraction < 1:
-            raise UsageError(
-                f"--test-fraction is {self.test_fraction}", "give a share between 0 and 1, for example 0.2"
-            )
-        if self.k_core < 0:
+        if self.core < 0:
             raise UsageError(f"--k-core is {self.k_core}", "give 0, which removes nothing, or more, for example 5")
-        if self.min_session < 1:
+        if self.least < 1:
             raise UsageError(f"--min-session is {self.min_session}", "give at least 1, for example 2")
-        if not 1 <= self.folds <= 20:
-            raise UsageError(f"--folds is {self.folds}", "give 1 to 20, for example 3")
+        if not self.splits:
+            raise UsageError("no split is named", "for example --split sessions,leave-one-out")
+        self.rules()
+
+    @property
+    def core(self) -> int:
+        return self.k_core or 0
+
+    @property
+    def least(self) -> int:
+        return self.min_session if self.min_session is not None else 2
+
+    def rules(self) -> list[SplitRule]:
+        """A rule for each kind of split. Raises UsageError for options that none of them has."""
+        given = {name: getattr(self, name) for name in option_names() if name != "seed"}
+        return rules_of(self.splits, given | {"seed": self.seed})
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is stored with the dataset; the rules are stored with the splits."""
+        names = ("k_core", "min_session", "deduplicate", "tie_break", "seed")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def seed_suffix(self) -> str:
@@ -82,7 +105,7 @@ def build_dataset(
         rounds = _k_core(con, protocol)
         task.advance()
         task.describe("Ordering sessions")
-        least = max(protocol.k_core, protocol.min_session)
+        least = max(protocol.core, protocol.least)
         con.execute(query("ingest/keep_sessions"), {"least": least})
         con.execute(query("ingest/keep_items"))
         task.advance()
@@ -93,10 +116,12 @@ def build_dataset(
                 f"no session is left after k-core {protocol.k_core} and --min-session {protocol.min_session}",
                 "lower them, for example --k-core 0",
             )
-        n_test = math.ceil(protocol.test_fraction * n_sessions - 1e-9)
-        if n_test >= n_sessions:
-            raise LlmseqError(f"{n_sessions} sessions are too few to hold out a test part", "ingest more data")
-        statistics = _store(con, name, protocol, source, n_sessions, n_test)
+        dataset_id, statistics = _store(con, name, protocol, source)
+        task.advance()
+        splits = {}
+        for rule in protocol.rules():
+            task.describe(f"Splitting: {rule.kind}")
+            splits[rule.kind] = make_split(con, dataset_id, rule.kind, rule)
     statistics |= {
         "read": removed["read"],
         "duplicates_removed": removed["duplicates"],
@@ -108,7 +133,7 @@ def build_dataset(
     con.execute(
         "update core.dataset set statistics = $s where name = $name", {"s": json.dumps(statistics), "name": name}
     )
-    return statistics
+    return statistics | splits[protocol.splits[0]] | {"splits": splits}
 
 
 def _scalar(con: duckdb.DuckDBPyConnection, sql: str, parameters: Any = None) -> Any:
@@ -150,9 +175,9 @@ def _k_core(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> int:
     Then sessions that are too short go, and items that occurred nowhere else.
     """
     rounds = 0
-    while _drop_users(con, protocol.k_core) + _drop_items(con, protocol.k_core):
+    while _drop_users(con, protocol.core) + _drop_items(con, protocol.core):
         rounds += 1
-    _drop_users(con, protocol.min_session)
+    _drop_users(con, protocol.least)
     con.execute("delete from live_item where n = 0")
     return rounds
 
@@ -190,13 +215,9 @@ def _store_interactions(con: duckdb.DuckDBPyConnection, dataset_id: int, protoco
 
 
 def _store(
-    con: duckdb.DuckDBPyConnection,
-    name: str,
-    protocol: Protocol,
-    source: dict[str, Any],
-    n_sessions: int,
-    n_test: int,
-) -> dict[str, Any]:
+    con: duckdb.DuckDBPyConnection, name: str, protocol: Protocol, source: dict[str, Any]
+) -> tuple[int, dict[str, Any]]:
+    """(the dataset's number, its statistics)."""
     dataset_id = _scalar(
         con,
         "insert into core.dataset (name, ingested_at, source, protocol, statistics)"
@@ -205,20 +226,18 @@ def _store(
             "name": name,
             "now": datetime.now(UTC).replace(tzinfo=None),
             "source": json.dumps(source),
-            "protocol": json.dumps(asdict(protocol)),
+            "protocol": json.dumps(protocol.to_dict()),
         },
     )
-    split = {"dataset_id": dataset_id, "train_sessions": n_sessions - n_test}
-    con.execute(query("ingest/store_sessions"), split | {"bins": protocol.folds + 1})
+    con.execute(query("ingest/store_sessions"), {"dataset_id": dataset_id})
     _store_interactions(con, dataset_id, protocol)
-    con.execute(query("ingest/store_items"), split)
-    con.execute(query("ingest/store_ground_truths"), {"dataset_id": dataset_id})
+    con.execute(query("ingest/store_items"), {"dataset_id": dataset_id})
     con.execute("insert into core.rejection select $d, file, line, reason from staged_rejection", {"d": dataset_id})
     cursor = con.execute(query("ingest/statistics"), {"dataset_id": dataset_id})
     columns = [column[0] for column in cursor.description]
     row = cursor.fetchall()[0]
     # Sums come as Decimal or float; counts are to be plain integers in JSON.
-    return {
+    return dataset_id, {
         column: float(value) if column in ("average_length", "density", "ties_at_end") else int(value)
         for column, value in zip(columns, row, strict=True)
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,11 +20,13 @@ class Sessions:
     offsets: int64[n_sessions + 1]; session s holds items[offsets[s]:offsets[s + 1]].
     ids: int64[n_sessions], the session ids of the dataset. They rise with the time of a session's last interaction,
         so a larger id is a more recent session.
+    times: int64[n_interactions], microseconds since 1970, or None where nobody asked for them.
     """
 
     items: np.ndarray
     offsets: np.ndarray
     ids: np.ndarray
+    times: np.ndarray | None = None
 
     @classmethod
     def from_lists(cls, sessions: Iterable[Sequence[int]]) -> Sessions:
@@ -63,14 +65,31 @@ class Sessions:
     def slice(self, start: int, stop: int) -> Sessions:
         """Sessions start … stop − 1, without copying their items."""
         offsets = self.offsets[start : stop + 1]
-        items = self.items[offsets[0] : offsets[-1]]
-        return Sessions(items, offsets - offsets[0], self.ids[start:stop])
+        places = slice(offsets[0], offsets[-1])
+        times = None if self.times is None else self.times[places]
+        return Sessions(self.items[places], offsets - offsets[0], self.ids[start:stop], times)
 
     def take(self, places: np.ndarray) -> Sessions:
         """The sessions at these places, in this order."""
-        lengths = self.lengths[places]
+        return self.first(places, self.lengths[places])
+
+    def first(self, places: np.ndarray, lengths: np.ndarray) -> Sessions:
+        """Of the session at each of these places the first items, in this order; lengths: how many, int64[n]."""
         starts = np.repeat(self.offsets[:-1][places] - (np.cumsum(lengths) - lengths), lengths)
-        return Sessions.from_lengths(self.items[starts + np.arange(lengths.sum())], lengths, self.ids[places])
+        taken = starts + np.arange(lengths.sum())
+        times = None if self.times is None else self.times[taken]
+        return replace(Sessions.from_lengths(self.items[taken], lengths, self.ids[places]), times=times)
+
+    def only(self, wanted: np.ndarray) -> Sessions:
+        """Every session without its other items; wanted: bool[n_items]."""
+        kept = wanted[self.items]
+        lengths = np.bincount(self.rows()[kept], minlength=len(self))
+        times = None if self.times is None else self.times[kept]
+        return replace(Sessions.from_lengths(self.items[kept], lengths, self.ids), times=times)
+
+    def numbered(self) -> Sessions:
+        """The same sessions with the ids 0, 1, …"""
+        return replace(self, ids=np.arange(len(self), dtype=np.int64))
 
     def last(self, n: int) -> Sessions:
         """Every session cut to its last n items."""

@@ -28,12 +28,12 @@ class Evaluation:
 
     ranking: [n_sessions, depth].
     ranks: int32[n_sessions], 1-based rank of the ground truth, 0 where it is not among the depth items.
-    session_ids: int64[n_sessions].
+    case_ids: int64[n_sessions].
     """
 
     ranking: Ranking
     ranks: np.ndarray
-    session_ids: np.ndarray
+    case_ids: np.ndarray
 
     def metrics(
         self, targets: np.ndarray, popularity: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS

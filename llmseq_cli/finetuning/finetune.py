@@ -153,6 +153,7 @@ class FineTuning:
             figures = self._about(built)
             new = NewJob(
                 self.dataset.info.dataset_id,
+                self.dataset.info.split_id,
                 self.recipe.task,
                 self.provider.name,
                 self.provider.address,

@@ -48,6 +48,7 @@ class Job:
     job: str
     dataset: str
     dataset_id: int
+    split_id: int
     task: str
     provider: str
     address: str
@@ -75,6 +76,7 @@ class NewJob:
     """What is known of a job once its files are built."""
 
     dataset_id: int
+    split_id: int
     task: str
     provider: str
     address: str
@@ -116,8 +118,8 @@ class Ledger:
     def same(self, new: NewJob) -> Job | None:
         """The newest job for the same files, model and settings."""
         for job in reversed(self.jobs(file_hash=new.file_hash)):
-            if (job.dataset_id, job.provider, job.address, job.base_model, job.settings) == (
-                new.dataset_id,
+            if (job.split_id, job.provider, job.address, job.base_model, job.settings) == (
+                new.split_id,
                 new.provider,
                 new.address,
                 new.base_model,
@@ -130,6 +132,7 @@ class Ledger:
         """Notes a job whose files are built."""
         parameters = {
             "dataset_id": new.dataset_id,
+            "split_id": new.split_id,
             "task": new.task,
             "provider": new.provider,
             "address": new.address,

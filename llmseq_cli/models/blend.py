@@ -26,7 +26,10 @@ _BLOCK_NUMBERS = 2**22  # entries of a member's lists that stand in memory at on
 @dataclass(frozen=True)
 class BlendSettings(MembersSettings):
     method: str = setting("zscore", "what of the members is added up", choices=METHODS, tune=METHODS)
-    weights: str = setting("auto", "of the members, as 0.5,0.3,0.2; auto: learnt on the latest training sessions")
+    weights: str = setting(
+        "auto",
+        "of the members, as 0.5,0.3,0.2; auto: learnt on sessions held out of training",
+    )
     item_traits: bool = setting(False, "learn, too, what the newness and popularity of an item are worth")
     depth: int = setting(
         100,
@@ -42,8 +45,9 @@ class Blend(MadeOfRuns):
 
     With weights=auto the members are trained anew without the latest fifth of the training sessions (at most 5,000),
     and the weights are those under which the items that follow there are most likely; the test sessions have no part in
-    it. Then the members that were trained on everything are blended. With item_traits what `ItemTraits` tells of a
-    listed item is added, with weights that are learnt together with those of the members.
+    it. Then the members that were trained on everything are blended. Where the split has validation cases of its own,
+    nothing is trained anew: the weights are learnt on at most 5,000 of these. With item_traits what `ItemTraits` tells
+    of a listed item is added, with weights that are learnt together with those of the members.
     """
 
     name = "blend"
@@ -81,14 +85,17 @@ class Blend(MadeOfRuns):
         return figures
 
     def _learn(self, train: Sessions, context: FitContext) -> tuple[Learnt, dict[str, Any]]:
-        earlier, held_out = latest_held_out(train, self.n_items, keep_unseen=context.keeps_unseen)
+        earlier, held_out = held_out_of(train, self.n_items, context)
         prompts, targets = held_out.prompts(), held_out.targets()
         members = []
         for member in context.members:
             ranking = member.refitted_lists(earlier, prompts, self._depth)
             members.append((ranking, self._gains(ranking, prompts)))
         traits = ItemTraits.of(earlier, self.n_items) if self.settings.item_traits else None
-        found = learnt_weights(Candidates.of(members, prompts, targets, self.n_items, traits), len(prompts))
+        candidates = Candidates.of(
+            members, prompts, targets, self.n_items, traits, exclude_prompt=not context.allows_repeats
+        )
+        found = learnt_weights(candidates, len(prompts))
         alone = dict(zip([member.run for member in context.members], found.alone, strict=True))
         return found, {
             "validation_ndcg": found.ndcg,
@@ -151,6 +158,19 @@ def _sums(lists: list[np.ndarray], said: list[np.ndarray], n_items: int) -> np.n
         before = sums[rows, listed]
         sums[rows, listed] = np.where(before == -np.inf, 0, before) + gain[rows, places]
     return sums
+
+
+def held_out_of(train: Sessions, n_items: int, context: FitContext) -> tuple[Sessions, Sessions]:
+    """(what members are trained on, cases that weights are learnt from): the split's own validation cases, at most
+    5,000, or else the latest training sessions.
+    """
+    if context.validation is None:
+        return latest_held_out(train, n_items, keep_unseen=context.keeps_unseen)
+    cases = context.validation
+    if len(cases) > _MOST_HELD_OUT:
+        chosen = np.random.default_rng([context.seed, 5]).choice(len(cases), _MOST_HELD_OUT, replace=False)
+        cases = cases.take(np.sort(chosen))
+    return train, cases
 
 
 def latest_held_out(train: Sessions, n_items: int, *, keep_unseen: bool = False) -> tuple[Sessions, Sessions]:

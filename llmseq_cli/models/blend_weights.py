@@ -41,12 +41,15 @@ class Candidates:
         targets: np.ndarray,
         n_items: int,
         traits: ItemTraits | None = None,
+        *,
+        exclude_prompt: bool = True,
     ) -> Candidates:
         """members: a ranking and its gains (≥ 0), [n_prompts, depth] each, of every member. targets: int[n_prompts]."""
         rows = np.arange(len(prompts))[:, None] * n_items
         keys = [(rows + ranking.items)[ranking.items != NO_ITEM] for ranking, _ in members]
         said = [gain[ranking.items != NO_ITEM] for ranking, gain in members]
-        union = np.setdiff1d(np.concatenate(keys), prompts.rows() * n_items + prompts.items)
+        own_items = prompts.rows() * n_items + prompts.items
+        union = np.setdiff1d(np.concatenate(keys), own_items if exclude_prompt else own_items[:0])
         sessions = np.flatnonzero(np.isin(rows[:, 0] + targets, union))
         union = union[np.isin(union // n_items, sessions)]
         values = np.zeros((len(members) + (len(TRAITS) if traits else 0), len(union)), dtype=np.float32)

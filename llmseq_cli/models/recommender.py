@@ -34,6 +34,9 @@ class FitContext:
     members: the trained runs that a model is made of.
     keeps_unseen: whether the dataset's test sessions hold items that never occur in training; what a model holds out
         of the training sessions should be like them.
+    validation: the split's own validation cases, a prompt and as the last item its target; None where a model is to
+        hold sessions out of the training sessions.
+    allows_repeats: whether lists may hold items of their prompt.
     ranks: the processes that train a data-parallel model together; who starts them sees to `checkpoints.begin`.
     """
 
@@ -46,6 +49,8 @@ class FitContext:
     resume: bool = False
     members: tuple[Member, ...] = ()
     keeps_unseen: bool = False
+    validation: Sessions | None = None
+    allows_repeats: bool = False
     ranks: Ranks | None = None
 
 

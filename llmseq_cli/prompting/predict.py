@@ -170,6 +170,7 @@ class Prompting:
             "temperature": self.sampling.temperature,
             "top_p": self.sampling.top_p,
             "max_tokens": self.sampling.max_tokens,
+            **({"split": self.dataset.info.split} if "/" in self.dataset.info.name else {}),
             **self.asked.provider.asking_settings(),
         }
 

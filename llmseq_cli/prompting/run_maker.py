@@ -40,10 +40,17 @@ class RunMaker:
             return found
         named, texts, kinds, figures = self._named()
         depth = max(_LEAST_DEPTH, self.work.asked.recipe.k)
-        ranking = rank(named, self.work.test.prompts(), len(self.dataset.catalog), depth)
+        ranking = rank(
+            named,
+            self.work.test.prompts(),
+            len(self.dataset.catalog),
+            depth,
+            exclude_prompt=not self.dataset.info.allows_repeats,
+        )
         evaluation = Evaluation(ranking, ranking.ranks(self.work.test.targets()), self.work.test.ids)
         record = RunRecord(
             dataset_id=self.dataset.info.dataset_id,
+            split_id=self.dataset.info.split_id,
             model=self._model(),
             label=self.work.asked.recipe.label + (" (base)" if self.work.asked.is_base else ""),
             seed=self.work.asked.recipe.seed,
@@ -81,7 +88,7 @@ class RunMaker:
         with self.store.read("looking for runs") as con:
             return find_same_run(
                 con,
-                self.dataset.info.dataset_id,
+                self.dataset.info.split_id,
                 self._model(),
                 self.work.asked.recipe.seed,
                 depth,
@@ -143,7 +150,7 @@ class RunMaker:
                 con,
                 run_id,
                 record,
-                session_ids=evaluation.session_ids,
+                case_ids=evaluation.case_ids,
                 ranks=evaluation.ranks,
                 items=evaluation.ranking.items,
                 scores=evaluation.ranking.scores,

@@ -118,14 +118,14 @@ def _hits_by(
     firsts: np.ndarray,
 ) -> tuple[tuple[Series, ...], tuple[str, ...]]:
     """Series of HR@k by bins of a number that every evaluated session has, which begin at `firsts`."""
-    sessions = _column(con, "analysis/prompts", info, "session_id")
+    sessions = _column(con, "analysis/prompts", info, "case_id")
     ids = [run.run_id for run in runs]
     ranks = con.execute(query("report/ranks_of_runs"), {"run_ids": ids}).fetchnumpy()
     bins = np.searchsorted(firsts, values, side="right") - 1
     series = []
     for run in runs:
         own = np.ma.getdata(ranks["run_id"]) == run.run_id
-        scored, rank = np.ma.getdata(ranks["session_id"])[own], np.ma.getdata(ranks["rank"])[own]
+        scored, rank = np.ma.getdata(ranks["case_id"])[own], np.ma.getdata(ranks["rank"])[own]
         of = bins[np.searchsorted(sessions, scored)]
         hits = np.bincount(of, weights=(rank > 0) & (rank <= k), minlength=len(firsts))
         series.append(_shares(run.run, hits, np.bincount(of, minlength=len(firsts))))
@@ -224,5 +224,6 @@ def against(rows: Sequence[dict[str, Any]], kind: str, k: int) -> Figure:
 
 
 def _column(con: duckdb.DuckDBPyConnection, name: str, info: DatasetInfo, column: str) -> np.ndarray:
-    rows = con.execute(query(name), {"dataset_id": info.dataset_id}).fetchnumpy()
+    given = {"split_id": info.split_id} if name == "analysis/prompts" else {"dataset_id": info.dataset_id}
+    rows = con.execute(query(name), given).fetchnumpy()
     return np.ma.getdata(rows[column]).astype(np.int64)

@@ -49,7 +49,7 @@ def compare_runs(
         both = ranks.asked(ids)
         if not both.any():
             raise LlmseqError("the runs have no session in common", "score both without --limit")
-        lists = [stored_lists(con, run, k)[np.isin(_sessions_of(con, run), ranks.session_ids[both])] for run in runs]
+        lists = [stored_lists(con, run, k)[np.isin(_sessions_of(con, run), ranks.case_ids[both])] for run in runs]
         hits = [(ranks.ranks[run_id] > 0) & (ranks.ranks[run_id] <= k) for run_id in ids]
         only = [hits[0] & ~hits[1] & both, hits[1] & ~hits[0] & both]
         chosen = [_most_striking(ranks, ids[place], only[place], sessions) for place in (0, 1)]
@@ -117,13 +117,13 @@ def stored_lists(con: duckdb.DuckDBPyConnection, run: RunDetails, k: int) -> np.
     """int32[n_sessions, k]: the first k items of every session of a run, NO_ITEM where its list is shorter."""
     rows = con.execute(query("report/stored_lists"), {"run_id": run.run_id, "k": k}).fetchnumpy()
     items = np.full((run.sessions, k), NO_ITEM, dtype=np.int32)
-    items[np.ma.getdata(rows["session_number"]), np.ma.getdata(rows["rank"]) - 1] = np.ma.getdata(rows["item_id"])
+    items[np.ma.getdata(rows["case_number"]), np.ma.getdata(rows["rank"]) - 1] = np.ma.getdata(rows["item_id"])
     return items
 
 
 def _sessions_of(con: duckdb.DuckDBPyConnection, run: RunDetails) -> np.ndarray:
-    rows = con.execute("select session_id from core.session_rank where run_id = ? order by session_id", [run.run_id])
-    return np.ma.getdata(rows.fetchnumpy()["session_id"])
+    rows = con.execute("select case_id from core.case_rank where run_id = ? order by case_id", [run.run_id])
+    return np.ma.getdata(rows.fetchnumpy()["case_id"])
 
 
 def _check(runs: list[RunDetails], k: int) -> None:
@@ -145,7 +145,7 @@ def _most_striking(ranks: SessionRanks, run_id: int, which: np.ndarray, sessions
     """Of these sessions those that the run ranks best."""
     places = np.flatnonzero(which)
     order = np.argsort(ranks.ranks[run_id][places], kind="stable")
-    return ranks.session_ids[places[order[:sessions]]]
+    return ranks.case_ids[places[order[:sessions]]]
 
 
 def _metrics(

@@ -74,7 +74,7 @@ def _write_table(
 
 def _write_trec(con: duckdb.DuckDBPyConnection, runs: list[RunInfo], out: Path, k: int | None) -> list[Path]:
     asked = con.execute(query("report/ranks_of_runs"), {"run_ids": [run.run_id for run in runs]}).fetchnumpy()
-    sessions = {run.run_id: set(asked["session_id"][asked["run_id"] == run.run_id]) for run in runs}
+    sessions = {run.run_id: set(asked["case_id"][asked["run_id"] == run.run_id]) for run in runs}
     if len({run.dataset for run in runs}) > 1 or len({frozenset(one) for one in sessions.values()}) > 1:
         raise UsageError("the runs were not scored on the same sessions", "export them one by one: qrels would not fit")
     _make_folder(out)
@@ -88,11 +88,14 @@ def _write_trec(con: duckdb.DuckDBPyConnection, runs: list[RunInfo], out: Path, 
 
 def _write_recbole(con: duckdb.DuckDBPyConnection, dataset: str, out: Path) -> list[Path]:
     _make_folder(out)
-    files = []
-    for part, ending in ((None, "inter"), ("train", "train.inter"), ("test", "test.inter")):
+    files, name = [], dataset.replace("/", "-")
+    parts: list[tuple[str | None, str]] = [(None, "inter"), ("train", "train.inter"), ("test", "test.inter")]
+    if find_dataset(con, dataset).statistics["validation_sessions"]:
+        parts.insert(2, ("valid", "valid.inter"))
+    for part, ending in parts:
         given = {"dataset": dataset, "part": part}
-        files.append(_copy(con, query("export/recbole_inter"), given, _RECBOLE, out / f"{dataset}.{ending}"))
-    files.append(_copy(con, query("export/recbole_item"), {"dataset": dataset}, _RECBOLE, out / f"{dataset}.item"))
+        files.append(_copy(con, query("export/recbole_inter"), given, _RECBOLE, out / f"{name}.{ending}"))
+    files.append(_copy(con, query("export/recbole_item"), {"dataset": dataset}, _RECBOLE, out / f"{name}.item"))
     return files
 
 

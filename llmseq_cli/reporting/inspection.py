@@ -69,38 +69,38 @@ def show_run(
     with store.read("reading a run") as con:
         details = read_details(con, store, run, dataset)
         found = con.execute(
-            "select session_id from core.session_rank where run_id = ? order by session_id", [details.run_id]
-        ).fetchnumpy()["session_id"]
+            "select case_id from core.case_rank where run_id = ? order by case_id", [details.run_id]
+        ).fetchnumpy()["case_id"]
         count = min(sessions, len(found))
         drawn = np.random.default_rng(seed).choice(np.ma.getdata(found), count, replace=False)
         return details, sessions_in_words(con, details.dataset, [details.run_id], np.sort(drawn), k)
 
 
 def sessions_in_words(
-    con: duckdb.DuckDBPyConnection, dataset: str, run_ids: list[int], session_ids: np.ndarray, k: int
+    con: duckdb.DuckDBPyConnection, dataset: str, run_ids: list[int], case_ids: np.ndarray, k: int
 ) -> list[dict[str, Any]]:
-    """One dict a session, in the order given: session, prompt and ground_truth as titles, and by run in "runs" the rank
+    """One dict a case, in the order given: session, prompt and ground_truth as titles, and by run in "runs" the rank
     of the ground truth (None where it is not among the stored items) and the titles of the first k items.
     """
-    chosen = session_ids.tolist()
+    chosen = case_ids.tolist()
     words: dict[int, dict[str, Any]] = {}
-    for row in rows_of(con, "report/session_items", {"dataset": dataset, "session_ids": chosen}):
-        one = words.setdefault(row["session_id"], {"session": row["session"], "prompt": [], "runs": []})
+    for row in rows_of(con, "report/session_items", {"dataset": dataset, "case_ids": chosen}):
+        one = words.setdefault(row["case_id"], {"session": row["session"], "prompt": [], "runs": []})
         one["prompt"].append(row["title"])
     for one in words.values():
         one["ground_truth"] = one["prompt"].pop()
     for run_id in run_ids:
         ranks = con.execute(
-            "select session_id, rank from core.session_rank where run_id = ? and session_id in (select unnest(?))",
+            "select case_id, rank from core.case_rank where run_id = ? and case_id in (select unnest(?))",
             [run_id, chosen],
         ).fetchall()
-        lists: dict[int, list[str]] = {session_id: [] for session_id in chosen}
-        given = {"run_id": run_id, "session_ids": chosen, "k": k}
+        lists: dict[int, list[str]] = {case_id: [] for case_id in chosen}
+        given = {"run_id": run_id, "case_ids": chosen, "k": k}
         for row in rows_of(con, "report/session_lists", given):
-            lists[row["session_id"]].append(row["title"])
-        for session_id, rank in ranks:
-            words[session_id]["runs"].append({"rank": rank, "recommended": lists[session_id]})
-    return [words[session_id] for session_id in chosen]
+            lists[row["case_id"]].append(row["title"])
+        for case_id, rank in ranks:
+            words[case_id]["runs"].append({"rank": rank, "recommended": lists[case_id]})
+    return [words[case_id] for case_id in chosen]
 
 
 def history_of(store: Store, run: str) -> list[dict[str, Any]]:

@@ -128,11 +128,9 @@ def computed_metrics(con: duckdb.DuckDBPyConnection, run: dict[str, Any], k: int
         )
     truths = con.execute(query("report/stored_ranks"), {"run_id": run["run_id"]}).fetchnumpy()
     lists = con.execute(query("report/stored_lists"), {"run_id": run["run_id"], "k": k}).fetchnumpy()
-    popularity = con.execute(
-        "select popularity from items where dataset = ? order by item", [run["dataset"]]
-    ).fetchnumpy()["popularity"]
+    popularity = con.execute(query("report/popularity"), {"dataset": run["dataset"]}).fetchnumpy()["popularity"]
     items = np.full((run["sessions"], k), -1, dtype=np.int32)
-    items[_plain(lists["session_number"]), _plain(lists["rank"]) - 1] = _plain(lists["item_id"])
+    items[_plain(lists["case_number"]), _plain(lists["rank"]) - 1] = _plain(lists["item_id"])
     values = metrics_at(items, _plain(truths["rank"]), _plain(truths["ground_truth"]), _plain(popularity), k)
     return {f"{name}@{k}": value for name, value in values.items()}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from llmseq_cli.data.dataset import keeps_unseen
 from llmseq_cli.reporting.names import is_metric
 from llmseq_cli.reporting.published import SOURCE, paper_dataset, published_figures, same_label
 from llmseq_cli.reporting.report import Report
@@ -18,10 +17,8 @@ def add_paper(report: Report, *, with_others: bool = True) -> None:
     for dataset in dict.fromkeys(row["dataset"] for row in report.rows):
         about = report.datasets.get(dataset)
         known, note = paper_dataset(dataset, about["statistics"] if about else None)
-        if about is not None and known is not None and keeps_unseen(about["protocol"]):
-            note = ", ".join(
-                part for part in (note, "not the paper's split: it drops items that training never saw") if part
-            )
+        if about is not None and known is not None and (other := _other_protocol(about["protocol"])):
+            note = ", ".join(part for part in (note, f"not the paper's split: {other}") if part)
         if note:
             report.notes.setdefault(dataset, []).append(note)
         if known is None:
@@ -36,6 +33,13 @@ def add_paper(report: Report, *, with_others: bool = True) -> None:
         report.notes.setdefault(dataset, []).append(
             f"paper: Table {figures[0]['table']} of {SOURCE}, best of five trainings, its tie-break is not known"
         )
+
+
+def _other_protocol(protocol: dict[str, Any]) -> str:
+    """What of a protocol is not the paper's, in words."""
+    if protocol["kind"] != "sessions":
+        return "it holds out the last sessions"
+    return "it drops items that training never saw" if protocol["unseen_items"] == "keep" else ""
 
 
 def _beside(row: dict[str, Any], figures: list[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:

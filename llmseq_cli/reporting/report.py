@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from llmseq_cli.data.dataset import keeps_unseen
+from llmseq_cli.data.splits import in_words
 from llmseq_cli.reporting.names import is_metric
 from llmseq_cli.reporting.table import Beneath, Table, digits, is_partial, make_columns, make_lines
 
@@ -87,12 +87,7 @@ class Report:
         about = self.datasets.get(dataset)
         if about is None:
             return ""
-        protocol, sessions = about["protocol"], self._sessions(dataset)
-        ties = f"{protocol['tie_break']} tie-break"
-        if protocol["tie_break"] == "random":
-            ties += f", seed {protocol['seed']}"
-        unseen = ", items unseen in training kept" if keeps_unseen(protocol) else ""
-        return f"last {protocol['test_fraction']:.0%} held out, {sessions:,} sessions scored, {ties}{unseen}"
+        return in_words(about["protocol"], self._sessions(dataset))
 
 
 def _numbers(values: Iterable[int]) -> str:

@@ -104,19 +104,19 @@ def add_significance(con: duckdb.DuckDBPyConnection, report: Report, baseline: s
 class SessionRanks:
     """Where runs of one dataset ranked the ground truth of each session.
 
-    session_ids, targets: int64[n_sessions], the dataset's evaluated sessions and their ground truths. ranks: run id →
-    int32[n_sessions], 0 where the ground truth was not found, −1 where the run was not asked.
+    case_ids, targets: int64[n_cases], the split's tested cases and their ground truths. ranks: run id →
+    int32[n_cases], 0 where the ground truth was not found, −1 where the run was not asked.
     """
 
     def __init__(self, con: duckdb.DuckDBPyConnection, dataset: str, run_ids: list[int]) -> None:
         truths = con.execute(query("report/ground_truths"), {"dataset": dataset}).fetchnumpy()
-        self.session_ids, self.targets = (np.ma.getdata(truths[name]) for name in ("session_id", "ground_truth"))
+        self.case_ids, self.targets = (np.ma.getdata(truths[name]) for name in ("case_id", "ground_truth"))
         popularity = con.execute(query("report/popularity"), {"dataset": dataset}).fetchnumpy()
         self.popularity = np.ma.getdata(popularity["popularity"])
         rows = con.execute(query("report/ranks_of_runs"), {"run_ids": run_ids}).fetchnumpy()
-        runs, sessions, ranks = (np.ma.getdata(rows[name]) for name in ("run_id", "session_id", "rank"))
-        places = np.searchsorted(self.session_ids, sessions)
-        matrix = np.full((len(run_ids), len(self.session_ids)), -1, dtype=np.int32)
+        runs, cases, ranks = (np.ma.getdata(rows[name]) for name in ("run_id", "case_id", "rank"))
+        places = np.searchsorted(self.case_ids, cases)
+        matrix = np.full((len(run_ids), len(self.case_ids)), -1, dtype=np.int32)
         known = np.array(sorted(run_ids))
         matrix[np.searchsorted(known, runs), places] = ranks
         self.ranks: dict[int, np.ndarray] = dict(zip(known.tolist(), matrix, strict=True))

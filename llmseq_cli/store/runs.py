@@ -28,6 +28,7 @@ class RunRecord:
     """
 
     dataset_id: int
+    split_id: int
     model: str
     label: str
     seed: int
@@ -67,7 +68,7 @@ def insert_run(
     run_id: int,
     record: RunRecord,
     *,
-    session_ids: np.ndarray,
+    case_ids: np.ndarray,
     ranks: np.ndarray,
     items: np.ndarray,
     scores: np.ndarray,
@@ -75,17 +76,18 @@ def insert_run(
 ) -> None:
     """Store a run. The connection must be in a transaction.
 
-    session_ids: int64[n]; ranks: int32[n], 0 where the ground truth was not found; items: int32[n, depth], −1 where
+    case_ids: int64[n]; ranks: int32[n], 0 where the ground truth was not found; items: int32[n, depth], −1 where
     a list is shorter; scores: float32[n, depth]; metrics: {(name, k): value}.
     Raises LlmseqError where the dataset was removed or replaced in the meantime.
     """
-    if not con.execute("select 1 from core.dataset where dataset_id = ?", [record.dataset_id]).fetchall():
+    if not con.execute("select 1 from core.split where split_id = ?", [record.split_id]).fetchall():
         raise LlmseqError("the dataset was replaced while the model trained", "train again on the new one")
     con.execute(
         query("runs/insert_run"),
         {
             "run_id": run_id,
             "dataset_id": record.dataset_id,
+            "split_id": record.split_id,
             "model": record.model,
             "label": record.label,
             "seed": record.seed,
@@ -93,7 +95,7 @@ def insert_run(
             "embeddings": json.dumps(record.embeddings) if record.embeddings else None,
             "environment": json.dumps(record.environment),
             "figures": json.dumps(record.figures),
-            "sessions": len(session_ids),
+            "sessions": len(case_ids),
             "depth": items.shape[1],
             "started_at": record.started_at,
         },
@@ -102,13 +104,13 @@ def insert_run(
         "insert into core.metric values (?, ?, ?, ?)",
         [[run_id, name, k, value] for (name, k), value in metrics.items()],
     )
-    rank_columns = {"session_id": session_ids.astype(np.int32), "rank": ranks.astype(np.int16)}
+    rank_columns = {"case_id": case_ids.astype(np.int32), "rank": ranks.astype(np.int16)}
     con.register("rank_columns", rank_columns)
-    con.execute("insert into core.session_rank select ?, session_id, nullif(rank, 0) from rank_columns", [run_id])
+    con.execute("insert into core.case_rank select ?, case_id, nullif(rank, 0) from rank_columns", [run_id])
     con.unregister("rank_columns")
     listed = items >= 0
     list_columns = {
-        "session_id": np.repeat(session_ids.astype(np.int32), listed.sum(axis=1)),
+        "case_id": np.repeat(case_ids.astype(np.int32), listed.sum(axis=1)),
         "rank": np.broadcast_to(np.arange(1, items.shape[1] + 1, dtype=np.int16), items.shape)[listed],
         "item_id": items[listed],
         "score": scores[listed],
@@ -149,7 +151,7 @@ def find_run(con: duckdb.DuckDBPyConnection, name: str, dataset: str | None = No
 
 def find_same_run(
     con: duckdb.DuckDBPyConnection,
-    dataset_id: int,
+    split_id: int,
     model: str,
     seed: int,
     depth: int,
@@ -157,7 +159,7 @@ def find_same_run(
     embeddings: dict[str, Any] | None,
 ) -> str | None:
     """The newest run that was made in exactly this way, None where there is none."""
-    parameters = {"dataset_id": dataset_id, "model": model, "seed": seed, "depth": depth}
+    parameters = {"split_id": split_id, "model": model, "seed": seed, "depth": depth}
     for name, its_settings, its_embeddings in con.execute(query("runs/same_runs"), parameters).fetchall():
         if json.loads(its_settings) == settings and (json.loads(its_embeddings or "null") == embeddings):
             return name
@@ -168,6 +170,6 @@ def delete_runs(con: duckdb.DuckDBPyConnection, dataset_id: int) -> list[str]:
     """Remove all runs of a dataset; returns their names so that their files can be removed after the commit."""
     rows = con.execute("select run_id, name from core.run where dataset_id = ?", [dataset_id]).fetchall()
     ids = [run_id for run_id, _ in rows]
-    for table in ("metric", "recommendation", "session_rank", "answer", "run"):
+    for table in ("metric", "recommendation", "case_rank", "answer", "run"):
         con.execute(f"delete from core.{table} where run_id in (select unnest($ids::integer[]))", {"ids": ids})
     return [name for _, name in rows]

@@ -6,9 +6,11 @@ import hashlib
 import json
 import shutil
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,8 @@ from llmseq_cli.training.environment import environment, peak_memory_mb
 from llmseq_cli.training.members import Members, parse_runs
 
 if TYPE_CHECKING:
+    from llmseq_cli.data.sessions import Sessions
+    from llmseq_cli.evaluation.ranking import Ranking
     from llmseq_cli.training.ray_training import RayTraining
 
 DEFAULT_DEPTH = 100
@@ -188,7 +192,7 @@ def _finished(
     about = embeddings.describe() if embeddings else None
     with store.read(f"looking for runs of {experiment.model}") as con:
         return find_same_run(
-            con, dataset.info.dataset_id, experiment.model, seed, experiment.depth, settings.to_dict(), about
+            con, dataset.info.split_id, experiment.model, seed, experiment.depth, settings.to_dict(), about
         )
 
 
@@ -218,6 +222,8 @@ def _run_once(
         experiment.resume,
         members,
         dataset.info.keeps_unseen,
+        dataset.validation,
+        dataset.info.allows_repeats,
     )
     clock = time.perf_counter()
     with progress.task(f"Training {cls.title}"):
@@ -225,11 +231,12 @@ def _run_once(
     figures: dict[str, Any] = dict(fitted)
     figures["train_seconds"] = time.perf_counter() - clock
     clock = time.perf_counter()
-    evaluation = evaluate(model.recommend, dataset.test, experiment.depth, progress)
+    evaluation = evaluate(_recommend(model, dataset), dataset.test, experiment.depth, progress)
     figures["score_seconds"] = time.perf_counter() - clock
     figures["peak_memory_mb"] = peak_memory_mb()
     record = RunRecord(
         dataset_id=dataset.info.dataset_id,
+        split_id=dataset.info.split_id,
         model=cls.name,
         label=cls.label(embeddings),
         seed=seed,
@@ -242,6 +249,10 @@ def _run_once(
     run = _keep(store, model, record, evaluation, dataset)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return run
+
+
+def _recommend(model: Recommender, dataset: Dataset) -> Callable[[Sessions, int], Ranking]:
+    return partial(model.recommend, exclude_prompt=not dataset.info.allows_repeats)
 
 
 def _checkpoint_folder(
@@ -257,7 +268,7 @@ def _checkpoint_folder(
     about = {
         "model": cls.name,
         "settings": {name: value for name, value in settings.to_dict().items() if name not in cls.free_to_change},
-        "dataset": dataset.info.dataset_id,
+        "dataset": dataset.info.split_id,
         "embeddings": embeddings.describe() if embeddings else None,
         "seed": seed,
         "device": device,
@@ -283,7 +294,7 @@ def _keep(store: Store, model: Recommender, record: RunRecord, evaluation: Evalu
                 con,
                 run_id,
                 record,
-                session_ids=evaluation.session_ids,
+                case_ids=evaluation.case_ids,
                 ranks=evaluation.ranks,
                 items=evaluation.ranking.items,
                 scores=evaluation.ranking.scores,

@@ -95,7 +95,9 @@ class Members:
         from llmseq_cli.training.experiment import load_model
 
         def refitted_lists(train: Sessions, prompts: Sessions, k: int) -> Ranking:
-            return self._refitted(info, train).recommend(prompts, k, exclude_prompt=False)
+            # What was trained on just these sessions need not be trained again.
+            same = train is self.dataset.train and self.dataset.validation is not None
+            return (model if same else self._refitted(info, train)).recommend(prompts, k, exclude_prompt=False)
 
         model = load_model(self.store.folder, info.run, info.model) if train is None else self._refitted(info, train)
         return Member(info.run, model, refitted_lists)
@@ -123,6 +125,8 @@ class Members:
             self.progress,
             members=members,
             keeps_unseen=self.dataset.info.keeps_unseen,
+            validation=self._validation_of(train),
+            allows_repeats=self.dataset.info.allows_repeats,
         )
         left_out = len(self.dataset.train) - len(train)
         with self.progress.task(f"Training {info.run} without the latest {left_out:,} sessions"):
@@ -130,6 +134,10 @@ class Members:
         if not members:  # one made of others would find them as they are, not as they were trained here
             _save(model, folder)
         return model
+
+    def _validation_of(self, train: Sessions) -> Sessions | None:
+        """The split's validation cases, where all that may be trained on is."""
+        return self.dataset.validation if train is self.dataset.train else None
 
     def _embeddings(self, info: RunInfo) -> ItemEmbeddings | None:
         """The embeddings that the run was trained with, reduced as it says."""

@@ -146,7 +146,17 @@ class RayTraining:
         catalog = replace(context.catalog, external_ids=nameless, titles=nameless)
         folder = context.checkpoints and context.checkpoints.resolve()
         # Where the driver has no checkpoint, there is none: what lies there is always gone on from.
-        needed = FitContext(catalog, context.embeddings, context.seed, self.device, checkpoints=folder, resume=True)
+        needed = FitContext(
+            catalog,
+            context.embeddings,
+            context.seed,
+            self.device,
+            checkpoints=folder,
+            resume=True,
+            keeps_unseen=context.keeps_unseen,
+            validation=context.validation,
+            allows_repeats=context.allows_repeats,
+        )
         return self._ray.put(Share(model.name, model.settings.to_dict(), model.n_items, sessions, needed))
 
     def _trainer_of(self, keeper: Any, share: Any) -> Callable[[str], Any]:

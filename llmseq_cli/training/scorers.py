@@ -29,12 +29,12 @@ class Scorer(Protocol):
 class Here:
     """This process scores."""
 
-    def __init__(self, model: Recommender) -> None:
-        self.model = model
+    def __init__(self, model: Recommender, exclude_prompt: bool) -> None:
+        self.model, self.exclude_prompt = model, exclude_prompt
 
     def lists(self, blocks: Iterable[Sessions], k: int) -> Iterator[Ranking]:
         for block in blocks:
-            yield self.model.recommend(block, k)
+            yield self.model.recommend(block, k, exclude_prompt=self.exclude_prompt)
 
 
 class OnRay:
@@ -43,25 +43,27 @@ class OnRay:
     jobs: blocks at a time, None for as many as the cluster has processors.
     """
 
-    def __init__(self, tasks: RayTasks, model: Recommender, jobs: int | None) -> None:
-        self.tasks, self.jobs = tasks, jobs or tasks.slots()
+    def __init__(self, tasks: RayTasks, model: Recommender, jobs: int | None, exclude_prompt: bool) -> None:
+        self.tasks, self.jobs, self.exclude_prompt = tasks, jobs or tasks.slots(), exclude_prompt
         self._parts = tasks.share(take_apart(model))
         self._key = os.urandom(16).hex()
 
     def lists(self, blocks: Iterable[Sessions], k: int) -> Iterator[Ranking]:
-        calls = ((self._key, self._parts, block, k) for block in blocks)
+        calls = ((self._key, self._parts, block, k, self.exclude_prompt) for block in blocks)
         return self.tasks.in_order(_score, calls, _AHEAD * self.jobs)
 
 
 @contextmanager
-def open_scorer(model: Recommender, backend: str | None, address: str | None, jobs: int | None) -> Iterator[Scorer]:
-    """Raises LlmseqError where there is no cluster."""
+def open_scorer(
+    model: Recommender, backend: str | None, address: str | None, jobs: int | None, *, exclude_prompt: bool = True
+) -> Iterator[Scorer]:
+    """exclude_prompt: whether items of the prompt are left out. Raises LlmseqError where there is no cluster."""
     if not wants_ray(backend, address):
-        yield Here(model)
+        yield Here(model, exclude_prompt)
         return
     tasks = RayTasks(address, jobs)
     try:
-        yield OnRay(tasks, model, jobs)
+        yield OnRay(tasks, model, jobs, exclude_prompt)
     finally:
         tasks.close()
 
@@ -70,10 +72,10 @@ _model: tuple[str, Any] = ("", None)
 """The key and the model that this worker process scored with last."""
 
 
-def _score(key: str, parts: Parts, block: Sessions, k: int) -> Ranking:
+def _score(key: str, parts: Parts, block: Sessions, k: int, exclude_prompt: bool) -> Ranking:
     """What a worker runs."""
     global _model
     if _model[0] != key:
         _model = ("", None)  # the one before gives its memory back first
         _model = (key, put_together(parts))
-    return _model[1].recommend(block, k)
+    return _model[1].recommend(block, k, exclude_prompt=exclude_prompt)

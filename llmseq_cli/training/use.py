@@ -40,9 +40,9 @@ def recommend_items(
     """Next items for one session; see `Workspace.recommend`."""
     if k < 1:
         raise UsageError(f"-k is {k}", "give at least 1")
-    catalog, model = _open(store, run, dataset)
+    catalog, model, repeats = _open(store, run, dataset)
     prompt = Sessions.from_lists([[catalog.find(text) for text in items]])
-    ranking = model.recommend(prompt, min(k, len(catalog)))
+    ranking = model.recommend(prompt, min(k, len(catalog)), exclude_prompt=not repeats)
     return [
         {
             "rank": place + 1,
@@ -80,9 +80,12 @@ def score_file(
     if out.exists() and Path(sessions).exists() and out.samefile(sessions):
         raise UsageError(f"--out is the file of sessions, {out}", "give another --out")
     check_backend(backend, ray_address, jobs)
-    catalog, model = _open(store, run, dataset)
+    catalog, model, repeats = _open(store, run, dataset)
     # A cluster that is not there is told before a large file is read.
-    with open_scorer(model, backend, ray_address, jobs) as scorer, _staged(out) as staged:
+    with (
+        open_scorer(model, backend, ray_address, jobs, exclude_prompt=not repeats) as scorer,
+        _staged(out) as staged,
+    ):
         unknown = _stage(staged, sessions, catalog, progress)
         [[n_sessions]] = staged.execute("select count(*) from scored_session").fetchall()
         if not n_sessions:
@@ -177,10 +180,12 @@ def _write(con: duckdb.DuckDBPyConnection, out: Path) -> None:
         partial.unlink(missing_ok=True)
 
 
-def _open(store: Store, run: str, dataset: str | None) -> tuple[Catalog, Recommender]:
+def _open(store: Store, run: str, dataset: str | None) -> tuple[Catalog, Recommender, bool]:
+    """The run's catalog, its model, and whether lists may hold items of the prompt."""
     with store.read("reading a run") as con:
         if dataset is not None:
-            find_dataset(con, dataset)
+            dataset = find_dataset(con, dataset).name
         info = find_run(con, run, dataset)
-        catalog = load_catalog(con, find_dataset(con, info.dataset))
-    return catalog, load_model(store.folder, info.run, info.model)
+        of = find_dataset(con, info.dataset)
+        catalog = load_catalog(con, of)
+    return catalog, load_model(store.folder, info.run, info.model), of.allows_repeats

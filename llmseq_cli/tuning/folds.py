@@ -1,4 +1,4 @@
-"""Temporal folds of the training sessions: learn from the earlier, validate on those that come next."""
+"""What tuning learns from and validates on: what the split hands out, or temporal folds of the training sessions."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llmseq_cli.data.dataset import Dataset
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError
 
@@ -45,9 +46,15 @@ def temporal_folds(train: Sessions, n_folds: int, n_items: int, *, keep_unseen: 
     return folds
 
 
+def folds_of(dataset: Dataset) -> list[Fold]:
+    """One fold, that of the split's own validation cases, or else temporal folds of the training sessions."""
+    info = dataset.info
+    if dataset.validation is not None:
+        return [Fold(dataset.train, dataset.validation)]
+    return temporal_folds(dataset.train, info.protocol["folds"], len(dataset.catalog), keep_unseen=info.keeps_unseen)
+
+
 def _known(sessions: Sessions, known: np.ndarray) -> Sessions:
     """The sessions without items that are not known, of those that keep a prompt and a ground truth."""
-    kept = known[sessions.items]
-    lengths = np.bincount(sessions.rows()[kept], minlength=len(sessions))
-    left = Sessions.from_lengths(sessions.items[kept], lengths, sessions.ids)
-    return left.take(np.flatnonzero(lengths >= 2))
+    left = sessions.only(known)
+    return left.take(np.flatnonzero(left.lengths >= 2))

@@ -45,7 +45,7 @@ def _row(name: str, study: Study, one: TrialRecord) -> dict[str, Any]:
     return {
         "study": name,
         "trial": one.number,
-        "dataset_id": study.spec.dataset_id,
+        "split_id": study.spec.split_id,
         "model": study.spec.model,
         "settings": json.dumps(one.configuration.settings),
         "inputs": json.dumps(one.configuration.inputs | {"runs": ",".join(study.spec.runs) or None}),
@@ -60,13 +60,13 @@ def _row(name: str, study: Study, one: TrialRecord) -> dict[str, Any]:
 
 
 def best_configuration(
-    store: Store, model: str, dataset_id: int, study: str | None, embeddings: str | None
+    store: Store, model: str, split_id: int, study: str | None, embeddings: str | None
 ) -> tuple[str, Configuration, tuple[str, ...]]:
     """(what it is in words, configuration, runs) of the best finished trial of a model on a dataset.
 
     embeddings: only trials with these. Raises LlmseqError where there is none.
     """
-    wanted = {"model": model, "dataset_id": dataset_id, "study": study, "embeddings": embeddings}
+    wanted = {"model": model, "split_id": split_id, "study": study, "embeddings": embeddings}
     with store.read("looking for trials") as con:
         rows = con.execute(query("tuning/best_trial"), wanted).fetchall()
     if not rows:
@@ -85,8 +85,8 @@ def tuned(store: Store, experiment: Experiment, study: str | None, progress: Pro
     """The experiment with what the best trial found, where it says nothing itself."""
     cls = model_class(experiment.model)
     with store.read("looking for the dataset") as con:
-        info = find_dataset(con, experiment.dataset)
-    words, best, runs = best_configuration(store, cls.name, info.dataset_id, study, experiment.embeddings)
+        info = find_dataset(con, experiment.dataset, one_split=True)
+    words, best, runs = best_configuration(store, cls.name, info.split_id, study, experiment.embeddings)
     progress.message(f"settings of {words}")
     return replace(
         experiment,

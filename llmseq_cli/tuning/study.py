@@ -37,7 +37,7 @@ class Spec:
 
     model: str
     dataset: str
-    dataset_id: int
+    split_id: int
     space: Space
     folds: int
     seed: int

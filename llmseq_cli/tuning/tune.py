@@ -20,7 +20,7 @@ from llmseq_cli.store.connection import Store
 from llmseq_cli.training.environment import usable_cores
 from llmseq_cli.training.members import Members, parse_runs
 from llmseq_cli.tuning.backends import Backend, InProcess, make_backend
-from llmseq_cli.tuning.folds import temporal_folds
+from llmseq_cli.tuning.folds import folds_of
 from llmseq_cli.tuning.inputs import Inputs
 from llmseq_cli.tuning.results import best_of, keep_trials, studies_folder
 from llmseq_cli.tuning.space import DIM, Choices, Configuration, Space, searched_settings
@@ -92,12 +92,9 @@ class Tuning:
         _check(options)
         with store.read(f"reading data to tune {options.model}") as con:
             self.dataset = load_dataset(con, options.dataset)
-        name = checked_name(options.study or f"{self.dataset.info.name}-{options.model}")
+        name = checked_name(options.study or f"{self.dataset.info.name}-{options.model}".replace("/", "-"))
         self.folder = studies_folder(store.folder) / name
-        info = self.dataset.info
-        self.folds = temporal_folds(
-            self.dataset.train, info.protocol["folds"], len(self.dataset.catalog), keep_unseen=info.keeps_unseen
-        )
+        self.folds = folds_of(self.dataset)
         self.backend = self._backend()
         try:
             self.study = self._open_study()
@@ -174,6 +171,8 @@ class Tuning:
             self.spec.seed,
             self.device,
             keeps_unseen=self.dataset.info.keeps_unseen,
+            validates=self.dataset.validation is not None,
+            allows_repeats=self.dataset.info.allows_repeats,
         )
         self.pending[backend.submit(unit)] = work
 
@@ -258,7 +257,7 @@ class Tuning:
             spec = self._spec()
             return Study.create(self.folder, spec, spec.space.defaults(self.cls.Settings))
         study = Study.open(self.folder)
-        if (study.spec.model, study.spec.dataset_id) != (options.model, self.dataset.info.dataset_id):
+        if (study.spec.model, study.spec.split_id) != (options.model, self.dataset.info.split_id):
             raise UsageError(
                 f"the study '{name}' is of {study.spec.model} on {_dataset_of(study.spec, self.dataset.info)}",
                 "begin another with --study NAME",
@@ -274,11 +273,11 @@ class Tuning:
 
     def _spec(self) -> Spec:
         options = self.options
-        folds = int(self.dataset.info.protocol["folds"])
+        folds = len(self.folds)
         info = self.dataset.info
         runs = options.runs or parse_runs(options.settings.get("runs"))
         return Spec(
-            options.model, info.name, info.dataset_id, self._space(), folds, options.seed, options.startup, tuple(runs)
+            options.model, info.name, info.split_id, self._space(), folds, options.seed, options.startup, tuple(runs)
         )
 
     def _space(self) -> Space:
@@ -343,7 +342,7 @@ class Tuning:
 
 
 def _dataset_of(spec: Spec, info: DatasetInfo) -> str:
-    replaced = spec.dataset == info.name and spec.dataset_id != info.dataset_id
+    replaced = spec.dataset == info.name and spec.split_id != info.split_id
     return f"'{spec.dataset}'" + (" as it was before it was replaced" if replaced else "")
 
 

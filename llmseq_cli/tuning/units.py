@@ -49,7 +49,9 @@ class Vectors:
 class Unit:
     """One fold of one trial. threads: that it may compute with; None for all of the process.
 
-    keeps_unseen: whether its held-out sessions hold items that the fold has not seen.
+    keeps_unseen: whether its held-out sessions hold items that the fold has not seen. validates: whether the model
+    stops by the held-out cases, too, as it does where the split hands them out. allows_repeats: whether lists may hold
+    items of their prompt.
     """
 
     trial: int
@@ -61,6 +63,8 @@ class Unit:
     device: str
     threads: int | None = None
     keeps_unseen: bool = False
+    validates: bool = False
+    allows_repeats: bool = False
 
     def arrays(self) -> list[str]:
         """The names of the arrays that it reads."""
@@ -116,9 +120,19 @@ def measure(unit: Unit, arrays: Arrays, members: tuple[Member, ...] = ()) -> Mea
     model = cls(parse_settings(cls.Settings, unit.settings, unit.model), len(catalog))
     embeddings = _embeddings(unit.vectors, arrays) if unit.vectors else None
     train, held_out = (_sessions(arrays, f"fold{unit.fold}.{part}") for part in ("train", "held_out"))
-    context = FitContext(catalog, embeddings, unit.seed, unit.device, members=members, keeps_unseen=unit.keeps_unseen)
+    context = FitContext(
+        catalog,
+        embeddings,
+        unit.seed,
+        unit.device,
+        members=members,
+        keeps_unseen=unit.keeps_unseen,
+        validation=held_out if unit.validates else None,
+        allows_repeats=unit.allows_repeats,
+    )
     model.fit(train, context)
-    ranks = model.recommend(held_out.prompts(), K).ranks(held_out.targets())
+    lists = model.recommend(held_out.prompts(), K, exclude_prompt=not unit.allows_repeats)
+    ranks = lists.ranks(held_out.targets())
     return Measured(float(per_session(ranks, K)["ndcg"].mean()), time.perf_counter() - clock)
 
 

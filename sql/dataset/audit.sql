@@ -2,26 +2,34 @@
 with sessions as (
     select
         s.session_id,
-        s.part,
+        p.part,
+        p.train_length,
         s.length,
-        s.ground_truth,
+        t.session_id is not null as evaluated,
+        max(x.time) filter (where x.position <= p.train_length) as trained_time,
         min(x.time) as first_time,
         max(x.time) as last_time,
         count(distinct x.time) as times,
         count(distinct x.item_id) as items,
         count(*) filter (where i.train_popularity > 0) as known_items
     from core.session as s
+    inner join core.split_session as p on p.split_id = $split_id and s.session_id = p.session_id
     inner join core.interaction as x on s.dataset_id = x.dataset_id and s.session_id = x.session_id
-    inner join core.item as i on s.dataset_id = i.dataset_id and x.item_id = i.item_id
+    inner join core.split_item as i on i.split_id = $split_id and x.item_id = i.item_id
+    left join (
+        select distinct session_id
+        from core.target
+        where split_id = $split_id and part = 'test'
+    ) as t on s.session_id = t.session_id
     where s.dataset_id = $dataset_id
     group by all
 ),
 
--- the point in time at which the split cuts: the last interaction of the first test session
+-- the point in time at which the split cuts: the last interaction of the first session that is tested
 cut as (
     select min(last_time) as time
     from sessions
-    where part = 'test'
+    where part in ('test', 'both')
 ),
 
 endings as (
@@ -38,34 +46,61 @@ endings as (
 ),
 
 split as (
-    select coalesce(protocol ->> 'unseen_items', 'drop') = 'keep' as keeps
-    from core.dataset
-    where dataset_id = $dataset_id
+    select
+        protocol ->> 'unseen_items' = 'keep' as keeps,
+        protocol ->> 'repeats' = 'allow' as repeats
+    from core.protocol
+    where split_id = $split_id
+),
+
+prompts as (
+    select
+        case_id,
+        count(*) - 1 as items,
+        bool_or(item_id = ground_truth and position < last_position) as is_repeat
+    from (
+        select
+            case_id,
+            item_id,
+            ground_truth,
+            position,
+            max(position) over (partition by case_id) as last_position
+        from core.case_item
+        where split_id = $split_id
+    )
+    group by case_id
+),
+
+cases as (
+    select
+        count(*) as evaluated,
+        count(*) filter (where items = 1) as single_prompt,
+        count(*) filter (where is_repeat) as repeated
+    from prompts
 ),
 
 counts as (
     select
         count(*) as sessions,
-        count(*) filter (where part = 'train') as train,
-        count(*) filter (where part = 'test') as test,
-        count(ground_truth) as evaluated,
+        count(*) filter (where train_length > 0) as train,
+        count(*) filter (where part in ('test', 'both')) as test,
         count(*) filter (where times < length) as with_ties,
         count(*) filter (where items < length) as with_repeats,
-        count(*) filter (where part = 'train' and last_time >= cut.time) as train_past_cut,
-        count(*) filter (where part = 'test' and first_time < cut.time) as test_before_cut,
-        count(*) filter (where part = 'test' and known_items < length) as test_with_unknown,
-        count(*) filter (where part = 'test' and ground_truth is null) as dropped,
-        count(*) filter (where ground_truth is not null and if(split.keeps, length, known_items) = 2) as single_prompt
-    from sessions, cut, split
+        count(*) filter (where train_length > 0 and trained_time >= cut.time) as train_past_cut,
+        count(*) filter (where part in ('test', 'both') and first_time < cut.time) as test_before_cut,
+        count(*) filter (where part in ('test', 'both') and known_items < length) as test_with_unknown,
+        count(*) filter (where part in ('test', 'both') and not evaluated) as dropped
+    from sessions, cut
 ),
 
 catalog as (
     select
         count(*) as items,
-        count(*) filter (where train_popularity = 0) as test_only,
-        count(*) filter (where title is null) as untitled
-    from core.item
-    where dataset_id = $dataset_id
+        count(*) filter (where t.train_popularity = 0) as test_only,
+        count(*) filter (where i.title is null) as untitled
+    from core.item as i
+    inner join core.split_item as t on t.split_id = $split_id and i.item_id = t.item_id
+    where i.dataset_id = $dataset_id
 ),
 
 -- how often the rarest item occurs in all: the core that the dataset was cut to
@@ -78,11 +113,11 @@ core_size as (
 -- what a k-core over all time says of the future: items that training saw less often than that come back
 promised as (
     select count(*) as sessions
-    from core.session as s
-    inner join core.item as i on s.dataset_id = i.dataset_id and s.ground_truth = i.item_id
+    from core.test_case as c
+    inner join core.split_item as i on c.split_id = i.split_id and c.ground_truth = i.item_id
     cross join core_size
     where
-        s.dataset_id = $dataset_id
+        c.split_id = $split_id
         and core_size.times > 1
         and i.train_popularity < core_size.times
 )
@@ -108,16 +143,25 @@ select
     'sessions that hold an item more than once',
     with_repeats,
     sessions,
-    'a ground truth that stands in the prompt cannot be hit while prompt items are excluded'
-from counts
+    if(
+        split.repeats,
+        cases.repeated || ' ground truths stand in their prompt; lists may hold such items',
+        cases.repeated || ' ground truths stand in their prompt and cannot be hit; --repeats allow lets them be'
+    )
+from counts, cases, split
 union all
 select
     4,
     'training sessions that reach the split point',
     train_past_cut,
     train,
-    'they end at the very time of the first test session; the name''s md5 decides on which side they fall'
-from counts
+    if(
+        protocol.kind = 'sessions',
+        'they end at the very time of the first test session; the name''s md5 decides on which side they fall',
+        'models learn what other users do at the time of what is tested, and after it'
+    )
+from counts, core.protocol
+where protocol.split_id = $split_id
 union all
 select
     5,
@@ -169,7 +213,7 @@ select
     single_prompt,
     evaluated,
     'sequence models have nothing to work on there'
-from counts
+from cases
 union all
 select
     10,
@@ -177,7 +221,7 @@ select
     promised.sessions,
     evaluated,
     'a k-core over all time says that they come back; new items are easier to guess than in service'
-from counts, promised
+from cases, promised
 union all
 select
     11,

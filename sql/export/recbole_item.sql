@@ -4,6 +4,6 @@ select
     regexp_replace(coalesce(i.title, ''), '\s+', ' ', 'g') as "title:token_seq",
     replace(regexp_replace(coalesce(i.category, ''), '\s+', '-', 'g'), '_', ' ') as "categories:token_seq"
 from core.item as i
-inner join core.dataset as d on i.dataset_id = d.dataset_id
+inner join core.protocol as d on i.dataset_id = d.dataset_id
 where d.name = $dataset
 order by i.item_id

@@ -9,9 +9,9 @@ select
     x.item_id = s.ground_truth as is_ground_truth
 from core.recommendation as x
 inner join core.run as r on x.run_id = r.run_id
-inner join core.session as s on r.dataset_id = s.dataset_id and x.session_id = s.session_id
+inner join core.test_case as s on r.split_id = s.split_id and x.case_id = s.case_id
 inner join core.item as i on r.dataset_id = i.dataset_id and x.item_id = i.item_id
 where
     x.run_id in (select unnest($run_ids::integer[]))
     and ($k::integer is null or x.rank <= $k)
-order by list_position($run_ids::integer[], x.run_id), x.session_id, x.rank
+order by list_position($run_ids::integer[], x.run_id), x.case_id, x.rank

@@ -2,10 +2,7 @@
 with sessions as (
     select
         count(*) as sessions,
-        sum(length) as interactions,
-        count(*) filter (where part = 'train') as train_sessions,
-        count(*) filter (where part = 'test') as test_sessions,
-        count(ground_truth) as evaluated_sessions
+        sum(length) as interactions
     from core.session
     where dataset_id = $dataset_id
 ),
@@ -13,7 +10,6 @@ with sessions as (
 items as (
     select
         count(*) as items,
-        count(*) filter (where train_popularity > 0) as train_items,
         count(distinct category) as classes,
         count(*) filter (where title is null) as untitled_items
     from core.item

@@ -12,15 +12,6 @@ with described as (
         from staged_item
         group by item_id
     )
-),
-
-train as (
-    select
-        item_id,
-        count(*) as n
-    from core.interaction
-    where dataset_id = $dataset_id and session_id < $train_sessions
-    group by item_id
 )
 
 select
@@ -30,9 +21,7 @@ select
     described.title,
     described.category,
     described.fields,
-    kept.popularity,
-    coalesce(train.n, 0)
+    kept.popularity
 from kept_item as kept
 left join described on kept.external_id = described.item_id
-left join train on kept.item_id = train.item_id
 order by kept.item_id

@@ -5,6 +5,7 @@ select
     -- a dataset that was removed has no name any more; its jobs were paid for all the same
     coalesce(d.name, 'removed') as dataset,
     j.dataset_id,
+    j.split_id,
     j.task,
     j.provider,
     coalesce(j.address, '') as address,
@@ -22,8 +23,8 @@ select
     j.created_at,
     j.updated_at
 from core.job as j
-left join core.dataset as d on j.dataset_id = d.dataset_id
+left join core.protocol as d on j.split_id = d.split_id
 where
-    ($dataset::varchar is null or d.name = $dataset)
+    ($dataset::varchar is null or $dataset in (d.name, d.dataset, d.dataset || '/' || d.split, '/' || d.split))
     and ($file_hash::varchar is null or j.file_hash = $file_hash)
 order by j.job_id

@@ -1,8 +1,8 @@
--- one row per evaluated session of a dataset, in their order: its ground truth
+-- one row per case that is tested of a split, in their order: its ground truth
 select
-    s.session_id,
-    s.ground_truth
-from core.session as s
-inner join core.dataset as d on s.dataset_id = d.dataset_id
-where d.name = $dataset and s.ground_truth is not null
-order by s.session_id
+    c.case_id,
+    c.ground_truth
+from core.test_case as c
+inner join core.protocol as d on c.split_id = d.split_id
+where d.name = $dataset
+order by c.case_id

@@ -5,6 +5,8 @@ select
     r.model,
     r.label,
     d.name as dataset,
+    d.split,
+    d.protocol ->> 'repeats' as repeats_allowed,
     d.protocol ->> 'tie_break' as tie_break,
     r.embeddings ->> 'source' as embeddings,
     r.embeddings ->> 'model' as embeddings_model,
@@ -24,6 +26,6 @@ select
     (r.figures ->> 'peak_memory_mb')::double as peak_memory_mb,
     r.started_at
 from core.run as r
-inner join core.dataset as d on r.dataset_id = d.dataset_id
-where $dataset::varchar is null or d.name = $dataset
+inner join core.protocol as d on r.split_id = d.split_id
+where $dataset::varchar is null or $dataset in (d.name, d.dataset, d.dataset || '/' || d.split, '/' || d.split)
 order by r.run_id

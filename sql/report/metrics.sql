@@ -5,5 +5,5 @@ select
     m.value
 from core.metric as m
 inner join core.run as r on m.run_id = r.run_id
-inner join core.dataset as d on r.dataset_id = d.dataset_id
-where $dataset::varchar is null or d.name = $dataset
+inner join core.protocol as d on r.split_id = d.split_id
+where $dataset::varchar is null or $dataset in (d.name, d.dataset, d.dataset || '/' || d.split, '/' || d.split)

@@ -23,10 +23,10 @@ select
     (r.figures ->> 'completion_tokens')::bigint as completion_tokens,
     (r.figures ->> 'cost_usd')::double as cost_usd
 from core.run as r
-inner join core.dataset as d on r.dataset_id = d.dataset_id
+inner join core.protocol as d on r.split_id = d.split_id
 left join core.metric as hr on r.run_id = hr.run_id and hr.metric = 'hr' and hr.k = 20
 left join core.metric as ndcg on r.run_id = ndcg.run_id and ndcg.metric = 'ndcg' and ndcg.k = 20
 where
-    ($dataset::varchar is null or d.name = $dataset)
+    ($dataset::varchar is null or $dataset in (d.name, d.dataset, d.dataset || '/' || d.split, '/' || d.split))
     and r.figures ->> 'unique_recommendations' is not null
 order by d.name, task, base_model, kind, r.run_id

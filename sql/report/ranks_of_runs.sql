@@ -1,7 +1,7 @@
--- one row per run and session that it was scored on: where it ranked the ground truth, 0 where not among its items
+-- one row per run and case that it was scored on: where it ranked the ground truth, 0 where not among its items
 select
     x.run_id,
-    x.session_id,
+    x.case_id,
     coalesce(x.rank, 0) as rank
-from core.session_rank as x
+from core.case_rank as x
 where x.run_id in (select unnest($run_ids::integer[]))

@@ -3,15 +3,15 @@
 -- fifth of the training interactions (items that are equally popular stay together); warm, the others
 with popularity as (
     select
-        dataset_id,
+        split_id,
         item_id,
         train_popularity,
         sum(train_popularity) over (
-            partition by dataset_id
+            partition by split_id
             order by train_popularity range between unbounded preceding and current row
         ) as up_to_here,
-        sum(train_popularity) over (partition by dataset_id) as total
-    from core.item
+        sum(train_popularity) over (partition by split_id) as total
+    from core.split_item
 ),
 
 ranks as (
@@ -23,12 +23,12 @@ ranks as (
             else 'warm'
         end as segment,
         if(x.rank <= $k, x.rank, null) as rank
-    from core.session_rank as x
+    from core.case_rank as x
     inner join core.run as r on x.run_id = r.run_id
-    inner join core.dataset as d on r.dataset_id = d.dataset_id
-    inner join core.session as s on r.dataset_id = s.dataset_id and x.session_id = s.session_id
-    inner join popularity as p on r.dataset_id = p.dataset_id and s.ground_truth = p.item_id
-    where $dataset::varchar is null or d.name = $dataset
+    inner join core.protocol as d on r.split_id = d.split_id
+    inner join core.test_case as s on r.split_id = s.split_id and x.case_id = s.case_id
+    inner join popularity as p on r.split_id = p.split_id and s.ground_truth = p.item_id
+    where $dataset::varchar is null or $dataset in (d.name, d.dataset, d.dataset || '/' || d.split, '/' || d.split)
 )
 
 select

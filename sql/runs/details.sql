@@ -15,5 +15,5 @@ select
     r.started_at,
     (d.statistics ->> 'evaluated_sessions')::integer as dataset_sessions
 from core.run as r
-inner join core.dataset as d on r.dataset_id = d.dataset_id
+inner join core.protocol as d on r.split_id = d.split_id
 where r.run_id = $run_id

@@ -10,10 +10,10 @@ select
     r.settings,
     r.embeddings
 from core.run as r
-inner join core.dataset as d on r.dataset_id = d.dataset_id
+inner join core.protocol as d on r.split_id = d.split_id
 left join core.metric as m on r.run_id = m.run_id and m.metric = 'ndcg' and m.k = 20
 where
-    ($dataset::varchar is null or d.name = $dataset)
+    ($dataset::varchar is null or $dataset in (d.name, d.dataset || '/' || d.split, '/' || d.split))
     and (
         (r.run_id = $run_id and $name in (r.name, r.run_id::varchar))
         or $name = 'latest'

@@ -12,9 +12,25 @@ create table core.dataset (
     ingested_at timestamp not null,
     -- what was read and how it was understood: paths, sizes, format, columns, notes
     source json not null,
-    -- k_core, min_session, deduplicate, tie_break, seed, test_fraction, folds
+    -- k_core, min_session, deduplicate, tie_break, seed
     protocol json not null,
     statistics json not null
+);
+
+create sequence core.split_number;
+
+-- one row per split of a dataset: a way to part it into what is trained on, validated on and tested. The first split of
+-- a dataset goes by the dataset's name alone.
+create table core.split (
+    split_id integer primary key default nextval('core.split_number'),
+    dataset_id integer not null,
+    name varchar not null,
+    -- sessions, leave-one-out, global-time, users or files
+    kind varchar not null,
+    -- what parts it: test_fraction, point, targets, validation, folds, seed; unseen_items; repeats
+    rule json not null,
+    statistics json not null,
+    made_at timestamp not null
 );
 
 -- one row per item of a dataset; item_id is dense, by ascending external id
@@ -25,9 +41,8 @@ create table core.item (
     title varchar,
     category varchar,
     fields json,
-    -- interactions in the whole dataset, and in its training sessions
-    popularity bigint not null,
-    train_popularity bigint not null
+    -- interactions in the whole dataset
+    popularity bigint not null
 );
 
 -- one row per session of a dataset; session_id is dense, by the time of the last interaction
@@ -35,12 +50,7 @@ create table core.session (
     dataset_id integer not null,
     session_id integer not null,
     external_id varchar not null,
-    part varchar not null,
-    -- number of the training sessions' temporal bin (1 = earliest); null for test sessions
-    bin utinyint,
-    length integer not null,
-    -- the item to predict; null unless the session is evaluated
-    ground_truth integer
+    length integer not null
 );
 
 -- one row per interaction of a dataset; position counts from 1, oldest first
@@ -50,6 +60,41 @@ create table core.interaction (
     position integer not null,
     item_id integer not null,
     time timestamp not null
+);
+
+-- one row per session of a split
+create table core.split_session (
+    split_id integer not null,
+    session_id integer not null,
+    -- train, test, both, validation or none
+    part varchar not null,
+    -- number of the training sessions' temporal bin (1 = earliest); null where nothing is trained on
+    bin utinyint,
+    -- how many of the session's leading interactions are trained on
+    train_length integer not null,
+    -- place among the training sessions, by the last interaction that is trained on; null where nothing is
+    place integer
+);
+
+-- one row per item of a dataset and split, with its interactions in what is trained on
+create table core.split_item (
+    split_id integer not null,
+    item_id integer not null,
+    train_popularity bigint not null
+);
+
+-- one row per item to predict; a session may have several, each is a case of its own
+create table core.target (
+    split_id integer not null,
+    -- validation or test
+    part varchar not null,
+    -- unique within split and part: the session's id where each session has one target at most
+    case_id integer not null,
+    session_id integer not null,
+    -- where the target stands, and how many leading interactions are its prompt
+    position integer not null,
+    prompt_length integer not null,
+    item_id integer not null
 );
 
 -- one row per input row that was set aside
@@ -94,6 +139,7 @@ create sequence core.run_number;
 create table core.run (
     run_id integer primary key default nextval('core.run_number'),
     dataset_id integer not null,
+    split_id integer not null,
     model varchar not null,
     name varchar generated always as (model || '-' || run_id),
     label varchar not null,
@@ -122,16 +168,16 @@ create table core.metric (
 -- one row per recommended item; rank counts from 1, best first
 create table core.recommendation (
     run_id integer not null,
-    session_id integer not null,
+    case_id integer not null,
     rank smallint not null,
     item_id integer not null,
     score float not null
 );
 
--- one row per evaluated session of a run; rank is null where the ground truth is not among the stored items
-create table core.session_rank (
+-- one row per evaluated case of a run; rank is null where the ground truth is not among the stored items
+create table core.case_rank (
     run_id integer not null,
-    session_id integer not null,
+    case_id integer not null,
     rank smallint
 );
 
@@ -141,6 +187,7 @@ create sequence core.job_number;
 create table core.job (
     job_id integer primary key default nextval('core.job_number'),
     dataset_id integer not null,
+    split_id integer not null,
     task varchar not null,
     name varchar generated always as (task || '-' || job_id),
     provider varchar not null,
@@ -182,7 +229,7 @@ create table core.answer (
 create table core.trial (
     study varchar not null,
     trial integer not null,
-    dataset_id integer not null,
+    split_id integer not null,
     model varchar not null,
     settings json not null,
     value double,
@@ -318,15 +365,75 @@ create table core.reply_request (
 
 -- Views: what users rely on
 
--- one row per dataset; unseen_items: what happens to items of test sessions that never occur in training
+-- one row per split of a dataset, with what is said and counted of both. name: the dataset's, and the split's where it
+-- is not the dataset's first
+create view core.protocol as
+select
+    s.split_id,
+    s.dataset_id,
+    d.name || if(s.split_id = min(s.split_id) over (partition by s.dataset_id), '', '/' || s.name) as name,
+    d.name as dataset,
+    s.name as split,
+    s.kind,
+    s.split_id = min(s.split_id) over (partition by s.dataset_id) as is_first,
+    json_merge_patch(d.protocol, s.rule) as protocol,
+    json_merge_patch(d.statistics, s.statistics) as statistics,
+    d.source,
+    d.ingested_at,
+    s.made_at
+from core.split as s
+inner join core.dataset as d on s.dataset_id = d.dataset_id;
+
+-- one row per case that is tested: a session and the item to predict. name: the session's, and the item's place where
+-- the session has several cases
+create view core.test_case as
+select
+    t.split_id,
+    t.case_id,
+    p.dataset_id,
+    t.session_id,
+    s.external_id,
+    t.position,
+    t.prompt_length,
+    t.item_id as ground_truth,
+    s.external_id || if(t.case_id = t.session_id, '', '#' || t.position) as name
+from core.target as t
+inner join core.split as p on t.split_id = p.split_id
+inner join core.session as s on p.dataset_id = s.dataset_id and t.session_id = s.session_id
+where t.part = 'test';
+
+-- one row per item of a case that is tested that counts: the last one is the ground truth, those before it are the
+-- prompt. Items that are never trained on are among them only where the split keeps them
+create view core.case_item as
+select
+    c.split_id,
+    c.dataset_id,
+    c.case_id,
+    c.external_id,
+    x.session_id,
+    x.position,
+    x.item_id,
+    i.train_popularity,
+    c.ground_truth
+from core.test_case as c
+inner join core.split as p on c.split_id = p.split_id
+inner join core.interaction as x
+    on
+        c.dataset_id = x.dataset_id
+        and c.session_id = x.session_id
+        and (x.position <= c.prompt_length or x.position = c.position)
+inner join core.split_item as i on c.split_id = i.split_id and x.item_id = i.item_id
+where i.train_popularity > 0 or p.rule ->> 'unseen_items' = 'keep';
+
+-- one row per dataset, with what its first split holds
 create view datasets as
 select
-    d.name as dataset,
+    d.dataset,
     d.ingested_at,
     s.*,
     d.protocol,
     d.source
-from core.dataset as d,
+from core.protocol as d,
     lateral (
         select
             (d.statistics ->> 'sessions')::bigint as sessions,
@@ -336,28 +443,48 @@ from core.dataset as d,
             (d.statistics ->> 'average_length')::double as average_length,
             (d.statistics ->> 'density')::double as density,
             d.protocol ->> 'tie_break' as tie_break,
-            coalesce(d.protocol ->> 'unseen_items', 'drop') as unseen_items,
+            d.protocol ->> 'unseen_items' as unseen_items,
             (d.statistics ->> 'ties_at_end')::double as ties_at_end,
             (d.statistics ->> 'train_sessions')::bigint as train_sessions,
             (d.statistics ->> 'test_sessions')::bigint as test_sessions,
             (d.statistics ->> 'evaluated_sessions')::bigint as evaluated_sessions,
             (d.statistics ->> 'train_items')::bigint as train_items,
             (d.statistics ->> 'rejected')::bigint as rejected
-    ) as s;
+    ) as s
+where d.is_first;
 
--- one row per item of a dataset; train_popularity counts its interactions in training sessions
+-- one row per split of a dataset
+create view dataset_splits as
+select
+    p.dataset,
+    p.split,
+    p.kind,
+    p.protocol ->> 'unseen_items' as unseen_items,
+    p.protocol ->> 'repeats' as repeats,
+    (p.statistics ->> 'train_sessions')::bigint as train_sessions,
+    (p.statistics ->> 'train_interactions')::bigint as train_interactions,
+    (p.statistics ->> 'train_items')::bigint as train_items,
+    (p.statistics ->> 'validation_sessions')::bigint as validation_sessions,
+    (p.statistics ->> 'test_sessions')::bigint as test_sessions,
+    (p.statistics ->> 'evaluated_sessions')::bigint as evaluated_sessions,
+    p.protocol,
+    p.made_at
+from core.protocol as p;
+
+-- one row per item of a dataset; train_popularity counts its interactions in what the first split trains on
 create view items as
 select
-    d.name as dataset,
+    d.dataset,
     i.external_id as item,
     i.title,
     i.category,
     i.popularity,
     i.title as text,
     i.fields,
-    i.train_popularity
+    t.train_popularity
 from core.item as i
-inner join core.dataset as d on i.dataset_id = d.dataset_id;
+inner join core.protocol as d on i.dataset_id = d.dataset_id and d.is_first
+inner join core.split_item as t on d.split_id = t.split_id and i.item_id = t.item_id;
 
 -- one row per interaction of a dataset
 create view interactions as
@@ -372,19 +499,48 @@ inner join core.dataset as d on x.dataset_id = d.dataset_id
 inner join core.session as s on x.dataset_id = s.dataset_id and x.session_id = s.session_id
 inner join core.item as i on x.dataset_id = i.dataset_id and x.item_id = i.item_id;
 
--- one row per session of a dataset
+-- one row per session and split of its dataset; ground_truth is that of its last case
 create view splits as
 select
-    d.name as dataset,
+    d.dataset,
     s.external_id as session,
-    s.part,
-    s.bin,
+    p.part,
+    p.bin,
     s.length,
-    s.ground_truth is not null as evaluated,
-    i.external_id as ground_truth
-from core.session as s
-inner join core.dataset as d on s.dataset_id = d.dataset_id
-left join core.item as i on s.dataset_id = i.dataset_id and s.ground_truth = i.item_id;
+    t.ground_truth is not null as evaluated,
+    i.external_id as ground_truth,
+    d.split,
+    p.train_length,
+    coalesce(t.cases, 0) as cases
+from core.split_session as p
+inner join core.protocol as d on p.split_id = d.split_id
+inner join core.session as s on d.dataset_id = s.dataset_id and p.session_id = s.session_id
+left join (
+    select
+        split_id,
+        session_id,
+        count(*) as cases,
+        arg_max(item_id, position) as ground_truth
+    from core.target
+    where part = 'test'
+    group by split_id, session_id
+) as t on p.split_id = t.split_id and p.session_id = t.session_id
+left join core.item as i on d.dataset_id = i.dataset_id and t.ground_truth = i.item_id;
+
+-- one row per item to predict
+create view targets as
+select
+    d.dataset,
+    d.split,
+    t.part,
+    s.external_id as session,
+    t.position,
+    i.external_id as item,
+    t.prompt_length
+from core.target as t
+inner join core.protocol as d on t.split_id = d.split_id
+inner join core.session as s on d.dataset_id = s.dataset_id and t.session_id = s.session_id
+inner join core.item as i on d.dataset_id = i.dataset_id and t.item_id = i.item_id;
 
 -- one row per input row that was set aside
 create view rejected as
@@ -441,7 +597,7 @@ inner join core.item as i on e.dataset_id = i.dataset_id and v.item_id = i.item_
 create view runs as
 select
     r.name as run,
-    d.name as dataset,
+    d.dataset,
     r.model,
     r.label,
     r.settings,
@@ -452,9 +608,10 @@ select
     r.environment,
     r.sessions,
     r.depth,
-    r.started_at
+    r.started_at,
+    d.split
 from core.run as r
-inner join core.dataset as d on r.dataset_id = d.dataset_id;
+inner join core.protocol as d on r.split_id = d.split_id;
 
 -- one row per run, metric and cut-off
 create view metrics as
@@ -466,30 +623,32 @@ select
 from core.metric as m
 inner join core.run as r on m.run_id = r.run_id;
 
--- one row per recommended item
+-- one row per recommended item; position: of the item to predict
 create view recommendations as
 select
     r.name as run,
-    s.external_id as session,
+    c.external_id as session,
     x.rank,
     i.external_id as item,
-    x.score
+    x.score,
+    c.position
 from core.recommendation as x
 inner join core.run as r on x.run_id = r.run_id
-inner join core.session as s on r.dataset_id = s.dataset_id and x.session_id = s.session_id
+inner join core.test_case as c on r.split_id = c.split_id and x.case_id = c.case_id
 inner join core.item as i on r.dataset_id = i.dataset_id and x.item_id = i.item_id;
 
--- one row per evaluated session of a run
+-- one row per evaluated case of a run; position: of the item to predict
 create view ranks as
 select
     r.name as run,
-    s.external_id as session,
+    c.external_id as session,
     i.external_id as ground_truth,
-    x.rank
-from core.session_rank as x
+    x.rank,
+    c.position
+from core.case_rank as x
 inner join core.run as r on x.run_id = r.run_id
-inner join core.session as s on r.dataset_id = s.dataset_id and x.session_id = s.session_id
-inner join core.item as i on r.dataset_id = i.dataset_id and s.ground_truth = i.item_id;
+inner join core.test_case as c on r.split_id = c.split_id and x.case_id = c.case_id
+inner join core.item as i on r.dataset_id = i.dataset_id and c.ground_truth = i.item_id;
 
 -- one row per fine-tuning job
 create view jobs as
@@ -525,7 +684,7 @@ select
     a.kind
 from core.answer as a
 inner join core.run as r on a.run_id = r.run_id
-inner join core.session as s on r.dataset_id = s.dataset_id and a.session_id = s.session_id
+inner join core.test_case as s on r.split_id = s.split_id and a.session_id = s.case_id
 left join core.item as i on r.dataset_id = i.dataset_id and a.item_id = i.item_id;
 
 -- one row per trial that has ended: complete, pruned or fail; value is the mean NDCG@20 of the folds that it ran
@@ -533,7 +692,7 @@ create view trials as
 select
     t.study,
     t.trial,
-    d.name as dataset,
+    d.dataset,
     t.model,
     t.settings,
     t.value,
@@ -545,9 +704,10 @@ select
     t.seconds,
     t.started_at,
     t.ended_at,
-    t.error
+    t.error,
+    d.split
 from core.trial as t
-inner join core.dataset as d on t.dataset_id = d.dataset_id;
+inner join core.protocol as d on t.split_id = d.split_id;
 
 -- one row per text that a server refused
 create view refused_texts as
@@ -602,21 +762,3 @@ from core.reply_request as r
 inner join core.asking as a on r.asking_id = a.asking_id
 left join core.dataset as d on a.dataset_id = d.dataset_id
 group by all;
-
--- one row per item of a test session that counts; the last one of an evaluated session is its ground truth, those
--- before it are the prompt. Items that never occur in training are among them only where the dataset keeps them
-create view core.test_item as
-select
-    x.dataset_id,
-    x.session_id,
-    x.position,
-    x.item_id,
-    i.train_popularity,
-    s.ground_truth
-from core.interaction as x
-inner join core.dataset as d on x.dataset_id = d.dataset_id
-inner join core.session as s on x.dataset_id = s.dataset_id and x.session_id = s.session_id
-inner join core.item as i on x.dataset_id = i.dataset_id and x.item_id = i.item_id
-where
-    s.part = 'test'
-    and (i.train_popularity > 0 or d.protocol ->> 'unseen_items' = 'keep');

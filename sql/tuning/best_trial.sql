@@ -9,7 +9,7 @@ select
 from core.trial
 where
     model = $model
-    and dataset_id = $dataset_id
+    and split_id = $split_id
     and state = 'complete'
     and ($study::varchar is null or study = $study)
     and ($embeddings::varchar is null or inputs ->> 'embeddings' = $embeddings)

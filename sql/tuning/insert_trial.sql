@@ -1,8 +1,8 @@
 -- one row: a trial that has ended
 insert into core.trial (
-    study, trial, dataset_id, model, settings, inputs, value, state, folds, seconds, started_at, ended_at, error
+    study, trial, split_id, model, settings, inputs, value, state, folds, seconds, started_at, ended_at, error
 )
 values (
-    $study, $trial, $dataset_id, $model, $settings, $inputs, $value, $state, $folds, $seconds, $started_at, $ended_at,
+    $study, $trial, $split_id, $model, $settings, $inputs, $value, $state, $folds, $seconds, $started_at, $ended_at,
     $error
 )

@@ -67,7 +67,7 @@ def expected(rows: list[Row], protocol: Protocol) -> tuple[list[list[str]], list
         sessions.setdefault(row[0], []).append(row)
     long = [s for s in sessions.values() if len(s) >= protocol.min_session]
     ordered = sorted(long, key=lambda s: (s[-1][2], md5(s[0][0])))
-    n_train = len(ordered) - math.ceil(protocol.test_fraction * len(ordered))
+    n_train = len(ordered) - math.ceil((protocol.test_fraction or 0.2) * len(ordered))
     train = [[row[1] for row in s] for s in ordered[:n_train]]
     known = {item for session in train for item in session}
     kept_too = protocol.unseen_items == "keep"
@@ -134,7 +134,7 @@ def test_catalog_is_ordered_and_counted():
 def test_the_ground_truth_in_the_store_is_the_last_known_item():
     con = build(random_rows(4, items=200, n=500), Protocol(k_core=0))
     dataset = load_dataset(con, "test")
-    stored = con.execute("select ground_truth from core.session where ground_truth is not null order by session_id")
+    stored = con.execute("select item_id from core.target where part = 'test' order by session_id")
     assert [row[0] for row in stored.fetchall()] == dataset.test.targets().tolist()
     assert dataset.info.statistics["evaluated_sessions"] == len(dataset.test)
     assert dataset.info.statistics["train_items"] < dataset.info.statistics["items"]
@@ -157,7 +157,7 @@ def test_unseen_items_are_kept_where_they_are_asked_for():
 def test_bins_are_equal_and_temporal():
     con = build(random_rows(5), Protocol(folds=3))
     rows = con.execute(
-        "select bin, count(*), min(session_id), max(session_id) from core.session where part = 'train' group by bin"
+        "select bin, count(*), min(session_id), max(session_id) from core.split_session where part = 'train' group by bin"
         " order by bin"
     ).fetchall()
     assert [row[0] for row in rows] == [1, 2, 3, 4]

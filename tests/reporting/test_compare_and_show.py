@@ -88,7 +88,7 @@ def test_what_cannot_be_compared_is_told(llmseq, trained, shop_files):
 
 
 def test_runs_on_fewer_sessions_are_compared_on_those(llmseq, trained):
-    llmseq("sql", "delete from core.session_rank where run_id = 2 and session_id % 2 = 0", "--write")
+    llmseq("sql", "delete from core.case_rank where run_id = 2 and case_id % 2 = 0", "--write")
     llmseq("sql", "delete from core.recommendation where run_id = 2 and session_id % 2 = 0", "--write")
     llmseq("sql", "update core.run set sessions = 12 where run_id = 2", "--write")
     found = llmseq("compare", "1", "2", "--json").json

@@ -35,7 +35,7 @@ def test_trec_files_give_our_metrics_in_ir_measures(llmseq, trained, tmp_path):
 
 
 def test_trec_runs_must_be_on_the_same_sessions(llmseq, trained, tmp_path):
-    llmseq("sql", "delete from core.session_rank where run_id = 2 and session_id % 2 = 0", "--write")
+    llmseq("sql", "delete from core.case_rank where run_id = 2 and case_id % 2 = 0", "--write")
     done = llmseq("export", "v-sknn", "sknn", "--format", "trec", "--out", tmp_path / "trec")
     assert done.status == 2
     assert "not scored on the same sessions" in done.err

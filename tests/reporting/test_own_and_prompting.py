@@ -79,7 +79,7 @@ def add_prompting_run(llmseq, number: int, label: str, sessions: int, cost: str)
     ).replace("null", cost)  # fmt: skip
     statement = (
         "insert into core.run select run_id + 100 * "
-        f"{number}, dataset_id, 'prompt-genitem', '{label}', status, seed, '{settings}', null, environment,"
+        f"{number}, dataset_id, split_id, 'prompt-genitem', '{label}', status, seed, '{settings}', null, environment,"
         f" '{figures}', {sessions}, depth, started_at from core.run where model = 'v-sknn';"
         f" insert into core.metric select run_id + 100 * {number}, metric, k, value from core.metric where run_id = 1"
     )

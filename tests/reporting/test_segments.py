@@ -53,10 +53,10 @@ def test_the_means_of_the_segments_are_those_of_their_sessions(llmseq, cold):
     [row] = llmseq("report", "--dataset", "kept", "--segments", "--k", "5,20", "--json").json
     with cold.store.read("test") as con:
         found = con.execute(
-            "select coalesce(x.rank, 0) as rank, i.train_popularity as count from core.session_rank as x"
+            "select coalesce(x.rank, 0) as rank, i.train_popularity as count from core.case_rank as x"
             " inner join core.run as r using (run_id)"
-            " inner join core.session as s on s.dataset_id = r.dataset_id and s.session_id = x.session_id"
-            " inner join core.item as i on i.dataset_id = s.dataset_id and i.item_id = s.ground_truth"
+            " inner join core.test_case as s on s.split_id = r.split_id and s.case_id = x.case_id"
+            " inner join core.split_item as i on i.split_id = s.split_id and i.item_id = s.ground_truth"
         ).fetchnumpy()
         counts = con.execute("select train_popularity from items where dataset = 'kept'").fetchnumpy()
     ranks, popularity = np.asarray(found["rank"]), np.asarray(found["count"])

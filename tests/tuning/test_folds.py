@@ -33,7 +33,9 @@ def test_items_that_a_fold_has_not_seen_stay_where_the_test_part_keeps_them():
 def test_they_are_the_bins_that_are_stored(shop):
     with shop.store.read("test") as con:
         train = load_dataset(con, "shop").train
-        bins = con.execute("select bin from core.session where part = 'train' order by session_id").fetchnumpy()["bin"]
+        bins = con.execute("select bin from core.split_session where part = 'train' order by session_id").fetchnumpy()[
+            "bin"
+        ]
     folds = temporal_folds(train, 3, 40)
     assert [len(fold.train) for fold in folds] == np.cumsum(np.bincount(np.asarray(bins))[1:4]).tolist()
 

@@ -82,12 +82,12 @@ class NeuralRecommender(Recommender):
         if context.ranks is None:
             begin(context.checkpoints, context.resume, context.progress)
         sessions = self._number_items(train, context.embeddings)
-        kept, held_out = self._split(sessions, context.seed)
+        kept, held_out = self._split(sessions, context)
         with _torch_state(self.settings.threads, context.seed, self.device):
             state = self._train(kept, held_out, sessions, context)
             figures = _figures(state)
             self.history = state.history
-            if held_out is not None and self.settings.refit:
+            if len(kept) < len(sessions) and self.settings.refit:
                 figures = self._refit(sessions, state, figures, context)
             self._settle()
         return figures
@@ -127,8 +127,10 @@ class NeuralRecommender(Recommender):
         lengths = np.bincount(sessions.rows()[known], minlength=len(sessions))
         return Sessions.from_lengths(rows[known], lengths, sessions.ids)
 
-    def _split(self, sessions: Sessions, seed: int) -> tuple[Sessions, Sessions | None]:
-        """(sessions to train on, sessions held out or None)."""
+    def _split(self, sessions: Sessions, context: FitContext) -> tuple[Sessions, Sessions | None]:
+        """(sessions to train on, sessions to validate on or None)."""
+        if context.validation is not None:
+            return sessions, self._validation(context.validation, context.seed) if self.settings.patience else None
         places = np.flatnonzero(sessions.lengths >= 2)
         n = min(_VALIDATED, len(places) // 10)
         if n == 0 or self.settings.patience == 0:
@@ -136,8 +138,17 @@ class NeuralRecommender(Recommender):
         if self.settings.validation == "temporal":
             chosen = places[np.argsort(sessions.ids[places], kind="stable")[-n:]]
         else:
-            chosen = np.sort(np.random.default_rng([seed, 3]).choice(places, n, replace=False))
+            chosen = np.sort(np.random.default_rng([context.seed, 3]).choice(places, n, replace=False))
         return sessions.take(np.setdiff1d(np.arange(len(sessions)), chosen)), sessions.take(chosen)
+
+    def _validation(self, cases: Sessions, seed: int) -> Sessions | None:
+        """At most 5,000 of the split's own cases, of those whose target the network knows and that have a prompt."""
+        known = np.isin(cases.targets(), self.item_ids)
+        rows = self._rows(cases.take(np.flatnonzero(known)))
+        places = np.flatnonzero(rows.lengths >= 2)
+        if len(places) > _VALIDATED:
+            places = np.sort(np.random.default_rng([seed, 3]).choice(places, _VALIDATED, replace=False))
+        return rows.take(places) if len(places) else None
 
     def _build(self, embeddings: ItemEmbeddings | None) -> Network:
         text = None
@@ -204,7 +215,7 @@ class NeuralRecommender(Recommender):
             chunk=plan.chunk,
             precision=_precision(settings.precision, context.device),
             draw_weights=_draw_weights(sessions, self.n_seen) if settings.loss == "sampled" else None,
-            validate=None if held_out is None else self._validator(held_out),
+            validate=None if held_out is None else self._validator(held_out, context.allows_repeats),
             epochs=epochs or settings.epochs,
             factors=factors,
             title="Refit epoch" if epochs else "Epoch",
@@ -219,12 +230,13 @@ class NeuralRecommender(Recommender):
     def _checkpoints(self, context: FitContext, part: str) -> Checkpoints | None:
         return (context.ranks or ALONE).checkpoints(context.checkpoints / part) if context.checkpoints else None
 
-    def _validator(self, held_out: Sessions) -> Callable[[], float]:
+    def _validator(self, held_out: Sessions, allows_repeats: bool) -> Callable[[], float]:
         prompts, targets = held_out.prompts(), held_out.targets()
 
         def validate() -> float:
             self._settle()
-            ranks = target_ranks(self._encode(prompts), self._output, prompts, targets)
+            hidden = self._encode(prompts)
+            ranks = target_ranks(hidden, self._output, prompts, targets, exclude_prompt=not allows_repeats)
             return float(per_session(ranks, _VALIDATION_DEPTH)["ndcg"].mean())
 
         return validate

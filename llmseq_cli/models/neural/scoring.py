@@ -79,9 +79,11 @@ def _rank_on_device(
     return filled_up(ranking, k)
 
 
-def target_ranks(hidden: Tensor, output: Tensor, prompts: Sessions, targets: np.ndarray) -> np.ndarray:
-    """1-based rank of every prompt's target among all items but the prompt's, int64[n_prompts]; 0 where the target is
-    one of the prompt's items. Of items with the target's score half stand before it.
+def target_ranks(
+    hidden: Tensor, output: Tensor, prompts: Sessions, targets: np.ndarray, *, exclude_prompt: bool = True
+) -> np.ndarray:
+    """1-based rank of every prompt's target among all items, int64[n_prompts]; with exclude_prompt among all but the
+    prompt's, and 0 where the target is one of these. Of items with the target's score half stand before it.
 
     hidden: float32[n_prompts, d]. output: float32[n_items, d]. targets: int[n_prompts].
     """
@@ -91,8 +93,9 @@ def target_ranks(hidden: Tensor, output: Tensor, prompts: Sessions, targets: np.
     for start in range(0, len(prompts), size):
         block = prompts.slice(start, min(start + size, len(prompts)))
         scores = hidden[start : start + len(block)] @ output.T
-        places = block.rows() * n_items + block.items
-        scores.view(-1)[torch.from_numpy(places.astype(np.int64)).to(device)] = -torch.inf
+        if exclude_prompt:
+            places = block.rows() * n_items + block.items
+            scores.view(-1)[torch.from_numpy(places.astype(np.int64)).to(device)] = -torch.inf
         target = torch.from_numpy(targets[start : start + len(block)].astype(np.int64)).to(device)
         own = scores.gather(1, target[:, None])
         better = (scores > own).sum(dim=1) + ((scores == own).sum(dim=1) - 1).clamp(min=0) / 2

@@ -1,0 +1,287 @@
+"""Splits: what of a dataset is trained on, what is validated on, what is tested. A kind of split is one file of SQL."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
+from llmseq_cli.settings import LARGEST_SEED
+from llmseq_cli.store.queries import query
+
+if TYPE_CHECKING:
+    import duckdb
+
+_QUERIES = {
+    "sessions": "splits/sessions",
+    "leave-one-out": "splits/leave_one_out",
+    "global-time": "splits/global_time",
+    "users": "splits/users",
+    "files": "splits/files",
+}
+KINDS = tuple(_QUERIES)
+UNSEEN_ITEMS = ("drop", "keep")
+REPEATS = ("exclude", "allow")
+TARGETS = ("last", "first", "random", "successive", "all")
+VALIDATIONS = ("latest", "last", "users")
+
+_MANY = ("successive", "all")
+_COMMON = ("kind", "folds", "unseen_items", "repeats")
+_OWN = {
+    "sessions": ("test_fraction",),
+    "leave-one-out": (),
+    "global-time": ("point", "targets", "validation", "validation_fraction", "seed"),
+    "users": ("test_fraction", "validation_fraction", "seed"),
+    "files": ("targets", "seed"),
+}
+_KEEPS_UNSEEN = ("leave-one-out", "files")  # the field's tables count every user
+
+
+@dataclass(frozen=True)
+class SplitRule:
+    """How a dataset is parted. Which fields matter depends on `kind`; only these are stored.
+
+    kind: "sessions" holds out the last sessions whole; "leave-one-out" tests the last item of every session and
+        validates on the one before; "global-time" trains on what happened before one point in time and tests what came
+        after; "users" holds out sessions drawn at random; "files" takes the parts as they were read.
+    test_fraction: share of the sessions that are held out (sessions, users).
+    point: of global-time, a date or time, or the share of the interactions that come before it, such as "0.9".
+    targets: which of a session's items after the point (or in the test file) are predicted: "last", "first", "random"
+        (one), "successive" (each, from all that stands before it) or "all" (each, from what stands before the point).
+        None: last, and of files all of them, successively.
+    validation: of global-time: "latest" (models hold the latest training sessions out themselves), "last" (the last
+        training item of every session) or "users" (some sessions, whole).
+    validation_fraction: share of the sessions that users validates on, and global-time with validation "users".
+    folds: temporal folds for tuning, where a split has no validation targets of its own.
+    unseen_items: items that are never trained on: "drop" takes them out of prompts and does not ask for them, "keep"
+        leaves them in. None: keep for leave-one-out and files, drop for the others.
+    repeats: whether a list may hold what stands in the prompt: "exclude" or "allow".
+    seed: of what is drawn at random.
+    """
+
+    kind: str = "sessions"
+    test_fraction: float = 0.2
+    point: str = "0.9"
+    targets: str | None = None
+    validation: str = "latest"
+    validation_fraction: float = 0.1
+    folds: int = 3
+    unseen_items: str | None = None
+    repeats: str = "exclude"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _one_of(self.kind, KINDS, "no split is called")
+        _one_of(self.unseen_items, UNSEEN_ITEMS, "--unseen-items is")
+        _one_of(self.repeats, REPEATS, "--repeats is")
+        _one_of(self.targets, TARGETS, "--targets is")
+        _one_of(self.validation, VALIDATIONS, "--validation is")
+        _share("--test-fraction", self.test_fraction, 0.2)
+        _share("--validation-fraction", self.validation_fraction, 0.1)
+        if not 1 <= self.folds <= 20:
+            raise UsageError(f"--folds is {self.folds}", "give 1 to 20, for example 3")
+        if not 0 <= self.seed <= LARGEST_SEED:
+            raise UsageError(f"--seed is {self.seed}", f"seeds are numbers between 0 and {LARGEST_SEED}")
+        parse_point(self.point)
+
+    @property
+    def keeps_unseen(self) -> bool:
+        return (self.unseen_items or ("keep" if self.kind in _KEEPS_UNSEEN else "drop")) == "keep"
+
+    @property
+    def chosen_targets(self) -> str:
+        return self.targets or ("successive" if self.kind == "files" else "last")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is stored: the fields that matter to this kind."""
+        plain = replace(self, unseen_items="keep" if self.keeps_unseen else "drop", targets=self.chosen_targets)
+        return {name: getattr(plain, name) for name in (*_COMMON, *_OWN[self.kind])}
+
+
+def rule_of(kind: str, given: dict[str, Any]) -> SplitRule:
+    """The rule of this kind with the options that a user gave (None: not given). Raises UsageError for options that
+    the kind does not have."""
+    asked = {name: value for name, value in given.items() if value is not None}
+    _one_of(kind, KINDS, "no split is called")
+    for name in asked:
+        if name not in (*_COMMON, *_OWN[kind]):
+            kinds = ", ".join(one for one in KINDS if name in _OWN[one])
+            raise UsageError(f"--{name.replace('_', '-')} means nothing to the split {kind}", f"it is for {kinds}")
+    return SplitRule(kind, **asked)
+
+
+def rules_of(kinds: tuple[str, ...], given: dict[str, Any]) -> list[SplitRule]:
+    """A rule for each kind. An option goes to the kinds that have it. Raises UsageError where none does.
+    A seed has other uses, too.
+    """
+    if len(set(kinds)) < len(kinds):
+        raise UsageError("a split is named twice", "to make two of a kind, use `llmseq split NAME --as OTHER`")
+    for kind in kinds:
+        _one_of(kind, KINDS, "no split is called")
+    for name, value in given.items():
+        if value is not None and name not in (*_COMMON, "seed") and not any(name in _OWN[kind] for kind in kinds):
+            rule_of(kinds[0], {name: value})
+    return [
+        rule_of(kind, {name: value for name, value in given.items() if name in (*_COMMON, *_OWN[kind])})
+        for kind in kinds
+    ]
+
+
+def parse_point(words: str) -> float | datetime:
+    """A share of the interactions, or a point in time (UTC). Raises UsageError for anything else."""
+    hint = "give a share such as 0.9, or a date such as 2014-04-01"
+    try:
+        share = float(words)
+    except ValueError:
+        try:
+            point = datetime.fromisoformat(words)
+        except ValueError:
+            raise UsageError(f"'{words}' is no point in time", hint) from None
+        return point.astimezone(UTC).replace(tzinfo=None) if point.tzinfo else point
+    if not 0 < share < 1:
+        raise UsageError(f"--point is {words}", hint)
+    return share
+
+
+def in_words(protocol: dict[str, Any], cases: int) -> str:
+    """A stored protocol in one line, for the head of a table. cases: how many were scored."""
+    share = f"{protocol.get('test_fraction', 0):.0%}"
+    kind, targets = protocol["kind"], protocol.get("targets", "last")
+    held_out = {
+        "sessions": f"last {share} held out",
+        "leave-one-out": "leave-one-out: the last item of each session",
+        "global-time": f"from {protocol.get('cut_at', '')} on, {targets} item{'s' if targets in _MANY else ''}",
+        "users": f"{share} of the users held out",
+        "files": f"parts as read, {targets} item{'s' if targets in _MANY else ''}",
+    }[kind]
+    ties = f"{protocol['tie_break']} tie-break"
+    if protocol["tie_break"] == "random":
+        ties += f", seed {protocol['seed']}"
+    unseen = ", items unseen in training kept" if protocol["unseen_items"] == "keep" else ""
+    repeats = "allowed" if protocol["repeats"] == "allow" else "excluded"
+    return f"{held_out}, {cases:,} sessions scored, {ties}{unseen}, repeats {repeats}"
+
+
+def make_split(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str, rule: SplitRule) -> dict[str, Any]:
+    """Part a stored dataset; returns the statistics of the split. The connection must be in a transaction.
+
+    Raises LlmseqError where nothing is left to train on or to evaluate.
+    """
+    check_name(name)
+    [(n_sessions,)] = con.execute("select count(*) from core.session where dataset_id = ?", [dataset_id]).fetchall()
+    cut = _cut(con, dataset_id, rule, n_sessions)
+    split_id = con.execute(
+        "insert into core.split (dataset_id, name, kind, rule, statistics, made_at)"
+        " values ($dataset_id, $name, $kind, $rule, '{}', $now) returning split_id",
+        {
+            "dataset_id": dataset_id,
+            "name": name,
+            "kind": rule.kind,
+            "rule": json.dumps(rule.to_dict() | cut),
+            "now": datetime.now(UTC).replace(tzinfo=None),
+        },
+    ).fetchall()[0][0]
+    ids = {"split_id": split_id, "dataset_id": dataset_id}
+    con.execute(query("splits/store_sessions"), ids | {"bins": rule.folds + 1})
+    con.execute(query("splits/store_items"), ids)
+    for part in ("validation", "test"):
+        _store_targets(con, ids, part, rule)
+    con.execute("drop table split_cut")
+    cursor = con.execute(query("splits/statistics"), {"split_id": split_id})
+    names = [column[0] for column in cursor.description]
+    statistics = {key: int(value or 0) for key, value in zip(names, cursor.fetchall()[0], strict=True)}
+    if not statistics["train_interactions"]:
+        raise LlmseqError(f"the split {name} leaves nothing to train on", _hint(rule))
+    con.execute("update core.split set statistics = ? where split_id = ?", [json.dumps(statistics), split_id])
+    return statistics
+
+
+def _cut(con: duckdb.DuckDBPyConnection, dataset_id: int, rule: SplitRule, n_sessions: int) -> dict[str, Any]:
+    """Make split_cut; returns what was found out on the way and is worth keeping."""
+    given: dict[str, Any] = {"dataset_id": dataset_id}
+    found: dict[str, Any] = {}
+    if rule.kind == "sessions":
+        given["leading"] = n_sessions - _held_out(rule.test_fraction, n_sessions, n_sessions)
+    elif rule.kind == "users":
+        held_out = _held_out(rule.test_fraction, n_sessions, n_sessions)
+        validated = _held_out(rule.validation_fraction, n_sessions, n_sessions - held_out)
+        given |= {"held_out": held_out, "validated": validated, "seed": rule.seed}
+    elif rule.kind == "global-time":
+        point = _point(con, dataset_id, rule)
+        found["cut_at"] = point.isoformat(sep=" ")
+        held_out = math.ceil(rule.validation_fraction * n_sessions - 1e-9)
+        given |= {"point": point, "validation": rule.validation, "held_out": held_out, "seed": rule.seed}
+    elif rule.kind == "files" and not _has_parts(con):
+        raise LlmseqError(
+            "the split files takes parts from the files that are read", "use `llmseq ingest --split files`"
+        )
+    con.execute(query(_QUERIES[rule.kind]), given)
+    return found
+
+
+def _has_parts(con: duckdb.DuckDBPyConnection) -> bool:
+    return bool(con.execute("select 1 from duckdb_tables() where table_name = 'session_parts'").fetchall())
+
+
+def _held_out(share: float, n_sessions: int, most: int) -> int:
+    n = math.ceil(share * n_sessions - 1e-9)
+    if n >= most:
+        raise LlmseqError(f"{n_sessions} sessions are too few to hold out a test part", "ingest more data")
+    return n
+
+
+def _point(con: duckdb.DuckDBPyConnection, dataset_id: int, rule: SplitRule) -> datetime:
+    point = parse_point(rule.point)
+    if isinstance(point, datetime):
+        return point
+    return con.execute(query("splits/point"), {"dataset_id": dataset_id, "share": point}).fetchall()[0][0]
+
+
+def _store_targets(con: duckdb.DuckDBPyConnection, ids: dict[str, int], part: str, rule: SplitRule) -> None:
+    # Of a validation range the last item counts, but a file of it is taken as the test file is.
+    targets = rule.chosen_targets if part == "test" or rule.kind == "files" else "last"
+    given = ids | {"part": part, "keep": rule.keeps_unseen}
+    if targets == "last":
+        con.execute(query("splits/store_last_targets"), given)
+    else:
+        con.execute(query("splits/store_targets"), given | {"targets": targets, "seed": rule.seed})
+
+
+def _hint(rule: SplitRule) -> str:
+    return {
+        "global-time": "give a later --point",
+        "leave-one-out": "sessions need two items besides the one that is tested: ingest with --min-session 3",
+    }.get(rule.kind, "ingest more data")
+
+
+def check_name(name: str) -> None:
+    if not re.fullmatch(r"[\w.+-]+", name):
+        raise UsageError(f"'{name}' cannot name a split", "use letters, digits, - and _, for example --as by-month")
+
+
+def delete_splits(con: duckdb.DuckDBPyConnection, dataset_id: int) -> None:
+    for table in ("split_session", "split_item", "target"):
+        con.execute(
+            f"delete from core.{table} where split_id in (select split_id from core.split where dataset_id = ?)",
+            [dataset_id],
+        )
+    con.execute("delete from core.split where dataset_id = ?", [dataset_id])
+
+
+def option_names() -> list[str]:
+    """The fields of a rule that a user may set."""
+    return [field.name for field in fields(SplitRule) if field.name != "kind"]
+
+
+def _one_of(value: str | None, allowed: tuple[str, ...], wrong: str) -> None:
+    if value is not None and value not in allowed:
+        raise UsageError(f"{wrong} '{value}'", did_you_mean(value, [*allowed]))
+
+
+def _share(option: str, value: float, example: float) -> None:
+    if not 0 < value < 1:
+        raise UsageError(f"{option} is {value}", f"give a share between 0 and 1, for example {example}")
