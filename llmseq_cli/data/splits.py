@@ -205,7 +205,7 @@ def _cut(con: duckdb.DuckDBPyConnection, dataset_id: int, rule: SplitRule, n_ses
     given: dict[str, Any] = {"dataset_id": dataset_id}
     found: dict[str, Any] = {}
     if rule.kind == "sessions":
-        given["leading"] = n_sessions - _held_out(rule.test_fraction, n_sessions, n_sessions)
+        given["in_training"] = n_sessions - _held_out(rule.test_fraction, n_sessions, n_sessions)
     elif rule.kind == "users":
         held_out = _held_out(rule.test_fraction, n_sessions, n_sessions)
         validated = _held_out(rule.validation_fraction, n_sessions, n_sessions - held_out)

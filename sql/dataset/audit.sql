@@ -1,5 +1,11 @@
 -- one row per thing that endangers an evaluation: how many of what are affected
-with sessions as (
+with tested as (
+    select distinct session_id
+    from core.target
+    where split_id = $split_id and part = 'test'
+),
+
+sessions as (
     select
         s.session_id,
         p.part,
@@ -16,11 +22,7 @@ with sessions as (
     inner join core.split_session as p on p.split_id = $split_id and s.session_id = p.session_id
     inner join core.interaction as x on s.dataset_id = x.dataset_id and s.session_id = x.session_id
     inner join core.split_item as i on i.split_id = $split_id and x.item_id = i.item_id
-    left join (
-        select distinct session_id
-        from core.target
-        where split_id = $split_id and part = 'test'
-    ) as t on s.session_id = t.session_id
+    left join tested as t on s.session_id = t.session_id
     where s.dataset_id = $dataset_id
     group by all
 ),
@@ -57,17 +59,9 @@ prompts as (
     select
         case_id,
         count(*) - 1 as items,
-        bool_or(item_id = ground_truth and position < last_position) as is_repeat
-    from (
-        select
-            case_id,
-            item_id,
-            ground_truth,
-            position,
-            max(position) over (partition by case_id) as last_position
-        from core.case_item
-        where split_id = $split_id
-    )
+        count(*) filter (where item_id = ground_truth) > 1 as is_repeat
+    from core.case_item
+    where split_id = $split_id
     group by case_id
 ),
 

@@ -1,20 +1,22 @@
 -- one row per dataset
-select
-    dataset as name,
-    sessions,
-    items,
-    interactions,
-    evaluated_sessions,
-    tie_break,
-    unseen_items,
-    splits,
-    ingested_at
-from datasets
-inner join (
+with splits as (
     select
         dataset,
         string_agg(split, ', ' order by made_at, split) as splits
     from dataset_splits
     group by dataset
-) using (dataset)
-order by name
+)
+
+select
+    d.dataset as name,
+    d.sessions,
+    d.items,
+    d.interactions,
+    d.evaluated_sessions,
+    d.tie_break,
+    d.unseen_items,
+    s.splits,
+    d.ingested_at
+from datasets as d
+inner join splits as s on d.dataset = s.dataset
+order by d.dataset

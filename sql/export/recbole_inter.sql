@@ -1,7 +1,17 @@
--- one row per interaction of a split's part (train, valid, test or, where null, all of the dataset), in the order of the
--- sessions, which equal times leave open. test and valid: what is to be predicted, and for sessions that are not trained
--- on what their prompts are made of
-with chosen as (
+-- one row per interaction of a split's part (train, valid, test or, where null, all of the dataset), in the order of
+-- the sessions, which equal times leave open. test and valid: what is to be predicted, and for sessions that are not
+-- trained on what their prompts are made of
+with asked as (
+    select
+        t.split_id,
+        t.session_id,
+        max(t.prompt_length) as prompt_length
+    from core.target as t
+    where t.part = if($part = 'valid', 'validation', $part)
+    group by t.split_id, t.session_id
+),
+
+chosen as (
     select
         x.session_id,
         x.position
@@ -9,16 +19,7 @@ with chosen as (
     inner join core.protocol as d on x.dataset_id = d.dataset_id
     inner join core.split_session as p on d.split_id = p.split_id and x.session_id = p.session_id
     left join core.split_item as i on d.split_id = i.split_id and x.item_id = i.item_id
-    left join (
-        select
-            split_id,
-            session_id,
-            max(position) as last_position,
-            max(prompt_length) as prompt_length
-        from core.target
-        where part = if($part = 'valid', 'validation', $part)
-        group by split_id, session_id
-    ) as t on d.split_id = t.split_id and x.session_id = t.session_id
+    left join asked as t on d.split_id = t.split_id and x.session_id = t.session_id
     left join core.target as y
         on
             d.split_id = y.split_id

@@ -1,6 +1,6 @@
--- one row per item to predict, by session and position. $targets: of the items of a session's range that count, "first"
--- takes the first, "random" one by the md5 of name, position and seed, "successive" each, with all that stands before it
--- as its prompt, "all" each, with what stands before the range. An item that counts must stand in the prompt.
+-- one row per item to predict, by session and position. $targets: of the items of a session's range that count,
+-- "first" takes the first, "random" one by the md5 of name, position and seed, "successive" each, with all that stands
+-- before it as its prompt, "all" each, with what stands before the range. An item that counts must stand in the prompt.
 -- Items that are never trained on count only where the split keeps them.
 insert into core.target
 with ranges as (

@@ -1,5 +1,5 @@
--- one row per session: $held_out of them, by the md5 of name and seed, are tested, the next $validated are validated on,
--- the others are trained on whole
+-- one row per session: $held_out of them, by the md5 of name and seed, are tested, the next $validated are validated
+-- on, the others are trained on whole
 create or replace temp table split_cut as
 with drawn as (
     select

@@ -157,8 +157,8 @@ def test_unseen_items_are_kept_where_they_are_asked_for():
 def test_bins_are_equal_and_temporal():
     con = build(random_rows(5), Protocol(folds=3))
     rows = con.execute(
-        "select bin, count(*), min(session_id), max(session_id) from core.split_session where part = 'train' group by bin"
-        " order by bin"
+        "select bin, count(*), min(session_id), max(session_id) from core.split_session where part = 'train'"
+        " group by bin order by bin"
     ).fetchall()
     assert [row[0] for row in rows] == [1, 2, 3, 4]
     assert max(row[1] for row in rows) - min(row[1] for row in rows) <= 1

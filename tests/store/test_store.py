@@ -111,10 +111,11 @@ def test_a_workspace_from_before_the_first_release_is_refused(store):
 def test_a_runs_name_is_the_models_and_a_number(store):
     with store.write("testing") as con:
         con.execute("insert into core.dataset values (1, 'shop', now(), '{}', '{}', '{}')")
+        con.execute("insert into core.split values (1, 1, 'sessions', 'sessions', '{}', '{}', now())")
         con.execute(
-            "insert into core.run (run_id, dataset_id, model, label, status, seed, settings, environment, figures,"
-            " sessions, depth, started_at)"
-            " values (7, 1, 'v-sknn', 'V-SKNN', 'done', 0, '{}', '{}', '{}', 1, 20, now())"
+            "insert into core.run (run_id, dataset_id, split_id, model, label, status, seed, settings, environment,"
+            " figures, sessions, depth, started_at)"
+            " values (7, 1, 1, 'v-sknn', 'V-SKNN', 'done', 0, '{}', '{}', '{}', 1, 20, now())"
         )
         assert con.execute("select run from runs").fetchall() == [(run_name("v-sknn", 7),)] == [("v-sknn-7",)]
 
