@@ -1,5 +1,5 @@
--- one row per session: the last ones in time are held out whole, the others are trained on whole. The first $in_training
--- sessions stay in training.
+-- one row per session: the last ones in time are held out whole, the others are trained on whole. The first
+-- $in_training sessions stay in training.
 create or replace temp table split_cut as
 select
     session_id,
