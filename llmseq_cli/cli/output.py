@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
 from llmseq_cli.cli.console import err
-from llmseq_cli.errors import LlmseqError
+from llmseq_cli.files import write_whole
 
 
 def write_output(text: str, to: Path | None) -> None:
@@ -20,14 +19,5 @@ def write_output(text: str, to: Path | None) -> None:
 
 def write_bytes(content: bytes, to: Path) -> None:
     """Whole into a file, as `write_output`."""
-    if not to.parent.is_dir():
-        raise LlmseqError(f"the folder {to.parent} does not exist", "make it first, or give another --out")
-    partial = to.with_name(f"{to.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        partial.replace(to)
-    except OSError as error:
-        raise LlmseqError(f"cannot write {to}: {error.strerror}", "check the folder, or give another --out") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(to, content)
     err.print(f"written to {to}", soft_wrap=True)

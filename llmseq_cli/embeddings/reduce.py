@@ -17,7 +17,6 @@ dimensions it keeps whitening from making every item equally far from every othe
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -30,6 +29,7 @@ import numpy as np
 
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import UsageError, did_you_mean
+from llmseq_cli.files import atomic_path
 from llmseq_cli.progress import Progress, SilentProgress
 
 METHODS = ("none", "pca", "whiten", "lda", "autoencoder", "random")
@@ -108,13 +108,8 @@ def load_or_reduce(
         with suppress(SafetensorError, KeyError, TypeError, OSError), safe_open(file, framework="numpy") as kept:
             return replace(embeddings, vectors=kept.get_tensor("vectors"), reduction=kept.metadata()["reduction"])
     made = reduce(embeddings, classes, method, dim, seed, power=power, progress=progress)
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f"{file.name}.{os.getpid()}.partial")
-    try:
+    with atomic_path(file, durable=False, make_folder=True) as partial:
         save_file({"vectors": made.vectors}, partial, metadata={"reduction": made.reduction})
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
     return made
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.files import exclusive, move_folder, temporary_folder
 from llmseq_cli.finetuning.examples import Amounts, Block, Built, ExampleBuilder, check_amount, check_files
 from llmseq_cli.finetuning.jobs import JobRunner, training_price
 from llmseq_cli.finetuning.ledger import OVER, UNSUBMITTED, Job, Ledger, NewJob
 from llmseq_cli.finetuning.task_setup import Recipe, Wishes, gather, make_recipe, template_of
 from llmseq_cli.finetuning.tasks.registry import find_task
 from llmseq_cli.finetuning.wording import Wording, normal_titles
-from llmseq_cli.locks import exclusive
 from llmseq_cli.progress import Progress
 from llmseq_cli.providers.provider import FineTuneProvider, Surroundings
 from llmseq_cli.providers.registry import make_provider
@@ -130,7 +127,7 @@ class FineTuning:
         """Builds the files, then uploads and submits them, unless the same was done before."""
         runner = JobRunner(self.ledger, self.provider, self.progress, prices=self.options.prices)
         # Two programs that find nothing submitted would submit the same twice.
-        with exclusive(self.store.folder / "artifacts" / "jobs" / ".lock", "submits a job"):
+        with exclusive(self.store.folder / "artifacts" / "jobs" / ".lock", "is submitting a job"):
             job = self._prepared()
             if self.options.prepare_only:
                 return job
@@ -143,10 +140,8 @@ class FineTuning:
 
     def _prepared(self) -> Job:
         """The job in the ledger, with its files: the one that is there, or a new one."""
-        partial = self.store.folder / "artifacts" / "jobs" / f".building-{os.getpid()}"
-        _remove_leftovers(partial.parent)
-        partial.mkdir(parents=True)
-        try:
+        jobs = self.store.folder / "artifacts" / "jobs"
+        with temporary_folder(jobs / "building", make_parent=True) as partial:
             built = self.builder.write(self.dataset.train, partial, self.provider, self.progress)
             self._check_amount(built)
             check_files(partial, self.provider.limits.largest_file)
@@ -171,11 +166,8 @@ class FineTuning:
                 self._check_cost(figures["cost_usd"])
                 job = self.ledger.create(new)
             folder = self.ledger.folder(job)
-            if not folder.is_dir():
-                partial.rename(folder)
+            move_folder(partial, folder, "keep")
             return job
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
 
     def _known(self, new: NewJob) -> Job | None:
         """The job that these files were built for before; one that was submitted only counts without --again."""
@@ -210,26 +202,6 @@ class FineTuning:
                 f"the job may cost {expected:,.4g} US dollars, more than --max-cost {most:g}",
                 "nothing was sent; give a smaller --limit or a larger --max-cost",
             )
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Removes what killed programs were building, and what this one was under the number of an earlier one."""
-    for partial in folder.glob(".building-*"):
-        number = partial.name.rpartition("-")[2]
-        if not number.isdigit() or int(number) == os.getpid() or not _runs(int(number)):
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def _runs(process: int) -> bool:
-    if os.name != "posix":
-        return True  # there, signal 0 would end the process
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # somebody else's
-    return True
 
 
 _KEPT = (

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.errors import LlmseqError, WorkspaceBusyError
+from llmseq_cli.files import atomic_folder, exclusive, write_json
 from llmseq_cli.language_model.chat import read_examples
 from llmseq_cli.language_model.library import Loading, load_model, load_tokenizer, quiet
 from llmseq_cli.language_model.settings import LocalTuning
-from llmseq_cli.locks import exclusive
 from llmseq_cli.progress import Progress
 from llmseq_cli.providers.provider import CANCELLED, SUCCEEDED, JobEvent, RemoteJob
 
@@ -48,9 +47,7 @@ class LocalJob:
     def write(self, **news: Any) -> None:
         """Notes what is new; the file is whole at any time."""
         state = (self.read() if self.exists else {"events": []}) | news
-        partial = self.folder / f".{_STATE}-{os.getpid()}"
-        partial.write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
-        partial.replace(self.folder / _STATE)
+        write_json(self.folder / _STATE, state)
 
     def tell(self, message: str) -> None:
         """Adds an event."""
@@ -73,7 +70,7 @@ class LocalJob:
 
     def _busy(self) -> bool:
         try:
-            with exclusive(self.folder / _LOCK, "trains it"):
+            with exclusive(self.folder / _LOCK, "is training it"):
                 return False
         except WorkspaceBusyError:
             return True
@@ -87,7 +84,7 @@ class LocalJob:
     def run(self, tuning: LocalTuning, loading: Loading, progress: Progress) -> None:
         """Trains from where it stands; returns at once where another program is at it, or it is over."""
         try:
-            with exclusive(self.folder / _LOCK, "trains it"):
+            with exclusive(self.folder / _LOCK, "is training it"):
                 if self.read()["status"] == "queued":
                     self._run(tuning, loading, progress)
         except WorkspaceBusyError:
@@ -157,13 +154,9 @@ class LocalJob:
 
     def _keep(self, model: Any, tokenizer: Any, done: Progressed) -> None:
         """The model beside its place, then there: it is whole or not there."""
-        partial = self.folder / f".{_MODEL}"
-        shutil.rmtree(partial, ignore_errors=True)
-        with quiet():
+        with atomic_folder(self.model) as partial, quiet():
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
-        shutil.rmtree(self.model, ignore_errors=True)
-        partial.rename(self.model)
         best = done.history[done.best_epoch - 1 if done.best is not None else -1]
         self.write(status=SUCCEEDED, trained_tokens=done.trained_tokens, history=done.history, kept=best)
 

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from llmseq_cli.errors import LlmseqError
+from llmseq_cli.files import atomic_folder
 from llmseq_cli.language_model.chat import Encoded, plain_tokens
 from llmseq_cli.language_model.library import quiet
 from llmseq_cli.language_model.settings import LocalTuning
@@ -47,21 +46,13 @@ def make_scratch(
         return folder
     if not distinct:
         raise LlmseqError("no item of the catalog has a title", "a model of titles needs some")
-    partial = models / f".building-{os.getpid()}"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        with quiet():
-            tokenizer = _make_tokenizer(distinct, settings.vocabulary, frames)
-            model = _make_model(tokenizer, settings, seed)
-            if settings.title_epochs:
-                _learn_titles(model, tokenizer, distinct, settings, seed, progress)
-            model.save_pretrained(partial)
-            tokenizer.save_pretrained(partial)
-        if not folder.is_dir():
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    with atomic_folder(folder, existing="keep") as partial, quiet():
+        tokenizer = _make_tokenizer(distinct, settings.vocabulary, frames)
+        model = _make_model(tokenizer, settings, seed)
+        if settings.title_epochs:
+            _learn_titles(model, tokenizer, distinct, settings, seed, progress)
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
     return folder
 
 

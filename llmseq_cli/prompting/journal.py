@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-from llmseq_cli.locks import lock
+from llmseq_cli.files import take_lock
 from llmseq_cli.store.connection import explained
 
 
@@ -22,13 +22,13 @@ class Journal:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._file: IO[bytes] | None = None
+        self._lock: Any = None
 
     def open(self) -> None:
         """Makes the file where it is missing, and keeps others from it until `close`."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        file = self.path.open("a+b")
-        lock(file, "asks the same model the same")
-        self._file = file
+        self._lock = take_lock(self.path.with_suffix(".lock"), "is running this prompt job")
+        self._file = self.path.open("a+b")
 
     def add(self, entries: Iterable[dict[str, Any]]) -> None:
         """Writes entries; they are with the operating system when this returns."""
@@ -60,3 +60,4 @@ class Journal:
             self.path.unlink()
         self._file.close()
         self._file = None
+        self._lock.release()

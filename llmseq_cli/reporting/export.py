@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import find_dataset
-from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
+from llmseq_cli.errors import UsageError, did_you_mean
+from llmseq_cli.files import atomic_path
+from llmseq_cli.machine import machine_errors
 from llmseq_cli.store.queries import query
 from llmseq_cli.store.runs import RunInfo, find_run
 
@@ -102,28 +104,14 @@ def _write_recbole(con: duckdb.DuckDBPyConnection, dataset: str, out: Path) -> l
 def _make_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out} is a file", "this format writes several: give a folder")
-    try:
+    with machine_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LlmseqError(f"cannot make {out}: {error.strerror}", "give another --out") from error
 
 
 def _copy(con: duckdb.DuckDBPyConnection, statement: str, parameters: dict[str, Any], options: str, out: Path) -> Path:
     """Write what a query gives, whole or not at all."""
-    import duckdb
-
     if out.is_dir():
         raise UsageError(f"{out} is a folder", "give a file")
-    if not out.parent.is_dir():
-        raise LlmseqError(f"the folder {out.parent} does not exist", "make it first, or give another --out")
-    partial = out.with_name(out.name + ".partial")
-    try:
+    with atomic_path(out) as partial:
         con.execute(f"copy ({statement}) to '{str(partial).replace(chr(39), chr(39) * 2)}' ({options})", parameters)
-        partial.replace(out)
-    except (duckdb.IOException, OSError) as error:
-        raise LlmseqError(
-            f"cannot write {out}: {str(error).splitlines()[0]}", "check the folder and its space"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return out

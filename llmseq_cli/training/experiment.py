@@ -23,6 +23,7 @@ from llmseq_cli.embeddings.reduce import parse_method, reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.evaluate import Evaluation, evaluate
+from llmseq_cli.files import atomic_folder
 from llmseq_cli.models.members import Member, run_names
 from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.models.registry import model_class
@@ -284,11 +285,7 @@ def _keep(store: Store, model: Recommender, record: RunRecord, evaluation: Evalu
     metrics = evaluation.metrics(dataset.test.targets(), dataset.catalog.popularity)
     with store.transaction(f"storing a run of {record.model}", wait=True) as con:
         run_id = next_run_id(con)
-        folder = run_folder(store.folder, run_name(record.model, run_id))
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            partial.mkdir(parents=True)
+        with atomic_folder(run_folder(store.folder, run_name(record.model, run_id))) as partial:
             model.save(partial)
             insert_run(
                 con,
@@ -300,11 +297,6 @@ def _keep(store: Store, model: Recommender, record: RunRecord, evaluation: Evalu
                 scores=evaluation.ranking.scores,
                 metrics=metrics,
             )
-            shutil.rmtree(folder, ignore_errors=True)
-            partial.rename(folder)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
     return run_name(record.model, run_id)
 
 

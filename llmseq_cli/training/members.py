@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +18,7 @@ from llmseq_cli.embeddings.reduce import reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import Ranking
+from llmseq_cli.files import atomic_folder
 from llmseq_cli.models.members import MadeOfRuns, Member
 from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.models.registry import model_class
@@ -132,7 +130,8 @@ class Members:
         with self.progress.task(f"Training {info.run} without the latest {left_out:,} sessions"):
             model.fit(train, context)
         if not members:  # one made of others would find them as they are, not as they were trained here
-            _save(model, folder)
+            with atomic_folder(folder, durable=False) as partial:
+                model.save(partial)
         return model
 
     def _validation_of(self, train: Sessions) -> Sessions | None:
@@ -170,15 +169,3 @@ def _digest(train: Sessions) -> str:
     digest = hashlib.sha256(train.items.data)
     digest.update(np.ascontiguousarray(train.offsets).data)
     return digest.hexdigest()[:16]
-
-
-def _save(model: Recommender, folder: Path) -> None:
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir()
-        model.save(partial)
-        shutil.rmtree(folder, ignore_errors=True)
-        with suppress(OSError):  # another process was faster: its model is the same
-            partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)

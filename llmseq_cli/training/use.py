@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.dataset import find_dataset, load_catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.files import atomic_path, temporary_folder
 from llmseq_cli.progress import Progress
 from llmseq_cli.ray_cluster import check_backend
 from llmseq_cli.store.connection import explained
@@ -108,16 +107,14 @@ def _staged(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database of its own, in a folder beside `out` that goes away."""
     import duckdb
 
-    try:
-        folder = tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent)
-    except OSError as error:
-        raise LlmseqError(f"cannot write in {out.parent}: {error.strerror}", "give another --out") from error
-    try:
-        with explained(out.parent), duckdb.connect(f"{folder}/staged.duckdb") as con, interruptible(con):
-            con.execute("set enable_progress_bar = false")
-            yield con
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with (
+        temporary_folder(out) as folder,
+        explained(out.parent),
+        duckdb.connect(f"{folder}/staged.duckdb") as con,
+        interruptible(con),
+    ):
+        con.execute("set enable_progress_bar = false")
+        yield con
 
 
 def _stage(con: duckdb.DuckDBPyConnection, sessions: str, catalog: Catalog, progress: Progress) -> int:
@@ -163,21 +160,11 @@ def _prompts(con: duckdb.DuckDBPyConnection, start: int, stop: int) -> Sessions:
 
 
 def _write(con: duckdb.DuckDBPyConnection, out: Path) -> None:
-    import duckdb
-
-    partial = out.with_name(out.name + ".partial")
-    try:
+    with atomic_path(out) as partial:
         con.execute(
             f"copy ({query('score/output')}) to '{str(partial).replace(chr(39), chr(39) * 2)}'"
             f" (format {_OUTPUTS[out.suffix]})"
         )
-        partial.replace(out)
-    except duckdb.Error as error:
-        raise LlmseqError(
-            f"cannot write {out}: {str(error).splitlines()[0]}", "check the folder and its space"
-        ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _open(store: Store, run: str, dataset: str | None) -> tuple[Catalog, Recommender, bool]:

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from llmseq_cli.errors import WorkerLostError
+from llmseq_cli.files import atomic_path
 from llmseq_cli.ray_cluster import wants_ray
 from llmseq_cli.training.environment import usable_cores
 from llmseq_cli.tuning.units import FoldMembers, Measured, Unit, measure
@@ -76,18 +77,12 @@ class Loky:
         self.folder = folder
 
     def share(self, arrays: Mapping[str, np.ndarray]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         for name, array in arrays.items():
             file = self.folder / f"{name}.npy"
             if file.exists():
                 continue
-            partial = file.with_name(f"{name}.{os.getpid()}.partial")
-            try:
-                with partial.open("wb") as out:
-                    np.save(out, np.asarray(array), allow_pickle=False)
-                partial.replace(file)
-            finally:
-                partial.unlink(missing_ok=True)
+            with atomic_path(file, durable=False, make_folder=True) as partial:
+                np.save(partial, np.asarray(array), allow_pickle=False)
 
     def _executor(self) -> Any:
         from joblib.externals.loky import get_reusable_executor

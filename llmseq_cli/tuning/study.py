@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
+from llmseq_cli.files import atomic_folder, shared_lock
 from llmseq_cli.tuning.sampler import make_sampler
 from llmseq_cli.tuning.space import Configuration, Space
 from llmseq_cli.tuning.workers import JournalLock, Worker
@@ -93,23 +93,16 @@ class Study:
         )
         if _journal(folder).exists():
             raise taken
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         try:
-            with _quiet():
+            with atomic_folder(folder, existing="fail") as partial, _quiet():
                 study = optuna.create_study(
                     storage=_storage(partial), study_name=folder.name, direction="maximize", sampler=_sampler(spec)
                 )
                 study.set_user_attr("spec", json.dumps(spec.to_json()))
                 if first:
                     study.enqueue_trial(first)
-            try:
-                partial.rename(folder)
-            except OSError:  # another process was faster
-                raise taken from None
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        except FileExistsError:  # another process was faster
+            raise taken from None
         return cls.open(folder)
 
     @classmethod
@@ -166,9 +159,7 @@ class Study:
 
     def _alone(self) -> Any:
         """Held by one process at a time: no trial is begun or taken over by two, and none begun too many."""
-        from filelock import FileLock
-
-        return FileLock(self.folder / "trials.lock")
+        return shared_lock(self.folder / "trials.lock")
 
     def twin(self, trial: optuna.Trial) -> TrialRecord | None:
         """A finished trial of the same configuration: it need not be run again."""

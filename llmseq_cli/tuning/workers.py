@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from llmseq_cli.files import shared_lock
+
 _BEAT_SECONDS = 20.0
 _STALE_SECONDS = 600
 """A worker on another machine that has not been heard of for so long is taken to be gone."""
@@ -85,9 +87,7 @@ class JournalLock:
     """
 
     def __init__(self, journal: Path) -> None:
-        from filelock import FileLock
-
-        self._lock = FileLock(journal.with_name("journal.lock"))
+        self._lock = shared_lock(journal.with_name("journal.lock"))
 
     def acquire(self) -> bool:
         self._lock.acquire()
@@ -98,6 +98,4 @@ class JournalLock:
 
 
 def _lock_of(folder: Path, name: str) -> Any:
-    from filelock import FileLock
-
-    return FileLock(folder / f"{name}.lock")
+    return shared_lock(folder / f"{name}.lock")

@@ -18,9 +18,10 @@ from io import BufferedRandom
 from pathlib import Path
 from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from llmseq_cli.data.downloads.transfer import Origin, Patience, Transfer, meter, read_json, write_json
+from llmseq_cli.data.downloads.transfer import Origin, Patience, Transfer, meter, read_json
 from llmseq_cli.data.downloads.transfer_errors import cannot_write
 from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.files import write_json
 from llmseq_cli.progress import Progress, SilentProgress
 
 

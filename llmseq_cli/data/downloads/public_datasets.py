@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import zipfile
 import zlib
@@ -13,6 +12,7 @@ from llmseq_cli.data.downloads.download import begun_at, download, file_name, pl
 from llmseq_cli.data.downloads.transfer import Patience
 from llmseq_cli.data.downloads.transfer_errors import SourceError, cannot_write
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
+from llmseq_cli.files import atomic_path
 from llmseq_cli.progress import Progress, SilentProgress
 
 _SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
@@ -223,12 +223,9 @@ def _unpack(archive: Path, members: tuple[str, ...], out: Path) -> list[Path]:
 def _unpack_one(packed: zipfile.ZipFile, member: str, path: Path) -> None:
     if path.is_file() and path.stat().st_size == packed.getinfo(member).file_size:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    try:
-        with packed.open(member) as source, part.open("wb") as target:
-            shutil.copyfileobj(source, target, 1 << 20)
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
+    with (
+        atomic_path(path, durable=False, make_folder=True) as part,
+        packed.open(member) as source,
+        part.open("wb") as target,
+    ):
+        shutil.copyfileobj(source, target, 1 << 20)

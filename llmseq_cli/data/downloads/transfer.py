@@ -20,6 +20,7 @@ from llmseq_cli._version import __version__
 from llmseq_cli.clients.retry_after import retry_after
 from llmseq_cli.data.downloads.transfer_errors import SourceError, explain_connection, refusal, transport_reason
 from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.files import write_json
 from llmseq_cli.progress import Progress, Task
 
 if TYPE_CHECKING:
@@ -80,12 +81,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    new = path.with_name(path.name + ".new")
-    new.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(new, path)
 
 
 class Meter:

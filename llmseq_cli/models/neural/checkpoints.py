@@ -18,6 +18,7 @@ from typing import Any, Self
 from torch import Tensor
 
 from llmseq_cli.errors import LlmseqError
+from llmseq_cli.files import atomic_folder, write_json
 from llmseq_cli.progress import Progress
 
 
@@ -46,18 +47,15 @@ class Checkpoints:
         from safetensors.torch import save_file
 
         older = list(self._whole())
-        partial, place = self.folder / "partial", self.folder / f"step-{step:09d}"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        save_file(
-            {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
-            partial / "state.safetensors",
-        )
-        (partial / "state.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        place = self.folder / f"step-{step:09d}"
         if place in older:  # nothing happened since
-            shutil.rmtree(partial)
             return
-        partial.rename(place)
+        with atomic_folder(place) as partial:
+            save_file(
+                {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
+                partial / "state.safetensors",
+            )
+            write_json(partial / "state.json", about, durable=False)
         for folder in older:
             shutil.rmtree(folder, ignore_errors=True)
 
