@@ -12,6 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from llmseq_cli.errors import LlmseqError
+from llmseq_cli.language_model.watch import Watch
+
+_LONGEST_FRAME = 1 << 20  # characters that a template may write around what is asked
 _EXAMPLES_AT_ONCE = 4096  # tokenizers hold far more of a text than its tokens
 
 
@@ -35,12 +39,19 @@ def prompt_texts(tokenizer: Any, messages: Sequence[tuple[str, str]]) -> list[st
     """(system, user) of each prompt as the text after which the model answers."""
     if not tokenizer.chat_template:
         return ["\n\n".join([*([system] if system else []), user]) + "\n\n" for system, user in messages]
-    return [
-        tokenizer.apply_chat_template(
-            _messages(tokenizer, system, user), tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
-        for system, user in messages
-    ]
+    texts = []
+    with Watch(f"the chat template of {tokenizer.name_or_path}") as watch:
+        for system, user in messages:
+            watch.begin()
+            said = _messages(tokenizer, system, user)
+            texts.append(
+                tokenizer.apply_chat_template(said, tokenize=False, add_generation_prompt=True, enable_thinking=False)
+            )
+            if len(texts[-1]) > _LONGEST_FRAME + 8 * (len(system) + len(user)):
+                raise LlmseqError(
+                    f"{watch.what} writes {len(texts[-1]):,} characters for one question", "choose another model"
+                )
+    return texts
 
 
 def _messages(tokenizer: Any, system: str, user: str) -> list[dict[str, str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +13,8 @@ from typing import Any
 from llmseq_cli.clients.errors import FinalError
 from llmseq_cli.devices import resolve_device
 from llmseq_cli.errors import LlmseqError
+from llmseq_cli.model_files import SAFE, bases_of
+from llmseq_cli.model_files import quiet_libraries as quiet
 
 _PACKAGES = ("transformers", "peft", "tokenizers")
 
@@ -51,55 +51,57 @@ def make_loading(device: str, precision: str, four_bit: bool) -> Loading:
 
 
 def load_tokenizer(model: str) -> Any:
-    """The tokenizer of a model, padding on the left. Raises FinalError."""
-    from_adapter = _base_of_adapter(model)
+    """The tokenizer of a model, padding on the left. Raises LlmseqError."""
     with _explained(model), quiet():
         from transformers import AutoTokenizer
 
-        has_own = (Path(model) / "tokenizer_config.json").exists()
-        tokenizer = AutoTokenizer.from_pretrained(model if has_own or not from_adapter else from_adapter)
+        own, *bases = bases_of(model)
+        has_own = (own / "tokenizer_config.json").exists()
+        tokenizer = AutoTokenizer.from_pretrained(str(own if has_own or not bases else bases[-1]), **SAFE)
     tokenizer.padding_side = "left"
     if tokenizer.eos_token_id is None:
-        raise FinalError(f"the tokenizer of '{model}' has no token that ends a text", "take another model")
+        raise FinalError(f"the tokenizer of '{model}' has no token that ends a text", "choose another model")
     return tokenizer
 
 
 def load_model(model: str, loading: Loading) -> Any:
-    """A causal language model; an adapter is merged into the model that it was trained on. Raises FinalError."""
-    import torch
-
-    base = _base_of_adapter(model)
-    if base is not None:
-        from peft import PeftModel
-
-        with _explained(model), quiet():
-            adapted = PeftModel.from_pretrained(load_model(base, loading), model)
-            return adapted if loading.four_bit else adapted.merge_and_unload()
+    """A causal language model; adapters are merged into the model that they were trained on. Raises LlmseqError."""
     with _explained(model), quiet():
-        from transformers import AutoModelForCausalLM
+        *adapters, whole = bases_of(model)
+        loaded = _load_whole(whole, loading)
+        for adapter in reversed(adapters):
+            from peft import PeftModel
 
-        chosen: dict[str, Any] = {"dtype": getattr(torch, loading.precision)}
-        if loading.four_bit:
-            from transformers import BitsAndBytesConfig
+            adapted = PeftModel.from_pretrained(loaded, str(adapter))
+            loaded = adapted if loading.four_bit else adapted.merge_and_unload()
+    return loaded
 
-            chosen["quantization_config"] = BitsAndBytesConfig(
-                load_in_4bit=True,
-                bnb_4bit_quant_type="nf4",
-                bnb_4bit_use_double_quant=True,
-                bnb_4bit_compute_dtype=chosen["dtype"],
-            )
-            chosen["device_map"] = {"": loading.device}
-        loaded: Any = AutoModelForCausalLM.from_pretrained(model, **chosen)
+
+def _load_whole(folder: Path, loading: Loading) -> Any:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    chosen: dict[str, Any] = {"dtype": getattr(torch, loading.precision), "use_safetensors": True, **SAFE}
+    if loading.four_bit:
+        from transformers import BitsAndBytesConfig
+
+        chosen["quantization_config"] = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=chosen["dtype"],
+        )
+        chosen["device_map"] = {"": loading.device}
+    loaded: Any = AutoModelForCausalLM.from_pretrained(str(folder), **chosen)
     return loaded if loading.four_bit else loaded.to(loading.device)
 
 
 def load_config(model: str) -> Any:
-    """A model's configuration, without its weights. Raises FinalError."""
-    base = _base_of_adapter(model)
+    """A model's configuration, without its weights. Raises LlmseqError."""
     with _explained(model), quiet():
         from transformers import AutoConfig
 
-        return AutoConfig.from_pretrained(base or model)
+        return AutoConfig.from_pretrained(str(bases_of(model)[-1]), **SAFE)
 
 
 def check_folder(model: str) -> None:
@@ -108,14 +110,6 @@ def check_folder(model: str) -> None:
     outside_hub = path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1 or "\\" in model
     if outside_hub and not path.is_dir():
         raise FinalError(f"there is no folder '{model}'", "give a folder with a model, an id of the hub, or scratch")
-
-
-def _base_of_adapter(model: str) -> str | None:
-    """The model that a folder's adapter was trained on; None where the folder holds a whole model."""
-    file = Path(model) / "adapter_config.json"
-    if not file.is_file():
-        return None
-    return str(json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"])
 
 
 @contextmanager
@@ -130,27 +124,3 @@ def _explained(model: str) -> Iterator[None]:
         hint = "HF_HUB_OFFLINE is set: only models that are on this machine can be loaded" if offline else ""
         hint = hint or "check --model: scratch, a folder, or an id such as Qwen/Qwen3-0.6B; the first use downloads it"
         raise FinalError(f"cannot load the model '{model}': {why}", hint) from None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps bars and notes of the libraries off the terminal."""
-    import transformers
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    loggers = [logging.getLogger(name) for name in ("transformers", "huggingface_hub", "peft")]
-    levels = [logger.level for logger in loggers]
-    bars = transformers.utils.logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
-    transformers.utils.logging.disable_progress_bar()
-    disable_progress_bars()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if bars[0]:
-            transformers.utils.logging.enable_progress_bar()
-        if bars[1]:
-            enable_progress_bars()

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import math
 import os
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -20,6 +17,7 @@ from llmseq_cli.clients.errors import FinalError
 from llmseq_cli.devices import resolve_device
 from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
 from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.model_files import SAFE, checked_model, quiet_libraries
 from llmseq_cli.settings import Settings, setting
 
 if TYPE_CHECKING:
@@ -126,7 +124,7 @@ class HuggingFaceSource(EmbeddingSource):
 def _require_library() -> None:
     """Raises LlmseqError where what this source is made of is not installed."""
     try:
-        with _quiet():
+        with quiet_libraries():
             import sentence_transformers  # noqa: F401
     except ModuleNotFoundError as error:
         raise LlmseqError(
@@ -163,10 +161,13 @@ def _load(model: str, device: str, precision: str) -> SentenceTransformer:
 
     dtype: torch.dtype = getattr(torch, precision)
     try:
-        with _quiet():
+        with quiet_libraries():
             from sentence_transformers import SentenceTransformer
 
-            encoder = SentenceTransformer(model, device=device)
+            folder = str(checked_model(model))
+            encoder = SentenceTransformer(folder, device=device, model_kwargs={"use_safetensors": True}, **SAFE)
+    except LlmseqError:
+        raise
     except Exception as error:  # files that are missing, torn or of another kind fail in a dozen ways
         offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
         why = " ".join(str(error).split())[:300] or type(error).__name__
@@ -174,30 +175,6 @@ def _load(model: str, device: str, precision: str) -> SentenceTransformer:
         hint = hint or "check --model: an id such as BAAI/bge-small-en-v1.5, or a folder; the first use downloads it"
         raise FinalError(f"cannot load the model '{model}': {why}", hint) from None
     return encoder.to(dtype=dtype).eval()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps bars and notes of the libraries off the terminal while a model is loaded."""
-    loggers = [logging.getLogger(name) for name in ("sentence_transformers", "transformers", "huggingface_hub")]
-    import transformers
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-
-    levels = [logger.level for logger in loggers]
-    bars = transformers.utils.logging.is_progress_bar_enabled(), not are_progress_bars_disabled()
-    transformers.utils.logging.disable_progress_bar()
-    disable_progress_bars()
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-        if bars[0]:
-            transformers.utils.logging.enable_progress_bar()
-        if bars[1]:
-            enable_progress_bars()
 
 
 def _longest(encoder: SentenceTransformer) -> int | None:
