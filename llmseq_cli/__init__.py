@@ -2,30 +2,70 @@
 
 In a notebook or script::
 
-    from llmseq_cli import Workspace
+    from llmseq_cli import EmbedOptions, IngestOptions, TrainOptions, Workspace
 
     with Workspace("my-workspace") as workspace:
-        workspace.ingest(["clicks.csv"], name="shop")
-        workspace.embed("shop", source="lexical")
-        workspace.train("llmseqsim", dataset="shop", embeddings="lexical")
+        workspace.ingest(IngestOptions(["clicks.csv"], "shop"))
+        workspace.embed(EmbedOptions("lexical", dataset="shop"))
+        workspace.train(TrainOptions("llmseqsim", dataset="shop", embeddings="lexical"))
         print(workspace.report("shop"))
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmseq_cli._version import __version__
 from llmseq_cli.errors import LlmseqError
 
 if TYPE_CHECKING:
+    from llmseq_cli.backend import Backend
+    from llmseq_cli.data.ingest import Protocol
+    from llmseq_cli.data.options import IngestOptions
+    from llmseq_cli.embeddings.options import EmbedOptions
+    from llmseq_cli.finetuning.options import FinetuneOptions
+    from llmseq_cli.prompting.options import PromptOptions
+    from llmseq_cli.reporting.leaderboard import ReportWishes
+    from llmseq_cli.reporting.make_figure import FigureWishes
+    from llmseq_cli.training.options import ScoreOptions, TrainOptions
+    from llmseq_cli.tuning.options import TuneOptions
     from llmseq_cli.workspace import Workspace
 
-__all__ = ["LlmseqError", "Workspace", "__version__"]
+__all__ = [
+    "Backend",
+    "EmbedOptions",
+    "FigureWishes",
+    "FinetuneOptions",
+    "IngestOptions",
+    "LlmseqError",
+    "PromptOptions",
+    "Protocol",
+    "ReportWishes",
+    "ScoreOptions",
+    "TrainOptions",
+    "TuneOptions",
+    "Workspace",
+    "__version__",
+]
+
+_HOMES = {
+    "Backend": "llmseq_cli.backend",
+    "EmbedOptions": "llmseq_cli.embeddings.options",
+    "FigureWishes": "llmseq_cli.reporting.make_figure",
+    "FinetuneOptions": "llmseq_cli.finetuning.options",
+    "IngestOptions": "llmseq_cli.data.options",
+    "PromptOptions": "llmseq_cli.prompting.options",
+    "Protocol": "llmseq_cli.data.ingest",
+    "ReportWishes": "llmseq_cli.reporting.leaderboard",
+    "ScoreOptions": "llmseq_cli.training.options",
+    "TrainOptions": "llmseq_cli.training.options",
+    "TuneOptions": "llmseq_cli.tuning.options",
+    "Workspace": "llmseq_cli.workspace",
+}
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     # Imported on first use: `llmseq --help` must not pay for DuckDB and numpy.
-    if name == "Workspace":
-        from llmseq_cli.workspace import Workspace
+    if name in _HOMES:
+        from importlib import import_module
 
-        return Workspace
+        return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'llmseq_cli' has no attribute {name!r}")

@@ -10,30 +10,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from llmseq_cli.errors import LlmseqError, UsageError, WorkerLostError
+from llmseq_cli.errors import LlmseqError, WorkerLostError
 
 _PATIENCE_SECONDS = 10
 _RETRIES = 5
-
-
-def wants_ray(backend: str | None, address: str | None, others: tuple[str, ...] = ()) -> bool:
-    """Whether work goes to Ray. Raises UsageError for a backend that is neither Ray nor one of the others, and for a
-    cluster's address without Ray.
-    """
-    known = [*others, "ray"]
-    if backend is not None and backend not in known:
-        raise UsageError(f"there is no backend '{backend}'", " or ".join(f"--backend {name}" for name in known))
-    if address is not None and backend != "ray":
-        raise UsageError("--ray-address without Ray", "say --backend ray, too")
-    return backend == "ray"
-
-
-def check_backend(backend: str | None, address: str | None, jobs: int | None) -> None:
-    """As `wants_ray`, for work that needs no --jobs in this process. Raises UsageError for words that do not go
-    together.
-    """
-    if not wants_ray(backend, address) and jobs is not None:
-        raise UsageError("--jobs without Ray", "say --backend ray, too; in this process all cores take part")
 
 
 def connect(address: str | None, cpus: int | None = None) -> Any:

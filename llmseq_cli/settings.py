@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -91,7 +92,7 @@ S = TypeVar("S", bound=Settings)
 _LARGEST_INT = 2**63 - 1
 
 
-def parse_settings(cls: type[S], given: dict[str, Any], owner: str) -> S:
+def parse_settings(cls: type[S], given: Mapping[str, Any], owner: str) -> S:
     """Settings of `cls` from words typed by a user or values of a stored run.
 
     `owner` is the model's name, for messages. Raises UsageError for an unknown name, a value of the wrong type or

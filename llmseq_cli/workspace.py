@@ -10,23 +10,27 @@ import os
 import shutil
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmseq_cli.data.ingest import Protocol
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.progress import Progress, SilentProgress
 from llmseq_cli.store.connection import Store
 
 if TYPE_CHECKING:
+    from llmseq_cli.data.options import IngestOptions
+    from llmseq_cli.embeddings.options import EmbedOptions
+    from llmseq_cli.finetuning.options import FinetuneOptions
+    from llmseq_cli.prompting.options import PromptOptions
     from llmseq_cli.reporting.figures import Figure
+    from llmseq_cli.reporting.leaderboard import ReportWishes
+    from llmseq_cli.reporting.make_figure import FigureWishes
     from llmseq_cli.reporting.report import Report
-    from llmseq_cli.training.experiment import Experiment
+    from llmseq_cli.training.options import ScoreOptions, TrainOptions
+    from llmseq_cli.tuning.options import TuneOptions
 
 DEFAULT_FOLDER = ".llmseq"
-
-_WISHES = ("template", "candidates", "embeddings", "k", "clusters", "seed")
 
 
 def workspace_folder(named: str | Path | None = None) -> Path:
@@ -55,49 +59,35 @@ class Workspace:
     def __exit__(self, *_: object) -> None:
         """Nothing is held open between verbs, so there is nothing to close."""
 
-    def ingest(
-        self,
-        paths: Sequence[str | Path],
-        *,
-        name: str,
-        format: str = "auto",
-        items: Sequence[str | Path] = (),
-        columns: dict[str, str] | None = None,
-        protocol: Protocol | None = None,
-        replace: bool = False,
-        strict: bool = False,
-    ) -> dict[str, Any]:
+    def ingest(self, options: IngestOptions) -> dict[str, Any]:
         """Read interactions (and item metadata) into a dataset; returns its statistics.
 
-        All or nothing: where anything fails the workspace is as before. `columns` maps user, item, time, title and
-        category to columns of a table. Raises LlmseqError for files that cannot be read or leave nothing to train on.
+        All or nothing: where anything fails the workspace is as before. Raises LlmseqError for files that cannot be
+        read or leave nothing to train on.
         """
         from llmseq_cli.data.downloads.addresses import fetch_all
         from llmseq_cli.data.ingest import build_dataset
         from llmseq_cli.data.readers import Source, read
         from llmseq_cli.store.queries import query
 
-        if not name or name != name.strip() or "/" in name:
-            raise UsageError(
-                f"'{name}' cannot name a dataset", "use letters, digits, - and _, for example --name beauty"
-            )
-        self._check_free(name, replace)
+        self._check_free(options.name, options.replace)
+        downloads = self.folder / "artifacts" / "downloads"
         source = Source(
-            paths=fetch_all([str(path) for path in paths], self.folder / "artifacts" / "downloads", self.progress),
-            items=fetch_all([str(path) for path in items], self.folder / "artifacts" / "downloads", self.progress),
-            format=format,
-            columns=columns or {},
-            strict=strict,
+            paths=fetch_all([str(path) for path in options.paths], downloads, self.progress),
+            items=fetch_all([str(path) for path in options.items], downloads, self.progress),
+            format=options.format,
+            columns=dict(options.columns),
+            strict=options.strict,
         )
-        with self.store.transaction(f"ingesting '{name}'") as con:
-            removed = self._remove_dataset(con, name) if replace else []
+        with self.store.transaction(f"ingesting '{options.name}'") as con:
+            removed = self._remove_dataset(con, options.name) if options.replace else []
             con.execute(query("ingest/staging"))
             report = read(con, source, self.progress)
-            statistics = build_dataset(con, name, protocol or Protocol(), asdict(report), self.progress)
+            statistics = build_dataset(con, options.name, options.protocol, asdict(report), self.progress)
         for path in removed:
             shutil.rmtree(self.folder / "artifacts" / path, ignore_errors=True)
         return {
-            "name": name,
+            "name": options.name,
             "format": report.format,
             "notes": report.notes,
             "runs_removed": sum(path.startswith("runs/") for path in removed),
@@ -158,37 +148,17 @@ class Workspace:
         with self.store.read("auditing a dataset") as con:
             return audit(con, dataset)
 
-    def embed(
-        self,
-        dataset: str | None = None,
-        *,
-        source: str = "lexical",
-        text: str = "{title}",
-        dimensions: int | None = None,
-        settings: dict[str, Any] | None = None,
-        seed: int = 0,
-        dry_run: bool = False,
-        **options: Any,
-    ) -> dict[str, Any]:
-        """Make and keep embeddings of all items; returns what was made.
+    def embed(self, options: EmbedOptions) -> dict[str, Any]:
+        """Make and keep embeddings of all items; returns what was made."""
+        from llmseq_cli.embeddings.make import embed_dataset
 
-        source: "lexical" (TF-IDF of words and character n-grams, no network) or one whose texts' vectors are cached,
-        such as "openai". text: a template over the items' attributes. dimensions: as many as the source is asked for;
-        None is its own number, for "lexical" sparse vectors. dry_run: send and write nothing, return what it would
-        take. options, for cached sources: model, base_url, concurrency, requests_per_minute, tokens_per_minute,
-        max_cost (US dollars), prices (a file), retry_refused, and for OpenAI's batch service batch, resume, wait; for
-        "huggingface" backend ("ray": the workers of a cluster compute), ray_address, jobs.
-        """
-        from llmseq_cli.embeddings.make import EmbedOptions, embed_dataset, plan_dataset
+        return embed_dataset(self.store, options, self.progress)
 
-        try:
-            given = EmbedOptions(source, None, text, dimensions, settings=settings or {}, seed=seed)
-            given = replace(given, **options)
-        except TypeError as error:
-            raise UsageError(f"embed: {error}", "help(Workspace.embed) lists the options") from error
-        if dry_run:
-            return plan_dataset(self.store, dataset, given)
-        return embed_dataset(self.store, dataset, given, self.progress)
+    def plan_embed(self, options: EmbedOptions) -> dict[str, Any]:
+        """What `embed` would take: texts, tokens, requests, US dollars, minutes. Sends and writes nothing."""
+        from llmseq_cli.embeddings.make import plan_dataset
+
+        return plan_dataset(self.store, options)
 
     def embeddings(self, dataset: str | None = None) -> list[dict[str, Any]]:
         """One dict a stored set of item embeddings."""
@@ -241,81 +211,21 @@ class Workspace:
         ]
         return {**about(number), "dataset": info.name, "embeddings": reduced.describe(), "neighbors": rows}
 
-    def train(
-        self,
-        model: str,
-        *,
-        dataset: str | None = None,
-        embeddings: str | None = None,
-        reduce: str | None = None,
-        dim: int | None = None,
-        permute: bool = False,
-        settings: dict[str, Any] | None = None,
-        seed: int = 0,
-        seeds: int = 1,
-        device: str = "auto",
-        depth: int | None = None,
-        resume: bool = False,
-        runs: Sequence[str] = (),
-        from_tuning: bool | str = False,
-        backend: str | None = None,
-        ray_address: str | None = None,
-        workers: int | None = None,
-    ) -> list[str]:
-        """Train a model, score the evaluated sessions and store one run a seed; returns the runs' names.
+    def train(self, options: TrainOptions) -> list[str]:
+        """Train a model, score the evaluated sessions and store one run a seed; returns the runs' names."""
+        from llmseq_cli.training.experiment import run_experiment
 
-        reduce, dim: none, pca, whiten (or whiten@POWER), lda, autoencoder or random, to so many dimensions; without
-        them dense embeddings are whitened and sparse ones left as they are. permute: then deal the vectors out among
-        the items at random by the seed, a control. settings: by name, as `llmseq models`
-        lists them. depth: how many items of each list are kept (default 100). resume: go on where a training of the
-        same model with the same settings was interrupted; runs that are finished are returned as they are. runs: what
-        a hybrid or blend is made of, names as for `recommend`. from_tuning: take the settings and embeddings of the
-        best trial, of any study of the model on the dataset or of the one that is named; what is given goes first.
-        backend: "ray" has a neural model trained by several workers of a Ray cluster together, the one at ray_address
-        or one that is started; workers: how many, else one a GPU, or one a machine where there is none.
-        """
-        from llmseq_cli.training.experiment import DEFAULT_DEPTH, Experiment, run_experiment
-
-        experiment: Experiment = Experiment(
-            model,
-            dataset,
-            embeddings,
-            settings,
-            seed,
-            device,
-            DEFAULT_DEPTH if depth is None else depth,
-            reduce,
-            dim,
-            resume,
-            tuple(runs),
-            permute,
-            backend,
-            ray_address,
-            workers,
-        )
-        if from_tuning:
+        if options.from_tuning:
             from llmseq_cli.tuning.results import tuned
 
-            study = from_tuning if isinstance(from_tuning, str) else None
-            experiment = tuned(self.store, experiment, study, self.progress)
-        return run_experiment(self.store, experiment, seeds, self.progress)
+            options = tuned(self.store, options, self.progress)
+        return run_experiment(self.store, options, self.progress)
 
-    def tune(self, model: str, **options: Any) -> dict[str, Any]:
-        """Search for a model's best settings over temporal folds of the training sessions; returns the study.
+    def tune(self, options: TuneOptions) -> dict[str, Any]:
+        """Search for a model's best settings over temporal folds of the training sessions; returns the study."""
+        from llmseq_cli.tuning.tune import Tuning
 
-        options: dataset, study (its name), trials (of the whole study), timeout (seconds), patience, startup, settings
-        (given a value), search ({"k": "50..800"} in place of the model's own ranges), embeddings, reduce, dims and
-        runs (sequences), seed, device, jobs, backend ("loky" or "ray"), ray_address, resume.
-        """
-        from llmseq_cli.tuning.tune import TuneOptions, Tuning
-
-        for name in {"embeddings", "reduce", "dims", "runs"} & options.keys():
-            options[name] = tuple(options[name])
-        try:
-            given = TuneOptions(model, **options)
-        except TypeError as error:
-            raise UsageError(f"tune: {error}", "help(Workspace.tune) lists the options") from error
-        return self.study(Tuning(self.store, given, self.progress).run())
+        return self.study(Tuning(self.store, options, self.progress).run())
 
     def studies(self) -> list[dict[str, Any]]:
         """One dict a study, as `study` gives them."""
@@ -329,29 +239,25 @@ class Workspace:
 
         return study_overview(self.folder, name)
 
-    def finetune(
-        self, task: str, *, show: int | None = None, dry_run: bool = False, **options: Any
-    ) -> dict[str, Any] | list[dict[str, Any]]:
-        """Fine-tune a language model (LLMSeqPrompt): build examples, upload, submit; returns the job.
-
-        task: genitem, genlist, classify or rank. show: return the first examples in words and send nothing. dry_run:
-        return what the job would take. options: dataset, provider, model, base_url, candidates (a run), embeddings,
-        template (a file), k, clusters, limit, validation, context, suffix, settings (hyperparameters by name), seed,
-        max_cost (US dollars), prices (a file), again, prepare_only, wait.
-        """
-        from llmseq_cli.finetuning.finetune import FinetuneOptions, FineTuning
+    def finetune(self, options: FinetuneOptions) -> dict[str, Any]:
+        """Fine-tune a language model (LLMSeqPrompt): build examples, upload, submit; returns the job."""
+        from llmseq_cli.finetuning.finetune import FineTuning
         from llmseq_cli.finetuning.jobs import about
-        from llmseq_cli.finetuning.task_setup import Wishes
 
-        wished = {name: options.pop(name) for name in _WISHES if name in options}
-        try:
-            given = FinetuneOptions(Wishes(task, **wished), **options)
-        except TypeError as error:
-            raise UsageError(f"finetune: {error}", "help(Workspace.finetune) lists the options") from error
-        work = FineTuning(self.store, given, self.progress)
-        if show is not None:
-            return work.show(show)
-        return work.plan() if dry_run else about(work.ledger, work.run())
+        work = FineTuning(self.store, options, self.progress)
+        return about(work.ledger, work.run())
+
+    def plan_finetune(self, options: FinetuneOptions) -> dict[str, Any]:
+        """What the job would take: examples, tokens, epochs, US dollars, minutes. Sends nothing."""
+        from llmseq_cli.finetuning.finetune import FineTuning
+
+        return FineTuning(self.store, options, self.progress).plan()
+
+    def show_examples(self, options: FinetuneOptions, n: int = 3) -> list[dict[str, Any]]:
+        """The first n training examples in words, and what is read of their answers. Sends nothing."""
+        from llmseq_cli.finetuning.finetune import FineTuning
+
+        return FineTuning(self.store, options, self.progress).show(n)
 
     def jobs(
         self,
@@ -388,34 +294,20 @@ class Workspace:
             self.store, self.progress, job, action, dataset, folder, refresh=refresh, base_url=base_url, prices=prices
         )
 
-    def prompt(
-        self,
-        job: str | None = None,
-        *,
-        base_model: str | None = None,
-        task: str | None = None,
-        dry_run: bool = False,
-        **options: Any,
-    ) -> str | dict[str, Any]:
+    def prompt(self, options: PromptOptions) -> str:
         """Ask a language model for the test sessions, map its answers to the catalog, store a run; returns its name.
 
-        job: a fine-tuning job, whose model is asked. base_model: any model instead; with a job it is asked the same as
-        the job's, else for the task, by default genitem. Every answer is kept as it comes: a call that was interrupted
-        and is made again asks only for what is missing. dry_run: return what it would take. options: dataset, provider,
-        base_url, temperature, top_p, samples, max_tokens, limit (sessions), context, concurrency, requests_per_minute,
-        tokens_per_minute, max_cost (US dollars), prices (a file), retry_refused, embeddings (that map answers to items;
-        the newest), and without a job candidates (a run), template (a file), k, clusters, seed.
+        Every answer is kept as it comes: a call that was interrupted and is made again asks only for what is missing.
         """
-        from llmseq_cli.finetuning.task_setup import Wishes
-        from llmseq_cli.prompting.predict import Prompting, PromptOptions
+        from llmseq_cli.prompting.predict import Prompting
 
-        wished = {name: options.pop(name) for name in _WISHES if name in options}
-        try:
-            given = PromptOptions(job, base_model, Wishes(task or "genitem", **wished), task, **options)
-        except TypeError as error:
-            raise UsageError(f"prompt: {error}", "help(Workspace.prompt) lists the options") from error
-        work = Prompting(self.store, given, self.progress)
-        return work.plan() if dry_run else work.run()
+        return Prompting(self.store, options, self.progress).run()
+
+    def plan_prompt(self, options: PromptOptions) -> dict[str, Any]:
+        """What `prompt` would take: requests, tokens, US dollars, minutes. Sends nothing."""
+        from llmseq_cli.prompting.predict import Prompting
+
+        return Prompting(self.store, options, self.progress).plan()
 
     def prompting_figures(self, run: str) -> dict[str, Any]:
         """What is kept of a run of `prompt` beside its metrics: answers, hallucinations, tokens, money."""
@@ -438,28 +330,11 @@ class Workspace:
 
         return recommend_items(self.store, run, items, k, dataset)
 
-    def score(
-        self,
-        run: str,
-        sessions: str | Path,
-        out: str | Path,
-        *,
-        k: int = 20,
-        dataset: str | None = None,
-        backend: str | None = None,
-        ray_address: str | None = None,
-        jobs: int | None = None,
-    ) -> dict[str, Any]:
-        """Recommend for all sessions of a file; writes session, rank, item, score as Parquet, CSV or JSON lines.
-
-        run, dataset: as for `recommend`. backend: "ray" has the workers of a Ray cluster score, the one at ray_address
-        or one of this machine's own, `jobs` blocks of sessions at a time; the lists are the same.
-        """
+    def score(self, options: ScoreOptions) -> dict[str, Any]:
+        """Recommend for all sessions of a file; writes session, rank, item and score."""
         from llmseq_cli.training.use import score_file
 
-        return score_file(
-            self.store, run, str(sessions), Path(out), k, self.progress, dataset, backend, ray_address, jobs
-        )
+        return score_file(self.store, options, self.progress)
 
     def report(
         self,
@@ -469,22 +344,20 @@ class Workspace:
         models: list[str] | None = None,
         cutoffs: tuple[int, ...] = (10, 20),
     ) -> list[dict[str, Any]]:
-        """The leaderboard: one dict a run, best first; `leaderboard` takes further wishes."""
-        return self.leaderboard(dataset, sort=sort, models=models, cutoffs=cutoffs).rows
+        """The leaderboard: one dict a run, best first; `leaderboard` does more."""
+        from llmseq_cli.reporting.leaderboard import ReportWishes
 
-    def leaderboard(self, dataset: str | None = None, **wishes: Any) -> Report:
-        """The leaderboard with all that tables of it need; `write_report` (reporting.formats) makes text of it.
+        return self.leaderboard(dataset, ReportWishes(sort=sort, models=models, cutoffs=cutoffs)).rows
 
-        wishes: as `ReportWishes` (reporting.leaderboard) has them: sort, models, cutoffs, where, columns, group,
-        paper, significance, baseline, test, segments.
-        """
+    def leaderboard(self, dataset: str | None = None, options: ReportWishes | None = None) -> Report:
+        """The leaderboard with all that tables of it need; `write_report` (reporting.formats) makes text of it."""
         from llmseq_cli.data.dataset import find_dataset
         from llmseq_cli.reporting.leaderboard import ReportWishes, make_report
 
         with self.store.read("reporting") as con:
             if dataset is not None:
                 find_dataset(con, dataset)
-            return make_report(con, dataset, ReportWishes(**wishes), self.store)
+            return make_report(con, dataset, options or ReportWishes(), self.store)
 
     def prompting_report(self, dataset: str | None = None, *, paper: bool = False) -> Report:
         """The paper's Table 7 of our runs of `prompt`: hallucinations, unique recommendations, tokens, money."""
@@ -538,11 +411,10 @@ class Workspace:
 
         return export_runs(self.store, list(runs), format, str(out), dataset=dataset, k=k)
 
-    def figure(self, kind: str, *runs: str, **wishes: Any) -> Figure:
+    def figure(self, kind: str, options: FigureWishes | None = None) -> Figure:
         """What a plot shows: of a dataset (popularity, lengths, diversity) or of runs (training, time, …).
 
-        kind: one of `reporting.make_figure.KINDS`. wishes: dataset, k, embeddings, positions, as `FigureWishes` has
-        them. `reporting.plots.draw` makes PNG or SVG of it.
+        kind: one of `reporting.make_figure.KINDS`. `reporting.plots.draw` makes PNG or SVG of it.
         """
         from llmseq_cli.reporting.make_figure import FigureWishes, make_figure
         from llmseq_cli.training.experiment import load_model
@@ -550,7 +422,7 @@ class Workspace:
         return make_figure(
             self.store,
             kind,
-            FigureWishes(runs, **wishes),
+            options or FigureWishes(),
             lambda run: load_model(self.store.folder, run.run, run.model),
             self.progress,
         )

@@ -14,6 +14,7 @@ from support.chat_fixtures import ready, server  # noqa: F401 fixtures
 from support.ray_nodes import cluster, quiet_ray, two_nodes  # noqa: F401 fixtures
 from support.small_shop import write_shop
 
+from llmseq_cli import IngestOptions
 from llmseq_cli.cli.app import run
 from llmseq_cli.workspace import Workspace
 
@@ -63,5 +64,5 @@ def shop(tmp_path: Path, shop_files: tuple[Path, Path]) -> Workspace:
     """A workspace with the dataset "shop" in it."""
     workspace = Workspace(tmp_path / "workspace")
     clicks, items = shop_files
-    workspace.ingest([clicks], items=[items], name="shop")
+    workspace.ingest(IngestOptions([clicks], "shop", items=[items]))
     return workspace

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from llmseq_cli import EmbedOptions, ScoreOptions, TrainOptions, TuneOptions
+from llmseq_cli.backend import Backend
 from llmseq_cli.errors import UsageError
-from llmseq_cli.ray_cluster import RayTasks, check_backend, wants_ray
+from llmseq_cli.ray_cluster import RayTasks
 
 
 class Counting(RayTasks):
@@ -41,14 +43,25 @@ def test_results_come_in_order_and_do_not_pile_up():
 
 
 def test_backends():
-    assert wants_ray("ray", "auto")
-    assert not wants_ray(None, None)
-    assert not wants_ray("loky", None, ("loky",))
+    assert Backend("ray", "auto", 2).on_ray
+    assert not Backend().on_ray
+    assert not Backend("loky", workers=2).on_ray
     with pytest.raises(UsageError, match="there is no backend 'spark'") as raised:
-        wants_ray("spark", None, ("loky",))
-    assert raised.value.hint == "--backend loky or --backend ray"
+        Backend("spark")
+    assert raised.value.hint == "--backend loky or --backend ray (`loky` for tuning only)"
     with pytest.raises(UsageError, match="--ray-address without Ray"):
-        wants_ray("loky", "auto", ("loky",))
-    with pytest.raises(UsageError, match="--jobs without Ray"):
-        check_backend(None, None, 2)
-    check_backend("ray", None, 2)
+        Backend("loky", "auto")
+    with pytest.raises(UsageError, match="--workers is 0"):
+        Backend("ray", workers=0)
+
+
+@pytest.mark.parametrize("options", [lambda backend: TrainOptions("sasrec", backend=backend),
+                                     lambda backend: ScoreOptions("latest", "a.csv", "b.csv", backend=backend),
+                                     lambda backend: EmbedOptions("huggingface", backend=backend)])  # fmt: skip
+def test_only_tuning_has_workers_without_ray(options):
+    with pytest.raises(UsageError, match="--workers without Ray"):
+        options(Backend(workers=2))
+    with pytest.raises(UsageError, match="only tuning has the backend 'loky'"):
+        options(Backend("loky"))
+    assert options(Backend("ray", workers=2)).backend.workers == 2
+    assert TuneOptions("sknn", backend=Backend("loky", workers=2)).workers == 2

@@ -31,6 +31,7 @@ from llmseq_cli.cli import (
     train,
     tune,
 )
+from llmseq_cli.cli.common import RENAMED
 from llmseq_cli.cli.console import print_error
 from llmseq_cli.errors import LlmseqError
 
@@ -100,6 +101,10 @@ def run(arguments: list[str] | None = None) -> int:
     except typer.exceptions.TyperException as error:
         context = getattr(error, "ctx", None)
         command = context.command_path if context else _command_of(arguments)
+        renamed = RENAMED.get(getattr(error, "option_name", ""))
+        if renamed:
+            print_error(f"{error.option_name} is now called {renamed}", f"say {renamed}")  # type: ignore[attr-defined]
+            return 2
         print_error(_one_line(error.format_message()), f"`{command} --help` tells more")
         return 2
     except BrokenPipeError:

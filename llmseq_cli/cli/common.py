@@ -29,16 +29,47 @@ SetOption = Annotated[
 ]
 BackendOption = Annotated[
     str | None,
-    typer.Option("--backend", help="ray: the workers of a Ray cluster; else this process.", metavar="ray"),
+    typer.Option(
+        "--backend", help="ray: compute on the workers of a Ray cluster; else in this process.", metavar="ray"
+    ),
 ]
 RayAddressOption = Annotated[
     str | None,
-    typer.Option("--ray-address", help="A Ray cluster, as host:port or auto; else one is started.", metavar="ADDR"),
+    typer.Option(
+        "--ray-address", help="A running Ray cluster, as host:port or auto; else one is started here.", metavar="ADDR"
+    ),
 ]
-JobsOption = Annotated[
+WorkersOption = Annotated[
     int | None,
-    typer.Option("--jobs", help="With --backend ray: tasks at a time; else one a processor, or GPU.", min=1),
+    typer.Option("--workers", help="With --backend ray: number of workers; else one per processor, or per GPU.", min=1),
 ]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="WORD")]
+ConcurrencyOption = Annotated[int, typer.Option("--concurrency", help="Requests to have open at a time.", min=1)]
+RequestsPerMinuteOption = Annotated[
+    float | None,
+    typer.Option("--requests-per-minute", help="Request limit; else what the server allows.", min=0.001),
+]
+TokensPerMinuteOption = Annotated[
+    float | None, typer.Option("--tokens-per-minute", help="Token limit; else what the server allows.", min=1)
+]
+MaxCostOption = Annotated[
+    float | None, typer.Option("--max-cost", help="Stop before spending more than this (USD).", min=0)
+]
+BaseUrlOption = Annotated[
+    str | None,
+    typer.Option("--base-url", help="Server that speaks OpenAI's protocol; else $OPENAI_BASE_URL.", metavar="URL"),
+]
+PricesOption = Annotated[
+    str | None, typer.Option("--prices", help="TOML file of prices; else $LLMSEQ_PRICES.", metavar="FILE")
+]
+
+RENAMED = {"--jobs": "--workers"}
+"""Options that had another name; the old one gets an error that says the new one."""
+
+
+def listed(words: str | None) -> tuple[str, ...]:
+    """("sasrec-3", "v-sknn") of "sasrec-3, v-sknn"."""
+    return tuple(one.strip() for one in (words or "").split(",") if one.strip())
 
 
 @dataclass(frozen=True)

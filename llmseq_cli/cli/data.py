@@ -77,14 +77,15 @@ def ingest(
         llmseq ingest data/beauty --name beauty-cold --unseen-items keep
     """
     from llmseq_cli.data.ingest import Protocol
+    from llmseq_cli.data.options import IngestOptions
     from llmseq_cli.settings import parse_assignments
 
     protocol = Protocol(k_core, min_session, deduplicate, tie_break, test_fraction, folds, seed, unseen_items)
     given = [word for words in map or [] for word in words.split(",") if word]
     columns = parse_assignments(given, "--map user=visitor,item=sku,time=ts")
-    done = common.open().ingest(
+    options = IngestOptions(
         paths,
-        name=name,
+        name,
         format=format,
         items=items or [],
         columns=columns,
@@ -92,6 +93,7 @@ def ingest(
         replace=replace,
         strict=strict,
     )
+    done = common.open().ingest(options)
     if json:
         print_json(done)
         return
@@ -209,7 +211,10 @@ def describe(
         raise UsageError(f"'{name}' and --dataset {dataset} name two datasets", "name one: llmseq describe NAME")
     workspace = common.open()
     if plot is not None:
-        write_plot([workspace.figure(kind, dataset=name or dataset) for kind in ("popularity", "lengths")], plot)
+        from llmseq_cli.reporting.make_figure import FigureWishes
+
+        shown = FigureWishes(dataset=name or dataset)
+        write_plot([workspace.figure(kind, shown) for kind in ("popularity", "lengths")], plot)
     if audit:
         findings = workspace.audit(name or dataset)
         if json:

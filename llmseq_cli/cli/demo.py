@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,15 +13,11 @@ from llmseq_cli.cli.common import Common, JsonOption, SeedOption, command
 from llmseq_cli.cli.console import out, print_json
 from llmseq_cli.cli.leaderboard import print_leaderboard
 
+if TYPE_CHECKING:
+    from llmseq_cli.workspace import Workspace
+
 _DATASET = "demo-grocery"
-_MODELS: list[tuple[str, dict[str, Any]]] = [
-    ("most-popular", {}),
-    ("sknn", {}),
-    ("v-sknn", {}),
-    ("s-sknn", {}),
-    ("sf-sknn", {}),
-    ("llmseqsim", {"embeddings": "lexical"}),
-]
+_MODELS = ("most-popular", "sknn", "v-sknn", "s-sknn", "sf-sknn", "llmseqsim")
 
 
 def register(app: typer.Typer) -> None:
@@ -38,19 +34,24 @@ def demo(common: Common, seed: SeedOption = 0, json: JsonOption = False) -> None
         llmseq demo
     """
     from llmseq_cli.data.demo_shop.generate import generate_demo
+    from llmseq_cli.data.options import IngestOptions
+    from llmseq_cli.embeddings.options import EmbedOptions
+    from llmseq_cli.training.options import TrainOptions
 
     clock = time.perf_counter()
     workspace = common.open()
     progress = workspace.progress
     with tempfile.TemporaryDirectory() as folder:
         files = generate_demo(Path(folder), seed)
-        done = workspace.ingest([files.interactions], items=[files.items], name=_DATASET, format="table", replace=True)
+        shop = IngestOptions([files.interactions], _DATASET, items=[files.items], format="table", replace=True)
+        done = workspace.ingest(shop)
     progress.message(f"1. ingested {done['sessions']:,} grocery sessions with {done['items']:,} items as '{_DATASET}'")
-    made = workspace.embed(_DATASET, source="lexical")
+    made = workspace.embed(EmbedOptions("lexical", dataset=_DATASET))
     progress.message(f"2. embedded {made['texts']:,} titles with the lexical source")
     runs = []
-    for model, options in _MODELS:
-        runs += workspace.train(model, dataset=_DATASET, seed=seed, **options)
+    for model in _MODELS:
+        embeddings = "lexical" if model == "llmseqsim" else None
+        runs += workspace.train(TrainOptions(model, dataset=_DATASET, embeddings=embeddings, seed=seed))
     progress.message(f"3. trained and scored {len(runs)} models on {done['evaluated_sessions']:,} held-out sessions")
     rows = workspace.report(_DATASET, models=runs)
     if json:
@@ -61,7 +62,7 @@ def demo(common: Common, seed: SeedOption = 0, json: JsonOption = False) -> None
     _print_next(workspace, time.perf_counter() - clock)
 
 
-def _print_next(workspace: Any, seconds: float) -> None:
+def _print_next(workspace: Workspace, seconds: float) -> None:
     title = workspace.sql(
         f"select title from items where dataset = '{_DATASET}' order by popularity desc, item limit 1"
     )

@@ -6,14 +6,21 @@ from typing import Annotated, Any
 
 import typer
 
+from llmseq_cli.backend import Backend
 from llmseq_cli.cli.common import (
     BackendOption,
+    BaseUrlOption,
     Common,
+    ConcurrencyOption,
     DatasetOption,
-    JobsOption,
     JsonOption,
+    MaxCostOption,
+    PricesOption,
     RayAddressOption,
+    RequestsPerMinuteOption,
     SeedOption,
+    TokensPerMinuteOption,
+    WorkersOption,
     command,
 )
 from llmseq_cli.cli.console import print_facts, print_json, print_table
@@ -36,64 +43,53 @@ def embed(
             "huggingface: a model on this machine, from the hub or a folder.",
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Model of the source; any id.", metavar="ID")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Model of the source; any id it knows.", metavar="ID")
+    ] = None,
     text: Annotated[
-        str, typer.Option("--text", help="Template of an item's text over its attributes.", metavar="TEMPLATE")
+        str, typer.Option("--text", help="Template for the text of an item, over its attributes.", metavar="TEMPLATE")
     ] = "{title}",
     dimensions: Annotated[
         int | None,
         typer.Option(
-            "--dimensions", help="Numbers in a vector; without it the model's own, for lexical sparse.", min=1
+            "--dimensions", help="Dimensions of a vector; else the model's own; for lexical sparse vectors.", min=1
         ),
     ] = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option("--base-url", help="Server that speaks OpenAI's protocol; else $OPENAI_BASE_URL.", metavar="URL"),
-    ] = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", help="Requests under way at a time.", min=1)] = 8,
-    requests_per_minute: Annotated[
-        float | None,
-        typer.Option("--requests-per-minute", help="Without it, what the server says it allows.", min=0.001),
-    ] = None,
-    tokens_per_minute: Annotated[
-        float | None,
-        typer.Option("--tokens-per-minute", help="Without it, what the server says it allows.", min=1),
-    ] = None,
-    max_cost: Annotated[
-        float | None, typer.Option("--max-cost", help="Stop before so many US dollars are passed.", min=0)
-    ] = None,
-    prices: Annotated[
-        str | None, typer.Option("--prices", help="TOML file of prices; else $LLMSEQ_PRICES.", metavar="FILE")
-    ] = None,
+    base_url: BaseUrlOption = None,
+    concurrency: ConcurrencyOption = 8,
+    requests_per_minute: RequestsPerMinuteOption = None,
+    tokens_per_minute: TokensPerMinuteOption = None,
+    max_cost: MaxCostOption = None,
+    prices: PricesOption = None,
     retry_refused: Annotated[
-        bool, typer.Option("--retry-refused", help="Send again the texts that the server refused.")
+        bool, typer.Option("--retry-refused", help="Send the texts again that the server refused.")
     ] = False,
     batch: Annotated[
-        bool, typer.Option("--batch", help="OpenAI's batch service: half the price, done within a day.")
+        bool, typer.Option("--batch", help="Use OpenAI's batch service: half the price, done within a day.")
     ] = False,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Collect what the batch service has done, send again what failed.")
+    resume: Annotated[bool, typer.Option("--resume", help="Collect finished batches; send again what failed.")] = False,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="With --batch or --resume: wait until all batches are done.")
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="With --batch or --resume: wait until it is done.")] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how many texts, tokens, requests, dollars and minutes.")
+        bool, typer.Option("--dry-run", help="Show texts, tokens, requests, cost and time; send nothing.")
     ] = False,
     set: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", help="A setting of the source; a wrong one lists them. May be repeated.", metavar="KEY=VALUE"
+            "--set", help="A setting of the source, see docs/reference; may be repeated.", metavar="KEY=VALUE"
         ),
     ] = None,
     backend: BackendOption = None,
     ray_address: RayAddressOption = None,
-    jobs: JobsOption = None,
+    workers: WorkersOption = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Turn item texts into vectors and keep them.
+    """Turn item texts into vectors and store them.
 
-    Each text is sent once: what is in the cache is not sent again, and what was answered is kept whatever happens
-    next. The key for openai comes from the environment, OPENAI_API_KEY.
+    Each text is sent once: vectors are cached as they arrive, and an interrupted command loses nothing. The key for
+    openai comes from the environment variable OPENAI_API_KEY.
 
     Examples:
 
@@ -107,18 +103,18 @@ def embed(
 
         llmseq embed --source huggingface --backend ray --ray-address 10.0.0.1:6379
     """
+    from llmseq_cli.embeddings.options import EmbedOptions
     from llmseq_cli.settings import parse_assignments
 
-    made = common.open().embed(
-        dataset,
-        source=source or ("openai" if batch or resume else "lexical"),
+    options = EmbedOptions(
+        source or ("openai" if batch or resume else "lexical"),
+        dataset=dataset,
+        model=model,
         text=text,
         dimensions=dimensions,
+        base_url=base_url,
         settings=parse_assignments(set or []),
         seed=seed,
-        dry_run=dry_run,
-        model=model,
-        base_url=base_url,
         concurrency=concurrency,
         requests_per_minute=requests_per_minute,
         tokens_per_minute=tokens_per_minute,
@@ -128,10 +124,10 @@ def embed(
         batch=batch,
         resume=resume,
         wait=wait,
-        backend=backend,
-        ray_address=ray_address,
-        jobs=jobs,
+        backend=Backend(backend, ray_address, workers),
     )
+    workspace = common.open()
+    made = workspace.plan_embed(options) if dry_run else workspace.embed(options)
     if json:
         print_json(made)
     elif dry_run:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption, command
+from llmseq_cli.cli.common import BaseUrlOption, Common, DatasetOption, JsonOption, PricesOption, SeedOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json
 
 TaskOption = Annotated[
@@ -18,27 +18,26 @@ TaskOption = Annotated[
         metavar="TASK",
     ),
 ]
-BaseUrlOption = Annotated[
-    str | None,
-    typer.Option("--base-url", help="Server that speaks OpenAI's protocol; else $OPENAI_BASE_URL.", metavar="URL"),
-]
-PricesOption = Annotated[
-    str | None, typer.Option("--prices", help="TOML file of prices; else $LLMSEQ_PRICES.", metavar="FILE")
-]
 CandidatesOption = Annotated[
     str | None,
-    typer.Option("--candidates", help="Run whose lists genlist and rank use; else the best llmseqsim.", metavar="RUN"),
+    typer.Option(
+        "--candidates", help="Run whose recommendations genlist and rank use; else the best llmseqsim.", metavar="RUN"
+    ),
 ]
 TemplateOption = Annotated[
     str | None,
-    typer.Option("--template", help="TOML file of wording, or one that ships: tallrec.", metavar="FILE"),
+    typer.Option(
+        "--template",
+        help="TOML file with the wording of prompts, or the name of one that ships: tallrec.",
+        metavar="FILE",
+    ),
 ]
 ProviderOption = Annotated[
-    str, typer.Option("--provider", help="Who fine-tunes and answers: openai, vertex, or local: this machine.")
+    str, typer.Option("--provider", help="Where the model runs: openai, vertex, or local (this machine).")
 ]
 
 
-GOES_ON = "what was submitted goes on at its provider; the same command, or `llmseq jobs wait`, finds it again"
+GOES_ON = "a submitted job continues at its provider; run the same command again, or `llmseq jobs wait`"
 
 
 def register(app: typer.Typer) -> None:
@@ -54,8 +53,8 @@ def finetune(
         str | None,
         typer.Option(
             "--model",
-            help="Model to start from; any id of the provider's. Of local: an id of the Hugging Face hub, a folder, or "
-            "scratch, a small model that knows nothing but titles.",
+            help="Model to start from; any id the provider knows. For local: an id of the Hugging Face hub, a folder, "
+            "or scratch (a small model that knows only titles).",
             metavar="ID",
         ),
     ] = None,
@@ -63,60 +62,64 @@ def finetune(
     embeddings: Annotated[
         str | None,
         typer.Option(
-            "--embeddings", help="Item embeddings that classify clusters; else the newest.", metavar="SOURCE[:MODEL]"
+            "--embeddings", help="Item embeddings to cluster for classify; else the newest.", metavar="SOURCE[:MODEL]"
         ),
     ] = None,
     template: TemplateOption = None,
-    k: Annotated[int, typer.Option("-k", help="Items in an answer that lists them.", min=1, max=100)] = 20,
-    clusters: Annotated[int, typer.Option("--clusters", help="Categories of classify.", min=2)] = 200,
+    k: Annotated[int, typer.Option("-k", help="Number of items in an answer that lists items.", min=1, max=100)] = 20,
+    clusters: Annotated[int, typer.Option("--clusters", help="Number of categories for classify.", min=2)] = 200,
     limit: Annotated[
-        int | None, typer.Option("--limit", help="Examples to train on, drawn at random; else all.", min=1)
+        int | None, typer.Option("--limit", help="Number of training examples, drawn at random; else all.", min=1)
     ] = None,
     validation: Annotated[
         int | None,
-        typer.Option("--validation", help="Most examples to validate with; else what the provider takes.", min=0),
+        typer.Option(
+            "--validation", help="Largest number of validation examples; else what the provider takes.", min=0
+        ),
     ] = None,
     context: Annotated[
-        int | None, typer.Option("--context", help="Tokens of the longest example; else the provider's.", min=1)
+        int | None,
+        typer.Option("--context", help="Largest number of tokens in an example; else the provider's limit.", min=1),
     ] = None,
     suffix: Annotated[
-        str | None, typer.Option("--suffix", help="Goes into the fine-tuned model's name.", metavar="TEXT")
+        str | None, typer.Option("--suffix", help="Text to add to the name of the fine-tuned model.", metavar="TEXT")
     ] = None,
     set: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
-            help="epochs, batch_size, learning_rate_multiplier; of local models epochs, learning_rate, rank, alpha, "
+            help="epochs, batch_size, learning_rate_multiplier; for local models epochs, learning_rate, rank, alpha, "
             "dropout, four_bit and more; may be repeated.",
             metavar="KEY=VALUE",
         ),
     ] = None,
     show: Annotated[
-        int | None, typer.Option("--show", help="Only print the first N examples, and what is read of them.", min=1)
+        int | None,
+        typer.Option("--show", help="Print the first N examples and how their answers are read; send nothing.", min=1),
     ] = None,
     prepare_only: Annotated[
         bool, typer.Option("--prepare-only", help="Write the training files and send nothing.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how many examples, tokens, epochs, dollars and minutes.")
+        bool, typer.Option("--dry-run", help="Show examples, tokens, epochs, cost and time; send nothing.")
     ] = False,
     max_cost: Annotated[
-        float | None, typer.Option("--max-cost", help="Send nothing that may cost more US dollars.", min=0)
+        float | None, typer.Option("--max-cost", help="Send nothing if it may cost more than this (USD).", min=0)
     ] = None,
     prices: PricesOption = None,
     again: Annotated[
-        bool, typer.Option("--again", help="Submit once more what was submitted before; it is paid for again.")
+        bool, typer.Option("--again", help="Submit the same job once more; you pay for it again.")
     ] = False,
-    wait: Annotated[bool, typer.Option("--wait", help="Wait until the job is over.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has finished.")] = False,
     base_url: BaseUrlOption = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
     """Fine-tune a language model to recommend (LLMSeqPrompt).
 
-    Writes examples of the training sessions, uploads and submits them, and notes each step, so that a job is found
-    again whatever happens: `llmseq jobs`. The same files are never submitted twice. The key for openai comes from the
-    environment, OPENAI_API_KEY.
+    Writes examples from the training sessions, uploads them and submits a job. Every step is recorded, so no job is
+    lost: see `llmseq jobs`. The same files are never submitted twice. The key for openai comes from the environment
+    variable OPENAI_API_KEY.
 
     A template is a TOML file with `user` and, where they should differ, `system`, `item`, `option`, `answer` and
     `separator`. `user` holds {session} and may hold {options} and {k}; the others word one item by {title} and
@@ -132,9 +135,10 @@ def finetune(
 
         llmseq finetune --provider local --model Qwen/Qwen3-0.6B
     """
+    from llmseq_cli.finetuning.options import FinetuneOptions
     from llmseq_cli.settings import parse_assignments
 
-    made = common.open().finetune(
+    options = FinetuneOptions(
         task or "genitem",
         dataset=dataset,
         provider=provider,
@@ -150,23 +154,23 @@ def finetune(
         suffix=suffix,
         settings=parse_assignments(set or [], "--set epochs=3"),
         seed=seed,
-        show=show,
         prepare_only=prepare_only,
-        dry_run=dry_run,
         max_cost=max_cost,
         prices=prices,
         again=again,
         wait=wait,
         base_url=base_url,
     )
-    if json:
-        print_json(made)
-    elif isinstance(made, list):
-        _print_examples(made)
+    workspace = common.open()
+    if show is not None:
+        examples = workspace.show_examples(options, show)
+        print_json(examples) if json else _print_examples(examples)
     elif dry_run:
-        _print_plan(made)
+        plan = workspace.plan_finetune(options)
+        print_json(plan) if json else _print_plan(plan)
     else:
-        print_job(made)
+        job = workspace.finetune(options)
+        print_json(job) if json else print_job(job)
 
 
 def _print_examples(examples: list[dict[str, Any]]) -> None:
@@ -202,7 +206,7 @@ def left_out_facts(left_out: dict[str, int]) -> list[tuple[str, Any]]:
 
 
 def print_job(job: dict[str, Any]) -> None:
-    """A job as names and values, and what may be done next."""
+    """A job as names and values, and what to do next."""
     expected, cost = job.get("expected_usd"), job["cost_usd"]
     dollars = f"{cost:,.2f}" if cost is not None else f"at most about {expected:,.2f}" if expected is not None else None
     next_step = {

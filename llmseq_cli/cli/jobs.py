@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
+from llmseq_cli.cli.common import BaseUrlOption, Common, DatasetOption, JsonOption, PricesOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table, show
-from llmseq_cli.cli.finetune import GOES_ON, BaseUrlOption, PricesOption, print_job
+from llmseq_cli.cli.finetune import GOES_ON, print_job
 
 
 def register(app: typer.Typer) -> None:
@@ -38,16 +38,16 @@ def jobs(
     job: Annotated[str, typer.Argument(help="A job, or latest.", metavar="[JOB]")] = "latest",
     dataset: DatasetOption = None,
     to: Annotated[
-        Path | None, typer.Option("--out", help="Folder that download writes to; else the job's own.", metavar="DIR")
+        Path | None, typer.Option("--out", help="Folder to download to; else the job's own.", metavar="DIR")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the provider.")] = False,
     prices: PricesOption = None,
     base_url: BaseUrlOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List fine-tuning jobs, look at one, wait for it, cancel it, download what came of it.
+    """List fine-tuning jobs; show one, wait for it, cancel it, or download its results.
 
-    Jobs that are under way are looked up at the provider, those whose submission was interrupted are found again.
+    Asks the provider about jobs that have not finished, and finds jobs whose submission was interrupted.
 
     Examples:
 

@@ -53,11 +53,14 @@ def plot(
 
         llmseq plot time --out time.png
     """
+    from llmseq_cli.reporting.make_figure import FigureWishes
+
     if to is not None:
         from llmseq_cli.reporting.plots import check_suffix
 
         check_suffix(to.suffix)
-    figure = common.open().figure(kind, *(runs or []), dataset=dataset, k=k, embeddings=embeddings, positions=positions)
+    options = FigureWishes(tuple(runs or ()), dataset, k, embeddings, positions)
+    figure = common.open().figure(kind, options)
     if json:
         print_json(figure.to_dict())
     if to is not None:

@@ -6,32 +6,39 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption, command
-from llmseq_cli.cli.console import print_facts, print_json
-from llmseq_cli.cli.finetune import (
+from llmseq_cli.cli.common import (
     BaseUrlOption,
-    CandidatesOption,
+    Common,
+    ConcurrencyOption,
+    DatasetOption,
+    JsonOption,
+    MaxCostOption,
     PricesOption,
-    ProviderOption,
-    TaskOption,
-    TemplateOption,
+    RequestsPerMinuteOption,
+    SeedOption,
+    TokensPerMinuteOption,
+    command,
 )
+from llmseq_cli.cli.console import print_facts, print_json
+from llmseq_cli.cli.finetune import CandidatesOption, ProviderOption, TaskOption, TemplateOption
 from llmseq_cli.reporting.names import METRIC_NAMES
 
 
 def register(app: typer.Typer) -> None:
-    kept = "what was answered is kept; the same command asks for the rest"
+    kept = "the answers so far are stored; run the same command again to ask for the rest"
     command(app, "prompt", interrupted=kept)(prompt)
 
 
 def prompt(
     common: Common,
     job: Annotated[
-        str | None, typer.Argument(help="Fine-tuning job whose model is asked, or latest.", metavar="[JOB]")
+        str | None, typer.Argument(help="Fine-tuning job whose model to ask, or latest.", metavar="[JOB]")
     ] = None,
     base_model: Annotated[
         str | None,
-        typer.Option("--base-model", help="Ask this model; with JOB, what the job's is asked.", metavar="ID"),
+        typer.Option(
+            "--base-model", help="Ask this model; with JOB, the same prompts as the job's model.", metavar="ID"
+        ),
     ] = None,
     task: TaskOption = None,
     dataset: DatasetOption = None,
@@ -46,64 +53,66 @@ def prompt(
         float | None,
         typer.Option(
             "--top-p",
-            help="Nucleus of the sampling: 1; for local models but scratch 0.25 in genitem and genlist.",
+            help="Nucleus sampling: 1; for local models but scratch 0.25 in genitem and genlist.",
             min=0.0001,
             max=1,
         ),
     ] = None,
     samples: Annotated[
-        int | None, typer.Option("--samples", help="Answers a session: 20 for genitem, else 1.", min=1, max=1000)
+        int | None,
+        typer.Option("--samples", help="Number of answers per session: 20 for genitem, else 1.", min=1, max=1000),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", help="Longest answer; else by the titles' lengths.", min=1)
+        int | None,
+        typer.Option(
+            "--max-tokens", help="Largest number of tokens in an answer; else by the length of the titles.", min=1
+        ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", help="Sessions to ask for, drawn at random; else all.", min=1)
+        int | None, typer.Option("--limit", help="Number of sessions to ask about, drawn at random; else all.", min=1)
     ] = None,
     candidates: CandidatesOption = None,
     template: TemplateOption = None,
-    k: Annotated[int, typer.Option("-k", help="Items in an answer that lists them.", min=1, max=100)] = 20,
-    clusters: Annotated[int, typer.Option("--clusters", help="Categories of classify.", min=2)] = 200,
+    k: Annotated[int, typer.Option("-k", help="Number of items in an answer that lists items.", min=1, max=100)] = 20,
+    clusters: Annotated[int, typer.Option("--clusters", help="Number of categories for classify.", min=2)] = 200,
     embeddings: Annotated[
         str | None,
-        typer.Option("--embeddings", help="Map answers to items by these; else the newest.", metavar="SOURCE[:MODEL]"),
+        typer.Option(
+            "--embeddings", help="Item embeddings that map answers to items; else the newest.", metavar="SOURCE[:MODEL]"
+        ),
     ] = None,
     context: Annotated[
-        int | None, typer.Option("--context", help="Tokens of the model's context; else the provider's.", min=1)
+        int | None,
+        typer.Option("--context", help="Context length of the model in tokens; else the provider's limit.", min=1),
     ] = None,
-    concurrency: Annotated[int, typer.Option("--concurrency", help="Requests under way at a time.", min=1)] = 8,
-    requests_per_minute: Annotated[
-        float | None,
-        typer.Option("--requests-per-minute", help="Without it, what the server says it allows.", min=0.001),
-    ] = None,
-    tokens_per_minute: Annotated[
-        float | None,
-        typer.Option("--tokens-per-minute", help="Without it, what the server says it allows.", min=1),
-    ] = None,
-    max_cost: Annotated[
-        float | None, typer.Option("--max-cost", help="Stop before so many US dollars are passed.", min=0)
-    ] = None,
+    concurrency: ConcurrencyOption = 8,
+    requests_per_minute: RequestsPerMinuteOption = None,
+    tokens_per_minute: TokensPerMinuteOption = None,
+    max_cost: MaxCostOption = None,
     prices: PricesOption = None,
     retry_refused: Annotated[bool, typer.Option("--retry-refused", help="Ask again what the server refused.")] = False,
     constrain: Annotated[
-        bool, typer.Option("--constrain", help="Name nothing but titles of the catalog or options; local models.")
+        bool,
+        typer.Option("--constrain", help="Local models: allow only titles of the catalog, or options, as answers."),
     ] = False,
     set: Annotated[
         list[str] | None,
-        typer.Option("--set", help="Settings of the provider, e.g. device=cpu; may be repeated.", metavar="KEY=VALUE"),
+        typer.Option(
+            "--set", help="A setting of the provider, for example device=cpu; may be repeated.", metavar="KEY=VALUE"
+        ),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say how many answers, tokens, dollars and minutes.")
+        bool, typer.Option("--dry-run", help="Show answers, tokens, cost and time; send nothing.")
     ] = False,
     base_url: BaseUrlOption = None,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Ask a language model for the next items of the test sessions, and keep the run (LLMSeqPrompt).
+    """Ask a language model for the next items of the test sessions, and store the run (LLMSeqPrompt).
 
-    Every answer is kept as it comes: interrupted and run again, it asks only for what is missing. Answers become items
-    by exact title, by normalised title, else by the nearest embedding; the views runs (figures) and answers tell how.
-    --base-url takes any server that speaks OpenAI's protocol.
+    Every answer is stored as it arrives: run the command again after an interruption, and it asks only for what is
+    missing. Answers are mapped to items by exact title, by normalised title, else by the nearest embedding; see the
+    views runs (figures) and answers. --base-url takes any server that speaks OpenAI's protocol.
 
     Examples:
 
@@ -115,10 +124,11 @@ def prompt(
 
         llmseq prompt latest --constrain
     """
+    from llmseq_cli.prompting.options import PromptOptions
     from llmseq_cli.settings import parse_assignments
 
     workspace = common.open()
-    made = workspace.prompt(
+    options = PromptOptions(
         job,
         base_model=base_model,
         task=task,
@@ -143,13 +153,14 @@ def prompt(
         retry_refused=retry_refused,
         constrain=constrain,
         settings=parse_assignments(set or [], "--set device=cpu"),
-        dry_run=dry_run,
         base_url=base_url,
         seed=seed,
     )
-    if isinstance(made, dict):
-        print_json(made) if json else _print_plan(made)
+    if dry_run:
+        plan = workspace.plan_prompt(options)
+        print_json(plan) if json else _print_plan(plan)
         return
+    made = workspace.prompt(options)
     figures = workspace.prompting_figures(made)
     [row] = workspace.report(models=[made])
     if json:

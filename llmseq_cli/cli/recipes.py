@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmseq_cli.cli.common import Common, JsonOption, command
+from llmseq_cli.cli.common import Common, DeviceOption, JsonOption, command, listed
 from llmseq_cli.cli.console import out, print_json, print_table
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.files import write_whole
@@ -39,7 +39,6 @@ ModelsOption = Annotated[
 SeedsOption = Annotated[
     int | None, typer.Option("--seeds", help="Runs of each step that has several seeds.", min=1, metavar="N")
 ]
-DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="WORD")]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the steps and do nothing.")]
 FormatOption = Annotated[
     str, typer.Option("--format", help="table, json, csv, markdown, latex or html.", metavar="FORMAT")
@@ -156,8 +155,7 @@ def _prepared(
 ) -> RecipeRun:
     from llmseq_cli.recipes.run_recipe import RecipeRun, RunOptions
 
-    chosen = tuple(name.strip() for name in models.split(",")) if models else None
-    options = RunOptions(dataset, tuple(data or ()), embeddings, chosen, seeds, device)
+    options = RunOptions(dataset, tuple(data or ()), embeddings, listed(models) or None, seeds, device)
     return RecipeRun(common.open(), recipe, options)
 
 
@@ -194,10 +192,10 @@ def _print_runs(work: RecipeRun, done: Done, format: str, to: Path | None) -> No
     from llmseq_cli.cli.output import write_output
     from llmseq_cli.cli.report import show
     from llmseq_cli.reporting.formats import write_report
+    from llmseq_cli.reporting.leaderboard import ReportWishes
 
-    made = work.workspace.leaderboard(
-        done.dataset, models=done.all_runs, group=format not in ("json", "csv"), paper=work.recipe.paper
-    )
+    options = ReportWishes(models=done.all_runs, group=format not in ("json", "csv"), paper=work.recipe.paper)
+    made = work.workspace.leaderboard(done.dataset, options)
     if format == "table":
         show(made, to)
     else:

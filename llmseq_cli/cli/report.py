@@ -106,7 +106,7 @@ def report(
     """
     from llmseq_cli.cli.output import write_output
     from llmseq_cli.reporting.formats import check_format, write_report
-    from llmseq_cli.reporting.leaderboard import parse_columns, parse_cutoffs
+    from llmseq_cli.reporting.leaderboard import ReportWishes, parse_columns, parse_cutoffs
     from llmseq_cli.store.queries import query
 
     cutoffs = parse_cutoffs(k)
@@ -138,8 +138,7 @@ def report(
     elif prompting:
         made = workspace.prompting_report(dataset, paper=paper)
     else:
-        made = workspace.leaderboard(
-            dataset,
+        options = ReportWishes(
             sort=f"ndcg@{cutoffs[-1]}" if sort == "ndcg@20" and 20 not in cutoffs else sort,
             models=[name.strip() for name in models.split(",")] if models else None,
             cutoffs=cutoffs,
@@ -152,6 +151,7 @@ def report(
             test=test,
             segments=segments,
         )
+        made = workspace.leaderboard(dataset, options)
     if format == "table":
         show(made, to)
     else:

@@ -7,16 +7,19 @@ from typing import Annotated
 
 import typer
 
+from llmseq_cli.backend import Backend
 from llmseq_cli.cli.common import (
     BackendOption,
     Common,
     DatasetOption,
-    JobsOption,
+    DeviceOption,
     JsonOption,
     RayAddressOption,
     SeedOption,
     SetOption,
+    WorkersOption,
     command,
+    listed,
 )
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.leaderboard import print_leaderboard, print_spread
@@ -26,22 +29,20 @@ ReduceOption = Annotated[
     str | None,
     typer.Option(
         "--reduce",
-        help="none, pca, whiten (or whiten@POWER), lda, autoencoder or random; dense ones are whitened by default.",
+        help="none, pca, whiten (or whiten@POWER), lda, autoencoder or random; default for dense embeddings: whiten.",
         metavar="METHOD",
     ),
 ]
-DimOption = Annotated[
-    int | None, typer.Option("--dim", help="Dimensions that --reduce leaves; without it all, or 512.", min=1)
-]
+DimOption = Annotated[int | None, typer.Option("--dim", help="Dimensions to reduce to; else all, or 512.", min=1)]
 RunsOption = Annotated[
     str | None,
     typer.Option(
-        "--runs", help="What a hybrid or blend is made of: runs, or models (their best).", metavar="RUN,RUN,…"
+        "--runs", help="Runs, or models (their best run), that a hybrid or blend combines.", metavar="RUN,RUN,…"
     ),
 ]
 
 RunDatasetOption = Annotated[
-    str | None, typer.Option("--dataset", help="Look among the runs on this dataset; else on all.", metavar="NAME")
+    str | None, typer.Option("--dataset", help="Only look for runs on this dataset.", metavar="NAME")
 ]
 
 
@@ -63,44 +64,41 @@ def train(
     dim: DimOption = None,
     permute: Annotated[
         bool,
-        typer.Option(
-            "--permute", help="As a control, deal the vectors out among the items at random: does meaning help at all?"
-        ),
+        typer.Option("--permute", help="Shuffle the vectors across items, to test whether their meaning matters."),
     ] = False,
     runs: RunsOption = None,
     set: SetOption = None,
     seed: SeedOption = 0,
-    seeds: Annotated[int, typer.Option("--seeds", help="Train this often, with seeds counting up.", min=1)] = 1,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
-    backend: Annotated[
-        str | None,
-        typer.Option(
-            "--backend", help="ray: workers of a Ray cluster train together; else this process.", metavar="ray"
-        ),
-    ] = None,
+    seeds: Annotated[int, typer.Option("--seeds", help="Number of seeds to train, starting at --seed.", min=1)] = 1,
+    device: DeviceOption = "auto",
+    backend: BackendOption = None,
     ray_address: RayAddressOption = None,
-    workers: Annotated[
-        int | None, typer.Option("--workers", help="On Ray: how many; else one a GPU, or one a machine.", min=1)
-    ] = None,
+    workers: WorkersOption = None,
     depth: Annotated[
-        int, typer.Option("--depth", help="Items kept of each list; metrics at any k up to it.", min=1, max=1000)
+        int,
+        typer.Option(
+            "--depth",
+            help="Recommendations to store per session; the largest k that reports can show.",
+            min=1,
+            max=1000,
+        ),
     ] = 100,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where the same training was interrupted; skip what is finished.")
+        bool, typer.Option("--resume", help="Continue an interrupted training; skip what is finished.")
     ] = False,
     from_tuning: Annotated[
-        bool, typer.Option("--from-tuning", help="With the settings and embeddings of the best trial.")
+        bool, typer.Option("--from-tuning", help="Use the settings and embeddings of the best trial.")
     ] = False,
     study: Annotated[
-        str | None, typer.Option("--study", help="With --from-tuning: of this study alone.", metavar="NAME")
+        str | None, typer.Option("--study", help="With --from-tuning: only trials of this study.", metavar="NAME")
     ] = None,
     log: Annotated[
         str | None,
-        typer.Option("--log", help="mlflow: log the runs there, to $MLFLOW_TRACKING_URI or ./mlruns.", metavar="WHERE"),
+        typer.Option("--log", help="mlflow: also log the runs to $MLFLOW_TRACKING_URI or ./mlruns.", metavar="WHERE"),
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Train a model, score the test sessions and keep the run.
+    """Train a model, score the test sessions and store the run.
 
     Examples:
 
@@ -119,29 +117,30 @@ def train(
         llmseq train sasrec --backend ray --ray-address 10.0.0.1:6379 --workers 4
     """
     from llmseq_cli.settings import parse_assignments
+    from llmseq_cli.training.options import TrainOptions
 
     _check_log(log)
     if study and not from_tuning:
         raise UsageError("--study without --from-tuning", "say both, or neither")
     workspace = common.open()
     made = workspace.train(
-        model,
-        dataset=dataset,
-        embeddings=embeddings,
-        reduce=reduce,
-        dim=dim,
-        permute=permute,
-        settings=parse_assignments(set or []),
-        seed=seed,
-        seeds=seeds,
-        device=device,
-        depth=depth,
-        resume=resume,
-        runs=[name.strip() for name in (runs or "").split(",") if name.strip()],
-        from_tuning=study or from_tuning,
-        backend=backend,
-        ray_address=ray_address,
-        workers=workers,
+        TrainOptions(
+            model,
+            dataset=dataset,
+            embeddings=embeddings,
+            reduce=reduce,
+            dim=dim,
+            permute=permute,
+            settings=parse_assignments(set or []),
+            seed=seed,
+            seeds=seeds,
+            device=device,
+            depth=depth,
+            resume=resume,
+            runs=listed(runs),
+            from_tuning=study or from_tuning,
+            backend=Backend(backend, ray_address, workers),
+        )
     )
     if log:
         from llmseq_cli.reporting.mlflow_log import usual_address
@@ -158,7 +157,7 @@ def train(
 
 
 def _check_log(log: str | None) -> None:
-    """Rather before the training than after it."""
+    """Before the training, not after it."""
     from llmseq_cli.reporting.mlflow_log import check_installed
 
     if log is None:
@@ -205,7 +204,7 @@ def score(
     k: Annotated[int, typer.Option("-k", help="How many items a session.", min=1)] = 20,
     backend: BackendOption = None,
     ray_address: RayAddressOption = None,
-    jobs: JobsOption = None,
+    workers: WorkersOption = None,
     json: JsonOption = False,
 ) -> None:
     """Recommend for all sessions of a file.
@@ -219,9 +218,10 @@ def score(
 
         llmseq score sasrec --sessions all.csv --out lists.parquet --backend ray
     """
-    done = common.open().score(
-        run, sessions, to, k=k, dataset=dataset, backend=backend, ray_address=ray_address, jobs=jobs
-    )
+    from llmseq_cli.training.options import ScoreOptions
+
+    options = ScoreOptions(run, sessions, to, k=k, dataset=dataset, backend=Backend(backend, ray_address, workers))
+    done = common.open().score(options)
     if json:
         print_json(done)
         return

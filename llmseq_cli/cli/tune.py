@@ -7,9 +7,20 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, RayAddressOption, SeedOption, SetOption, command
+from llmseq_cli.backend import Backend
+from llmseq_cli.cli.common import (
+    Common,
+    DatasetOption,
+    DeviceOption,
+    JsonOption,
+    RayAddressOption,
+    SeedOption,
+    SetOption,
+    command,
+    listed,
+)
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
-from llmseq_cli.errors import InterruptedByUserError, UsageError
+from llmseq_cli.errors import UsageError
 
 _SHOWN = 10
 _LEAST_SHARE = 0.005  # of what matters: less is not shown
@@ -17,7 +28,8 @@ _STATES = {"complete": "complete", "pruned": "given up early", "fail": "failed",
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "tune")(tune)
+    kept = "finished trials are kept; the same command with --resume continues"
+    command(app, "tune", interrupted=kept)(tune)
 
 
 def tune(
@@ -25,57 +37,66 @@ def tune(
     model: Annotated[str, typer.Argument(help="Which model, see `llmseq models`.", metavar="MODEL")],
     dataset: DatasetOption = None,
     trials: Annotated[
-        int | None, typer.Option("--trials", help="Trials of the whole study; else until --patience ends it.", min=1)
+        int | None,
+        typer.Option("--trials", help="Number of trials of the whole study; else --patience ends it.", min=1),
     ] = None,
     timeout: Annotated[
-        str | None, typer.Option("--timeout", help="End after so long, for example 90s, 30m, 2h.", metavar="TIME")
+        str | None, typer.Option("--timeout", help="Stop after this long, for example 90s, 30m, 2h.", metavar="TIME")
     ] = None,
     patience: Annotated[
-        int, typer.Option("--patience", help="End after so many trials without a better one; 0: never.", min=0)
+        int, typer.Option("--patience", help="Stop after this many trials without a better one; 0: never.", min=0)
     ] = 100,
-    startup: Annotated[int, typer.Option("--startup", help="Random trials first, then TPE.", min=1)] = 40,
+    startup: Annotated[int, typer.Option("--startup", help="Number of random trials before TPE begins.", min=1)] = 40,
     search: Annotated[
         list[str] | None,
-        typer.Option("--search", help="A range or choices of one's own; may be repeated.", metavar="KEY=LOW..HIGH|A,B"),
+        typer.Option(
+            "--search",
+            help="A range or choices in place of the model's own; may be repeated.",
+            metavar="KEY=LOW..HIGH|A,B",
+        ),
     ] = None,
     set: SetOption = None,
     embeddings: Annotated[
         str | None,
         typer.Option(
-            "--embeddings", help="Which item embeddings are tried; see `llmseq embeddings`.", metavar="SOURCE[:MODEL],…"
+            "--embeddings", help="Item embeddings to try; see `llmseq embeddings`.", metavar="SOURCE[:MODEL],…"
         ),
     ] = None,
     reduce: Annotated[
         str | None,
-        typer.Option("--reduce", help="Which reductions are tried; else none, pca and whiten.", metavar="METHOD,…"),
+        typer.Option("--reduce", help="Reductions to try; else none, pca and whiten.", metavar="METHOD,…"),
     ] = None,
     dim: Annotated[
-        str | None, typer.Option("--dim", help="Which dimensions; else 64 to 512 in doubles.", metavar="D,…")
+        str | None, typer.Option("--dim", help="Dimensions to try; else 64, 128, 256 and 512.", metavar="D,…")
     ] = None,
     runs: Annotated[
-        str | None, typer.Option("--runs", help="What a hybrid or blend is made of.", metavar="RUN,RUN,…")
+        str | None, typer.Option("--runs", help="Runs that a hybrid or blend combines.", metavar="RUN,RUN,…")
     ] = None,
-    study: Annotated[str | None, typer.Option("--study", help="Its name; else DATASET-MODEL.", metavar="NAME")] = None,
+    study: Annotated[
+        str | None, typer.Option("--study", help="Name of the study; else DATASET-MODEL.", metavar="NAME")
+    ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the study, alone or beside others that work on it.")
+        bool, typer.Option("--resume", help="Continue the study, alone or beside other processes that work on it.")
     ] = False,
-    jobs: Annotated[int, typer.Option("--jobs", help="Trials at a time.", min=1)] = 1,
-    backend: Annotated[str, typer.Option("--backend", help="Who runs them: loky (processes here) or ray.")] = "loky",
+    workers: Annotated[int, typer.Option("--workers", help="Number of trials to run at a time.", min=1)] = 1,
+    backend: Annotated[
+        str, typer.Option("--backend", help="Where trials run: loky (processes of this machine) or ray.")
+    ] = "loky",
     ray_address: RayAddressOption = None,
     seed: SeedOption = 0,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")] = "auto",
+    device: DeviceOption = "auto",
     json: JsonOption = False,
 ) -> None:
-    """Search for a model's best settings on the training side.
+    """Search for a model's best settings on the training sessions.
 
-    TPE over the temporal folds of the training sessions, by mean NDCG@20; test sessions are not looked at. After ten
-    trials, those in the bottom 20 % are given up early. The first trial takes the defaults. Interrupted or killed, a
-    study goes on with --resume; the same command in another process or on another machine, with the same workspace
-    folder, works beside it.
+    Runs TPE over temporal folds of the training sessions and maximizes the mean NDCG@20. It never looks at test
+    sessions. The first trial uses the defaults. After ten trials, those in the bottom 20 % are stopped early. Continue
+    an interrupted study with --resume. The same command with --resume in another process, or on another machine with
+    the same workspace folder, works on the study at the same time.
 
     Examples:
 
-        llmseq tune sknn --trials 60 --jobs 2
+        llmseq tune sknn --trials 60 --workers 2
 
         llmseq tune sasrec --embeddings huggingface,lexical --timeout 2h --set epochs=30
 
@@ -84,9 +105,9 @@ def tune(
         llmseq train sknn --from-tuning
     """
     from llmseq_cli.settings import parse_assignments
+    from llmseq_cli.tuning.options import TuneOptions
 
-    made = _tuned(
-        common,
+    options = TuneOptions(
         model,
         dataset=dataset,
         study=study,
@@ -96,38 +117,25 @@ def tune(
         startup=startup,
         settings=parse_assignments(set or []),
         search=parse_assignments(search or [], "--search k=50..800"),
-        embeddings=_listed(embeddings),
-        reduce=_listed(reduce),
+        embeddings=listed(embeddings),
+        reduce=listed(reduce),
         dims=_numbers(dim),
-        runs=_listed(runs),
+        runs=listed(runs),
         seed=seed,
         device=device,
-        jobs=jobs,
-        backend=backend,
-        ray_address=ray_address,
+        backend=Backend(backend, ray_address, workers),
         resume=resume,
     )
+    made = common.open().tune(options)
     if json:
         print_json(made)
     else:
         print_study(made)
 
 
-def _tuned(common: Common, model: str, **options: Any) -> dict[str, Any]:
+def _numbers(words: str | None) -> tuple[int, ...]:
     try:
-        return common.open().tune(model, **options)
-    except KeyboardInterrupt:
-        hint = "what is done is kept: the same command with --resume goes on"
-        raise InterruptedByUserError("interrupted", hint) from None
-
-
-def _listed(words: str | None) -> list[str]:
-    return [one.strip() for one in (words or "").split(",") if one.strip()]
-
-
-def _numbers(words: str | None) -> list[int]:
-    try:
-        return [int(one) for one in _listed(words)]
+        return tuple(int(one) for one in listed(words))
     except ValueError:
         raise UsageError(f"--dim is '{words}'", "numbers with commas between, for example --dim 64,128") from None
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import DatasetInfo, find_dataset, item_texts
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
+from llmseq_cli.embeddings.options import EmbedOptions
 from llmseq_cli.embeddings.sources.registry import TEXT_SOURCES, SourceOptions, make_source
 from llmseq_cli.embeddings.stored import TextEmbeddings, save_embeddings, save_text_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.progress import Progress
-from llmseq_cli.ray_cluster import check_backend
 from llmseq_cli.settings import parse_settings
 
 if TYPE_CHECKING:
@@ -34,46 +33,21 @@ _MINUTES_OF_A_BATCH = 24 * 60.0
 """What the batch service may take at most."""
 
 
-@dataclass(frozen=True)
-class EmbedOptions:
-    """What to embed and how; see `Workspace.embed` for what each means."""
-
-    source: str = "lexical"
-    model: str | None = None
-    text: str = "{title}"
-    dimensions: int | None = None
-    base_url: str | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-    seed: int = 0
-    concurrency: int = 8
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    max_cost: float | None = None
-    prices: str | None = None
-    retry_refused: bool = False
-    batch: bool = False
-    resume: bool = False
-    wait: bool = False
-    backend: str | None = None
-    ray_address: str | None = None
-    jobs: int | None = None
-
-
-def embed_dataset(store: Store, dataset: str | None, options: EmbedOptions, progress: Progress) -> dict[str, Any]:
+def embed_dataset(store: Store, options: EmbedOptions, progress: Progress) -> dict[str, Any]:
     """Vectors of all items of a dataset. Returns what was made."""
     if options.source not in SOURCES:
         raise UsageError(f"there is no embedding source '{options.source}'", did_you_mean(options.source, [*SOURCES]))
     _check_backend(options)
     if options.source == "lexical":
-        return _embed_lexical(store, dataset, options, progress)
+        return _embed_lexical(store, options, progress)
     with _source(options) as source, store.write("embedding item texts") as con:
-        work = _Work(con, store.folder, dataset, source, options, progress)
+        work = _Work(con, store.folder, source, options, progress)
         if options.batch or options.resume:
             return work.in_batches()
         return work.at_once()
 
 
-def plan_dataset(store: Store, dataset: str | None, options: EmbedOptions) -> dict[str, Any]:
+def plan_dataset(store: Store, options: EmbedOptions) -> dict[str, Any]:
     """What embedding a dataset would take, without sending or writing anything: see `EmbeddingPlan.estimate`."""
     if options.source not in TEXT_SOURCES:
         raise UsageError(f"'{options.source}' has no requests to count", f"--dry-run is for {', '.join(TEXT_SOURCES)}")
@@ -82,7 +56,7 @@ def plan_dataset(store: Store, dataset: str | None, options: EmbedOptions) -> di
     from llmseq_cli.embeddings.plan import make_plan
 
     with _source(options) as source, store.read("reading item texts") as con:
-        info, texts = _texts(con, dataset, options.text)
+        info, texts = _texts(con, options.dataset, options.text)
         plan = make_plan(texts, source, TextVectorCache(con, source))
         budgets = options.requests_per_minute, options.tokens_per_minute
         estimate = plan.estimate(source, _price(source, options), options.concurrency, *budgets)
@@ -93,8 +67,7 @@ def plan_dataset(store: Store, dataset: str | None, options: EmbedOptions) -> di
 
 def _check_backend(options: EmbedOptions) -> None:
     """Raises UsageError where Ray is asked for what it cannot do."""
-    check_backend(options.backend, options.ray_address, options.jobs)
-    if options.backend == "ray" and options.source != "huggingface":
+    if options.backend.on_ray and options.source != "huggingface":
         why = "works in this process" if options.source == "lexical" else "embeds on a server"
         raise UsageError(
             f"the {options.source} source {why}: --backend ray is for local models",
@@ -104,11 +77,11 @@ def _check_backend(options: EmbedOptions) -> None:
 
 @contextmanager
 def _source(options: EmbedOptions) -> Iterator[EmbeddingSource]:
-    given = SourceOptions(options.model, options.dimensions, options.base_url, options.settings)
-    if options.backend == "ray":
+    given = SourceOptions(options.model, options.dimensions, options.base_url, dict(options.settings))
+    if options.backend.on_ray:
         from llmseq_cli.embeddings.sources.on_ray import RayHuggingFaceSource
 
-        source: EmbeddingSource = RayHuggingFaceSource(given, options.ray_address, options.jobs)
+        source: EmbeddingSource = RayHuggingFaceSource(given, options.backend)
     else:
         source = make_source(options.source, given)
     try:
@@ -149,7 +122,6 @@ class _Work:
         self,
         con: duckdb.DuckDBPyConnection,
         folder: Path,
-        dataset: str | None,
         source: EmbeddingSource,
         options: EmbedOptions,
         progress: Progress,
@@ -159,7 +131,7 @@ class _Work:
         self.con, self.folder, self.source, self.options, self.progress = con, folder, source, options, progress
         self.clock = time.perf_counter()
         self.price = _price(source, options)
-        self.info, self.item_texts = _texts(con, dataset, options.text)
+        self.info, self.item_texts = _texts(con, options.dataset, options.text)
         self.cache: TextVectorCache = TextVectorCache(con, source)
         if options.retry_refused:
             self.cache.forget_refusals()
@@ -307,7 +279,7 @@ class _Work:
 _SHOWN = 5
 
 
-def _embed_lexical(store: Store, dataset: str | None, options: EmbedOptions, progress: Progress) -> dict[str, Any]:
+def _embed_lexical(store: Store, options: EmbedOptions, progress: Progress) -> dict[str, Any]:
     from llmseq_cli.embeddings.lexical import LexicalSettings, embed_texts
 
     if options.model is not None or options.base_url is not None or options.batch or options.resume:
@@ -317,7 +289,7 @@ def _embed_lexical(store: Store, dataset: str | None, options: EmbedOptions, pro
         )
     parsed = parse_settings(LexicalSettings, options.settings, "lexical")
     with store.read("reading item texts") as con:
-        info, texts = _texts(con, dataset, options.text)
+        info, texts = _texts(con, options.dataset, options.text)
     n_texts = sum(map(bool, texts))
     clock = time.perf_counter()
     with progress.task(f"Embedding {n_texts:,} texts"):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from llmseq_cli.data.dataset import Dataset, load_dataset
@@ -11,7 +10,8 @@ from llmseq_cli.files import exclusive, move_folder, temporary_folder
 from llmseq_cli.finetuning.examples import Amounts, Block, Built, ExampleBuilder, check_amount, check_files
 from llmseq_cli.finetuning.jobs import JobRunner, training_price
 from llmseq_cli.finetuning.ledger import OVER, UNSUBMITTED, Job, Ledger, NewJob
-from llmseq_cli.finetuning.task_setup import Recipe, Wishes, gather, make_recipe, template_of
+from llmseq_cli.finetuning.options import DEFAULT_TASK, FinetuneOptions
+from llmseq_cli.finetuning.task_setup import TaskSetup, gather, make_setup, template_of
 from llmseq_cli.finetuning.tasks.registry import find_task
 from llmseq_cli.finetuning.wording import Wording, normal_titles
 from llmseq_cli.progress import Progress
@@ -20,45 +20,24 @@ from llmseq_cli.providers.registry import make_provider
 from llmseq_cli.store.connection import Store
 
 
-@dataclass(frozen=True)
-class FinetuneOptions:
-    """What a user says of a job; see `Workspace.finetune`."""
-
-    wishes: Wishes
-    dataset: str | None = None
-    provider: str = "openai"
-    model: str | None = None
-    base_url: str | None = None
-    settings: dict[str, Any] = field(default_factory=dict)
-    limit: int | None = None
-    validation: int | None = None
-    context: int | None = None
-    suffix: str | None = None
-    max_cost: float | None = None
-    prices: str | None = None
-    again: bool = False
-    prepare_only: bool = False
-    wait: bool = False
-
-
 class FineTuning:
     """One call of `llmseq finetune`."""
 
     def __init__(self, store: Store, options: FinetuneOptions, progress: Progress) -> None:
         self.store, self.options, self.progress = store, options, progress
-        find_task(options.wishes.task)
-        self.provider: FineTuneProvider = make_provider(options.provider, options.base_url, options.settings)
+        find_task(options.task or DEFAULT_TASK)
+        self.provider: FineTuneProvider = make_provider(options.provider, options.base_url, dict(options.settings))
         self.model = options.model or self.provider.default_model
         with store.read("reading sessions") as con:
             self.dataset: Dataset = load_dataset(con, options.dataset)
-        self.recipe: Recipe = make_recipe(store, self.dataset, options.wishes, progress)
+        self.setup: TaskSetup = make_setup(store, self.dataset, options, progress)
         self.provider.settle(
-            Surroundings(store.folder, self.model, progress, normal_titles(self.dataset.catalog), self.recipe.seed)
+            Surroundings(store.folder, self.model, progress, normal_titles(self.dataset.catalog), self.setup.seed)
         )
-        ingredients = gather(store, self.dataset, self.recipe, progress, training=True)
-        task = find_task(self.recipe.task)
-        template = template_of(self.recipe)
-        self.wording = Wording(template, self.dataset.catalog, self.recipe.k, self.provider.count_tokens)
+        ingredients = gather(store, self.dataset, self.setup, progress, training=True)
+        task = find_task(self.setup.task)
+        template = template_of(self.setup)
+        self.wording = Wording(template, self.dataset.catalog, self.setup.k, self.provider.count_tokens)
         self.builder = ExampleBuilder(task, self.wording, ingredients, self._amounts())
         self.ledger = Ledger(store)
 
@@ -75,7 +54,7 @@ class FineTuning:
 
     def show(self, n: int) -> list[dict[str, Any]]:
         """The first n training examples in words, and what the parser makes of their answers."""
-        task = find_task(self.recipe.task)
+        task = find_task(self.setup.task)
         shown = []
         for block in self.builder.show(self.dataset.train, n):
             for place in range(len(block.prompts)):
@@ -112,10 +91,10 @@ class FineTuning:
         price = training_price(self.provider.name, self.model, self.options.prices)
         return {
             "dataset": self.dataset.info.name,
-            "task": self.recipe.task,
+            "task": self.setup.task,
             "provider": self.provider.name,
             "base_model": self.model,
-            "candidates": self.recipe.candidates,
+            "candidates": self.setup.candidates,
             **built.to_dict(),
             "epochs": epochs,
             "tokens": tokens,
@@ -149,13 +128,13 @@ class FineTuning:
             new = NewJob(
                 self.dataset.info.dataset_id,
                 self.dataset.info.split_id,
-                self.recipe.task,
+                self.setup.task,
                 self.provider.name,
                 self.provider.address,
                 self.model,
                 built.digest,
                 {
-                    "recipe": self.recipe.to_dict(),
+                    "setup": self.setup.to_dict(),
                     "tuning": self.provider.settings_dict(),
                     "suffix": self.options.suffix,
                 },

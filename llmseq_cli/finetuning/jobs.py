@@ -60,7 +60,7 @@ class JobRunner:
             training_file=str(job.training_file_id),
             validation_file=job.validation_file_id,
             suffix=job.settings.get("suffix"),
-            seed=job.settings["recipe"]["seed"],
+            seed=job.settings["setup"]["seed"],
         )
         job = self.ledger.note(job, "submitting", f"submitting to {self.provider.name}")
         remote = self.call(lambda: self.provider.submit(submission))

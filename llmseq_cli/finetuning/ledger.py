@@ -40,7 +40,7 @@ class Job:
 
     job: its name, for example "genitem-3". status: prepared, uploading, uploaded, submitting, queued, running,
     succeeded, failed, cancelled, or lost where the provider does not know it any more. token: goes with the job as
-    metadata. model: the fine-tuned one. settings: {"recipe", "tuning", "suffix"}. figures: counts, and what was
+    metadata. model: the fine-tuned one. settings: {"setup", "tuning", "suffix"}. figures: counts, and what was
     expected.
     """
 

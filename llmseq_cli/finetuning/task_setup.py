@@ -1,4 +1,4 @@
-"""`Recipe`: all that decides what a task asks, kept with jobs and runs so that training and prediction ask the same."""
+"""`TaskSetup`: all that decides what a task asks. Jobs and runs keep it, so training and prediction ask the same."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from llmseq_cli.embeddings.stored import list_embeddings, load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM
 from llmseq_cli.finetuning.item_lists import title_groups
-from llmseq_cli.finetuning.tasks.classify import CLUSTERS, categories_of, choose_categories
+from llmseq_cli.finetuning.options import DEFAULT_TASK, TaskOptions
+from llmseq_cli.finetuning.tasks.classify import categories_of, choose_categories
 from llmseq_cli.finetuning.tasks.registry import find_task
-from llmseq_cli.finetuning.tasks.task import DEFAULT_K, Categories, Ingredients
+from llmseq_cli.finetuning.tasks.task import Categories, Ingredients
 from llmseq_cli.finetuning.templates import Template, load_template
 from llmseq_cli.progress import Progress
 from llmseq_cli.store.runs import RunInfo, find_run
@@ -35,7 +36,7 @@ _DIM = 128  # of sparse vectors before k-means, which needs dense ones
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TaskSetup:
     """What a task asks.
 
     template: see `Template`; wording: its name. k: items in an answer that lists them. candidates: the run whose lists
@@ -55,7 +56,7 @@ class Recipe:
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @classmethod
-    def from_dict(cls, kept: dict[str, Any]) -> Recipe:
+    def from_dict(cls, kept: dict[str, Any]) -> TaskSetup:
         categories = kept.get("categories")
         return cls(**(kept | {"categories": None if categories is None else tuple(categories)}))
 
@@ -65,70 +66,55 @@ class Recipe:
         return "TALLRec" if self.wording == "tallrec" else find_task(self.task).label
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What a user says of a recipe; None leaves it to the defaults."""
-
-    task: str
-    template: str | None = None
-    candidates: str | None = None
-    embeddings: str | None = None
-    k: int = DEFAULT_K
-    clusters: int = CLUSTERS
-    seed: int = 0
-
-
-def make_recipe(store: Store, dataset: Dataset, wishes: Wishes, progress: Progress) -> Recipe:
-    """A recipe of what the user wishes, its defaults resolved: the best LLMSeqSim run, the newest embeddings.
+def make_setup(store: Store, dataset: Dataset, options: TaskOptions, progress: Progress) -> TaskSetup:
+    """The setup that the options ask for, with the defaults: the best LLMSeqSim run, the newest embeddings.
 
     Raises UsageError for words that do not go with the task, LlmseqError where what is needed is not there.
     """
-    task = find_task(wishes.task)
+    task = find_task(options.task or DEFAULT_TASK)
     needed = {task.needs, task.trains_on}
-    if wishes.candidates and "candidates" not in needed:
+    if options.candidates and "candidates" not in needed:
         raise UsageError(f"the task {task.name} has no candidates", "leave --candidates out")
-    if not 1 <= wishes.k <= 100:
-        raise UsageError(f"-k is {wishes.k}", "give a number between 1 and 100")
     template = load_template(
-        task.name, wishes.template, needs_options=task.lists_options, takes_options=task.lists_options
+        task.name, options.template, needs_options=task.lists_options, takes_options=task.lists_options
     )
     candidates = embeddings = categories = None
     if "candidates" in needed:
         with store.read("looking for candidates") as con:
-            candidates = _candidate_run(con, dataset, wishes.candidates).run
+            candidates = _candidate_run(con, dataset, options.candidates).run
     if "categories" in needed:
-        loaded = find_item_vectors(store, dataset, wishes.embeddings, progress)
+        loaded = find_item_vectors(store, dataset, options.embeddings, progress)
         embeddings = f"{loaded.source}:{loaded.model}"
         vectors = _dense(store, loaded, dataset, progress)
-        with progress.task(f"Clustering items into {wishes.clusters}"):
+        with progress.task(f"Clustering items into {options.clusters}"):
             chosen = choose_categories(
                 vectors,
                 dataset.train.counts(len(dataset.catalog)),
                 title_groups(dataset.catalog),
-                wishes.clusters,
-                wishes.seed,
+                options.clusters,
+                options.seed,
             )
         categories = tuple(chosen.tolist())
-    return Recipe(
+    return TaskSetup(
         task.name,
-        wishes.template or task.name,
+        options.template or task.name,
         template.to_dict(),
-        min(wishes.k, len(categories)) if categories else wishes.k,
-        wishes.seed,
+        min(options.k, len(categories)) if categories else options.k,
+        options.seed,
         candidates,
         embeddings,
         categories,
     )
 
 
-def gather(store: Store, dataset: Dataset, recipe: Recipe, progress: Progress, *, training: bool) -> Ingredients:
+def gather(store: Store, dataset: Dataset, setup: TaskSetup, progress: Progress, *, training: bool) -> Ingredients:
     """What examples are made of. training: also what only answers to learn from need."""
-    task = find_task(recipe.task)
+    task = find_task(setup.task)
     needed = {task.needs, task.trains_on} if training else {task.needs}
     candidates = categories = None
     if "candidates" in needed:
         with store.read("looking for candidates") as con:
-            run = _candidate_run(con, dataset, recipe.candidates)
+            run = _candidate_run(con, dataset, setup.candidates)
         if training and run.model not in _UNTAUGHT:
             progress.message(
                 f"{run.run} has learnt from the training sessions: its lists for them are better than for others"
@@ -139,17 +125,17 @@ def gather(store: Store, dataset: Dataset, recipe: Recipe, progress: Progress, *
             return model.recommend(prompts, k).items
 
     if "categories" in needed:
-        items = np.array(recipe.categories, dtype=np.int32)
+        items = np.array(setup.categories, dtype=np.int32)
         if training:
-            loaded = find_item_vectors(store, dataset, recipe.embeddings, progress)
+            loaded = find_item_vectors(store, dataset, setup.embeddings, progress)
             categories = categories_of(items, _dense(store, loaded, dataset, progress))
         else:
             categories = Categories(items, lambda targets, k: np.full((len(targets), k), NO_ITEM, dtype=np.int32))
-    return Ingredients(recipe.k, recipe.seed, title_groups(dataset.catalog), candidates, categories)
+    return Ingredients(setup.k, setup.seed, title_groups(dataset.catalog), candidates, categories)
 
 
-def template_of(recipe: Recipe) -> Template:
-    return Template(**recipe.template)
+def template_of(setup: TaskSetup) -> Template:
+    return Template(**setup.template)
 
 
 def _candidate_run(con: duckdb.DuckDBPyConnection, dataset: Dataset, name: str | None) -> RunInfo:

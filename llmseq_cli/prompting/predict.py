@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,12 +17,13 @@ from llmseq_cli.errors import LlmseqError, UsageError, WorkspaceBusyError
 from llmseq_cli.finetuning.job_list import runner_of
 from llmseq_cli.finetuning.jobs import JobRunner
 from llmseq_cli.finetuning.ledger import UNSUBMITTED, Ledger
-from llmseq_cli.finetuning.task_setup import Recipe, Wishes, find_item_vectors, gather, make_recipe, template_of
+from llmseq_cli.finetuning.task_setup import TaskSetup, find_item_vectors, gather, make_setup, template_of
 from llmseq_cli.finetuning.tasks.registry import find_task
 from llmseq_cli.finetuning.wording import Wording, normal_titles
 from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.allowed_titles import Constraints
 from llmseq_cli.prompting.asking import AskOptions, AskUsage, ask
+from llmseq_cli.prompting.options import PromptOptions
 from llmseq_cli.prompting.questions import Sampling, choose_sessions, make_prompts, missing, questions
 from llmseq_cli.prompting.replies import ReplyStore
 from llmseq_cli.prompting.run_maker import RunMaker
@@ -36,33 +37,6 @@ _SECONDS_PER_REQUEST = 2.0
 
 
 @dataclass(frozen=True)
-class PromptOptions:
-    """What a user says of asking a model; see `Workspace.prompt`. None leaves it to the task or provider."""
-
-    job: str | None
-    base_model: str | None
-    wishes: Wishes
-    task: str | None = None
-    dataset: str | None = None
-    provider: str = "openai"
-    base_url: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    samples: int | None = None
-    max_tokens: int | None = None
-    limit: int | None = None
-    context: int | None = None
-    concurrency: int = 8
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    max_cost: float | None = None
-    prices: str | None = None
-    retry_refused: bool = False
-    constrain: bool = False
-    settings: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Asked:
     """Whom and what to ask. job: the job's name, None for a base model."""
 
@@ -70,7 +44,7 @@ class Asked:
     model: str
     base_model: str
     job: str | None
-    recipe: Recipe
+    setup: TaskSetup
 
     @property
     def is_base(self) -> bool:
@@ -83,8 +57,6 @@ class Prompting:
     def __init__(self, store: Store, options: PromptOptions, progress: Progress) -> None:
         self.store, self.options, self.progress = store, options, progress
         self.started_at = datetime.now(UTC).replace(tzinfo=None)
-        if options.job is None and options.base_model is None:
-            raise UsageError("nothing says whom to ask", "name a job, or a model with --base-model")
         if options.job is None:
             with store.read("reading sessions") as con:
                 self.dataset: Dataset = load_dataset(con, options.dataset)
@@ -97,15 +69,15 @@ class Prompting:
                 self.asked.model,
                 progress,
                 normal_titles(self.dataset.catalog),
-                self.asked.recipe.seed,
+                self.asked.setup.seed,
                 options.constrain,
             )
         )
-        self.task = find_task(self.asked.recipe.task)
-        template, limits = template_of(self.asked.recipe), self.asked.provider.limits
-        recipe = self.asked.recipe
-        self.wording = Wording(template, self.dataset.catalog, recipe.k, self.asked.provider.count_tokens)
-        named = 1 if self.task.names_one else recipe.k
+        self.task = find_task(self.asked.setup.task)
+        template, limits = template_of(self.asked.setup), self.asked.provider.limits
+        setup = self.asked.setup
+        self.wording = Wording(template, self.dataset.catalog, setup.k, self.asked.provider.count_tokens)
+        named = 1 if self.task.names_one else setup.k
         temperature, top_p = self._usual_sampling()
         self.sampling = Sampling(
             temperature if options.temperature is None else options.temperature,
@@ -114,11 +86,11 @@ class Prompting:
             options.max_tokens or self.wording.longest_answer(named),
         )
         # Before anything is paid for: without vectors no answer becomes an item.
-        self.embeddings = find_item_vectors(store, self.dataset, options.wishes.embeddings, progress)
-        name = options.wishes.embeddings or f"{self.embeddings.source}:{self.embeddings.model}"
+        self.embeddings = find_item_vectors(store, self.dataset, options.embeddings, progress)
+        name = options.embeddings or f"{self.embeddings.source}:{self.embeddings.model}"
         self.text_vectors = TextVectors(store, self.dataset, self.embeddings, name, progress, options.prices)
-        self.test = choose_sessions(self.dataset.test, options.limit, recipe.seed)
-        self.ingredients = gather(store, self.dataset, recipe, progress, training=False)
+        self.test = choose_sessions(self.dataset.test, options.limit, setup.seed)
+        self.ingredients = gather(store, self.dataset, setup, progress, training=False)
         room = (options.context or limits.tokens_per_example) - self.sampling.max_tokens
         self.prompts = make_prompts(self.task, self.wording, self.ingredients, self.test.prompts(), room)
         self.replies = ReplyStore(store, self.dataset.info.dataset_id, self.about())
@@ -130,21 +102,20 @@ class Prompting:
 
     def _base_model(self) -> Asked:
         given = self.options
-        provider = make_provider(given.provider, given.base_url, given.settings)
-        recipe = make_recipe(self.store, self.dataset, given.wishes, self.progress)
-        return Asked(provider, str(given.base_model), str(given.base_model), None, recipe)
+        provider = make_provider(given.provider, given.base_url, dict(given.settings))
+        setup = make_setup(self.store, self.dataset, given, self.progress)
+        return Asked(provider, str(given.base_model), str(given.base_model), None, setup)
 
     def _of_job(self, name: str) -> Asked:
         """The job's model, or with --base-model another one that is asked the same."""
-        wishes = self.options.wishes
-        if wishes != Wishes(wishes.task, embeddings=wishes.embeddings):
+        if self.options.says_what_is_asked:
             raise UsageError(
                 f"the job {name} says what is asked", "leave --template, --candidates, -k, --clusters and --seed out"
             )
         ledger = Ledger(self.store)
         job = ledger.find(name, self.options.dataset)
         given = self.options
-        runner: JobRunner = runner_of(ledger, job, self.progress, given.base_url, given.prices, given.settings)
+        runner: JobRunner = runner_of(ledger, job, self.progress, given.base_url, given.prices, dict(given.settings))
         if self.options.base_model is None:
             job = runner.refresh(job)
             if job.model is None:
@@ -158,12 +129,12 @@ class Prompting:
             self.dataset = load_dataset(con, job.dataset)
         model = self.options.base_model or str(job.model)
         base = self.options.base_model or job.base_model
-        return Asked(runner.provider, model, base, job.job, Recipe.from_dict(job.settings["recipe"]))
+        return Asked(runner.provider, model, base, job.job, TaskSetup.from_dict(job.settings["setup"]))
 
     def about(self) -> dict[str, Any]:
         """All that decides the answers to a prompt."""
         return {
-            "task": self.asked.recipe.task,
+            "task": self.asked.setup.task,
             "provider": self.asked.provider.name,
             "address": self.asked.provider.address,
             "model": self.asked.model,
@@ -215,7 +186,7 @@ class Prompting:
 
     def _answer_tokens(self) -> int:
         """What an answer usually needs."""
-        named = 1 if self.task.names_one else self.asked.recipe.k
+        named = 1 if self.task.names_one else self.asked.setup.k
         return 1 + int(named * (np.mean(self.wording.title_tokens) + 4))
 
     def run(self) -> str:
@@ -228,7 +199,7 @@ class Prompting:
         return RunMaker(self, usage, time.perf_counter() - clock).store_run()
 
     def _constraints(self) -> Constraints:
-        names = 1 if self.task.names_one else self.asked.recipe.k
+        names = 1 if self.task.names_one else self.asked.setup.k
         return Constraints(self.wording, self.dataset.catalog, names)
 
     def _ask(self) -> AskUsage:
@@ -256,7 +227,7 @@ class Prompting:
             self.wording,
             self.asked.model,
             self.sampling,
-            self.asked.recipe.seed,
+            self.asked.setup.seed,
             self._constraints().of if self.options.constrain else None,
         )
         usage = ask(

@@ -39,7 +39,7 @@ class RunMaker:
             self.work.progress.message(f"nothing is new since {found}")
             return found
         named, texts, kinds, figures = self._named()
-        depth = max(_LEAST_DEPTH, self.work.asked.recipe.k)
+        depth = max(_LEAST_DEPTH, self.work.asked.setup.k)
         ranking = rank(
             named,
             self.work.test.prompts(),
@@ -52,8 +52,8 @@ class RunMaker:
             dataset_id=self.dataset.info.dataset_id,
             split_id=self.dataset.info.split_id,
             model=self._model(),
-            label=self.work.asked.recipe.label + (" (base)" if self.work.asked.is_base else ""),
-            seed=self.work.asked.recipe.seed,
+            label=self.work.asked.setup.label + (" (base)" if self.work.asked.is_base else ""),
+            seed=self.work.asked.setup.seed,
             settings=settings,
             embeddings=self.embeddings.describe(),
             environment=environment(self.work.asked.provider.device),
@@ -63,34 +63,34 @@ class RunMaker:
         return self._keep(record, evaluation, named, texts, kinds)
 
     def _model(self) -> str:
-        return f"prompt-{self.work.asked.recipe.task}"
+        return f"prompt-{self.work.asked.setup.task}"
 
     def _settings(self) -> dict[str, Any]:
         asked, sampling = self.work.asked, self.work.sampling
-        recipe = asked.recipe
+        setup = asked.setup
         return self.work.about() | {
             "base_model": asked.base_model,
             "job": asked.job,
             "samples": sampling.samples,
             "limit": self.work.options.limit,
-            "template": recipe.wording,
-            "template_digest": template_of(recipe).digest,
-            "k": recipe.k,
-            "candidates": recipe.candidates,
-            "categories": len(recipe.categories) if recipe.categories else None,
+            "template": setup.wording,
+            "template_digest": template_of(setup).digest,
+            "k": setup.k,
+            "candidates": setup.candidates,
+            "categories": len(setup.categories) if setup.categories else None,
         }
 
     def _same(self, settings: dict[str, Any]) -> str | None:
         """The run of the same replies."""
         if self.usage.replies:
             return None
-        depth = max(_LEAST_DEPTH, self.work.asked.recipe.k)
+        depth = max(_LEAST_DEPTH, self.work.asked.setup.k)
         with self.store.read("looking for runs") as con:
             return find_same_run(
                 con,
                 self.dataset.info.split_id,
                 self._model(),
-                self.work.asked.recipe.seed,
+                self.work.asked.setup.seed,
                 depth,
                 settings,
                 self.embeddings.describe(),
@@ -175,7 +175,7 @@ class RunMaker:
         folder = run_folder(self.store.folder, run)
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        about = {"model": record.model, "settings": record.settings, "recipe": self.work.asked.recipe.to_dict()}
+        about = {"model": record.model, "settings": record.settings, "setup": self.work.asked.setup.to_dict()}
         (folder / "model.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 

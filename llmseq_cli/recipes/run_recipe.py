@@ -10,10 +10,13 @@ from typing import Any
 
 from llmseq_cli.data.dataset import find_dataset
 from llmseq_cli.data.ingest import Protocol
+from llmseq_cli.data.options import IngestOptions
 from llmseq_cli.embeddings.make import SOURCES
+from llmseq_cli.embeddings.options import EmbedOptions
 from llmseq_cli.embeddings.stored import find_embeddings
 from llmseq_cli.errors import InterruptedByUserError, LlmseqError, UsageError, did_you_mean
 from llmseq_cli.recipes.recipe import ALL_SEEDS, AT_HAND, Embed, Recipe, Train
+from llmseq_cli.training.options import TrainOptions
 from llmseq_cli.workspace import Workspace
 
 _LOCAL = ("huggingface", "lexical")
@@ -151,9 +154,8 @@ class RecipeRun:
                 f"{self.recipe.origin}: [dataset.ingest]: {error}", "see `llmseq ingest --help`"
             ) from None
         self.progress.message(f"ingesting {self.dataset}")
-        self.workspace.ingest(
-            list(paths), name=self.dataset, format=str(self.recipe.ingest.get("format", "auto")), protocol=chosen
-        )
+        format = str(self.recipe.ingest.get("format", "auto"))
+        self.workspace.ingest(IngestOptions(paths, self.dataset, format=format, protocol=chosen))
 
     def _downloaded(self) -> tuple[str, ...]:
         from llmseq_cli.data.downloads.public_datasets import download_dataset
@@ -215,8 +217,8 @@ class RecipeRun:
         same = [row for row in self._stored() if (row["source"], row["text"]) == (one.source, one.text)]
         if any(one.model in (None, row["model"]) for row in same):
             return
-        options: dict[str, Any] = {"model": one.model} if one.model else {}
-        made = self.workspace.embed(self.dataset, source=one.source, text=one.text, settings=one.settings, **options)
+        options = EmbedOptions(one.source, dataset=self.dataset, model=one.model, text=one.text, settings=one.settings)
+        made = self.workspace.embed(options)
         self._words[one.name] = f"{made['source']}:{made['model']}"  # a folder's model goes by the name of the folder
 
     def _embeddings_word(self, name: str | None) -> str:
@@ -232,7 +234,7 @@ class RecipeRun:
         if step.embeddings in done.failed_embeds:
             raise LlmseqError("its embeddings failed", "run the recipe again")
         word = self._embeddings_word(step.embeddings) if step.embeddings else None
-        return self.workspace.train(
+        options = TrainOptions(
             step.model,
             dataset=self.dataset,
             embeddings=word,
@@ -243,8 +245,9 @@ class RecipeRun:
             seeds=step.seeds,
             device=self.options.device,
             resume=True,
-            runs=list(self._members(step, done)),
+            runs=tuple(self._members(step, done)),
         )
+        return self.workspace.train(options)
 
     def _fitting(self, dim: int | None, word: str | None) -> int | None:
         """As many dimensions as asked for, or as the embeddings and items give."""

@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmseq_cli.data.dataset import Dataset, load_dataset
-from llmseq_cli.devices import check_device_name, resolve_device
+from llmseq_cli.devices import resolve_device
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.embeddings.reduce import parse_method, reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
@@ -28,124 +27,80 @@ from llmseq_cli.models.members import Member, run_names
 from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress
-from llmseq_cli.settings import LARGEST_SEED, parse_settings
+from llmseq_cli.settings import parse_settings
 from llmseq_cli.store.connection import Store
 from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run_id, run_name
 from llmseq_cli.training.environment import environment, peak_memory_mb
 from llmseq_cli.training.members import Members, parse_runs
+from llmseq_cli.training.options import TrainOptions
 
 if TYPE_CHECKING:
+    from llmseq_cli.backend import Backend
     from llmseq_cli.data.sessions import Sessions
     from llmseq_cli.evaluation.ranking import Ranking
     from llmseq_cli.training.ray_training import RayTraining
 
-DEFAULT_DEPTH = 100
-"""How many items a session's stored list holds: metrics at any k up to it need no scoring again."""
 
-
-@dataclass(frozen=True)
-class Experiment:
-    """What to train and on what.
-
-    settings: words or values by name. embeddings: SOURCE[:MODEL] or None. reduce, dim: what is done to the embeddings
-    before the model gets them; reduce None whitens dense vectors and leaves sparse ones as they are, unless the model
-    needs dense ones. permute: then deal the vectors out among the items at random (see `ItemEmbeddings.permute`), a
-    control. resume: runs that are finished are not made again, one that was interrupted goes on.
-    runs: what a model that is made of others is made of, by name. backend: None for this process, or "ray", with the
-    address of a cluster (None: one is started) and the workers that train together (None: as many as it has GPUs, else
-    machines).
-    """
-
-    model: str
-    dataset: str | None = None
-    embeddings: str | None = None
-    settings: dict[str, Any] | None = None
-    seed: int = 0
-    device: str = "auto"
-    depth: int = DEFAULT_DEPTH
-    reduce: str | None = None
-    dim: int | None = None
-    resume: bool = False
-    runs: tuple[str, ...] = ()
-    permute: bool = False
-    backend: str | None = None
-    ray_address: str | None = None
-    workers: int | None = None
-
-
-def run_experiment(store: Store, experiment: Experiment, seeds: int, progress: Progress) -> list[str]:
+def run_experiment(store: Store, options: TrainOptions, progress: Progress) -> list[str]:
     """Train and score once per seed; returns the names of the stored runs.
 
     The store is open only while data is read and while a run is written, so others can use the workspace meanwhile.
     """
-    cls = model_class(experiment.model)
-    settings = parse_settings(cls.Settings, experiment.settings or {}, experiment.model)
-    check_device_name(experiment.device)
-    _check_seeds(experiment.seed, seeds)
-    if not 1 <= experiment.depth <= 1000:
-        raise UsageError(f"--depth is {experiment.depth}", "give a number between 1 and 1000")
-    if experiment.embeddings and cls.embeddings_use == "none":
-        raise UsageError(f"{experiment.model} does not use item embeddings", "leave --embeddings out")
-    if not experiment.embeddings and cls.embeddings_use == "required":
+    cls = model_class(options.model)
+    settings = parse_settings(cls.Settings, options.settings, options.model)
+    if options.embeddings and cls.embeddings_use == "none":
+        raise UsageError(f"{options.model} does not use item embeddings", "leave --embeddings out")
+    if not options.embeddings and cls.embeddings_use == "required":
         raise UsageError(
-            f"{experiment.model} needs item embeddings",
+            f"{options.model} needs item embeddings",
             "say --embeddings lexical (after `llmseq embed --source lexical`)",
         )
-    _check_reduction(experiment)
-    _check_backend(cls, experiment)
-    with store.read(f"reading data for {experiment.model}") as con:
-        dataset = load_dataset(con, experiment.dataset)
+    _check_reduction(options)
+    _check_backend(cls, options.backend)
+    with store.read(f"reading data for {options.model}") as con:
+        dataset = load_dataset(con, options.dataset)
         embeddings = None
-        if experiment.embeddings:
+        if options.embeddings:
             info = dataset.info
-            embeddings = load_embeddings(con, info.dataset_id, experiment.embeddings, len(dataset.catalog))
-    given = experiment.settings or {}
-    members = Members(store, dataset, experiment.device, progress).open(
-        cls, experiment.runs or parse_runs(given.get("runs"))
-    )
+            embeddings = load_embeddings(con, info.dataset_id, options.embeddings, len(dataset.catalog))
+    given = dict(options.settings)
+    members = Members(store, dataset, options.device, progress).open(cls, options.runs or parse_runs(given.get("runs")))
     _say_what_is_never_hit(dataset, settings, embeddings, progress)
     if members:
-        settings = parse_settings(cls.Settings, given | {"runs": run_names(members)}, experiment.model)
+        settings = parse_settings(cls.Settings, given | {"runs": run_names(members)}, options.model)
     runs = []
-    with _cluster(experiment) as cluster:
-        for seed in range(experiment.seed, experiment.seed + seeds):
-            reduced = _reduced(store, cls, embeddings, dataset.catalog.classes, experiment, seed, progress)
+    with _cluster(options) as cluster:
+        for seed in range(options.seed, options.seed + options.seeds):
+            reduced = _reduced(store, cls, embeddings, dataset.catalog.classes, options, seed, progress)
             runs.append(
-                _finished(store, settings, dataset, reduced, experiment, seed)
-                or _run_once(store, cls, settings, dataset, reduced, members, experiment, seed, progress, cluster)
+                _finished(store, settings, dataset, reduced, options, seed)
+                or _run_once(store, cls, settings, dataset, reduced, members, options, seed, progress, cluster)
             )
     return runs
 
 
-def _check_backend(cls: type[Recommender], experiment: Experiment) -> None:
-    if (experiment.backend, experiment.ray_address, experiment.workers) != (None, None, None):
+def _check_backend(cls: type[Recommender], backend: Backend) -> None:
+    if backend.on_ray:
         from llmseq_cli.training.ray_training import check_backend
 
-        check_backend(cls, experiment.backend, experiment.ray_address, experiment.workers)
+        check_backend(cls, backend)
 
 
-def _cluster(experiment: Experiment) -> Any:
+def _cluster(options: TrainOptions) -> Any:
     """Context manager of who trains: a `RayTraining`, or None for this process."""
-    if experiment.backend is None:
+    if not options.backend.on_ray:
         return nullcontext()
     from llmseq_cli.training.ray_training import RayTraining
 
-    return RayTraining(experiment.ray_address, experiment.workers, experiment.device)
+    return RayTraining(options.backend, options.device)
 
 
-def _check_seeds(first: int, seeds: int) -> None:
-    if seeds < 1:
-        raise UsageError(f"--seeds is {seeds}", "train at least once")
-    if not 0 <= first <= LARGEST_SEED - seeds + 1:
-        raise UsageError(f"--seed is {first}", f"seeds are numbers between 0 and {LARGEST_SEED}")
-
-
-def _check_reduction(experiment: Experiment) -> None:
-    if experiment.embeddings is None and (experiment.reduce or experiment.dim or experiment.permute):
-        what = "permute" if experiment.permute else "reduce"
+def _check_reduction(options: TrainOptions) -> None:
+    if options.embeddings is None and (options.reduce or options.dim or options.permute):
+        what = "permute" if options.permute else "reduce"
         raise UsageError(f"there are no embeddings to {what}", "say --embeddings SOURCE[:MODEL], too")
-    if experiment.reduce:
-        parse_method(experiment.reduce)
+    if options.reduce:
+        parse_method(options.reduce)
 
 
 def _say_what_is_never_hit(
@@ -161,19 +116,19 @@ def _reduced(
     cls: type[Recommender],
     embeddings: ItemEmbeddings | None,
     classes: np.ndarray,
-    experiment: Experiment,
+    options: TrainOptions,
     seed: int,
     progress: Progress,
 ) -> ItemEmbeddings | None:
     if embeddings is None:
         return None
-    method, dim = experiment.reduce, experiment.dim
+    method, dim = options.reduce, options.dim
     if method is None and cls.needs_dense:
         method = "whiten"
     if dim is None and cls.reduced_dim and method not in ("none", "lda"):
         dim = _default_dim(embeddings, cls.reduced_dim)
     reduced = reduce_kept(store.folder, embeddings, classes, method, dim, seed, progress)
-    return reduced.permute(seed) if experiment.permute else reduced
+    return reduced.permute(seed) if options.permute else reduced
 
 
 def _default_dim(embeddings: ItemEmbeddings, wanted: int) -> int:
@@ -185,16 +140,14 @@ def _default_dim(embeddings: ItemEmbeddings, wanted: int) -> int:
 
 
 def _finished(
-    store: Store, settings: Any, dataset: Dataset, embeddings: ItemEmbeddings | None, experiment: Experiment, seed: int
+    store: Store, settings: Any, dataset: Dataset, embeddings: ItemEmbeddings | None, options: TrainOptions, seed: int
 ) -> str | None:
-    """The run that is already there, if `experiment` asks for no more than what is missing."""
-    if not experiment.resume:
+    """The run that is already there, if `options` ask for no more than what is missing."""
+    if not options.resume:
         return None
     about = embeddings.describe() if embeddings else None
-    with store.read(f"looking for runs of {experiment.model}") as con:
-        return find_same_run(
-            con, dataset.info.split_id, experiment.model, seed, experiment.depth, settings.to_dict(), about
-        )
+    with store.read(f"looking for runs of {options.model}") as con:
+        return find_same_run(con, dataset.info.split_id, options.model, seed, options.depth, settings.to_dict(), about)
 
 
 def _run_once(
@@ -204,13 +157,13 @@ def _run_once(
     dataset: Dataset,
     embeddings: ItemEmbeddings | None,
     members: tuple[Member, ...],
-    experiment: Experiment,
+    options: TrainOptions,
     seed: int,
     progress: Progress,
     cluster: RayTraining | None,
 ) -> str:
     started_at = datetime.now(UTC).replace(tzinfo=None)
-    device = cluster.device if cluster else resolve_device(experiment.device) if cls.uses_device else "cpu"
+    device = cluster.device if cluster else resolve_device(options.device) if cls.uses_device else "cpu"
     model = cls(settings, len(dataset.catalog))
     checkpoints = _checkpoint_folder(store.folder, cls, settings, dataset, embeddings, seed, device)
     context = FitContext(
@@ -220,7 +173,7 @@ def _run_once(
         device,
         progress,
         checkpoints,
-        experiment.resume,
+        options.resume,
         members,
         dataset.info.keeps_unseen,
         dataset.validation,
@@ -232,7 +185,7 @@ def _run_once(
     figures: dict[str, Any] = dict(fitted)
     figures["train_seconds"] = time.perf_counter() - clock
     clock = time.perf_counter()
-    evaluation = evaluate(_recommend(model, dataset), dataset.test, experiment.depth, progress)
+    evaluation = evaluate(_recommend(model, dataset), dataset.test, options.depth, progress)
     figures["score_seconds"] = time.perf_counter() - clock
     figures["peak_memory_mb"] = peak_memory_mb()
     record = RunRecord(

@@ -18,8 +18,9 @@ from typing import Any
 
 import numpy as np
 
+from llmseq_cli.backend import Backend
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.devices import check_device_name, resolve_device
+from llmseq_cli.devices import resolve_device
 from llmseq_cli.errors import InterruptedByUserError, LlmseqError, UsageError
 from llmseq_cli.models.neural.checkpoints import Checkpoints, begin
 from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
@@ -37,20 +38,14 @@ _LOOK_SECONDS = 0.25
 _WAIT_SECONDS = 20  # for workers, before it is said what is waited for
 
 
-def check_backend(cls: type[Recommender], backend: str | None, address: str | None, workers: int | None) -> None:
-    """Raises UsageError where the words do not go together or the model is not trained by several processes."""
-    if backend not in (None, "ray"):
-        raise UsageError(f"there is no backend '{backend}'", "--backend ray, or leave it out to train in this process")
-    if backend is None and (address is not None or workers is not None):
-        raise UsageError(f"{'--workers' if address is None else '--ray-address'} without Ray", "say --backend ray, too")
-    if backend is not None and not cls.data_parallel:
+def check_backend(cls: type[Recommender], backend: Backend) -> None:
+    """Raises UsageError where the model is not trained by several processes, or this one is not on the cluster."""
+    if not cls.data_parallel:
         raise UsageError(
             f"{cls.name} is not trained by several workers",
             "gru4rec, sasrec, bert4rec and s3rec are; leave --backend out",
         )
-    if workers is not None and workers < 1:
-        raise UsageError(f"--workers is {workers}", "give at least 1")
-    if (address or "").startswith("ray://"):
+    if (backend.address or "").startswith("ray://"):
         raise UsageError("Ray Train needs a machine of the cluster", "run llmseq there, with --ray-address auto")
 
 
@@ -78,14 +73,13 @@ class Outcome:
 class RayTraining:
     """Trains models on a cluster's workers, within `with`.
 
-    device: "cuda" where the cluster has a GPU for every worker, or "cpu". workers: how many train together; one a GPU,
-    else one a machine, where the user does not say. threads: of a CPU worker. A cluster that this process is connected
+    device: "cuda" where the cluster has a GPU for every worker, or "cpu". backend: how many workers train together; one
+    a GPU, else one a machine, where it does not say. threads: of a CPU worker. A cluster that this process is connected
     to already is used, and kept.
     """
 
-    def __init__(self, address: str | None, workers: int | None, device: str) -> None:
-        check_device_name(device)
-        self._address, self._wanted, self._device = address, workers, device
+    def __init__(self, backend: Backend, device: str) -> None:
+        self._address, self._wanted, self._device = backend.address, backend.workers, device
 
     def __enter__(self) -> RayTraining:
         loaded = sys.modules.get("ray")

@@ -7,16 +7,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from llmseq_cli.backend import Backend
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.models.parts import Parts, put_together, take_apart
 from llmseq_cli.models.recommender import Recommender
-from llmseq_cli.ray_cluster import RayTasks, wants_ray
+from llmseq_cli.ray_cluster import RayTasks
 
 SESSIONS_PER_BLOCK = 4096
 """The same whoever scores: the last bit of a product can depend on its place in a block."""
 
-_AHEAD = 2  # blocks per job that are under way or done before their turn
+_AHEAD = 2  # blocks per worker that are under way or done before their turn
 
 
 class Scorer(Protocol):
@@ -40,30 +41,28 @@ class Here:
 class OnRay:
     """Workers of a Ray cluster score, each with the model put together from arrays in the cluster's object store.
 
-    jobs: blocks at a time, None for as many as the cluster has processors.
+    workers: blocks at a time, None for as many as the cluster has processors.
     """
 
-    def __init__(self, tasks: RayTasks, model: Recommender, jobs: int | None, exclude_prompt: bool) -> None:
-        self.tasks, self.jobs, self.exclude_prompt = tasks, jobs or tasks.slots(), exclude_prompt
+    def __init__(self, tasks: RayTasks, model: Recommender, workers: int | None, exclude_prompt: bool) -> None:
+        self.tasks, self.workers, self.exclude_prompt = tasks, workers or tasks.slots(), exclude_prompt
         self._parts = tasks.share(take_apart(model))
         self._key = os.urandom(16).hex()
 
     def lists(self, blocks: Iterable[Sessions], k: int) -> Iterator[Ranking]:
         calls = ((self._key, self._parts, block, k, self.exclude_prompt) for block in blocks)
-        return self.tasks.in_order(_score, calls, _AHEAD * self.jobs)
+        return self.tasks.in_order(_score, calls, _AHEAD * self.workers)
 
 
 @contextmanager
-def open_scorer(
-    model: Recommender, backend: str | None, address: str | None, jobs: int | None, *, exclude_prompt: bool = True
-) -> Iterator[Scorer]:
+def open_scorer(model: Recommender, backend: Backend, *, exclude_prompt: bool = True) -> Iterator[Scorer]:
     """exclude_prompt: whether items of the prompt are left out. Raises LlmseqError where there is no cluster."""
-    if not wants_ray(backend, address):
+    if not backend.on_ray:
         yield Here(model, exclude_prompt)
         return
-    tasks = RayTasks(address, jobs)
+    tasks = RayTasks(backend.address, backend.workers)
     try:
-        yield OnRay(tasks, model, jobs, exclude_prompt)
+        yield OnRay(tasks, model, backend.workers, exclude_prompt)
     finally:
         tasks.close()
 

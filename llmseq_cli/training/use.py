@@ -15,13 +15,13 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.files import atomic_path, temporary_folder
 from llmseq_cli.progress import Progress
-from llmseq_cli.ray_cluster import check_backend
 from llmseq_cli.store.connection import explained
 from llmseq_cli.store.interrupts import interruptible
 from llmseq_cli.store.queries import query
 from llmseq_cli.store.runs import find_run
 from llmseq_cli.training import scorers
 from llmseq_cli.training.experiment import load_model
+from llmseq_cli.training.options import ScoreOptions
 from llmseq_cli.training.scorers import Scorer, open_scorer
 
 if TYPE_CHECKING:
@@ -54,47 +54,32 @@ def recommend_items(
     ]
 
 
-def score_file(
-    store: Store,
-    run: str,
-    sessions: str,
-    out: Path,
-    k: int,
-    progress: Progress,
-    dataset: str | None = None,
-    backend: str | None = None,
-    ray_address: str | None = None,
-    jobs: int | None = None,
-) -> dict[str, Any]:
-    """Recommendations for all sessions of a table; see `Workspace.score`.
+def score_file(store: Store, options: ScoreOptions, progress: Progress) -> dict[str, Any]:
+    """Recommendations for all sessions of a table.
 
-    The table has a session and an item column, and a time column where its rows are not in order already.
     Items that the catalog does not know are left out and counted, as are sessions that nothing is recommended for.
     Sessions and lists lie in a database beside `out` meanwhile, and are in memory a block at a time.
     """
+    sessions, out = str(options.sessions), Path(options.out)
     if out.suffix not in _OUTPUTS:
         raise UsageError(f"cannot tell a format from '{out.name}'", f"end it in {', '.join(_OUTPUTS)}")
     if not out.parent.is_dir():
         raise LlmseqError(f"the folder {out.parent} does not exist", "make it first, or give another --out")
     if out.exists() and Path(sessions).exists() and out.samefile(sessions):
         raise UsageError(f"--out is the file of sessions, {out}", "give another --out")
-    check_backend(backend, ray_address, jobs)
-    catalog, model, repeats = _open(store, run, dataset)
+    catalog, model, repeats = _open(store, options.run, options.dataset)
     # A cluster that is not there is told before a large file is read.
-    with (
-        open_scorer(model, backend, ray_address, jobs, exclude_prompt=not repeats) as scorer,
-        _staged(out) as staged,
-    ):
+    with open_scorer(model, options.backend, exclude_prompt=not repeats) as scorer, _staged(out) as staged:
         unknown = _stage(staged, sessions, catalog, progress)
         [[n_sessions]] = staged.execute("select count(*) from scored_session").fetchall()
         if not n_sessions:
             raise LlmseqError(
                 f"{sessions} holds no session", "below the header belongs a row for each item of a session"
             )
-        without = _score(staged, scorer, n_sessions, min(k, len(catalog)), progress)
+        without = _score(staged, scorer, n_sessions, min(options.k, len(catalog)), progress)
         _write(staged, out)
     return {
-        "run": run,
+        "run": options.run,
         "sessions": n_sessions,
         "sessions_without_recommendations": without,
         "unknown_items": unknown,

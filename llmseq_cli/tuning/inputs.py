@@ -13,7 +13,7 @@ from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.models.recommender import Recommender
 from llmseq_cli.progress import Progress
 from llmseq_cli.store.connection import Store
-from llmseq_cli.tuning.backends import Backend
+from llmseq_cli.tuning.executors import Executor
 from llmseq_cli.tuning.space import Configuration
 from llmseq_cli.tuning.units import Vectors, vector_arrays
 
@@ -26,7 +26,7 @@ class Inputs:
         self._loaded: dict[str, ItemEmbeddings] = {}
         self._shared: dict[tuple[str, str | None, int | None], Vectors] = {}
 
-    def vectors(self, cls: type[Recommender], wanted: Configuration, backend: Backend) -> Vectors | None:
+    def vectors(self, cls: type[Recommender], wanted: Configuration, executor: Executor) -> Vectors | None:
         """Where a worker finds the vectors of a configuration. Raises UsageError where they cannot be reduced so."""
         if wanted.embeddings is None:
             return None
@@ -38,7 +38,7 @@ class Inputs:
                 self.store.folder, loaded, classes, wanted.reduce, wanted.dim, self.seed, self.progress
             )
             about, arrays = vector_arrays(f"vectors-{_digest(reduced)}", reduced)
-            backend.share(arrays)
+            executor.share(arrays)
             self._shared[key] = about
         return self._shared[key]
 

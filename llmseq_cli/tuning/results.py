@@ -14,7 +14,7 @@ from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress
 from llmseq_cli.store.connection import Store
 from llmseq_cli.store.queries import query
-from llmseq_cli.training.experiment import Experiment
+from llmseq_cli.training.options import TrainOptions
 from llmseq_cli.tuning.space import Configuration
 from llmseq_cli.tuning.study import Study, TrialRecord, importances, study_names
 
@@ -81,20 +81,22 @@ def best_configuration(
     return words, Configuration(json.loads(settings), **about), runs
 
 
-def tuned(store: Store, experiment: Experiment, study: str | None, progress: Progress) -> Experiment:
-    """The experiment with what the best trial found, where it says nothing itself."""
-    cls = model_class(experiment.model)
+def tuned(store: Store, options: TrainOptions, progress: Progress) -> TrainOptions:
+    """The options with what the best trial found, where they say nothing themselves."""
+    cls = model_class(options.model)
+    study = options.from_tuning if isinstance(options.from_tuning, str) else None
     with store.read("looking for the dataset") as con:
-        info = find_dataset(con, experiment.dataset, one_split=True)
-    words, best, runs = best_configuration(store, cls.name, info.split_id, study, experiment.embeddings)
+        info = find_dataset(con, options.dataset, one_split=True)
+    words, best, runs = best_configuration(store, cls.name, info.split_id, study, options.embeddings)
     progress.message(f"settings of {words}")
     return replace(
-        experiment,
-        settings=best.settings | (experiment.settings or {}),
-        embeddings=experiment.embeddings or best.embeddings,
-        reduce=experiment.reduce or best.reduce,
-        dim=experiment.dim or (best.dim if experiment.reduce in (None, best.reduce) else None),
-        runs=experiment.runs or runs,
+        options,
+        from_tuning=False,
+        settings=best.settings | dict(options.settings),
+        embeddings=options.embeddings or best.embeddings,
+        reduce=options.reduce or best.reduce,
+        dim=options.dim or (best.dim if options.reduce in (None, best.reduce) else None),
+        runs=options.runs or runs,
     )
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import DatasetInfo, load_dataset
-from llmseq_cli.devices import check_device_name, resolve_device
+from llmseq_cli.devices import resolve_device
 from llmseq_cli.embeddings.reduce import parse_method
 from llmseq_cli.embeddings.stored import find_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError, WorkerLostError
@@ -19,9 +19,10 @@ from llmseq_cli.progress import Progress, Task
 from llmseq_cli.store.connection import Store
 from llmseq_cli.training.environment import usable_cores
 from llmseq_cli.training.members import Members, parse_runs
-from llmseq_cli.tuning.backends import Backend, InProcess, make_backend
+from llmseq_cli.tuning.executors import Executor, InProcess, make_executor
 from llmseq_cli.tuning.folds import folds_of
 from llmseq_cli.tuning.inputs import Inputs
+from llmseq_cli.tuning.options import TuneOptions
 from llmseq_cli.tuning.results import best_of, keep_trials, studies_folder
 from llmseq_cli.tuning.space import DIM, Choices, Configuration, Space, searched_settings
 from llmseq_cli.tuning.study import Spec, Study, TrialRecord
@@ -30,46 +31,12 @@ from llmseq_cli.tuning.units import FoldMembers, Unit, catalog_arrays, fold_arra
 if TYPE_CHECKING:
     import optuna
 
-DEFAULT_PATIENCE = 100
-DEFAULT_STARTUP = 40
 _REDUCTIONS = ("none", "pca", "whiten")
 _DIMS = (64, 128, 256, 512)
 _LOOK_SECONDS = 5.0
 _IN_MINUTES = 120  # seconds from which on time left is told in minutes
 _MOST_LOST = 3  # times that a worker may be lost over one unit
 _MOST_FAILED = 5  # first trials that may all fail, before it must be the study's fault
-
-
-@dataclass(frozen=True)
-class TuneOptions:
-    """What to tune and for how long.
-
-    study: its name; None for DATASET-MODEL. trials: of the whole study, None for no limit. timeout: seconds.
-    patience: trials without a better one after which it ends, 0 for never. settings: given a value. search: ranges
-    ("50..800") or choices ("cosine,dot") in place of the model's own. embeddings, reduce, dims: what is tried of each.
-    startup: configurations that are drawn at random first. jobs: trials at a time. resume: go on with a study that
-    was begun, alone or beside others who work on it.
-    """
-
-    model: str
-    dataset: str | None = None
-    study: str | None = None
-    trials: int | None = None
-    timeout: float | None = None
-    patience: int = DEFAULT_PATIENCE
-    startup: int = DEFAULT_STARTUP
-    settings: dict[str, Any] = field(default_factory=dict)
-    search: dict[str, str] = field(default_factory=dict)
-    embeddings: tuple[str, ...] = ()
-    reduce: tuple[str, ...] = ()
-    dims: tuple[int, ...] = ()
-    runs: tuple[str, ...] = ()
-    seed: int = 0
-    device: str = "auto"
-    jobs: int = 1
-    backend: str = "loky"
-    ray_address: str | None = None
-    resume: bool = False
 
 
 @dataclass
@@ -89,17 +56,18 @@ class Tuning:
     def __init__(self, store: Store, options: TuneOptions, progress: Progress) -> None:
         self.store, self.options, self.progress = store, options, progress
         self.cls = model_class(options.model)
-        _check(options)
+        for method in options.reduce:
+            parse_method(method)
         with store.read(f"reading data to tune {options.model}") as con:
             self.dataset = load_dataset(con, options.dataset)
         name = checked_name(options.study or f"{self.dataset.info.name}-{options.model}".replace("/", "-"))
         self.folder = studies_folder(store.folder) / name
         self.folds = folds_of(self.dataset)
-        self.backend = self._backend()
+        self.executor = self._executor()
         try:
             self.study = self._open_study()
         except BaseException:
-            self.backend.close(kill=True)
+            self.executor.close(kill=True)
             raise
         self.spec = self.study.spec
         self.device = resolve_device(options.device) if self.cls.uses_device else "cpu"
@@ -109,39 +77,39 @@ class Tuning:
 
     def run(self) -> str:
         """Works until the study has what was asked for; returns its name. Interrupted, nothing that is done is lost."""
-        backend, kill = self.backend, True
+        executor, kill = self.executor, True
         self.study.worker.join()
         try:
             self._share()
             with self.progress.task(f"Tuning {self.cls.title}", self.options.trials, "trials") as task:
                 task.advance(self._count())
-                self._work(backend, task)
+                self._work(executor, task)
             kill = bool(self.pending)
         finally:
             self.study.worker.leave()
-            backend.close(kill=kill)
+            executor.close(kill=kill)
         if self.pending:
             count = "a trial is" if len(self.pending) == 1 else f"{len(self.pending)} trials are"
             self.progress.message(f"time is up while {count} at work: --resume goes on with it all")
         keep_trials(self.store, self.study)
         return self.study.folder.name
 
-    def _work(self, backend: Backend, task: Task) -> None:
+    def _work(self, executor: Executor, task: Task) -> None:
         while True:
-            self._fill(backend, task)
+            self._fill(executor, task)
             if not self.pending or self._time_left() <= 0:
                 return
-            for job in backend.wait(list(self.pending), min(_LOOK_SECONDS, max(self._time_left(), 0.01))):
-                self._take(backend, job, self.pending.pop(job), task)
+            for job in executor.wait(list(self.pending), min(_LOOK_SECONDS, max(self._time_left(), 0.01))):
+                self._take(executor, job, self.pending.pop(job), task)
             task.describe(self._standing())
 
     # Trials.
 
-    def _fill(self, backend: Backend, task: Task) -> None:
+    def _fill(self, executor: Executor, task: Task) -> None:
         """Give every free worker a trial: first those whose process is gone, then new ones."""
-        for trial, configuration, values in self.study.abandoned(backend.slots - len(self.pending)):
-            self._go_on(backend, _Work(trial, configuration, values), task)
-        while len(self.pending) < backend.slots:
+        for trial, configuration, values in self.study.abandoned(executor.slots - len(self.pending)):
+            self._go_on(executor, _Work(trial, configuration, values), task)
+        while len(self.pending) < executor.slots:
             begun = self.study.begin(self._enough)
             if begun is None:
                 return
@@ -150,15 +118,15 @@ class Tuning:
             if twin is not None:  # small spaces repeat themselves
                 self._end(trial, list(twin.values), twin.state, task)
             else:
-                self._go_on(backend, _Work(trial, configuration, []), task)
+                self._go_on(executor, _Work(trial, configuration, []), task)
 
-    def _go_on(self, backend: Backend, work: _Work, task: Task) -> None:
+    def _go_on(self, executor: Executor, work: _Work, task: Task) -> None:
         """Have the next fold computed, or end the trial."""
         if len(work.values) >= self.spec.folds:
             self._end(work.trial, work.values, "COMPLETE", task)
             return
         try:
-            vectors = self.inputs.vectors(self.cls, work.configuration, backend)
+            vectors = self.inputs.vectors(self.cls, work.configuration, executor)
         except UsageError as error:  # more dimensions than there are, say
             self._end(work.trial, work.values, "FAIL", task, error.message)
             return
@@ -174,17 +142,17 @@ class Tuning:
             validates=self.dataset.validation is not None,
             allows_repeats=self.dataset.info.allows_repeats,
         )
-        self.pending[backend.submit(unit)] = work
+        self.pending[executor.submit(unit)] = work
 
-    def _take(self, backend: Backend, job: Any, work: _Work, task: Task) -> None:
+    def _take(self, executor: Executor, job: Any, work: _Work, task: Task) -> None:
         """What a worker said of a fold: the next one, or the end of the trial."""
         try:
-            measured = backend.result(job)
+            measured = executor.result(job)
         except WorkerLostError as error:
             work.lost += 1
             if work.lost < _MOST_LOST:
                 self.progress.warn(f"trial {work.trial.number}: {error.message}; it is computed again")
-                self._go_on(backend, work, task)
+                self._go_on(executor, work, task)
             else:
                 self._end(work.trial, work.values, "FAIL", task, f"{error.message}, {work.lost} times ({error.hint})")
             return
@@ -199,7 +167,7 @@ class Tuning:
         if self.study.report(work.trial, work.values, work.seconds):
             self._end(work.trial, work.values, "PRUNED", task)
         else:
-            self._go_on(backend, work, task)
+            self._go_on(executor, work, task)
 
     def _end(self, trial: optuna.Trial, values: list[float], state: str, task: Task, error: str | None = None) -> None:
         self.study.end(trial, values, state, error)
@@ -293,7 +261,7 @@ class Tuning:
                 hint = "say --dim 64,128" if name == DIM else f"leave --search {name} out"
                 raise UsageError(f"--search does not draw '{name}' here", hint)
         given = {name: value for name, value in options.settings.items() if name != "runs"}
-        settings, fixed = searched_settings(cls.Settings, cls.name, given, options.search, leave_out)
+        settings, fixed = searched_settings(cls.Settings, cls.name, given, dict(options.search), leave_out)
         space = Space(settings, fixed, *self._embedding_space())
         if not space.names:
             raise UsageError(f"there is nothing to tune of {cls.name}", "name ranges with --search KEY=LOW..HIGH")
@@ -315,25 +283,25 @@ class Tuning:
         methods = options.reduce or tuple(one for one in _REDUCTIONS if one != "none" or not must_reduce)
         most = min(min(one["dimensions"] for one in found), len(self.dataset.catalog)) - 1
         dims = options.dims or tuple(dim for dim in _DIMS if dim < most) or (max(1, most - most % 8 or most),)
-        return Choices(options.embeddings), Choices(methods), Choices(dims)
+        return Choices(tuple(options.embeddings)), Choices(tuple(methods)), Choices(tuple(dims))
 
-    def _backend(self) -> Backend:
-        options, jobs = self.options, self.options.jobs
+    def _executor(self) -> Executor:
+        options, workers = self.options, self.options.workers
         arrays = self.folder / "arrays"
         if issubclass(self.cls, MadeOfRuns):
-            if jobs > 1 or options.backend != "loky":
+            if workers > 1 or options.backend.on_ray:
                 self.progress.message(f"{self.cls.name} is made of runs that lie here: one trial at a time, here")
             return InProcess(self._fold_members())
-        if options.backend == "loky" and jobs > usable_cores():
-            jobs = usable_cores()
-            self.progress.warn(f"--jobs {options.jobs} is more than there are cores here: {jobs} at a time")
+        if not options.backend.on_ray and workers > usable_cores():
+            workers = usable_cores()
+            self.progress.warn(f"--workers {options.workers} is more than there are cores here: {workers} at a time")
         stops = options.timeout is not None
-        return make_backend(options.backend, jobs, arrays, options.ray_address, stops=stops)
+        return make_executor(replace(options.backend, workers=workers), arrays, stops=stops)
 
     def _share(self) -> None:
-        self.backend.share(catalog_arrays(self.dataset.catalog))
+        self.executor.share(catalog_arrays(self.dataset.catalog))
         for number, fold in enumerate(self.folds):
-            self.backend.share(fold_arrays(number, fold))
+            self.executor.share(fold_arrays(number, fold))
 
     def _fold_members(self) -> FoldMembers:
         """The runs that the model is made of, each trained on what a fold may learn from."""
@@ -350,18 +318,3 @@ def checked_name(name: str) -> str:
     if not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
         raise UsageError(f"'{name}' cannot name a study", "use letters, digits, - and _, for example --study wide")
     return name
-
-
-def _check(options: TuneOptions) -> None:
-    check_device_name(options.device)
-    for name, value in (("--trials", options.trials), ("--jobs", options.jobs), ("--startup", options.startup)):
-        if value is not None and value < 1:
-            raise UsageError(f"{name} is {value}", "give at least 1")
-    if options.patience < 0:
-        raise UsageError(f"--patience is {options.patience}", "give 0 (never) or more")
-    if options.timeout is not None and options.timeout <= 0:
-        raise UsageError("--timeout is no time at all", "for example --timeout 2h")
-    for method in options.reduce:
-        parse_method(method)
-    if any(dim < 1 for dim in options.dims):
-        raise UsageError(f"--dim is {min(options.dims)}", "give at least 1")

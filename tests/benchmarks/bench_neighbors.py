@@ -15,6 +15,7 @@ from measure import median_seconds
 from support.beauty_split import FOLDER, load_beauty, measure
 from threadpoolctl import threadpool_limits
 
+from llmseq_cli import IngestOptions
 from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.models.neighbors import SKNN, VSKNN
@@ -63,7 +64,7 @@ def _dataset() -> Dataset:
     with tempfile.TemporaryDirectory() as folder:
         files = generate_demo(Path(folder))
         workspace = Workspace(Path(folder) / "workspace")
-        workspace.ingest([files.interactions], items=[files.items], name="demo")
+        workspace.ingest(IngestOptions([files.interactions], "demo", items=[files.items]))
         with workspace.store.read("benchmark") as con:
             return load_dataset(con, "demo")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from measure import run_process
 
+from llmseq_cli import IngestOptions, TrainOptions
 from llmseq_cli.data.ingest import Protocol
 from llmseq_cli.workspace import Workspace
 
@@ -65,6 +66,6 @@ def _make_workspace(folder: Path) -> None:
     clicks = folder / "clicks.csv"
     clicks.write_text("user_id,item_id,timestamp\n" + "\n".join(lines) + "\n", encoding="utf-8")
     workspace = Workspace(folder / "workspace")
-    workspace.ingest([clicks], name="shop", protocol=Protocol(k_core=0))
-    workspace.train("most-popular", depth=20)
+    workspace.ingest(IngestOptions([clicks], "shop", protocol=Protocol(k_core=0)))
+    workspace.train(TrainOptions("most-popular", depth=20))
     workspace.sql(_CLONES, write=True)

@@ -563,3 +563,10 @@ def test_installed_program_completes(monkeypatch):
 def test_json_documents_hold_no_nan(llmseq, shop):
     out = llmseq("sql", "select 'nan'::double as x", "--json").out
     assert json.loads(out) == [{"x": None}]
+
+
+@pytest.mark.parametrize("command", [("tune", "sknn"), ("embed",), ("score", "latest")])
+def test_an_option_that_was_renamed_says_its_new_name(llmseq, command):
+    done = llmseq(*command, "--jobs", 2)
+    assert (done.status, done.out) == (2, "")
+    assert done.err.splitlines() == ["error: --jobs is now called --workers", "hint: say --workers"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.ray_nodes import free_port
 
+from llmseq_cli import EmbedOptions, TrainOptions
 from llmseq_cli.training import scorers
 
 needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
@@ -37,11 +38,11 @@ def small_blocks(monkeypatch):
 
 @pytest.fixture
 def runs(shop):
-    shop.embed(source="lexical")
-    shop.train("llmseqsim", embeddings="lexical")
-    shop.train("v-sknn")
-    shop.train("sasrec", settings={"dim": 16, "epochs": 1, "patience": 0})
-    shop.train("blend", runs=["llmseqsim-1", "v-sknn-2", "sasrec-3"], settings={"weights": "1,1,1"})
+    shop.embed(EmbedOptions("lexical"))
+    shop.train(TrainOptions("llmseqsim", embeddings="lexical"))
+    shop.train(TrainOptions("v-sknn"))
+    shop.train(TrainOptions("sasrec", settings={"dim": 16, "epochs": 1, "patience": 0}))
+    shop.train(TrainOptions("blend", runs=["llmseqsim-1", "v-sknn-2", "sasrec-3"], settings={"weights": "1,1,1"}))
     return ["llmseqsim", "v-sknn", "sasrec", "blend"]
 
 
@@ -81,7 +82,7 @@ def test_workers_find_the_same_lists(llmseq, runs, sessions, tmp_path):
     for run in runs:
         words = ["score", run, "--sessions", sessions, "--out"]
         assert llmseq(*words, tmp_path / f"{run}-here.parquet").status == 0
-        made = llmseq(*words, tmp_path / f"{run}-ray.parquet", "--backend", "ray", "--jobs", 2, "--json")
+        made = llmseq(*words, tmp_path / f"{run}-ray.parquet", "--backend", "ray", "--workers", 2, "--json")
         assert made.status == 0, made.err
         assert made.json["sessions"] == N_SESSIONS
         assert rows(tmp_path / f"{run}-ray.parquet") == rows(tmp_path / f"{run}-here.parquet")
@@ -101,7 +102,7 @@ def test_a_worker_that_goes_away_costs_nothing(llmseq, runs, sessions, tmp_path,
     words = ["score", "v-sknn", "--sessions", sessions, "--out"]
     assert llmseq(*words, tmp_path / "here.parquet").status == 0
     monkeypatch.setattr(scorers, "_score", dies_once)
-    made = llmseq(*words, tmp_path / "ray.parquet", "--backend", "ray", "--jobs", 2)
+    made = llmseq(*words, tmp_path / "ray.parquet", "--backend", "ray", "--workers", 2)
     assert made.status == 0, made.err
     assert once.exists()
     assert rows(tmp_path / "ray.parquet") == rows(tmp_path / "here.parquet")
@@ -109,7 +110,7 @@ def test_a_worker_that_goes_away_costs_nothing(llmseq, runs, sessions, tmp_path,
 
 def test_words_that_do_not_go_together(llmseq, runs, sessions, tmp_path):
     words = ["score", "v-sknn", "--sessions", sessions, "--out", tmp_path / "lists.parquet"]
-    for wrong in (["--backend", "spark"], ["--ray-address", "auto"], ["--jobs", 2]):
+    for wrong in (["--backend", "spark"], ["--ray-address", "auto"], ["--workers", 2]):
         refused = llmseq(*words, *wrong)
         assert refused.status == 2, refused.err
         assert [line.split(":")[0] for line in refused.err.splitlines()][:2] == ["error", "hint"]

@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from llmseq_cli import IngestOptions
+
 FAST = ["--set", "dim=16", "--set", "epochs=2", "--set", "batch_size=32"]
 
 
@@ -145,7 +147,7 @@ def test_what_cannot_be_made_is_refused(llmseq, runs, words, status, said):
 
 
 def test_runs_of_another_dataset_are_refused(llmseq, runs, shop, shop_files):
-    shop.ingest([shop_files[0]], items=[shop_files[1]], name="market")
+    shop.ingest(IngestOptions([shop_files[0]], "market", items=[shop_files[1]]))
     elsewhere = llmseq("train", "v-sknn", "--dataset", "market", "--json").json[0]["run"]
     refused = llmseq("train", "blend", "--dataset", "shop", "--runs", f"{runs[0]},{elsewhere}")
     assert refused.status == 2

@@ -18,6 +18,7 @@ from support.small_shop import write_shop
 from support.vertex_server import write_service_account
 from support.vertex_tuning_server import VertexTuningServer
 
+from llmseq_cli import EmbedOptions, TrainOptions
 from llmseq_cli.finetuning import jobs
 
 
@@ -29,9 +30,9 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 @pytest.fixture
 def runs(shop):
-    shop.embed(source="lexical")
-    shop.train("llmseqsim", embeddings="lexical")
-    shop.train("v-sknn")
+    shop.embed(EmbedOptions("lexical"))
+    shop.train(TrainOptions("llmseqsim", embeddings="lexical"))
+    shop.train(TrainOptions("v-sknn"))
     return shop
 
 
@@ -80,7 +81,7 @@ def test_embed(llmseq, shop, monkeypatch):
 
 
 def test_train(llmseq, shop):
-    shop.embed(source="lexical")
+    shop.embed(EmbedOptions("lexical"))
     printed = {line: run(llmseq, line) for line in commands("howto/train.md")}
     assert (
         "LLM2GRU4Rec"

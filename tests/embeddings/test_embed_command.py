@@ -12,6 +12,7 @@ from support.beauty_split import FOLDER, needs_beauty
 from support.embedding_server import KEY, EmbeddingServer, error, vector_of
 from support.embedding_steps import ROWS, catalog, stored
 
+from llmseq_cli import IngestOptions
 from llmseq_cli.workspace import Workspace
 
 
@@ -84,7 +85,7 @@ def test_dimensions_and_servers_are_kept_apart(llmseq, server, tmp_path):
 def test_vectors_outlive_the_dataset(llmseq, server, tmp_path):
     workspace = catalog(tmp_path, ROWS)
     llmseq("embed", "--source", "openai")
-    workspace.ingest([tmp_path / "clicks.csv"], items=[tmp_path / "items.csv"], name="shop", replace=True)
+    workspace.ingest(IngestOptions([tmp_path / "clicks.csv"], "shop", items=[tmp_path / "items.csv"], replace=True))
     assert llmseq("embeddings", "--json").json == []
     assert llmseq("embed", "--source", "openai", "--json").json["texts_sent"] == 0
     assert llmseq("sql", "select count(*) as n from item_embeddings", "--json").json == [{"n": 7}]
@@ -258,7 +259,7 @@ def test_killed_twice_each_text_is_paid_once(llmseq, server, tmp_path):
 @needs_beauty
 def test_all_of_beauty_against_a_server_that_fails(llmseq, server, tmp_path):
     workspace = Workspace(tmp_path / "workspace")
-    workspace.ingest([FOLDER], name="beauty", format="amazon")
+    workspace.ingest(IngestOptions([FOLDER], "beauty", format="amazon"))
     with workspace.store.read("testing") as con:
         titles = [row[0] for row in con.execute("select title from core.item").fetchall()]
     distinct = {" ".join(title.split()) for title in titles if title and title.strip()}

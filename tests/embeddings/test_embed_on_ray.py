@@ -44,7 +44,7 @@ def embed(llmseq, bert):
     return call
 
 
-ON_RAY = ["--backend", "ray", "--jobs", 2]
+ON_RAY = ["--backend", "ray", "--workers", 2]
 
 
 def test_no_cluster_at_the_address(workspace, embed):
@@ -118,6 +118,6 @@ def test_other_sources_do_not_go_to_a_cluster(llmseq, workspace, source):
 
 
 def test_words_that_do_not_go_together(embed, workspace):
-    for wrong in (["--backend", "spark"], ["--ray-address", "auto"], ["--jobs", 2]):
+    for wrong in (["--backend", "spark"], ["--ray-address", "auto"], ["--workers", 2]):
         refused = embed(*wrong)
         assert refused.status == 2, refused.err

@@ -7,6 +7,7 @@ import pytest
 from support.embedding_server import KEY, EmbeddingServer, error, finish_batches, vector_of
 from support.embedding_steps import ROWS, catalog, stored
 
+from llmseq_cli import EmbedOptions
 from llmseq_cli.embeddings import openai_batch
 
 
@@ -161,14 +162,14 @@ def test_killed_around_a_call(llmseq, server, many, monkeypatch, call):
         else:
             patch.setattr(openai_batch.BatchRun, "_create", lambda *given: die(create(*given)))
         with pytest.raises(KilledError):
-            many.embed("shop", source="openai", batch=True)
+            many.embed(EmbedOptions("openai", dataset="shop", batch=True))
     assert states(llmseq) == ["prepared" if call == "upload" else "uploaded"]
     assert len(server.batches) == (call == "submit after")
-    begun = many.embed("shop", source="openai", resume=True)
+    begun = many.embed(EmbedOptions("openai", dataset="shop", resume=True))
     assert begun["under_way"] == 90
     assert len(server.batches) == 1
     finish_batches(server)
-    many.embed("shop", source="openai", resume=True)
+    many.embed(EmbedOptions("openai", dataset="shop", resume=True))
     check(many)
     assert set(server.paid.values()) == {1}
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support.chat_server import KEY
 
+from llmseq_cli import FinetuneOptions, IngestOptions
 from llmseq_cli.finetuning import jobs as job_module
 from llmseq_cli.finetuning.ledger import Ledger
 from llmseq_cli.providers.openai import OpenAIProvider, OpenAITuning
@@ -85,13 +86,13 @@ def test_killed_around_a_call(llmseq, server, ready, monkeypatch, when):
         else:
             patch.setattr(OpenAIProvider, "submit", lambda *given: die(submit(*given)))
         with pytest.raises(KilledError):
-            ready.finetune("genitem")
+            ready.finetune(FinetuneOptions("genitem"))
     assert len(server.jobs) == (when == "after submit")
     listed = llmseq("jobs", "--json").json
     assert [row["status"] for row in listed] == [
         {"before upload": "uploading", "after upload": "uploading", "before submit": "submitting"}.get(when, "queued")
     ]
-    made = ready.finetune("genitem", wait=True)
+    made = ready.finetune(FinetuneOptions("genitem", wait=True))
     assert (made["job"], made["status"]) == ("genitem-1", "succeeded")
     assert len(server.jobs) == 1
     assert Counter(name for name, _ in server.files.values())[f"llmseq-{token(ready)}-training.jsonl"] == 1
@@ -251,7 +252,7 @@ def test_hints_fit_what_is_wrong(llmseq, server, ready, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(OpenAIProvider, "upload", die)
         with pytest.raises(KilledError):
-            ready.finetune("genitem")
+            ready.finetune(FinetuneOptions("genitem"))
     early = llmseq("prompt", "latest")
     assert (early.status, "`llmseq finetune` with the same options" in early.err) == (1, True)
     with monkeypatch.context() as patch:
@@ -294,7 +295,7 @@ def test_leftovers_of_killed_programs_are_removed(llmseq, server, ready, tmp_pat
 def test_jobs_outlive_their_dataset(llmseq, server, ready, shop_files):
     llmseq("finetune")
     clicks, items = shop_files
-    ready.ingest([clicks], items=[items], name="shop", replace=True)
+    ready.ingest(IngestOptions([clicks], "shop", items=[items], replace=True))
     assert [row["dataset"] for row in llmseq("jobs", "--json").json] == ["removed"]
     assert llmseq("jobs", "wait", "--json").json["status"] == "succeeded"
     ended = llmseq("prompt", "latest")

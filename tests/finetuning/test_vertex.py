@@ -15,6 +15,7 @@ from support.prompting_steps import clairvoyant, dataset_of, prompt, rows
 from support.vertex_server import write_service_account
 from support.vertex_tuning_server import FAULTS, PROJECT, TOKEN, VertexTuningServer
 
+from llmseq_cli import FinetuneOptions
 from llmseq_cli.finetuning import jobs as job_module
 from llmseq_cli.finetuning.examples import ExampleBuilder
 from llmseq_cli.finetuning.ledger import Ledger
@@ -124,9 +125,9 @@ def test_killed_around_a_call(llmseq, server, ready, monkeypatch, when):
     with monkeypatch.context() as patch:
         patch.setattr(VertexProvider, name, die if when.startswith("before") else lambda *given: die(call(*given)))
         with pytest.raises(KilledError):
-            ready.finetune("genitem", provider="vertex")
+            ready.finetune(FinetuneOptions("genitem", provider="vertex"))
     assert len(server.jobs) == (when == "after submit")
-    made = ready.finetune("genitem", provider="vertex", wait=True)
+    made = ready.finetune(FinetuneOptions("genitem", provider="vertex", wait=True))
     assert (made["job"], made["status"], len(server.jobs)) == ("genitem-1", "succeeded", 1)
     assert set(server.uploads.values()) == {1}
     [job] = Ledger(ready.store).jobs()

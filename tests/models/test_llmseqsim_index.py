@@ -11,6 +11,7 @@ import pytest
 from scipy.sparse import csr_array
 from support.similarity_samples import catalog
 
+from llmseq_cli import EmbedOptions, IngestOptions
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import LlmseqError, UsageError
@@ -191,8 +192,10 @@ def test_from_the_command_line(llmseq, tmp_path, monkeypatch):
         titles = [" ".join(random.choice(words, 4)) for _ in range(400)]
         csv.writer(file).writerows([("item", "title"), *((f"i{n}", title) for n, title in enumerate(titles))])
     shop = Workspace(tmp_path / "workspace")
-    shop.ingest([tmp_path / "clicks.csv"], items=[tmp_path / "items.csv"], name="shop", protocol=Protocol(k_core=0))
-    shop.embed(source="lexical", dimensions=8)
+    shop.ingest(
+        IngestOptions([tmp_path / "clicks.csv"], "shop", items=[tmp_path / "items.csv"], protocol=Protocol(k_core=0))
+    )
+    shop.embed(EmbedOptions("lexical", dimensions=8))
     words = ["train", "llmseqsim", "--embeddings", "lexical"]
     assert llmseq(*words, "--set", "index=hnsw").status == 0
     assert "index_recall@20=" in "".join(llmseq("show", "latest", "--sessions", 0).out.split())

@@ -14,6 +14,8 @@ from support.embedding_server import KEY as EMBEDDING_KEY
 from support.embedding_server import EmbeddingServer, vector_of
 from support.prompting_steps import BASE, clairvoyant, dataset_of, prompt, rows
 
+from llmseq_cli import EmbedOptions, IngestOptions, TrainOptions
+
 
 def test_a_clairvoyant_fine_tuned_model_is_first_on_the_leaderboard(llmseq, server, ready):
     server.answer = clairvoyant(dataset_of(ready))
@@ -219,7 +221,7 @@ def test_unknown_answers_are_embedded_by_the_items_source(llmseq, server, shop, 
     embedder = EmbeddingServer()
     try:
         monkeypatch.setenv("OPENAI_API_KEY", EMBEDDING_KEY)
-        shop.embed(source="openai", base_url=embedder.url)
+        shop.embed(EmbedOptions("openai", base_url=embedder.url))
         server.key, server.answer = EMBEDDING_KEY, lambda question, sample: f"invented thing {sample % 2}"
         embedder.paid.clear()
         made = prompt(llmseq, "--base-model", BASE, "--samples", "4", "--base-url", server.url)
@@ -269,7 +271,7 @@ def test_the_workspace_is_healthy_and_answers_go_with_their_dataset(llmseq, serv
     prompt(llmseq, "--base-model", BASE, "--samples", "1")
     assert ready.health() == []
     clicks, items = shop_files
-    ready.ingest([clicks], items=[items], name="shop", replace=True)
+    ready.ingest(IngestOptions([clicks], "shop", items=[items], replace=True))
     assert rows(llmseq, "select count(*) as n from core.answer") == [{"n": 0}]
     assert json.dumps(rows(llmseq, "select count(*) as n from answers")) == '[{"n": 0}]'
 
@@ -317,7 +319,7 @@ def test_a_job_says_what_is_asked(llmseq, server, ready):
 
 
 def test_candidates_of_models_that_know_the_sessions_are_pointed_out(llmseq, ready):
-    ready.train("sknn")
+    ready.train(TrainOptions("sknn"))
     told = llmseq("finetune", "--task", "rank", "--candidates", "sknn", "--show", "1")
     assert (told.status, "has learnt from the training sessions" in told.err) == (0, True)
     assert "has learnt" not in llmseq("finetune", "--task", "rank", "--show", "1").err

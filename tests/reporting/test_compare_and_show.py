@@ -5,14 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from llmseq_cli import TrainOptions
 from llmseq_cli.cli.show import spark
 from llmseq_cli.reporting.comparison import overlap
 
 
 @pytest.fixture
 def trained(shop):
-    shop.train("v-sknn")
-    shop.train("most-popular")
+    shop.train(TrainOptions("v-sknn"))
+    shop.train(TrainOptions("most-popular"))
     return shop
 
 
@@ -97,7 +98,7 @@ def test_runs_on_fewer_sessions_are_compared_on_those(llmseq, trained):
 
 
 def test_show_tells_all_of_a_run(llmseq, shop):
-    shop.train("gru4rec", settings={"epochs": 3, "dim": 8, "hidden": 8, "patience": 0}, device="cpu")
+    shop.train(TrainOptions("gru4rec", settings={"epochs": 3, "dim": 8, "hidden": 8, "patience": 0}, device="cpu"))
     about = llmseq("show", "latest", "--json").json
     assert about["run"] == "gru4rec-1"
     assert about["settings"]["hidden"] == 8

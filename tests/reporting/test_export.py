@@ -9,13 +9,14 @@ import ir_measures
 import pytest
 from ir_measures import RR, Success, nDCG
 
+from llmseq_cli import TrainOptions
 from llmseq_cli.reporting.export import EXPORTS
 
 
 @pytest.fixture
 def trained(shop):
-    shop.train("v-sknn")
-    shop.train("sknn", settings={"k": 2})
+    shop.train(TrainOptions("v-sknn"))
+    shop.train(TrainOptions("sknn", settings={"k": 2}))
     return shop
 
 
@@ -82,8 +83,8 @@ def test_atomic_files_are_read_back_as_the_same_dataset(llmseq, trained, tmp_pat
 
 def test_mlflow_gets_settings_metrics_and_curve_once(llmseq, shop, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow.tracking")
-    shop.train("gru4rec", settings={"epochs": 3, "dim": 8, "hidden": 8, "patience": 0}, device="cpu")
-    shop.train("v-sknn")
+    shop.train(TrainOptions("gru4rec", settings={"epochs": 3, "dim": 8, "hidden": 8, "patience": 0}, device="cpu"))
+    shop.train(TrainOptions("v-sknn"))
     folder = tmp_path / "mlruns"
     done = llmseq("export", "gru4rec", "v-sknn", "--format", "mlflow", "--out", folder, "--json")
     assert done.status == 0, done.err

@@ -11,12 +11,14 @@ import sys
 
 import pytest
 
+from llmseq_cli import TrainOptions
+
 
 @pytest.fixture
 def trained(shop):
-    shop.train("v-sknn")
-    shop.train("sknn", settings={"k": 5})
-    shop.train("most-popular")
+    shop.train(TrainOptions("v-sknn"))
+    shop.train(TrainOptions("sknn", settings={"k": 5}))
+    shop.train(TrainOptions("most-popular"))
     return shop
 
 

@@ -7,6 +7,8 @@ import shutil
 
 import pytest
 
+from llmseq_cli import EmbedOptions, TrainOptions
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
@@ -16,11 +18,11 @@ FLAGS += ["--disable-component-update", "--disable-sync"]
 @pytest.fixture
 def report(llmseq, shop, tmp_path):
     """The file of a report on runs of three models."""
-    shop.embed(source="lexical")
-    shop.train("llmseqsim", embeddings="lexical")
-    shop.train("v-sknn")
-    shop.train("v-sknn", settings={"k": 7})
-    shop.train("most-popular")
+    shop.embed(EmbedOptions("lexical"))
+    shop.train(TrainOptions("llmseqsim", embeddings="lexical"))
+    shop.train(TrainOptions("v-sknn"))
+    shop.train(TrainOptions("v-sknn", settings={"k": 7}))
+    shop.train(TrainOptions("most-popular"))
     file = tmp_path / "report.html"
     assert llmseq("report", "--format", "html", "--out", file).status == 0
     return file

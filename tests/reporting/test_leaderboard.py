@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 import pytest
 from rich.color import ColorSystem
 
+from llmseq_cli import EmbedOptions, ReportWishes, TrainOptions
 from llmseq_cli.cli.console import out
 from llmseq_cli.reporting.published import paper_dataset, published_figures, published_prompting, same_label
 from llmseq_cli.workspace import Workspace
@@ -15,9 +16,9 @@ from llmseq_cli.workspace import Workspace
 
 @pytest.fixture
 def seeds(shop):
-    shop.train("v-sknn", settings={"sample_size": 3, "sampling": "random"}, seeds=3)
-    shop.train("v-sknn", settings={"k": 40})
-    shop.train("most-popular")
+    shop.train(TrainOptions("v-sknn", settings={"sample_size": 3, "sampling": "random"}, seeds=3))
+    shop.train(TrainOptions("v-sknn", settings={"k": 40}))
+    shop.train(TrainOptions("most-popular"))
     return shop
 
 
@@ -41,7 +42,7 @@ def test_tables_have_one_line_for_seeds_and_json_has_one_object_a_run(llmseq, se
 
 def test_of_runs_with_the_same_seed_the_newest_counts(llmseq, shop):
     for _ in range(2):
-        shop.train("v-sknn")
+        shop.train(TrainOptions("v-sknn"))
     done = llmseq("report")
     assert "v-sknn-2" in done.out
     assert "left out: v-sknn-1, older runs of the same model, settings and seed" in " ".join(done.out.split())
@@ -49,11 +50,11 @@ def test_of_runs_with_the_same_seed_the_newest_counts(llmseq, shop):
 
 
 def test_runs_of_a_model_are_told_apart_by_just_what_differs(llmseq, shop):
-    shop.embed(source="lexical")
-    shop.train("llmseqsim", embeddings="lexical")
-    shop.train("llmseqsim", embeddings="lexical", reduce="pca", dim=8)
-    shop.train("llmseqsim", embeddings="lexical", settings={"pooling": "mean"})
-    shop.train("sknn", settings={"k": 7})
+    shop.embed(EmbedOptions("lexical"))
+    shop.train(TrainOptions("llmseqsim", embeddings="lexical"))
+    shop.train(TrainOptions("llmseqsim", embeddings="lexical", reduce="pca", dim=8))
+    shop.train(TrainOptions("llmseqsim", embeddings="lexical", settings={"pooling": "mean"}))
+    shop.train(TrainOptions("sknn", settings={"k": 7}))
     differs = {row["run"]: row["differs"] for row in llmseq("report", "--json").json}
     assert differs == {
         "llmseqsim-1": "not reduced, pooling=harmonic",
@@ -178,7 +179,7 @@ def test_published_figures_are_those_of_the_paper():
 
 
 def test_reports_from_python(seeds: Workspace):
-    made = seeds.leaderboard("shop", group=True, sort="hr@10")
+    made = seeds.leaderboard("shop", ReportWishes(group=True, sort="hr@10"))
     [table] = made.tables()
     assert len(table.lines) == 3
     assert [column.key for column in table.columns][:2] == ["label", "run"]

@@ -6,12 +6,14 @@ import json
 
 import pytest
 
+from llmseq_cli import TrainOptions
+
 
 @pytest.fixture
 def trained(shop):
-    shop.train("v-sknn")
-    shop.train("sknn")
-    shop.train("most-popular")
+    shop.train(TrainOptions("v-sknn"))
+    shop.train(TrainOptions("sknn"))
+    shop.train(TrainOptions("most-popular"))
     return shop
 
 

@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from llmseq_cli import EmbedOptions, TrainOptions
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.reporting.analysis import diversity
@@ -19,9 +20,9 @@ from llmseq_cli.reporting.text_plots import draw_text
 
 @pytest.fixture
 def runs(shop):
-    shop.embed(source="lexical")
-    shop.train("llmseqsim", embeddings="lexical")
-    shop.train("v-sknn")
+    shop.embed(EmbedOptions("lexical"))
+    shop.train(TrainOptions("llmseqsim", embeddings="lexical"))
+    shop.train(TrainOptions("v-sknn"))
     return shop
 
 
@@ -70,12 +71,12 @@ def test_the_whole_prompt_hits_as_often_as_in_the_report(llmseq, runs):
 
 def test_training_curves_of_runs_that_have_them(llmseq, runs):
     assert "none of these runs was trained in epochs" in llmseq("plot", "training").err
-    runs.train("gru4rec", settings={"epochs": 3, "dim": 8, "hidden": 8, "patience": 0})
+    runs.train(TrainOptions("gru4rec", settings={"epochs": 3, "dim": 8, "hidden": 8, "patience": 0}))
     losses = llmseq("plot", "training", "--json").json
     assert losses["y"] == "loss"
     assert losses["series"][0]["x"] == [1, 2, 3]
     assert losses["series"][0]["y"][0] > losses["series"][0]["y"][-1] > 0
-    runs.train("sasrec", settings={"epochs": 2, "dim": 8})
+    runs.train(TrainOptions("sasrec", settings={"epochs": 2, "dim": 8}))
     made = llmseq("plot", "training", "--json").json
     assert made["y"] == "NDCG@20, held out"
     assert [(one["name"], one["x"]) for one in made["series"]] == [("sasrec-4", [1, 2])]

@@ -9,6 +9,7 @@ import pytest
 from support.beauty_split import FOLDER, needs_beauty
 from support.small_shop import write_shop
 
+from llmseq_cli import EmbedOptions, TrainOptions
 from llmseq_cli.evaluation.metrics import per_session
 from llmseq_cli.workspace import Workspace
 
@@ -32,7 +33,7 @@ def cold(llmseq, tmp_path):
         assert done.status == 0, done.err
     workspace = Workspace(tmp_path / "workspace")
     for name in ("dropped", "kept"):
-        workspace.embed(name, source="lexical")
+        workspace.embed(EmbedOptions("lexical", dataset=name))
     return workspace
 
 
@@ -41,7 +42,7 @@ def test_only_those_that_know_the_text_find_unseen_items(llmseq, cold):
     assert "not recommended" not in asked.err
     silent = llmseq("train", "llmseqsim", "--embeddings", "lexical", "--dataset", "kept")
     assert "--set unseen=true does" in silent.err
-    cold.train("sknn", dataset="kept")
+    cold.train(TrainOptions("sknn", dataset="kept"))
     rows = {row["run"]: row for row in llmseq("report", "--dataset", "kept", "--segments", "--json").json}
     assert rows["llmseqsim-1"]["cold_hr@20"] > 0.5
     assert rows["llmseqsim-2"]["cold_hr@20"] == rows["sknn-3"]["cold_hr@20"] == 0
@@ -49,7 +50,7 @@ def test_only_those_that_know_the_text_find_unseen_items(llmseq, cold):
 
 
 def test_the_means_of_the_segments_are_those_of_their_sessions(llmseq, cold):
-    cold.train("llmseqsim", dataset="kept", embeddings="lexical", settings={"unseen": True})
+    cold.train(TrainOptions("llmseqsim", dataset="kept", embeddings="lexical", settings={"unseen": True}))
     [row] = llmseq("report", "--dataset", "kept", "--segments", "--k", "5,20", "--json").json
     with cold.store.read("test") as con:
         found = con.execute(
@@ -79,7 +80,7 @@ def test_the_means_of_the_segments_are_those_of_their_sessions(llmseq, cold):
 
 def test_the_table_says_what_it_shows(llmseq, cold, monkeypatch):
     for name in ("dropped", "kept"):
-        cold.train("sknn", dataset=name, seeds=2)
+        cold.train(TrainOptions("sknn", dataset=name, seeds=2))
     for width in (80, 140):
         monkeypatch.setenv("COLUMNS", str(width))
         done = llmseq("report", "--segments")
@@ -111,8 +112,8 @@ def test_both_splits_are_told_apart_everywhere(llmseq, cold):
     assert "they are taken out" in " ".join(llmseq("describe", "dropped", "--audit").out.split())
     wrong = llmseq("ingest", "x.csv", "--name", "x", "--unseen-items", "maybe")
     assert (wrong.status, "--unseen-items is 'maybe'" in wrong.err) == (2, True)
-    cold.train("sknn", dataset="dropped")
-    cold.train("sknn", dataset="kept")
+    cold.train(TrainOptions("sknn", dataset="dropped"))
+    cold.train(TrainOptions("sknn", dataset="kept"))
     assert llmseq("compare", "sknn-1", "sknn-2").status == 2
 
 
@@ -147,7 +148,7 @@ def test_beauty_splits_both_ways_and_its_titles_mean_something(llmseq, tmp_path)
         "--json",
     ).json
     assert [list(row.values()) for row in found] == [[17_890, 4_473, 4_469, 11_957], [17_890, 4_473, 4_473, 11_957]]
-    workspace.embed("beauty", source="lexical")
-    workspace.train("llmseqsim", dataset="beauty", embeddings="lexical", permute=True)
+    workspace.embed(EmbedOptions("lexical", dataset="beauty"))
+    workspace.train(TrainOptions("llmseqsim", dataset="beauty", embeddings="lexical", permute=True))
     [row] = workspace.report("beauty")
     assert row["ndcg@20"] < 0.005, "with its titles it is .06"

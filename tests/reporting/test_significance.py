@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from llmseq_cli import TrainOptions
 from llmseq_cli.errors import UsageError
 from llmseq_cli.reporting.significance import holm, interval, paired_p
 
@@ -60,9 +61,9 @@ def test_interval_is_students():
 
 
 def test_report_marks_what_is_worse_than_the_best(llmseq, shop):
-    shop.train("sf-sknn")
-    shop.train("v-sknn")
-    shop.train("most-popular")
+    shop.train(TrainOptions("sf-sknn"))
+    shop.train(TrainOptions("v-sknn"))
+    shop.train(TrainOptions("most-popular"))
     rows = llmseq("report", "--significance", "--json").json
     best, worst = rows[0], rows[-1]
     assert best["significance"] == {}
@@ -85,8 +86,8 @@ def test_report_marks_what_is_worse_than_the_best(llmseq, shop):
 
 
 def test_per_session_values_give_the_stored_metrics(llmseq, shop):
-    shop.train("v-sknn")
-    shop.train("sknn")
+    shop.train(TrainOptions("v-sknn"))
+    shop.train(TrainOptions("sknn"))
     for row in llmseq("report", "--significance", "--json").json:
         for metric, (low, high) in row["intervals"].items():
             assert (low + high) / 2 == pytest.approx(row[metric])

@@ -3,6 +3,7 @@
 import pytest
 from support.chat_server import KEY, ChatServer
 
+from llmseq_cli import EmbedOptions, TrainOptions
 from llmseq_cli.finetuning import jobs
 
 
@@ -20,6 +21,6 @@ def server(monkeypatch):
 @pytest.fixture
 def ready(shop):
     """The shop with lexical embeddings and a run of llmseqsim."""
-    shop.embed(source="lexical")
-    shop.train("llmseqsim", embeddings="lexical")
+    shop.embed(EmbedOptions("lexical"))
+    shop.train(TrainOptions("llmseqsim", embeddings="lexical"))
     return shop

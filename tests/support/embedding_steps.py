@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 
+from llmseq_cli import IngestOptions
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.workspace import Workspace
 
@@ -28,7 +29,7 @@ def catalog(folder, rows):
     workspace = Workspace(folder / "workspace")
     from llmseq_cli.data.ingest import Protocol
 
-    workspace.ingest([clicks], items=[items], name="shop", protocol=Protocol(k_core=0))
+    workspace.ingest(IngestOptions([clicks], "shop", items=[items], protocol=Protocol(k_core=0)))
     return workspace
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason=
 def test_ray_finds_what_one_process_finds(llmseq, shop, quiet_ray):
     assert llmseq("tune", "sknn", "--trials", "6", *RANDOM, "--study", "one").status == 0
     made = llmseq(
-        "tune", "sknn", "--trials", "6", *RANDOM, "--study", "ray", "--backend", "ray", "--jobs", "2", "--json"
+        "tune", "sknn", "--trials", "6", *RANDOM, "--study", "ray", "--backend", "ray", "--workers", "2", "--json"
     )
     assert made.status == 0, made.err
     one, ray = ([(r["trial"], r["settings"], r["folds"]) for r in trials_of(llmseq, name)] for name in ("one", "ray"))
@@ -28,7 +28,18 @@ def test_ray_finds_what_one_process_finds(llmseq, shop, quiet_ray):
 def test_a_node_that_is_killed_costs_nothing(llmseq, shop, two_nodes):
     address, second = two_nodes
     words = ["tune", "gru4rec", "--set", "epochs=2", "--set", "dim=16", "--trials", "10", *RANDOM]
-    command = [sys.executable, "-m", "llmseq_cli", *words, "--backend", "ray", "--ray-address", address, "--jobs", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "llmseq_cli",
+        *words,
+        "--backend",
+        "ray",
+        "--ray-address",
+        address,
+        "--workers",
+        "2",
+    ]
     tuning = subprocess.Popen(command, env=os.environ.copy(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     journal = shop.folder / "artifacts" / "studies" / "shop-gru4rec" / "journal.log"
     while not (journal.exists() and journal.read_text().count('"folds"') >= 3):

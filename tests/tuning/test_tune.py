@@ -12,6 +12,7 @@ import time
 import pytest
 from support.tuning_steps import RANDOM, trials_of
 
+from llmseq_cli import EmbedOptions, TrainOptions
 from llmseq_cli.progress import SilentProgress
 from llmseq_cli.tuning.study import Study
 
@@ -62,7 +63,7 @@ def test_the_value_is_that_of_the_folds(llmseq, shop):
 
 def test_two_workers_find_what_one_finds(llmseq, shop):
     assert llmseq("tune", "sknn", "--trials", "6", *RANDOM, "--study", "one", "--json").status == 0
-    assert llmseq("tune", "sknn", "--trials", "6", *RANDOM, "--study", "two", "--jobs", "2", "--json").status == 0
+    assert llmseq("tune", "sknn", "--trials", "6", *RANDOM, "--study", "two", "--workers", "2", "--json").status == 0
     one, two = ([(r["trial"], r["settings"], r["folds"]) for r in trials_of(llmseq, name)] for name in ("one", "two"))
     assert one == two
 
@@ -79,7 +80,7 @@ def test_a_study_is_not_begun_twice_and_goes_on(llmseq, shop):
 
 
 def test_embeddings_reductions_and_dimensions_are_searched(llmseq, shop):
-    shop.embed(source="lexical")
+    shop.embed(EmbedOptions("lexical"))
     words = ["--embeddings", "lexical", "--reduce", "none,pca", "--dim", "8,16"]
     made = llmseq("tune", "llmseqsim", "--trials", "10", *RANDOM, *words, "--json")
     assert made.status == 0, made.err
@@ -95,9 +96,9 @@ def test_embeddings_reductions_and_dimensions_are_searched(llmseq, shop):
 
 
 def test_a_hybrid_is_tuned_with_members_that_do_not_look_ahead(llmseq, shop):
-    shop.embed(source="lexical")
-    shop.train("llmseqsim", embeddings="lexical")
-    shop.train("sknn")
+    shop.embed(EmbedOptions("lexical"))
+    shop.train(TrainOptions("llmseqsim", embeddings="lexical"))
+    shop.train(TrainOptions("sknn"))
     words = ["--runs", "llmseqsim,sknn", "--trials", "4", *RANDOM]
     made = llmseq("tune", "hybrid-sequential", *words, "--json")
     assert made.status == 0, made.err
@@ -135,7 +136,7 @@ def test_time_ends_a_study_in_the_middle_of_a_fold(llmseq, shop):
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_killed_and_gone_on_with_no_trial_is_lost_or_run_twice(llmseq, shop, jobs):
-    words = ["tune", "gru4rec", "--set", "epochs=2", "--set", "dim=16", "--trials", "6", *RANDOM, "--jobs", jobs]
+    words = ["tune", "gru4rec", "--set", "epochs=2", "--set", "dim=16", "--trials", "6", *RANDOM, "--workers", jobs]
     command = [sys.executable, "-m", "llmseq_cli", *words]
     process = subprocess.Popen(command, env=os.environ.copy(), start_new_session=True, stderr=subprocess.DEVNULL)
     journal = shop.folder / "artifacts" / "studies" / "shop-gru4rec" / "journal.log"
@@ -187,7 +188,7 @@ def test_an_interrupted_study_goes_on_in_the_same_process(shop, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         work.run()
     assert [one["state"] for one in shop.study("shop-sknn")["trials"]] == ["running"]
-    shop.tune("sknn", resume=True, trials=3)
+    shop.tune(TuneOptions("sknn", resume=True, trials=3))
     done = shop.study("shop-sknn")["trials"]
     assert [(one["trial"], one["state"]) for one in done] == [(0, "complete"), (1, "complete"), (2, "complete")]
 
@@ -199,7 +200,7 @@ def _interrupt(*_: object) -> None:
 def test_workers_go_with_the_process_that_they_work_for(llmseq, shop):
     import psutil
 
-    words = ["tune", "gru4rec", "--set", "epochs=100000", "--set", "patience=0", "--set", "dim=8", "--jobs", "2"]
+    words = ["tune", "gru4rec", "--set", "epochs=100000", "--set", "patience=0", "--set", "dim=8", "--workers", "2"]
     process = subprocess.Popen(
         [sys.executable, "-m", "llmseq_cli", *words],
         env=os.environ.copy(),

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from llmseq_cli.backend import Backend
 from llmseq_cli.clients.errors import FinalError, TransientError
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
 from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
@@ -24,23 +25,23 @@ class RayHuggingFaceSource(EmbeddingSource):
     variant) is as the workers have it, so that vectors made here and there are the same to the cache. `embed` may be
     called from `parallel` threads; it raises TransientError where the workers that had the texts went away.
 
-    jobs: batches at a time, None for one a processor of the cluster, or one a GPU.
+    backend: its workers are batches at a time, None for one a processor of the cluster, or one a GPU.
     """
 
     name: ClassVar[str] = "huggingface"
     remote: ClassVar[bool] = False
 
-    def __init__(self, options: SourceOptions, address: str | None, jobs: int | None) -> None:
+    def __init__(self, options: SourceOptions, backend: Backend) -> None:
         folder = Path(options.model or "").expanduser()
         if options.model and folder.is_dir():  # workers stand in another folder
             options = replace(options, model=str(folder.resolve()))
         self._here = _on_cpu(options)
-        self._tasks = RayTasks(address, jobs)
+        self._tasks = RayTasks(backend.address, backend.workers)
         try:
             wanted = options.settings.get("device", "auto")
             self._device = ("cuda" if self._tasks.has_gpus() else "cpu") if wanted == "auto" else str(wanted)
             self._options = replace(options, settings=options.settings | {"device": self._device})
-            self.parallel = jobs or self._tasks.slots(self._device)
+            self.parallel = backend.workers or self._tasks.slots(self._device)
             first = self._tasks.submit(_describe, self._options, device=self._device)
             self.model, self.dimensions, self.variant = self._tasks.result(first)
         except BaseException:

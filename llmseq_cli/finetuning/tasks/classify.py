@@ -13,8 +13,6 @@ from llmseq_cli.errors import LlmseqError
 from llmseq_cli.evaluation.ranking import NO_ITEM
 from llmseq_cli.finetuning.tasks.task import Categories, Ingredients, Material, Task
 
-CLUSTERS = 200
-
 
 class Classify(Task):
     name = "classify"

@@ -13,8 +13,6 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.finetuning.tasks.answer_text import read_list
 
-DEFAULT_K = 20
-
 
 @dataclass(frozen=True)
 class Categories:

@@ -12,11 +12,11 @@ from llmseq_cli.tuning.units import Measured, Unit, measure
 
 
 class Ray:
-    """A Ray cluster's workers. jobs: units at a time; address: of the cluster, None to start one on this machine."""
+    """A Ray cluster's workers. workers: units at a time; address: of the cluster, None to start one on this machine."""
 
-    def __init__(self, jobs: int, address: str | None) -> None:
-        self.slots = jobs
-        self._tasks = RayTasks(address, jobs)
+    def __init__(self, workers: int, address: str | None) -> None:
+        self.slots = workers
+        self._tasks = RayTasks(address, workers)
         self._references: dict[str, Any] = {}
 
     def share(self, arrays: Mapping[str, np.ndarray]) -> None:

@@ -12,16 +12,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from llmseq_cli.backend import Backend
 from llmseq_cli.errors import WorkerLostError
 from llmseq_cli.files import atomic_path
-from llmseq_cli.ray_cluster import wants_ray
 from llmseq_cli.training.environment import usable_cores
 from llmseq_cli.tuning.units import FoldMembers, Measured, Unit, measure
 
 _WATCH_SECONDS = 2.0
 
 
-class Backend(Protocol):
+class Executor(Protocol):
     """Computes units. slots: how many at a time.
 
     What `submit` returns is only handed back: to `wait`, and to `result`, which raises what the unit raised, or
@@ -42,7 +42,7 @@ class Backend(Protocol):
 
 
 class InProcess:
-    """One unit at a time, here: for one job, and for models made of runs, whose files lie here."""
+    """One unit at a time, here: for one worker, and for models made of runs, whose files lie here."""
 
     slots = 1
 
@@ -72,8 +72,8 @@ class Loky:
     folder: where the files lie; they are kept, since a study that goes on needs the same.
     """
 
-    def __init__(self, jobs: int, folder: Path) -> None:
-        self.slots = jobs
+    def __init__(self, workers: int, folder: Path) -> None:
+        self.slots = workers
         self.folder = folder
 
     def share(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -107,7 +107,7 @@ class Loky:
             return job.result()
         except BrokenProcessPool as error:
             raise WorkerLostError(
-                "a worker process was ended from outside", "if memory was short, say fewer --jobs"
+                "a worker process was ended from outside", "if memory was short, say fewer --workers"
             ) from error
 
     def close(self, *, kill: bool) -> None:
@@ -131,13 +131,14 @@ def measure_from_files(unit: Unit, folder: str) -> Measured:
     return measure(unit, arrays)
 
 
-def make_backend(name: str, jobs: int, folder: Path, address: str | None = None, *, stops: bool = False) -> Backend:
-    """The backend of this name. Raises UsageError where there is none, LlmseqError where it cannot be reached.
+def make_executor(backend: Backend, folder: Path, *, stops: bool = False) -> Executor:
+    """Who computes the units. Raises LlmseqError where a cluster cannot be reached.
 
     stops: units may have to be stopped while they are computed, which only those of other processes can be.
     """
-    if wants_ray(name, address, ("loky",)):
-        from llmseq_cli.tuning.ray_backend import Ray
+    workers = backend.workers or 1
+    if backend.on_ray:
+        from llmseq_cli.tuning.ray_executor import Ray
 
-        return Ray(jobs, address)
-    return InProcess() if jobs == 1 and not stops else Loky(jobs, folder)
+        return Ray(workers, backend.address)
+    return InProcess() if workers == 1 and not stops else Loky(workers, folder)

@@ -1,0 +1,59 @@
+"""What can be said of searching for a model's best settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, field
+from typing import Any
+
+from llmseq_cli.backend import LOKY, Backend
+from llmseq_cli.devices import check_device_name
+from llmseq_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """What to tune and for how long.
+
+    study: its name; None for DATASET-MODEL. trials: of the whole study, None for no limit. timeout: in seconds.
+    patience: end after so many trials without a better one; 0: never. startup: random trials before TPE begins.
+    settings: that have a fixed value. search: ranges ("50..800") or choices ("cosine,dot") in place of the model's own.
+    embeddings, reduce, dims: what is tried of each. runs: what a model that is made of others is made of. resume: go on
+    with a study, alone or beside other processes that work on it. backend: its workers are the trials at a time.
+    """
+
+    model: str
+    _: KW_ONLY
+    dataset: str | None = None
+    study: str | None = None
+    trials: int | None = None
+    timeout: float | None = None
+    patience: int = 100
+    startup: int = 40
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    search: Mapping[str, str] = field(default_factory=dict)
+    embeddings: Sequence[str] = ()
+    reduce: Sequence[str] = ()
+    dims: Sequence[int] = ()
+    runs: Sequence[str] = ()
+    seed: int = 0
+    device: str = "auto"
+    resume: bool = False
+    backend: Backend = LOKY
+
+    def __post_init__(self) -> None:
+        check_device_name(self.device)
+        for name, value in (("--trials", self.trials), ("--startup", self.startup)):
+            if value is not None and value < 1:
+                raise UsageError(f"{name} is {value}", "give at least 1")
+        if self.patience < 0:
+            raise UsageError(f"--patience is {self.patience}", "give 0 (never) or more")
+        if self.timeout is not None and self.timeout <= 0:
+            raise UsageError("--timeout is no time at all", "for example --timeout 2h")
+        if any(dim < 1 for dim in self.dims):
+            raise UsageError(f"--dim is {min(self.dims)}", "give at least 1")
+
+    @property
+    def workers(self) -> int:
+        """Trials at a time."""
+        return self.backend.workers or 1
