@@ -14,6 +14,18 @@ from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type
 
 from llmseq_cli.errors import UsageError, did_you_mean
 
+RENAMED = {
+    "average": "ema_decay",
+    "breadth": "ef_search",
+    "calibration": "gbce_t",
+    "clip": "grad_clip",
+    "depth": "list_length",
+    "inner": "ffn_multiplier",
+    "start": "init",
+    "unseen": "cold_items",
+}
+"""Earlier names of settings, and what they are called now."""
+
 LARGEST_SEED = 2**31 - 1
 """What the store and all libraries that draw random numbers take."""
 
@@ -102,6 +114,8 @@ def parse_settings(cls: type[S], given: Mapping[str, Any], owner: str) -> S:
     names = [field.name for field in fields(cls)]
     values = {}
     for name, value in given.items():
+        if name not in names and RENAMED.get(name) in names:
+            raise UsageError(f"the setting '{name}' is now called '{RENAMED[name]}'", f"--set {RENAMED[name]}={value}")
         if name not in names:
             raise UsageError(f"{owner} has no setting '{name}'", did_you_mean(name, names))
         values[name] = _convert(name, value, hints[name])

@@ -91,3 +91,23 @@ def test_assignments():
     assert parse_assignments(["k=3", "decay = none"]) == {"k": "3", "decay": "none"}
     with pytest.raises(UsageError, match="not of the form key=value"):
         parse_assignments(["k"])
+
+
+@pytest.mark.parametrize(
+    ("model", "old", "new"),
+    [
+        ("sasrec", "inner", "ffn_multiplier"),
+        ("sasrec", "start", "init"),
+        ("bert4rec", "clip", "grad_clip"),
+        ("gru4rec", "average", "ema_decay"),
+        ("gru4rec", "calibration", "gbce_t"),
+        ("llmseqsim", "unseen", "cold_items"),
+        ("llmseqsim", "breadth", "ef_search"),
+        ("blend", "depth", "list_length"),
+    ],
+)
+def test_an_earlier_name_says_the_new_one(llmseq, shop, model, old, new):
+    failed = llmseq("train", model, "--set", f"{old}=7")
+    assert failed.status == 2
+    assert f"error: the setting '{old}' is now called '{new}'" in failed.err
+    assert f"hint: --set {new}=7" in failed.err

@@ -57,13 +57,13 @@ class NearestIndex:
                 task.advance(len(keys))
         return cls(index, longest)
 
-    def search(self, vectors: np.ndarray, n: int, breadth: int) -> np.ndarray:
+    def search(self, vectors: np.ndarray, n: int, ef_search: int) -> np.ndarray:
         """int32[n_vectors, n]: the items found for each vector float32[n_vectors, dim], NO_ITEM where they are fewer.
 
-        breadth: items that the search keeps in view, at least n; with more of them it finds more of the nearest.
+        ef_search: items that the search keeps in view, at least n; with more of them it finds more of the nearest.
         """
         queries = np.pad(vectors / self._longest, ((0, 0), (0, self._index.ndim - vectors.shape[1])))
-        self._index.expansion_search = max(breadth, n)
+        self._index.expansion_search = max(ef_search, n)
         found = self._index.search(np.ascontiguousarray(queries), n, threads=threads())
         keys, counts = np.atleast_2d(found.keys), np.atleast_1d(getattr(found, "counts", len(found.keys)))
         items = np.full((len(vectors), n), NO_ITEM, dtype=np.int32)

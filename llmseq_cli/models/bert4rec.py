@@ -28,7 +28,7 @@ from llmseq_cli.settings import setting
 class BERT4RecSettings(NeuralSettings):
     layers: int = setting(1, "transformer blocks", low=1, high=64, tune=(1, 4))
     heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 2, 4))
-    inner: int = setting(2, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
+    ffn_multiplier: int = setting(2, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
     mask: float = setting(0.3, "share of a session's items that are masked", low=0.01, high=1, tune=(0.05, 0.9))
     mask_last: float = setting(1.0, "share of sessions whose last item is masked, too, as in use", low=0, high=1)
     attend_masks: bool | None = setting(
@@ -38,7 +38,7 @@ class BERT4RecSettings(NeuralSettings):
         20, "epochs without a better NDCG@20 before training stops; 0: train on all sessions, all epochs", low=0
     )
     norm_first: bool = setting(True, "layer norm before the branches; false: after them, as in BERT")
-    start: str = setting("pool", "what the untrained network adds: harmonic mean, nothing, chance", choices=STARTS)
+    init: str = setting("pool", "what the untrained network adds: harmonic mean, nothing, chance", choices=STARTS)
 
 
 class BERT4Rec(NeuralRecommender):
@@ -82,11 +82,11 @@ class BERT4RecEncoder(Encoder):
             dim,
             layers=settings.layers,
             heads=settings.heads,
-            inner=settings.inner * dim,
+            inner=settings.ffn_multiplier * dim,
             activation="gelu",
             dropout=settings.dropout,
             norm_first=settings.norm_first,
-            start=settings.start,
+            init=settings.init,
         )
         self.norm = nn.LayerNorm(dim)
         self.dropout = settings.dropout

@@ -31,7 +31,7 @@ class BlendSettings(MembersSettings):
         "of the members, as 0.5,0.3,0.2; auto: learnt on sessions held out of training",
     )
     item_traits: bool = setting(False, "learn, too, what the newness and popularity of an item are worth")
-    depth: int = setting(
+    list_length: int = setting(
         100,
         "items of each member's list that count, those of the prompt among them; only they are recommended",
         low=1,
@@ -105,7 +105,7 @@ class Blend(MadeOfRuns):
 
     @property
     def _depth(self) -> int:
-        return min(self.settings.depth, self.n_items)
+        return min(self.settings.list_length, self.n_items)
 
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
         size = max(block_size(self.n_items), _BLOCK_NUMBERS // self._depth)

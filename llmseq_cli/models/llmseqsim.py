@@ -34,16 +34,16 @@ _BLOCK_NUMBERS = 2**24  # numbers of found items' vectors that stand in memory a
 class LLMSeqSimSettings(Settings):
     pooling: str = setting("harmonic", "how items become a session vector", choices=POOLINGS, tune=POOLINGS)
     similarity: str = setting("cosine", "of session and item vectors", choices=SIMILARITIES, tune=SIMILARITIES)
-    unseen: bool = setting(False, "recommend items that training has not seen, too, by their text")
+    cold_items: bool = setting(False, "recommend items that training has not seen, too, by their text")
     index: str = setting("exact", "how the nearest are found: all compared, or most found by a graph", choices=INDEXES)
-    breadth: int = setting(256, "items that the search of index=hnsw keeps in view", low=1, high=1_000_000)
+    ef_search: int = setting(256, "items that the search of index=hnsw keeps in view", low=1, high=1_000_000)
 
 
 class LLMSeqSim(Recommender):
     """Scores are the similarities of the session's vector to the vectors of the items; nothing is trained.
 
     cosine: s·v / (‖s‖ ‖v‖); dot: s·v; euclidean: −‖s − v‖. Items without a vector are never recommended, a session
-    without one gets no recommendations. Items that never occur in training are recommended with `unseen` alone.
+    without one gets no recommendations. Items that never occur in training are recommended with `cold_items` alone.
 
     index=hnsw, for catalogs of a million items: a graph of the items finds more items than are asked for, which are
     scored exactly and ranked under the same tie rule. A list may lack some of the nearest; how many, `fit` measures.
@@ -67,7 +67,7 @@ class LLMSeqSim(Recommender):
             )
         self.vectors = context.embeddings.vectors.astype(np.float32, copy=False)
         self.candidates = _squared_norms(self.vectors) > 0
-        if not self.settings.unseen:
+        if not self.settings.cold_items:
             self.candidates &= train.counts(self.n_items) > 0
         return {} if self.settings.index == "exact" else self._build_index(train, context)
 
@@ -121,7 +121,7 @@ class LLMSeqSim(Recommender):
     def _fetched(self, index: NearestIndex, prompts: Sessions, k: int, width: int, exclude_prompt: bool) -> Ranking:
         """The k best of `width` items that the index finds for every prompt."""
         sessions = pool(prompts, self.vectors, self.settings.pooling)
-        items = index.search(sessions, width, self.settings.breadth)
+        items = index.search(sessions, width, self.settings.ef_search)
         scores = without_noise(self._scores_of(sessions, items))
         barred = (items == NO_ITEM) | ~self.candidates[items] | (_squared_norms(sessions) == 0)[:, None]
         if exclude_prompt:

@@ -109,8 +109,8 @@ class Recommender(ABC):
         """The k best items for every prompt: Ranking of [n_prompts, k].
 
         Items that never occur in the training sessions are only recommended by models that know their text, with the
-        setting `unseen`; items of the prompt only with `exclude_prompt` False. A list is shorter (filled with NO_ITEM)
-        where the model knows no more items.
+        setting `cold_items`; items of the prompt only with `exclude_prompt` False. A list is shorter (filled with
+        NO_ITEM) where the model knows no more items.
         """
 
     @abstractmethod

@@ -83,7 +83,7 @@ class S3Rec(SASRec):
                 make_batch=self._masked,
                 loss=pretraining,
                 settings=replace(settings, epochs=settings.pretrain_epochs, compile=False),
-                average=0.0,
+                ema_decay=0.0,
                 validate=None,
                 epochs=settings.pretrain_epochs,
                 factors=None,

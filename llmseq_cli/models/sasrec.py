@@ -24,8 +24,8 @@ from llmseq_cli.settings import setting
 class SASRecSettings(NeuralSettings):
     layers: int = setting(1, "transformer blocks", low=1, high=64, tune=(1, 4))
     heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 2, 4))
-    inner: int = setting(1, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
-    start: str = setting("pool", "what the untrained network adds: harmonic mean, nothing, chance", choices=STARTS)
+    ffn_multiplier: int = setting(1, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
+    init: str = setting("pool", "what the untrained network adds: harmonic mean, nothing, chance", choices=STARTS)
 
 
 class SASRec(NeuralRecommender):
@@ -48,11 +48,11 @@ class SASRecEncoder(Encoder):
             dim,
             layers=settings.layers,
             heads=settings.heads,
-            inner=settings.inner * dim,
+            inner=settings.ffn_multiplier * dim,
             activation="relu",
             dropout=settings.dropout,
             norm_first=True,
-            start=settings.start,
+            init=settings.init,
         )
         self.norm = nn.LayerNorm(dim)
         self.dropout = settings.dropout

@@ -107,8 +107,8 @@ def _say_what_is_never_hit(
     dataset: Dataset, settings: Any, embeddings: ItemEmbeddings | None, progress: Progress
 ) -> None:
     """Where a dataset keeps items that training never saw: tell who could recommend them and is not asked to."""
-    if dataset.info.keeps_unseen and embeddings is not None and not getattr(settings, "unseen", True):
-        progress.message("items unseen in training are not recommended; --set unseen=true does, by their text")
+    if dataset.info.keeps_unseen and embeddings is not None and not getattr(settings, "cold_items", True):
+        progress.message("items unseen in training are not recommended; --set cold_items=true does, by their text")
 
 
 def _reduced(

@@ -172,7 +172,7 @@ select
     items,
     if(
         keeps,
-        'they stay: only models that know their text can recommend them, with --set unseen=true',
+        'they stay: only models that know their text can recommend them, with --set cold_items=true',
         'they are taken out of the prompts and cannot be recommended'
     )
 from catalog, split

@@ -104,7 +104,7 @@ def main() -> None:
     assert approximate.index is not None
     print(f"the index takes {approximate.index.to_array().nbytes / 2**20:,.0f} MB")
     for breadth in (64, 128, 256, 512):
-        searching = LLMSeqSim(LLMSeqSimSettings(index="hnsw", breadth=breadth), options.items)
+        searching = LLMSeqSim(LLMSeqSimSettings(index="hnsw", ef_search=breadth), options.items)
         searching.vectors, searching.candidates, searching.index = exact.vectors, exact.candidates, approximate.index
         found, taken = watched(f"index=hnsw, breadth {breadth}", partial(searching.recommend, prompts, K))
         print(f"    recall@{K} {recall(found, all_of_them):.4f}, {seconds / taken:,.0f} times as fast as exact")

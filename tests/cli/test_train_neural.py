@@ -60,7 +60,7 @@ def test_seeds_give_mean_and_spread(llmseq, shop):
         (["dropout=1"], "above its largest value"),
         (["loss=hinge"], "cannot be 'hinge'"),
         (["heads=3", "dim=16"], "cannot be shared among 3 heads"),
-        (["unseen=true"], "without their text"),
+        (["cold_items=true"], "without their text"),
         (["epochs=two"], "takes int"),
         (["layer=1"], "did you mean 'layers'"),
     ],

@@ -95,7 +95,7 @@ def test_prompt_items_only_where_they_are_wanted():
 def test_a_shorter_list_is_the_start_of_a_longer_one():
     random = np.random.default_rng(3)
     members = [on_paper(f"m-{n}", random.normal(size=(30, 30))) for n in range(3)]
-    model, _ = blend(*members, n_items=30, weights="1,2,3", depth=7)
+    model, _ = blend(*members, n_items=30, weights="1,2,3", list_length=7)
     prompts = Sessions.from_lists([[n] for n in range(30)])
     longest = model.recommend(prompts, 40)
     assert ((longest.items != NO_ITEM).sum(axis=1) <= 3 * 7).all()
@@ -108,7 +108,7 @@ def test_a_shorter_list_is_the_start_of_a_longer_one():
 
 
 def test_a_member_without_weight_has_no_say():
-    model, _ = blend(on_paper("a-1", [1, 2, 3, 4, 5]), on_paper("b-2", [5, 1, 1, 1, 1]), weights="1,0", depth=3)
+    model, _ = blend(on_paper("a-1", [1, 2, 3, 4, 5]), on_paper("b-2", [5, 1, 1, 1, 1]), weights="1,0", list_length=3)
     made = model.recommend(Sessions.from_lists([[]]), 5)
     assert made.items[0].tolist() == [4, 3, 2, NO_ITEM, NO_ITEM]
 
@@ -275,7 +275,7 @@ def test_newness_is_learnt_where_new_items_follow():
 def test_lists_are_in_the_order_that_was_learnt_from():
     members = [on_paper(f"m-{n}", undecided(n)) for n in range(3)]
     train = fresh_successions()
-    model, _ = blend(*members, n_items=50, train=train, item_traits=True, depth=12)
+    model, _ = blend(*members, n_items=50, train=train, item_traits=True, list_length=12)
     prompts = Sessions.from_lists([[start, start + 20] for start in range(25)])
     lists = [one.model.recommend(prompts, 12, exclude_prompt=False) for one in members]
     pairs = [(one, gains(one, is_in_prompt(one, prompts, 50), "zscore")) for one in lists]

@@ -48,7 +48,7 @@ def _kinds(name: str) -> list[str]:
 
 
 def _has_unseen(name: str) -> bool:
-    return "unseen" in model_class(name).Settings().to_dict()
+    return "cold_items" in model_class(name).Settings().to_dict()
 
 
 CASES = [(name, kind) for name in model_names() for kind in _kinds(name)]
@@ -133,7 +133,7 @@ KNOW_TEXT = [(name, kind) for name, kind in CASES if kind != "without" and _has_
 
 @pytest.mark.parametrize(("name", "kind"), KNOW_TEXT, ids=["-".join(case) for case in KNOW_TEXT])
 def test_unseen_items_where_a_model_that_knows_their_text_is_asked_for_them(name, kind):
-    lists = fit(name, kind, unseen=True).recommend(prompts(), N_ITEMS, exclude_prompt=False).items
+    lists = fit(name, kind, cold_items=True).recommend(prompts(), N_ITEMS, exclude_prompt=False).items
     assert (lists[:40] >= N_SEEN).any()
     assert {"llmseqsim", "gru4rec", "sasrec", "bert4rec", "s3rec"} == {name for name, _ in KNOW_TEXT}
 

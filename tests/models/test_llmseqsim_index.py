@@ -127,7 +127,7 @@ def test_same_vectors_same_index_saved_or_put_together(tmp_path):
 @needs_usearch
 def test_a_wider_search_finds_more():
     exact = fitted("exact")[0].recommend(prompts(), 5)
-    narrow, wide = (fit("hnsw", breadth=breadth)[0].recommend(prompts(), 5) for breadth in (1, 600))
+    narrow, wide = (fit("hnsw", ef_search=ef_search)[0].recommend(prompts(), 5) for ef_search in (1, 600))
     assert recall(wide, exact) >= recall(narrow, exact)
     assert recall(wide, exact) > 0.99
 

@@ -38,10 +38,10 @@ def cold(llmseq, tmp_path):
 
 
 def test_only_those_that_know_the_text_find_unseen_items(llmseq, cold):
-    asked = llmseq("train", "llmseqsim", "--embeddings", "lexical", "--dataset", "kept", "--set", "unseen=true")
+    asked = llmseq("train", "llmseqsim", "--embeddings", "lexical", "--dataset", "kept", "--set", "cold_items=true")
     assert "not recommended" not in asked.err
     silent = llmseq("train", "llmseqsim", "--embeddings", "lexical", "--dataset", "kept")
-    assert "--set unseen=true does" in silent.err
+    assert "--set cold_items=true does" in silent.err
     cold.train(TrainOptions("sknn", dataset="kept"))
     rows = {row["run"]: row for row in llmseq("report", "--dataset", "kept", "--segments", "--json").json}
     assert rows["llmseqsim-1"]["cold_hr@20"] > 0.5
@@ -50,7 +50,7 @@ def test_only_those_that_know_the_text_find_unseen_items(llmseq, cold):
 
 
 def test_the_means_of_the_segments_are_those_of_their_sessions(llmseq, cold):
-    cold.train(TrainOptions("llmseqsim", dataset="kept", embeddings="lexical", settings={"unseen": True}))
+    cold.train(TrainOptions("llmseqsim", dataset="kept", embeddings="lexical", settings={"cold_items": True}))
     [row] = llmseq("report", "--dataset", "kept", "--segments", "--k", "5,20", "--json").json
     with cold.store.read("test") as con:
         found = con.execute(

@@ -57,9 +57,9 @@ class TrainingState:
 class Job:
     """What to train and on what.
 
-    make_batch: (items int64[n, length], lengths int64[n], random) → Batch. average: how much of the averaged weights a
-    step leaves, 0 for none. chunk: targets whose logits stand in memory
-    at once. draw_weights: how often every row is drawn as a negative, float64[n_rows] that sum to 1, None for equally.
+    make_batch: (items int64[n, length], lengths int64[n], random) → Batch. ema_decay: how much of the averaged weights
+    a step leaves, 0 for none. chunk: targets whose logits stand in memory at once. draw_weights: how
+    often every row is drawn as a negative, float64[n_rows] that sum to 1, None for equally.
     validate: () → NDCG@20 of the network as it is, None where nothing is held out. epochs: at most so many; the falling
     rates of the schedules go by the setting of that name. factors: of the rate in every epoch, for plateau, where they
     are known from a training before. loss: Batch → the mean loss over its targets, where it is another than that of the
@@ -71,7 +71,7 @@ class Job:
     make_batch: MakeBatch
     settings: NeuralSettings
     learning_rate: float
-    average: float
+    ema_decay: float
     seed: int
     device: str
     chunk: int
@@ -104,7 +104,7 @@ class _Loop:
         self.parameters = dict(job.network.named_parameters())
         self.optimizer = _optimizer(job)
         self.best: dict[str, Tensor] = {}
-        self.average = self._copied() if job.average else {}
+        self.average = self._copied() if job.ema_decay else {}
         self.steps = -(-len(job.windows) // job.settings.batch_size)
         self.forward: Callable[[Batch], tuple[Tensor, Tensor]] = job.network
         if job.settings.compile:
@@ -168,7 +168,7 @@ class _Loop:
         state.seconds += time.perf_counter() - clock
         state.positions += state.epoch_positions - counted
         if not np.isfinite(state.epoch_loss):
-            raise LlmseqError("the loss is no number any more", "a smaller --set learning_rate, or --set clip=1")
+            raise LlmseqError("the loss is no number any more", "a smaller --set learning_rate, or --set grad_clip=1")
         if interrupted.is_set():
             self._stop()
 
@@ -183,8 +183,8 @@ class _Loop:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         loss = job.ranks.add_up(loss, self.parameters.values())
-        if job.settings.clip:
-            nn.utils.clip_grad_norm_(self.parameters.values(), job.settings.clip)
+        if job.settings.grad_clip:
+            nn.utils.clip_grad_norm_(self.parameters.values(), job.settings.grad_clip)
         self.optimizer.step()
         self._follow()
         return loss, batch.positions
@@ -192,7 +192,7 @@ class _Loop:
     @torch.no_grad()
     def _follow(self) -> None:
         """The average follows the weights, at first closely: w̄ ← w̄ + (w − w̄) max(1 − a, 1 / (steps + 1))."""
-        share = max(1 - self.job.average, 1 / (self.state.step + 1))
+        share = max(1 - self.job.ema_decay, 1 / (self.state.step + 1))
         for name, average in self.average.items():
             average.lerp_(self.parameters[name], share)
 
@@ -206,7 +206,7 @@ class _Loop:
         drawn = _draw(job.draw_weights, len(items), settings.negatives, random)
         negatives = torch.from_numpy(drawn).to(job.device)
         if settings.loss == "gbce":
-            return gbce_loss(hidden, items, targets, negatives, settings.calibration)
+            return gbce_loss(hidden, items, targets, negatives, settings.gbce_t)
         expected = np.log(settings.negatives * job.draw_weights[drawn]).astype(np.float32)  # type: ignore[index]
         return sampled_softmax_loss(hidden, items, targets, negatives, torch.from_numpy(expected).to(job.device))
 

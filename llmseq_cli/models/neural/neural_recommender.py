@@ -34,7 +34,7 @@ from llmseq_cli.models.recommender import FitContext, Recommender
 _DIM = 64  # of item vectors that start from chance
 _REDUCED_DIM = 128
 _RATES = {True: 1e-3, False: 3e-3}  # with embeddings and without: what text says is soon lost at high rates
-_AVERAGES = {True: 0.998, False: 0.995}  # what starts from chance changes too fast for long averages
+_EMA_DECAYS = {True: 0.998, False: 0.995}  # what starts from chance changes too fast for long averages
 _VALIDATED = 5000  # sessions at most that are held out, and a tenth of all
 _VALIDATION_DEPTH = 20
 _ROWS, _STEP = 64, 4  # prompts are encoded so many at a time, of lengths filled up to multiples of four
@@ -44,7 +44,7 @@ class NeuralRecommender(Recommender):
     """A network that is trained to give the next item the highest product with what it makes of a session.
 
     Items are numbered anew for the network: `item_ids` int32[n_rows] names the item of every row, first those that
-    occur in training, then (setting `unseen`) those that only have a text.
+    occur in training, then (setting `cold_items`) those that only have a text.
     """
 
     Settings: ClassVar[type[NeuralSettings]] = NeuralSettings
@@ -108,7 +108,7 @@ class NeuralRecommender(Recommender):
         """Sets `item_ids`; the sessions with rows for items."""
         seen = train.counts(self.n_items) > 0
         later = np.zeros(self.n_items, dtype=bool)
-        if self.settings.unseen:
+        if self.settings.cold_items:
             if embeddings is None:
                 raise UsageError(f"{self.name} cannot know items unseen in training without their text", "--embeddings")
             later = ~seen & np.asarray(embeddings.vectors.any(axis=1))
@@ -209,7 +209,7 @@ class NeuralRecommender(Recommender):
             make_batch=self.make_batch,
             settings=settings,
             learning_rate=_RATES[context.embeddings is not None] if rate is None else rate,
-            average=_AVERAGES[context.embeddings is not None] if settings.average is None else settings.average,
+            ema_decay=_EMA_DECAYS[context.embeddings is not None] if settings.ema_decay is None else settings.ema_decay,
             seed=context.seed,
             device=context.device,
             chunk=plan.chunk,

@@ -47,7 +47,7 @@ class NeuralSettings(Settings):
         None, "of AdamW; none: 0.001 from embeddings, 0.003 from chance", low=0, high=10, tune=(1e-4, 1e-2), log=True
     )
     weight_decay: float = setting(0.1, "of AdamW", low=0, high=10, tune=(0.0, 0.1))
-    clip: float | None = setting(
+    grad_clip: float | None = setting(
         None, "largest norm of the gradient; none: as it comes", low=0, tune=(1, 100), log=True
     )
     epochs: int = setting(100, "upper bound of passes over the training sessions", low=1, high=100_000)
@@ -55,7 +55,7 @@ class NeuralSettings(Settings):
         5, "epochs without a better NDCG@20 before training stops; 0: train on all sessions, all epochs", low=0
     )
     schedule: str = setting("constant", "how the learning rate falls", choices=SCHEDULES)
-    average: float | None = setting(
+    ema_decay: float | None = setting(
         None,
         "weights are averaged over the steps, older ones counting this much less each; 0: not; none: 0.998 from "
         "embeddings, 0.995 from chance",
@@ -68,7 +68,7 @@ class NeuralSettings(Settings):
     refit: bool = setting(True, "then train anew on all sessions, for as many epochs as were best")
     loss: str = setting("softmax", "over the whole catalog, or over sampled negatives", choices=LOSSES)
     negatives: int = setting(512, "items drawn a step by the sampled losses", low=1, high=1_000_000)
-    calibration: float = setting(0.75, "t of gbce: 0 is binary cross-entropy, 1 is calibrated", low=0, high=1)
+    gbce_t: float = setting(0.75, "t of gbce: 0 is binary cross-entropy, 1 is calibrated", low=0, high=1)
     item_vectors: str = setting(
         "trained",
         "how embeddings enter: as the start of trained vectors, frozen below a trained map, or that and a free vector",
@@ -76,7 +76,7 @@ class NeuralSettings(Settings):
     )
     scale: float = setting(1.0, "length of the item vectors at the start", low=1e-6, high=1e6)
     head: str = setting("none", "between network and items: nothing, or the paper's projection", choices=HEADS)
-    unseen: bool = setting(False, "recommend items that training has not seen, too, by their text")
+    cold_items: bool = setting(False, "recommend items that training has not seen, too, by their text")
     precision: str = setting(
         "auto", "of the products with the catalog; auto: bfloat16 where the device has it natively", choices=PRECISIONS
     )

@@ -124,7 +124,7 @@ class Transformer(nn.Module):
         activation: str,
         dropout: float,
         norm_first: bool,
-        start: str,
+        init: str,
     ) -> None:
         super().__init__()
         if dim % heads:
@@ -133,10 +133,10 @@ class Transformer(nn.Module):
                 f"{dim} dimensions cannot be shared among {heads} heads", f"heads can be {', '.join(fitting)}"
             )
         blocks = [Block(dim, heads, inner, activation, dropout, norm_first) for _ in range(layers)]
-        if norm_first and start != "random":
+        if norm_first and init != "random":
             for block in blocks:
                 block.start_at_zero()
-        self.decay = norm_first and start == "pool"
+        self.decay = norm_first and init == "pool"
         if self.decay:
             blocks[0].attention.start_as_mean()
         self.blocks = nn.ModuleList(blocks)

@@ -24,8 +24,15 @@ same = {
     "precision": options.precision,
 }
 own = {
-    "sasrec": {"layers": LAYERS, "heads": HEADS, "inner": 1},
-    "bert4rec": {"layers": LAYERS, "heads": HEADS, "inner": 4, "mask": MASK, "mask_last": 0.0, "attend_masks": True},
+    "sasrec": {"layers": LAYERS, "heads": HEADS, "ffn_multiplier": 1},
+    "bert4rec": {
+        "layers": LAYERS,
+        "heads": HEADS,
+        "ffn_multiplier": 4,
+        "mask": MASK,
+        "mask_last": 0.0,
+        "attend_masks": True,
+    },
     "gru4rec": {"hidden": HIDDEN},
 }[options.model]
 cls = model_class(options.model)

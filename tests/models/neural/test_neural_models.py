@@ -38,12 +38,12 @@ def test_the_papers_projection_head(name):
 @pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
 @pytest.mark.parametrize("start", ["pool", "zero", "random"])
 def test_starts(name, start):
-    assert hit_rate(fitted(name, {"epochs": 60, "patience": 15, "start": start, "layers": 2})[0]) > 0.9
+    assert hit_rate(fitted(name, {"epochs": 60, "patience": 15, "init": start, "layers": 2})[0]) > 0.9
 
 
 def test_an_untrained_network_recommends_what_is_like_the_session():
-    """start=pool: the scores before training are those of the last item's vector and the harmonic mean together."""
-    settings = {"epochs": 1, "learning_rate": 0.0, "dim": None, "average": 0.0, "refit": False}
+    """init=pool: the scores before training are those of the last item's vector and the harmonic mean together."""
+    settings = {"epochs": 1, "learning_rate": 0.0, "dim": None, "ema_decay": 0.0, "refit": False}
     model, _ = fitted("sasrec", settings, embeddings=embeddings())
     prompt = [3, 9, 20]
     ranking = model.recommend(Sessions.from_lists([prompt]), N_ITEMS)
@@ -94,14 +94,14 @@ def test_items_unseen_in_training_by_their_text():
         model, _ = fitted("sasrec", settings, train=train, embeddings=given)
         return set(model.recommend(sessions(5), N_ITEMS, exclude_prompt=False).items.ravel().tolist()) - {-1}
 
-    model, _ = fitted("sasrec", {"epochs": 1, "dim": None, "unseen": True}, train=train, embeddings=given)
+    model, _ = fitted("sasrec", {"epochs": 1, "dim": None, "cold_items": True}, train=train, embeddings=given)
     assert len(model.item_ids) == 39
     items, lengths = np.array([[1, 2, 3]]), np.array([3])
     assert len(model.network(model.make_batch(items, lengths, np.random.default_rng(0)))[1]) == 30
     assert listed() == set(range(30))
     assert listed(unseen=True) == set(range(N_ITEMS)) - {35}
     with pytest.raises(UsageError, match="without their text"):
-        fitted("sasrec", {"unseen": True})
+        fitted("sasrec", {"cold_items": True})
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -219,7 +219,7 @@ def test_saved_and_loaded(name, tmp_path):
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "plateau"])
 def test_schedules_train(schedule):
-    assert hit_rate(fitted("sasrec", {"epochs": 30, "schedule": schedule, "clip": 5.0})[0]) > 0.9
+    assert hit_rate(fitted("sasrec", {"epochs": 30, "schedule": schedule, "grad_clip": 5.0})[0]) > 0.9
 
 
 def test_the_best_weights_come_back():

@@ -20,9 +20,9 @@ from llmseq_cli.models.neural.ranks import ALONE, ProcessGroup
 # 300 sessions, of which 30 are held out and the 9 without a second item do not train: the last batch of an epoch has a
 # number of sessions that neither 2 nor 3 divide, or fewer sessions than there are ranks.
 CASES = {
-    **{name: (name, {"average": 0.9, "schedule": "plateau"}) for name in MODELS},
+    **{name: (name, {"ema_decay": 0.9, "schedule": "plateau"}) for name in MODELS},
     "sampled": ("sasrec", {"loss": "sampled", "negatives": 16}),
-    "gbce": ("gru4rec", {"loss": "gbce", "negatives": 16, "clip": 0.5}),
+    "gbce": ("gru4rec", {"loss": "gbce", "negatives": 16, "grad_clip": 0.5}),
     "few sessions a step": ("s3rec", {"batch_size": 2, "epochs": 1, "pretrain_epochs": 1}),
     "adapter": ("sasrec", {"item_vectors": "adapter+free", "head": "projection"}),
 }

@@ -16,7 +16,7 @@ from support.planted import MODELS, fitted
 from llmseq_cli.errors import InterruptedByUserError, LlmseqError
 from llmseq_cli.models.neural.checkpoints import Checkpoints
 
-EPOCHS = {"epochs": 4, "patience": 3, "average": 0.9, "dropout": 0.3, "schedule": "plateau", "refit": False}
+EPOCHS = {"epochs": 4, "patience": 3, "ema_decay": 0.9, "dropout": 0.3, "schedule": "plateau", "refit": False}
 
 
 class Stopping:
