@@ -436,25 +436,17 @@ class Workspace:
             return own_report(con, columns, rows, self.store)
 
     def sql(self, statement: str, *, write: bool = False) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """(column names, rows) of a user's query; only reading unless `write`.
+        """(column names, rows) of a user's query.
 
-        Raises UsageError for an empty query, LlmseqError for one that has a mistake or names what is not there.
+        It reads this workspace's tables and nothing else. With `write` it may also change them, and read and write the
+        files that it names, but for the workspace's own.
+        Raises UsageError for an empty query, LlmseqError for one that has a mistake or goes where it may not.
         """
-        import duckdb
+        from llmseq_cli.store.sandbox import run_sql
 
         opened = self.store.write("running SQL") if write else self.store.read("running SQL")
         with opened as con:
-            try:
-                cursor = con.execute(statement)
-            except (duckdb.ProgrammingError, duckdb.ConversionException) as error:
-                said = str(error).partition("\n\nLINE")[0]
-                raise LlmseqError(
-                    " ".join(said.split()), '`llmseq sql "show tables"` lists tables, "describe TABLE" columns'
-                ) from error
-            if cursor is None:  # nothing but spaces or comments
-                raise UsageError("the query is empty", 'for example llmseq sql "show tables"')
-            columns = [column[0] for column in cursor.description or []]
-            return columns, cursor.fetchall() if columns else []
+            return run_sql(con, statement, workspace=self.folder if write else None)
 
     def health(self) -> list[str]:
         """What is wrong with the workspace, one line each: runs without files, files without runs, leftovers."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from itertools import count
 from pathlib import Path
 from typing import Annotated
 
@@ -21,19 +23,27 @@ def sql(
     file: Annotated[
         Path | None, typer.Option("-f", "--file", help="Read the query from a file.", metavar="FILE")
     ] = None,
-    write: Annotated[bool, typer.Option("--write", help="Allow statements that change the workspace.")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="Allow changes to tables, and files that the query names.")
+    ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Query the workspace with SQL; only reading, unless --write is said.
+    """Query the workspace with SQL.
 
-    The views datasets, items, interactions, splits, runs, metrics, recommendations, ranks, item_embeddings and
-    rejected are there to be relied on; `llmseq sql "show tables"` lists all.
+    A query reads the tables and views of this workspace and nothing else: no files, no network, no settings. With
+    --write it may also change tables, and read and write CSV, JSON, Parquet and DuckDB files of this machine that it
+    names as plain text. The workspace's own files are never among them.
+
+    You can rely on the views datasets, items, interactions, splits, runs, metrics, recommendations, ranks,
+    item_embeddings and rejected. `llmseq sql "show tables"` lists all.
 
     Examples:
 
         llmseq sql "select run, value from metrics where metric = 'ndcg' and k = 20 order by value desc"
 
         llmseq sql -f my_leaderboard.sql --json
+
+        llmseq sql --write "copy (select * from runs) to 'runs.csv'"
     """
     from llmseq_cli.errors import LlmseqError, UsageError
 
@@ -46,7 +56,21 @@ def sql(
             raise LlmseqError(f"cannot read {file}: {error}", "give a text file with SQL") from error
     columns, rows = common.open().sql(statement or "", write=write)
     if json:
-        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        names = _one_of_each(columns)
+        print_json([dict(zip(names, row, strict=True)) for row in rows])
     elif columns:
-        print_table(columns, rows)
+        print_table(columns, [[_exact(value) for value in row] for row in rows])
         out.print(f"{len(rows):,} rows" if len(rows) != 1 else "1 row")
+
+
+def _one_of_each(columns: list[str]) -> list[str]:
+    """Names for the columns' values: the second column called x is x_1."""
+    names: list[str] = []
+    for column in columns:
+        later = (f"{column}_{number}" for number in count(1))
+        names.append(column if column not in names else next(name for name in later if name not in {*names, *columns}))
+    return names
+
+
+def _exact(value: object) -> object:
+    return value.isoformat(sep=" ") if isinstance(value, datetime) else value

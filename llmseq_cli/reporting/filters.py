@@ -8,6 +8,8 @@ from typing import Any
 
 from llmseq_cli.errors import UsageError
 from llmseq_cli.store.queries import query
+from llmseq_cli.store.sandbox import lock_down, read_only
+from llmseq_cli.store.statements import split
 
 
 def rows_where(rows: list[dict[str, Any]], condition: str) -> list[dict[str, Any]]:
@@ -21,12 +23,11 @@ def rows_where(rows: list[dict[str, Any]], condition: str) -> list[dict[str, Any
         return rows
     quoted = re.sub(r'(?<!["\w])(\w+@\d+)(?!["\w])', r'"\1"', condition)
     with duckdb.connect() as con:
-        con.execute("set enable_external_access = false")
         con.execute(query("report/rows_as_table"), {"rows": json.dumps(_with_all_settings(rows), default=str)})
+        lock_down(con)
         try:
-            kept = con.execute(
-                f"select row_number from leaderboard where (\n{quoted}\n) order by row_number"
-            ).fetchall()
+            condition_as_query = f"select row_number from leaderboard where (\n{quoted}\n) order by row_number"
+            kept = read_only(con, split(condition_as_query)).fetchall()
         except duckdb.Error as error:
             said = " ".join(str(error).partition("\n\nLINE")[0].split())
             raise UsageError(
