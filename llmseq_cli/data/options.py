@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llmseq_cli.data.ingest import Protocol
+from llmseq_cli.data.names import checked_name
 from llmseq_cli.errors import UsageError
 
 
@@ -34,7 +35,4 @@ class IngestOptions:
             raise UsageError(
                 f"paths is '{self.paths}', not a list", "for example IngestOptions(['clicks.csv'], 'shop')"
             )
-        if not self.name or self.name != self.name.strip() or "/" in self.name:
-            raise UsageError(
-                f"'{self.name}' cannot name a dataset", "use letters, digits, - and _, for example --name beauty"
-            )
+        checked_name(self.name, "dataset", "--name beauty")

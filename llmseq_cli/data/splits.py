@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from llmseq_cli.data.names import checked_name
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.settings import LARGEST_SEED
 from llmseq_cli.store.queries import query
@@ -171,7 +171,7 @@ def make_split(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str, rule:
 
     Raises LlmseqError where nothing is left to train on or to evaluate.
     """
-    check_name(name)
+    checked_name(name, "split", "--as by-month")
     [(n_sessions,)] = con.execute("select count(*) from core.session where dataset_id = ?", [dataset_id]).fetchall()
     cut = _cut(con, dataset_id, rule, n_sessions)
     split_id = con.execute(
@@ -256,11 +256,6 @@ def _hint(rule: SplitRule) -> str:
         "global-time": "give a later --point",
         "leave-one-out": "sessions need two items besides the one that is tested: ingest with --min-session 3",
     }.get(rule.kind, "ingest more data")
-
-
-def check_name(name: str) -> None:
-    if not re.fullmatch(r"[\w.+-]+", name):
-        raise UsageError(f"'{name}' cannot name a split", "use letters, digits, - and _, for example --as by-month")
 
 
 def delete_splits(con: duckdb.DuckDBPyConnection, dataset_id: int) -> None:

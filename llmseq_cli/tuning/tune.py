@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import DatasetInfo, load_dataset
+from llmseq_cli.data.names import checked_name
 from llmseq_cli.devices import resolve_device
 from llmseq_cli.embeddings.reduce import parse_method
 from llmseq_cli.embeddings.stored import find_embeddings
@@ -60,7 +61,8 @@ class Tuning:
             parse_method(method)
         with store.read(f"reading data to tune {options.model}") as con:
             self.dataset = load_dataset(con, options.dataset)
-        name = checked_name(options.study or f"{self.dataset.info.name}-{options.model}".replace("/", "-"))
+        made_up = re.sub(r"[^\w.-]", "-", f"{self.dataset.info.name}-{options.model}")
+        name = checked_name(options.study, "study", "--study wide") if options.study else made_up
         self.folder = studies_folder(store.folder) / name
         self.folds = folds_of(self.dataset)
         self.executor = self._executor()
@@ -312,9 +314,3 @@ class Tuning:
 def _dataset_of(spec: Spec, info: DatasetInfo) -> str:
     replaced = spec.dataset == info.name and spec.split_id != info.split_id
     return f"'{spec.dataset}'" + (" as it was before it was replaced" if replaced else "")
-
-
-def checked_name(name: str) -> str:
-    if not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
-        raise UsageError(f"'{name}' cannot name a study", "use letters, digits, - and _, for example --study wide")
-    return name

@@ -101,7 +101,6 @@ READ_ONLY = [
     "pragma json_execute_serialized_sql('x')",
     "select * from statement",  # a variable of the program
     "select * from columns",
-    "select * from duckdb_secrets()",
     "select * from duckdb_extensions()",
     # install, network
     "install httpfs",
@@ -309,7 +308,9 @@ def test_a_leaderboard_of_ones_own_is_no_way_out(llmseq, tmp_path, places, state
 
 def test_reading_goes_on_as_before(llmseq, places):
     for statement, expected in {
-        "select dataset from datasets": [{"dataset": "shop"}],
+        "select name from core.dataset": [{"name": "shop"}],
+        "select 1 as x, 2 as x, 3 as x_1": [{"x": 1, "x_2": 2, "x_1": 3}],
+        "select timestamp '2020-01-02 03:04:05.678' as t": [{"t": "2020-01-02T03:04:05.678000"}],
         "pivot core.metric on k using max(value) group by metric": [{"metric": "ndcg", "20": 0.5}],
         "with a as (select 1 as x) select x + 1 as y from a": [{"y": 2}],
         "select 1 as x; select 2 as x": [{"x": 2}],
@@ -321,6 +322,7 @@ def test_reading_goes_on_as_before(llmseq, places):
     assert "datasets" in llmseq("sql", "show tables").out
     assert "varchar" in llmseq("sql", "describe runs").out.lower()
     assert llmseq("sql", "explain select 1").status == 0
+    assert "2020-01-02 03:04:05.678" in llmseq("sql", "select timestamp '2020-01-02 03:04:05.678' as t").out
 
 
 def test_with_write_files_that_are_named_are_read_and_written(llmseq, tmp_path, places):
