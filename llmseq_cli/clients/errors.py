@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 from llmseq_cli.errors import LlmseqError
 
@@ -30,8 +31,11 @@ class BadAnswerError(TransientError):
     """An answer that is paid for and of no use: asked for again only `Patience.bad_answers` times.
 
     refuses: it may be the texts' fault, so that RefusedError follows instead of FinalError. hint: what to do about it.
-    tokens: what the provider counted for it, None where it did not say.
+    part: what is sound of the answer (`Vectors`), None for nothing. tokens: what the provider counted for it, None
+    where it did not say.
     """
+
+    part: Any = None
 
     def __init__(
         self,

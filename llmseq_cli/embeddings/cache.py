@@ -40,6 +40,7 @@ class TextVectorCache:
         }
         rows = con.execute(query("embeddings/find_text_model"), self._key).fetchall()
         self.model_id: int | None = rows[0][0] if rows else None
+        self._tidy = False
 
     def register(self) -> int:
         """The model's number, given now where it has none."""
@@ -48,9 +49,10 @@ class TextVectorCache:
         return self.model_id
 
     def known(self, hashes: Sequence[str]) -> np.ndarray:
-        """bool[n]: which texts have a vector."""
-        known = np.zeros(len(hashes), dtype=bool)
-        known[[place for (place,) in self._look_up("embeddings/known_texts", hashes)]] = True
+        """bool[n]: which texts have a vector that can be used."""
+        known, width = np.zeros(len(hashes), dtype=bool), self.width()
+        if width is not None:
+            known[[place for (place,) in self._look_up("embeddings/known_texts", hashes, width=width)]] = True
         return known
 
     def refused(self, hashes: Sequence[str]) -> dict[int, str]:
@@ -58,11 +60,15 @@ class TextVectorCache:
         return dict(self._look_up("embeddings/refused_texts", hashes))
 
     def width(self) -> int | None:
-        """Numbers in each kept vector; None where there is none yet."""
-        rows = self._con.execute(
-            "select len(vector) from core.text_vector where model_id = ? limit 1", [self.model_id]
-        ).fetchall()
+        """Numbers in each kept vector, above 0; None where there is none yet."""
+        rows = self._con.execute(query("embeddings/kept_width"), {"model_id": self.model_id}).fetchall()
         return rows[0][0] if rows else None
+
+    def _forget_unusable(self) -> None:
+        """Deletes vectors of another width than the others: their texts are asked again. Once is enough."""
+        if not self._tidy:
+            self._con.execute(query("embeddings/delete_unusable"), {"model_id": self.model_id, "width": self.width()})
+            self._tidy = True
 
     def keep(
         self,
@@ -82,6 +88,7 @@ class TextVectorCache:
         ]
         self._con.execute("begin transaction")
         try:
+            self._forget_unusable()
             self._with_columns("embeddings/insert_text_vectors", {"model_id": model_id}, hashes, vector=vectors)
             if requests:
                 self._con.executemany(query("embeddings/insert_request"), usage)
@@ -101,10 +108,10 @@ class TextVectorCache:
         """Gives all refused texts another chance."""
         self._con.execute("delete from core.refused_text where model_id = ?", [self.model_id])
 
-    def _look_up(self, name: str, hashes: Sequence[str]) -> list[Any]:
+    def _look_up(self, name: str, hashes: Sequence[str], **parameters: Any) -> list[Any]:
         if self.model_id is None or not len(hashes):
             return []
-        return self._with_columns(name, {"model_id": self.model_id}, hashes)
+        return self._with_columns(name, {"model_id": self.model_id, **parameters}, hashes)
 
     def _with_columns(
         self, name: str, parameters: dict[str, Any], hashes: Sequence[str], **columns: np.ndarray

@@ -12,6 +12,7 @@ from llmseq_cli.clients.dispatcher import Dispatcher, DispatchOptions, Outcome, 
 from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError
 from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.clients.retries import Patience
+from llmseq_cli.clients.vector_answers import Vectors
 from llmseq_cli.embeddings.cache import text_hash
 from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource
 from llmseq_cli.progress import Progress, Task
@@ -132,11 +133,17 @@ def fetch(
             return work.sent_by(Dispatcher(work, sending, progress, task, in_flight))
 
 
-_Vectors = tuple[np.ndarray, int | None]
+@dataclass(frozen=True)
+class _Vectors:
+    """places: of the request's texts that have a vector, int64[n]. vectors: float32[n, dim]. tokens: as counted."""
+
+    places: np.ndarray
+    vectors: np.ndarray
+    tokens: int | None
 
 
 class _Texts(Workload[np.ndarray, _Vectors]):
-    """Requests are places of texts, int64[n]; replies are vectors, float32[n, dim], and the tokens counted.
+    """Requests are places of texts, int64[n]; replies are vectors of them. What an answer lacks is asked again.
 
     repeated: how many texts go out again in the requests that an earlier run lost.
     """
@@ -209,9 +216,16 @@ class _Texts(Workload[np.ndarray, _Vectors]):
         return [text_hash(self.texts[place]) for place in unit]
 
     def send(self, unit: np.ndarray) -> tuple[_Vectors, Told]:
-        answer = self.source.embed([self.texts[place] for place in unit])
+        try:
+            answer = self.source.embed([self.texts[place] for place in unit])
+        except BadAnswerError as error:
+            if error.part is None:
+                raise
+            part: Vectors = error.part
+            vectors = self._checked(Answer(part.vectors, part.tokens), len(part.places))
+            return _Vectors(part.places, vectors, part.tokens), Told(part.tokens)
         told = Told(answer.tokens, answer.requests_per_minute, answer.tokens_per_minute)
-        return (self._checked(answer, len(unit)), answer.tokens), told
+        return _Vectors(np.arange(len(unit)), self._checked(answer, len(unit)), answer.tokens), told
 
     def _checked(self, answer: Answer, n_texts: int) -> np.ndarray:
         """The vectors where there is a sound one for each text. Raises BadAnswerError where there is not."""
@@ -238,9 +252,11 @@ class _Texts(Workload[np.ndarray, _Vectors]):
         fetched = []
         for one in outcomes:
             if one.reply is not None:
-                vectors, counted = one.reply
-                tokens = int(self.tokens(one.unit) * scale) if counted is None else counted
-                fetched.append(Fetched(one.unit, vectors, tokens))
+                reply = one.reply
+                tokens = int(self.tokens(one.unit) * scale) if reply.tokens is None else reply.tokens
+                fetched.append(Fetched(one.unit[reply.places], reply.vectors, tokens))
+                if len(reply.places) < len(one.unit):  # fewer each time: it ends
+                    self.waiting.appendleft(np.delete(one.unit, reply.places))
         if fetched:
             self._keep(fetched)
         for one in outcomes:

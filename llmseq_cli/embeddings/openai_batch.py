@@ -11,22 +11,22 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from llmseq_cli.clients.errors import FinalError, TransientError, UnreachableError
+from llmseq_cli.clients.answers import Answer, fitting
+from llmseq_cli.clients.errors import BadAnswerError, FinalError, TransientError, UnreachableError
+from llmseq_cli.clients.openai_answers import Batch, BatchLine, BatchResponse, File
 from llmseq_cli.clients.retries import Patience, patiently
+from llmseq_cli.clients.vector_answers import openai_vectors_in
 from llmseq_cli.embeddings.batch_store import BatchStore, StoredBatch
 from llmseq_cli.embeddings.cache import TextVectorCache
 from llmseq_cli.embeddings.fetch import Usage, fill
 from llmseq_cli.embeddings.plan import EmbeddingPlan
-from llmseq_cli.embeddings.sources.openai import OpenAISource, read_vectors
+from llmseq_cli.embeddings.sources.openai import OpenAISource
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import Progress
-
-if TYPE_CHECKING:
-    from openai.types import Batch
 
 T = TypeVar("T")
 
@@ -105,8 +105,7 @@ class BatchRun:
             self.store.update(batch, "collected")
         elif remote.status == "failed":
             self.store.update(batch, "failed")
-            errors = (remote.errors.data if remote.errors else None) or []
-            said = "; ".join(self.source.scrub(error.message or "") for error in errors[:3]) or "no reason given"
+            said = "; ".join(map(self.source.client.scrub, remote.said[:3])) or "no reason given"
             raise FinalError(
                 f"the server did not take batch {remote.id}: {said}", "check --model and the account's limits"
             )
@@ -123,16 +122,23 @@ class BatchRun:
         import openai
 
         try:
-            return self.source.client.batches.retrieve(batch_id)
+            return self._read(self._batches.retrieve(batch_id))
         except openai.NotFoundError:
             return None
 
     def _find(self, token: str) -> Batch | None:
         """The batch that carries our token, among those of the account, newest first."""
-        for remote in self.source.client.batches.list(limit=100):
-            if (remote.metadata or {}).get("llmseq") == token:
+        for remote in self.source.client.pages(self._batches.list, Batch):
+            if remote.metadata.get("llmseq") == token:
                 return remote
         return None
+
+    @property
+    def _batches(self) -> Any:
+        return self.source.client.sdk.batches.with_raw_response
+
+    def _read(self, raw: Any) -> Batch:
+        return self.source.client.answer(raw).read(Batch, "is no batch")
 
     def _submit_missing(self) -> None:
         """Hands over the texts that have no vector and are not under way; those of refused requests one by one."""
@@ -185,7 +191,8 @@ class BatchRun:
             for number, request in enumerate(requests)
         )
         name = f"llmseq-{batch.token}.jsonl"
-        file = self._call(lambda: self.source.client.files.create(file=(name, lines.encode()), purpose="batch"))
+        content = (name, lines.encode("utf-8", "surrogatepass"))
+        file = self._call(lambda: self._upload(content))
         self.store.update(batch, "uploaded", file_id=file.id)
         # Submitting is looked for before it is repeated: a batch whose answer was lost is not paid for twice.
         remote = self._call(lambda: self._find(batch.token) or self._create(file.id, batch.token))
@@ -193,9 +200,14 @@ class BatchRun:
         self.progress.message(f"submitted {batch.texts:,} texts as {remote.id}")
 
     def _create(self, file_id: str, token: str) -> Batch:
-        return self.source.client.batches.create(
+        made = self._batches.create(
             input_file_id=file_id, endpoint="/v1/embeddings", completion_window="24h", metadata={"llmseq": token}
         )
+        return self._read(made)
+
+    def _upload(self, file: tuple[str, bytes]) -> File:
+        made = self.source.client.sdk.files.with_raw_response.create(file=file, purpose="batch")
+        return self.source.client.answer(made).read(File, "names no file")
 
     def _line(self, number: int, texts: list[str]) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self.source.model, "input": texts, "encoding_format": "base64"}
@@ -217,16 +229,15 @@ class BatchRun:
         kept: list[tuple[list[str], np.ndarray, int]] = []
         for number, response in self._entries(requests, file_id):
             hashes = requests[number]
-            if known[first[number] : first[number + 1]].any() or response.get("status_code") != 200:
+            if known[first[number] : first[number + 1]].all() or response.status_code != 200:
                 continue
-            try:
-                vectors, tokens = read_vectors(response["body"], len(hashes))
-            except (KeyError, TypeError, ValueError):
-                continue  # what has no vector is sent again
-            if not np.isfinite(vectors).all() or vectors.shape[1] != (self.source.dimensions or vectors.shape[1]):
+            found = openai_vectors_in(response.body, len(hashes), self.source.width or self.cache.width())
+            # What has no sound vector is sent again. The same request twice in a file, or a file read twice, is once.
+            fresh = [row for row, place in enumerate(found.places) if not known[first[number] + place]]
+            if not fresh:
                 continue
-            known[first[number] : first[number + 1]] = True
-            kept.append((hashes, vectors, tokens or 0))
+            known[first[number] + found.places] = True
+            kept.append(([hashes[found.places[row]] for row in fresh], found.vectors[fresh], found.tokens or 0))
             if sum(len(hashes) for hashes, _, _ in kept) >= _TEXTS_PER_COMMIT:
                 self._keep(kept)
                 kept = []
@@ -246,14 +257,12 @@ class BatchRun:
     def _note_errors(self, batch: StoredBatch, requests: list[list[str]], file_id: str) -> None:
         """Texts of requests that were refused are sent alone next time; one that was alone is set aside."""
         for number, response in self._entries(requests, file_id):
-            if response.get("status_code") not in _REFUSED:
+            if response.status_code not in _REFUSED:
                 continue
             if len(requests[number]) > 1:
                 self.store.mark_refused(batch, number)
                 continue
-            body = response.get("body")
-            error = body.get("error") if isinstance(body, dict) else None
-            said = self.source.scrub(str(error.get("message") if isinstance(error, dict) else body))
+            said = self.source.client.scrub(response.refusal)
             digest = requests[number][0]
             if not self.cache.refused([digest]):
                 plan = self.make_plan()
@@ -261,16 +270,21 @@ class BatchRun:
                 self.cache.set_aside([(digest, text, said)])
                 self.progress.warn(f"refused: '{text[:60]}': {said}")
 
-    def _entries(self, requests: list[list[str]], file_id: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(number of the request, response) of each line of an answer file."""
-        with self.source.client.files.with_streaming_response.content(file_id) as answer:
+    def _entries(self, requests: list[list[str]], file_id: str) -> Iterator[tuple[int, BatchResponse]]:
+        """(number of the request, response) of each line of an answer file that makes sense."""
+        client = self.source.client
+        with client.sdk.files.with_streaming_response.content(file_id) as answer:
             for line in answer.iter_lines():
                 if not line.strip():
                     continue
-                entry = json.loads(line)
-                number = entry.get("custom_id", "")
-                if number.isdigit() and int(number) < len(requests):
-                    yield int(number), entry.get("response") or {}
+                try:
+                    document = Answer(client.host, line.encode("utf-8", "surrogatepass"), client.scrub).document()
+                except BadAnswerError:
+                    continue
+                entry = fitting(BatchLine, document)
+                number = entry.custom_id if entry else ""
+                if entry and number.isascii() and number.isdigit() and len(number) < 9 and int(number) < len(requests):
+                    yield int(number), entry.response
 
     def _call(self, function: Callable[[], T]) -> T:
         """A call to the server under the one retry policy."""
@@ -280,11 +294,9 @@ class BatchRun:
             try:
                 done = function()
             except openai.OpenAIError as error:
-                explained = _final_where_refused(self.source.explained(error))
+                explained = _final_where_refused(self.source.client.explained(error, self.source.model))
                 self.reached |= not isinstance(explained, UnreachableError)
                 raise explained from None
-            except json.JSONDecodeError:
-                raise TransientError("the server's answer is cut off") from None
             self.reached = True
             return done
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmseq_cli.clients.openai import OPENAI_URL
 from llmseq_cli.clients.prices import usd_per_token
 from llmseq_cli.data.dataset import Dataset, item_texts
 from llmseq_cli.embeddings.cache import TextVectorCache
@@ -14,7 +15,6 @@ from llmseq_cli.embeddings.fetch import Fetched, FetchOptions, fetch
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.embeddings.lexical import LexicalSettings, LexicalVectors
 from llmseq_cli.embeddings.plan import make_plan
-from llmseq_cli.embeddings.sources.openai import OPENAI_URL
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
 from llmseq_cli.embeddings.stored import find_embeddings
 from llmseq_cli.errors import LlmseqError

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError, TransientError
+from llmseq_cli.clients.answers import Page
+from llmseq_cli.clients.errors import FinalError, RefusedError, TransientError
 from llmseq_cli.clients.idempotency import IdempotencyKeys
-from llmseq_cli.embeddings.sources.openai import OPENAI_URL, OpenAISource
-from llmseq_cli.embeddings.sources.openai import OpenAISettings as ServerSettings
+from llmseq_cli.clients.openai import OPENAI_TOKENS, OPENAI_URL, OpenAIClient, told_limits
+from llmseq_cli.clients.openai_answers import File, TuningEvent, TuningJob, openai_chat
 from llmseq_cli.providers.provider import (
     ChatRequest,
     Completions,
@@ -26,17 +26,13 @@ from llmseq_cli.providers.provider import (
 )
 from llmseq_cli.settings import Settings, setting
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from openai.types.fine_tuning import FineTuningJob
-
 T = TypeVar("T")
 
 TOKEN_KEY = "llmseq"
 """Metadata under which a job carries its token."""
 
 _STATUS = {"validating_files": "queued", "queued": "queued", "paused": "queued", "running": "running"}
+_STATUS |= {name: name for name in ("succeeded", "failed", "cancelled")}
 _EPOCHS = 3  # what "auto" has come to for hundreds of examples and more
 _EVENTS = 100
 _MOST_CHOICES = 128  # in one answer; what is missing is asked for again
@@ -52,7 +48,7 @@ class OpenAITuning(Settings):
     epochs: int | None = setting(None, "passes over the examples; none: OpenAI decides", low=1, high=50)
     batch_size: int | None = setting(None, "examples a step; none: OpenAI decides", low=1, high=256)
     learning_rate_multiplier: float | None = setting(None, "of the rate; none: OpenAI decides", low=0.0001, high=100)
-    timeout: float = setting(300.0, "seconds until an answer is given up", low=1)
+    timeout: float = setting(300.0, "seconds to wait for an answer", low=1)
 
 
 class OpenAIProvider(FineTuneProvider):
@@ -64,10 +60,9 @@ class OpenAIProvider(FineTuneProvider):
 
     def __init__(self, base_url: str | None, settings: OpenAITuning) -> None:
         self.settings = settings
-        # The embedding source knows the server: its address, its client, what its errors mean, how to count tokens.
-        self.server = OpenAISource(None, None, base_url, ServerSettings(timeout=settings.timeout))
-        self.address = self.server.variant or OPENAI_URL
-        own = self.server.is_openai
+        self.client = OpenAIClient(base_url, settings.timeout)
+        self.address = self.client.variant or OPENAI_URL
+        own = self.client.is_openai
         self.limits = ProviderLimits(
             tokens_per_example=65_536,
             validation=500,
@@ -81,7 +76,7 @@ class OpenAIProvider(FineTuneProvider):
         self._keys = IdempotencyKeys()
 
     def count_tokens(self, texts: list[str]) -> np.ndarray:
-        return self.server.count_tokens(texts)
+        return OPENAI_TOKENS.count(texts)
 
     def minutes(self, tokens: int) -> float | None:
         return _QUEUE_MINUTES + tokens / _TOKENS_PER_MINUTE
@@ -93,17 +88,19 @@ class OpenAIProvider(FineTuneProvider):
         return self.settings.epochs or _EPOCHS
 
     def scrub(self, text: str) -> str:
-        return self.server.scrub(text)
+        return self.client.scrub(text)
 
     # Fine-tuning.
 
     def upload(self, file: Path, name: str) -> str:
         def call() -> str:
-            for there in self.server.client.files.list(purpose="fine-tune", order="desc", limit=1000):
+            files = self.client.sdk.files.with_raw_response
+            for there in self.client.pages(files.list, File, purpose="fine-tune", order="desc"):
                 if there.filename == name and there.bytes == file.stat().st_size:
                     return there.id
             with file.open("rb") as content:
-                return self.server.client.files.create(file=(name, content), purpose="fine-tune").id
+                made = files.create(file=(name, content), purpose="fine-tune")
+            return self.client.answer(made).read(File, "names no file").id
 
         return self._call(call)
 
@@ -130,13 +127,17 @@ class OpenAIProvider(FineTuneProvider):
             asked["validation_file"] = submission.validation_file
         if submission.suffix:
             asked["suffix"] = submission.suffix
-        return self._read_job(self.server.client.fine_tuning.jobs.create(**asked))
+        return self._read_job(self._jobs.create(**asked))
+
+    @property
+    def _jobs(self) -> Any:
+        return self.client.sdk.fine_tuning.jobs.with_raw_response
 
     def find(self, token: str) -> RemoteJob | None:
         def call() -> RemoteJob | None:
-            for job in self.server.client.fine_tuning.jobs.list(limit=100, metadata={TOKEN_KEY: token}):
-                if (job.metadata or {}).get(TOKEN_KEY) == token:
-                    return self._read_job(job)
+            for job in self.client.pages(self._jobs.list, TuningJob, metadata={TOKEN_KEY: token}):
+                if job.metadata.get(TOKEN_KEY) == token:
+                    return self._remote_job(job)
             return None
 
         return self._call(call)
@@ -146,7 +147,7 @@ class OpenAIProvider(FineTuneProvider):
 
         def call() -> RemoteJob | None:
             try:
-                return self._read_job(self.server.client.fine_tuning.jobs.retrieve(remote_id))
+                return self._read_job(self._jobs.retrieve(remote_id))
             except openai.NotFoundError:
                 return None
 
@@ -154,30 +155,39 @@ class OpenAIProvider(FineTuneProvider):
 
     def events(self, remote_id: str) -> list[JobEvent]:
         def call() -> list[JobEvent]:
-            page = self.server.client.fine_tuning.jobs.list_events(remote_id, limit=_EVENTS)
-            return [JobEvent(event.id, self.scrub(event.message)) for event in reversed(page.data)]
+            page = self.client.answer(self._jobs.list_events(remote_id, limit=_EVENTS)).read(Page)
+            events = page.entries(TuningEvent)
+            return [JobEvent(event.id, self.scrub(event.message)) for event in reversed(events)]
 
         return self._call(call)
 
     def cancel(self, remote_id: str) -> RemoteJob:
-        return self._call(lambda: self._read_job(self.server.client.fine_tuning.jobs.cancel(remote_id)))
+        return self._call(lambda: self._read_job(self._jobs.cancel(remote_id)))
 
     def download(self, remote_id: str, folder: Path) -> list[Path]:
         def call() -> list[Path]:
             written = []
-            for file_id in self.server.client.fine_tuning.jobs.retrieve(remote_id).result_files:
-                path = folder / f"{Path(file_id).name}.csv"
-                path.write_bytes(self.server.client.files.content(file_id).read())
+            job = self.client.answer(self._jobs.retrieve(remote_id)).read(TuningJob, "is no fine-tuning job")
+            for file_id in job.result_files:
+                path = folder / f"{file_id}.csv"
+                path.write_bytes(self.client.sdk.files.content(file_id).read())
                 written.append(path)
             return written
 
         return self._call(call)
 
-    def _read_job(self, job: FineTuningJob) -> RemoteJob:
-        error = job.error.message if job.error and job.error.message else None
+    def _read_job(self, raw: Any) -> RemoteJob:
+        answer = self.client.answer(raw)
+        job = answer.read(TuningJob, "is no fine-tuning job")
+        if job.status not in _STATUS:
+            raise answer.wrong("has a job in no state that is known", hint=_CHECK)
+        return self._remote_job(job)
+
+    def _remote_job(self, job: TuningJob) -> RemoteJob:
+        error = job.error.message if job.error else None
         return RemoteJob(
             remote_id=job.id,
-            status=_STATUS.get(job.status, job.status),
+            status=_STATUS.get(job.status, "running"),
             model=job.fine_tuned_model,
             error=self.scrub(error) if error else None,
             trained_tokens=job.trained_tokens,
@@ -190,14 +200,12 @@ class OpenAIProvider(FineTuneProvider):
         try:
             return function()
         except openai.OpenAIError as error:
-            explained = self.server.explained(error)
+            explained = self.client.explained(error)
             if isinstance(explained, RefusedError):  # no single example is to blame
                 raise FinalError(f"the server does not take it: {explained}", "check --model and --set") from None
             if isinstance(error, (openai.NotFoundError, openai.PermissionDeniedError)):
                 raise FinalError(str(explained.args[0]), "check --model and --base-url") from None
             raise explained from None
-        except ValueError:
-            raise TransientError("the server's answer is cut off or makes no sense") from None
 
     # Chat.
 
@@ -216,7 +224,7 @@ class OpenAIProvider(FineTuneProvider):
             asked["n"] = min(request.n, _MOST_CHOICES)
         numbered = {**asked, "first": request.first}  # equal questions for further answers are told apart
         try:
-            raw = self.server.client.chat.completions.with_raw_response.create(
+            raw = self.client.sdk.chat.completions.with_raw_response.create(
                 **asked, extra_headers=self._keys.header(numbered)
             )
         except openai.APIStatusError as error:
@@ -224,12 +232,14 @@ class OpenAIProvider(FineTuneProvider):
                 return self.complete(request)
             raise self._explained(error, request.model) from None
         except openai.OpenAIError as error:
-            raise self.server.explained(error) from None
+            raise self.client.explained(error, request.model) from None
         try:
-            return self._read_answer(raw.content, raw.headers)
+            found = openai_chat(self.client.answer(raw), _CHECK)
         except TransientError:
             self._keys.discard(numbered)
             raise
+        tokens = found.prompt_tokens, found.completion_tokens
+        return Completions(found.texts, found.finishes, *tokens, *told_limits(raw.headers))
 
     def _adapted(self, error: Any, asked: Mapping[str, Any]) -> bool:
         """Whether the server dislikes a way of asking that there is another for, which is taken from now on."""
@@ -240,13 +250,13 @@ class OpenAIProvider(FineTuneProvider):
             self._many = False
             return True
         other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
-        if error.param in other and error.param in asked and "support" in said:
-            self._limit_name = other[error.param]
+        if error.param == self._limit_name and "support" in said:
+            self._limit_name = other[self._limit_name]
             return True
         return False
 
     def _explained(self, error: Any, model: str) -> Exception:
-        explained = self.server.explained(error)
+        explained = self.client.explained(error, model)
         if isinstance(explained, RefusedError) and error.param in ("temperature", "top_p"):
             return FinalError(str(explained), f"{model} takes no other value: set --temperature and --top-p so")
         if isinstance(explained, RefusedError) and model in explained.reason and not explained.too_long:
@@ -254,37 +264,3 @@ class OpenAIProvider(FineTuneProvider):
         if isinstance(explained, FinalError) and error.status_code in (400, 403, 404):
             return FinalError(explained.message, f"check the model {model} and the address of the server")
         return explained
-
-    def _read_answer(self, body: bytes, headers: Mapping[str, str]) -> Completions:
-        try:
-            document = json.loads(body)
-        except ValueError:
-            raise TransientError("the server's answer is cut off", lost=True) from None
-        try:
-            texts = [choice["message"].get("content") or "" for choice in document["choices"]]
-            finishes = [str(choice.get("finish_reason") or "stop") for choice in document["choices"]]
-            usage = document.get("usage") or {}
-            prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
-            prompt_tokens = None if prompt is None else int(prompt)
-            completion_tokens = None if completion is None else int(completion)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            said = f"the server's answer makes no sense: {self.scrub(repr(error))}"
-            raise BadAnswerError(said, hint=_CHECK) from None
-        if not texts or not all(isinstance(text, str) for text in texts):
-            raise BadAnswerError("the server answered without a choice", hint=_CHECK)
-        return Completions(
-            texts,
-            finishes,
-            prompt_tokens,
-            completion_tokens,
-            _number(headers.get("x-ratelimit-limit-requests")),
-            _number(headers.get("x-ratelimit-limit-tokens")),
-        )
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if 0 < number < float("inf") else None

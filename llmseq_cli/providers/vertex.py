@@ -1,6 +1,7 @@
 """Gemini on Vertex AI: files in Cloud Storage, supervised tuning jobs, answers of tuned endpoints and base models.
 
-Through google-genai and google-cloud-storage, with the credentials that Google's tools find.
+Jobs through google-cloud-aiplatform, answers through google-genai, files through google-cloud-storage, with the
+credentials that Google's tools find.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +18,11 @@ from urllib.parse import urlsplit
 
 import numpy as np
 
-from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError
-from llmseq_cli.embeddings.sources.vertex import DEFAULT_LOCATION, VertexSource
-from llmseq_cli.embeddings.sources.vertex import VertexSettings as ServerSettings
+from llmseq_cli.clients.answers import token_count
+from llmseq_cli.clients.errors import FinalError, RefusedError
+from llmseq_cli.clients.vertex import DEFAULT_LOCATION, VERTEX_TOKENS, VertexClient
+from llmseq_cli.clients.vertex_answers import vertex_chat
+from llmseq_cli.clients.vertex_tuning import TuningJobs
 from llmseq_cli.errors import UsageError
 from llmseq_cli.providers.provider import (
     ChatRequest,
@@ -36,8 +38,7 @@ from llmseq_cli.providers.vertex_storage import TrainingBucket
 from llmseq_cli.settings import Settings, setting
 
 if TYPE_CHECKING:
-    from google.genai import Client
-    from google.genai.types import Candidate, GenerateContentResponse, TuningJob
+    from google.cloud.aiplatform_v1.types import TuningJob
 
 T = TypeVar("T")
 
@@ -59,7 +60,6 @@ _STATUS = {
     "JOB_STATE_EXPIRED": "failed",
     "JOB_STATE_CANCELLED": "cancelled",
 }
-_FINISHES = {"STOP": "stop", "MAX_TOKENS": "length"}
 _ADAPTERS = {"1": "ONE", "2": "TWO", "4": "FOUR", "8": "EIGHT", "16": "SIXTEEN"}
 
 # docs.cloud.google.com, "About supervised fine-tuning for Gemini models": limitations.
@@ -68,9 +68,10 @@ _VALIDATION, _USUAL_VALIDATION = 5_000, 250  # the latter as Boz et al. had it
 _MOST_EXAMPLES, _LARGEST_FILE = 1_000_000, 1_000_000_000  # of text; bytes of JSON lines
 _EPOCHS = 3  # what Google's choice has come to for thousands of examples
 _MOST_CANDIDATES = 8
-_JOBS_PER_PAGE = 100
 _START_MINUTES, _TOKENS_PER_MINUTE = 20, 100_000  # rough: Google states neither
 _THOUGHTS = 8_192  # room for what a model thinks that cannot be kept from it
+
+_CHECK = "check the model and the server"
 
 _PLACE = re.compile(r"(?P<address>.*?)/?projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)/?")
 
@@ -88,7 +89,7 @@ class VertexTuning(Settings):
     thinking: int | None = setting(
         0, "tokens a model may think before it answers; none: it decides", low=0, high=65_536
     )
-    timeout: float = setting(300.0, "seconds until an answer is given up", low=1)
+    timeout: float = setting(300.0, "seconds to wait for an answer", low=1)
 
 
 class VertexProvider(FineTuneProvider):
@@ -110,13 +111,8 @@ class VertexProvider(FineTuneProvider):
     def __init__(self, base_url: str | None, settings: VertexTuning) -> None:
         endpoint, project, location = _placed(base_url)
         self.settings = settings
-        self.location = settings.location or location or os.environ.get("GOOGLE_CLOUD_LOCATION") or DEFAULT_LOCATION
-        # The embedding source knows the service: its address, its client, what its errors mean, how to count tokens.
-        self.server = VertexSource(
-            base_url=endpoint,
-            settings=ServerSettings(
-                project=settings.project or project, location=self.location, timeout=settings.timeout
-            ),
+        self.client = VertexClient(
+            endpoint, settings.project or project, settings.location or location, settings.timeout
         )
         self._thinks_little = settings.thinking is not None
         self._many = True
@@ -124,20 +120,11 @@ class VertexProvider(FineTuneProvider):
     @cached_property
     def address(self) -> str:  # type: ignore[override]
         """Endpoint where it is not the region's own, project and region. Raises FinalError without a project."""
-        place = f"projects/{self._project}/locations/{self.location}"
-        return f"{self.server.address}/{place}" if self.server.address else place
-
-    @property
-    def _project(self) -> str:
-        settings = self.server.settings
-        return settings.project or os.environ.get("GOOGLE_CLOUD_PROJECT") or self.server.signed_in[1]
-
-    @property
-    def _client(self) -> Client:
-        return self.server.client
+        place = f"projects/{self.client.project}/locations/{self.client.location}"
+        return f"{self.client.address}/{place}" if self.client.address else place
 
     def count_tokens(self, texts: list[str]) -> np.ndarray:
-        return self.server.count_tokens(texts)
+        return VERTEX_TOKENS.count(texts)
 
     def minutes(self, tokens: int) -> float | None:
         return _START_MINUTES + tokens / _TOKENS_PER_MINUTE
@@ -154,7 +141,7 @@ class VertexProvider(FineTuneProvider):
         return {"thinking": self.settings.thinking}
 
     def scrub(self, text: str) -> str:
-        return self.server.scrub(text)
+        return self.client.scrub(text)
 
     def training_line(self, example: Example) -> str:
         """An example in Gemini's format of contents."""
@@ -176,118 +163,102 @@ class VertexProvider(FineTuneProvider):
                 "Vertex AI reads training files from Cloud Storage, and no bucket is known",
                 f"--set bucket=gs://my-bucket, or set {BUCKET_VARIABLE}",
             )
-        return TrainingBucket(place, self.settings.timeout).upload(file, name, self.server, self._project)
+        return TrainingBucket(place, self.settings.timeout).upload(file, name, self.client)
 
     def submit(self, submission: Submission) -> RemoteJob:
         return self.find(submission.token) or self._call(lambda: self._create(submission))
 
-    def _create(self, submission: Submission) -> RemoteJob:
-        from google.genai.types import AdapterSize, CreateTuningJobConfig, TuningDataset, TuningValidationDataset
+    @cached_property
+    def _jobs(self) -> TuningJobs:
+        return TuningJobs(self.client)
 
-        validation, size = submission.validation_file, self.settings.adapter_size
-        config = CreateTuningJobConfig(
-            validation_dataset=TuningValidationDataset(gcs_uri=validation) if validation else None,
-            tuned_model_display_name=f"{submission.suffix or 'llmseq'}-{submission.token}",
-            epoch_count=self.settings.epochs,
-            learning_rate_multiplier=self.settings.learning_rate_multiplier,
-            adapter_size=AdapterSize(f"ADAPTER_SIZE_{_ADAPTERS[size]}") if size else None,
-            export_last_checkpoint_only=True,
-            labels={LABEL: submission.token},
+    def _create(self, submission: Submission) -> RemoteJob:
+        from google.cloud.aiplatform_v1 import types
+
+        settings = self.settings
+        hyper = types.SupervisedHyperParameters(
+            epoch_count=settings.epochs, learning_rate_multiplier=settings.learning_rate_multiplier
         )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # "experimental", at every call
-            job = self._client.tunings.tune(
-                base_model=submission.base_model,
-                training_dataset=TuningDataset(gcs_uri=submission.training_file),
-                config=config,
-            )
-        return self._read_job(job)
+        if settings.adapter_size:
+            hyper.adapter_size = f"ADAPTER_SIZE_{_ADAPTERS[settings.adapter_size]}"
+        job = types.TuningJob(
+            base_model=submission.base_model,
+            tuned_model_display_name=f"{submission.suffix or 'llmseq'}-{submission.token}",
+            labels={LABEL: submission.token},
+            supervised_tuning_spec=types.SupervisedTuningSpec(
+                training_dataset_uri=submission.training_file,
+                validation_dataset_uri=submission.validation_file,
+                hyper_parameters=hyper,
+                export_last_checkpoint_only=True,
+            ),
+        )
+        return self._remote_job(self._jobs.create(job))
 
     def find(self, token: str) -> RemoteJob | None:
         def call() -> RemoteJob | None:
-            for job in self._client.tunings.list(config={"page_size": _JOBS_PER_PAGE}):
-                named = (job.tuned_model_display_name or "").endswith(f"-{token}")
-                if named or (job.labels or {}).get(LABEL) == token:
-                    return self._read_job(job)
+            for job in self._jobs.all():
+                named = job.tuned_model_display_name.endswith(f"-{token}")
+                if (named or job.labels.get(LABEL) == token) and job.state:
+                    return self._remote_job(job)
             return None
 
         return self._call(call)
 
-    def _job(self, remote_id: str) -> TuningJob | None:
-        from google.genai.errors import APIError
-
-        def call() -> TuningJob | None:
-            try:
-                return self._client.tunings.get(name=remote_id)
-            except APIError as error:
-                if error.code == 404:
-                    return None
-                raise
-
-        return self._call(call)
-
     def poll(self, remote_id: str) -> RemoteJob | None:
-        job = self._job(remote_id)
-        return None if job is None else self._read_job(job)
+        job = self._call(lambda: self._jobs.get(remote_id))
+        return None if job is None else self._remote_job(job)
 
     def events(self, remote_id: str) -> list[JobEvent]:
         """Google keeps no list of events: what the job is at now is one."""
-        job = self._job(remote_id)
-        if job is None or job.state is None:
+        job = self._call(lambda: self._jobs.get(remote_id))
+        if job is None:
             return []
-        said = job.state.value.removeprefix("JOB_STATE_")
-        if job.tuning_job_state and _STATUS.get(job.state.value) == "running":
-            said = job.tuning_job_state.value.removeprefix("TUNING_JOB_STATE_")
+        said = _state(job).removeprefix("JOB_STATE_")
         return [JobEvent(said, said.lower().replace("_", " "))]
 
     def cancel(self, remote_id: str) -> RemoteJob:
-        self._call(lambda: self._client.tunings.cancel(name=remote_id))
+        self._call(lambda: self._jobs.cancel(remote_id))
         return self.poll(remote_id) or RemoteJob(remote_id, "cancelled")
 
     def download(self, remote_id: str, folder: Path) -> list[Path]:
         """The weights stay with Google: what comes is the job's description, with statistics of its data."""
-        job = self._job(remote_id)
+        job = self._call(lambda: self._jobs.get(remote_id))
         if job is None:
             raise FinalError(f"Vertex AI does not know {remote_id} any more", "`llmseq jobs` shows what is known here")
         path = folder / "tuning_job.json"
-        path.write_text(job.model_dump_json(indent=2, exclude_none=True, exclude={"sdk_http_response"}), "utf-8")
+        described = type(job).to_json(
+            job,
+            use_integers_for_enums=False,
+            always_print_fields_with_no_presence=False,
+            preserving_proto_field_name=True,
+        )
+        path.write_text(described, "utf-8")
         return [path]
 
-    def _read_job(self, job: TuningJob) -> RemoteJob:
-        if not job.name or job.state is None:
-            raise BadAnswerError("Vertex AI answered a job without name or state", hint="try again")
-        tuned = job.tuned_model
-        said = job.error.message if job.error and job.error.message else None
+    def _remote_job(self, job: TuningJob) -> RemoteJob:
         return RemoteJob(
             remote_id=job.name,
-            status=_STATUS.get(job.state.value, "running"),
-            model=(tuned.endpoint or tuned.model) if tuned else None,
-            error=self.scrub(said) if said else None,
+            status=_STATUS.get(_state(job), "running"),
+            model=job.tuned_model.endpoint or job.tuned_model.model or None,
+            error=self.scrub(job.error.message) or None,
             trained_tokens=self._trained_tokens(job),
         )
 
     def _trained_tokens(self, job: TuningJob) -> int | None:
         """What is paid for: the tokens of the examples, as Google counted them, in every epoch."""
-        stats = job.tuning_data_stats.supervised_tuning_data_stats if job.tuning_data_stats else None
-        spec = job.supervised_tuning_spec
-        hyper = spec.hyper_parameters if spec else None
-        epochs = (hyper.epoch_count if hyper else None) or self.settings.epochs
-        if not stats or stats.total_billable_token_count is None or epochs is None:
-            return None
-        return int(stats.total_billable_token_count) * int(epochs)
+        tokens = job.tuning_data_stats.supervised_tuning_data_stats.total_billable_token_count
+        epochs = job.supervised_tuning_spec.hyper_parameters.epoch_count or self.settings.epochs
+        return token_count(tokens * epochs) if tokens > 0 and epochs and epochs > 0 else None
 
     def _call(self, function: Callable[[], T]) -> T:
-        from google.genai.errors import APIError
-
         try:
             return function()
-        except Exception as error:  # of the library, of httpx, of google-auth, of pydantic
-            explained = self.server.explained(error)
-            if isinstance(explained, RefusedError):  # no single example is to blame
-                raise FinalError(f"Vertex AI does not take it: {explained}", "check --model and --set") from None
-            if isinstance(error, APIError) and error.code in (400, 404) and isinstance(explained, FinalError):
-                raise FinalError(explained.message, "check --model, project and location") from None
-            raise explained from None
+        except RefusedError as refused:  # no single example is to blame
+            raise FinalError(f"Vertex AI does not take it: {refused}", "check --model and --set") from None
+        except FinalError as error:
+            if error.message.startswith(("400 ", "404 ")):
+                raise FinalError(error.message, "check --model, project and location") from None
+            raise
 
     # Answers.
 
@@ -296,14 +267,16 @@ class VertexProvider(FineTuneProvider):
 
         n = min(request.n, _MOST_CANDIDATES) if self._many else 1
         try:
-            answer = self._client.models.generate_content(
-                model=request.model, contents=request.user, config=self._asked(request, n)
+            config = self._asked(request, n)
+            answer = self.client.ask(
+                lambda sdk: sdk.models.generate_content(model=request.model, contents=request.user, config=config)
             )
-        except Exception as error:  # of the library, of httpx, of google-auth, of pydantic
+        except Exception as error:  # of google-genai, httpx, google-auth
             if isinstance(error, APIError) and self._adapted(error, n):
                 return self.complete(request)
             raise self._explained(error, request.model) from None
-        return self._read_answer(answer)
+        found = vertex_chat(answer, _CHECK)
+        return Completions(found.texts, found.finishes, found.prompt_tokens, found.completion_tokens)
 
     def _asked(self, request: ChatRequest, n: int) -> Any:
         from google.genai.types import GenerateContentConfig, ThinkingConfig
@@ -335,27 +308,10 @@ class VertexProvider(FineTuneProvider):
     def _explained(self, error: Exception, model: str) -> Exception:
         from google.genai.errors import APIError
 
-        explained = self.server.explained(error)
+        explained = self.client.explained(error, model)
         if isinstance(error, APIError) and error.code in (400, 404) and isinstance(explained, FinalError):
             return FinalError(explained.message, f"check the model {model}, project and location")
         return explained
-
-    def _read_answer(self, answer: GenerateContentResponse) -> Completions:
-        blocked = answer.prompt_feedback.block_reason if answer.prompt_feedback else None
-        if not answer.candidates:
-            if blocked:
-                raise RefusedError(f"the prompt is blocked: {blocked.value}")
-            raise BadAnswerError("the server answered without a candidate", hint="check the model and the server")
-        usage = answer.usage_metadata
-        completion = None
-        if usage and usage.candidates_token_count is not None:
-            completion = usage.candidates_token_count + (usage.thoughts_token_count or 0)
-        return Completions(
-            [_text(candidate) for candidate in answer.candidates],
-            [_finish(candidate) for candidate in answer.candidates],
-            usage.prompt_token_count if usage else None,
-            completion,
-        )
 
 
 def _placed(base_url: str | None) -> tuple[str | None, str | None, str | None]:
@@ -369,11 +325,6 @@ def _placed(base_url: str | None) -> tuple[str | None, str | None, str | None]:
     return address, found["project"], found["location"]
 
 
-def _text(candidate: Candidate) -> str:
-    parts = candidate.content.parts if candidate.content else None
-    return "".join(part.text for part in parts or () if part.text and not part.thought)
-
-
-def _finish(candidate: Candidate) -> str:
-    reason = candidate.finish_reason.value if candidate.finish_reason else "STOP"
-    return _FINISHES.get(reason, "content_filter")
+def _state(job: TuningJob) -> str:
+    """The name of the job's state; of one that came after this client was written, its number."""
+    return getattr(job.state, "name", str(job.state))

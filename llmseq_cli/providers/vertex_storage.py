@@ -12,7 +12,7 @@ from llmseq_cli.errors import UsageError
 if TYPE_CHECKING:
     from google.auth.credentials import Credentials
 
-    from llmseq_cli.embeddings.sources.vertex import VertexSource
+    from llmseq_cli.clients.vertex import VertexClient
 
 _FOLDER = "llmseq"
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
@@ -32,16 +32,16 @@ class TrainingBucket:
             raise UsageError(f"'{place}' is no bucket of Cloud Storage", "--set bucket=gs://my-bucket")
         self.name, self.folder, self.timeout = name, folder.strip("/") or _FOLDER, timeout
 
-    def upload(self, file: Path, name: str, server: VertexSource, project: str) -> str:
+    def upload(self, file: Path, name: str, client: VertexClient) -> str:
         """Uploads a file, unless one of this name and size is there; → its gs:// address.
 
         One attempt: TransientError for what may pass, FinalError for the rest. A file that was sent in part only is not
         there: Cloud Storage shows an object when all of it has come.
         """
         try:
-            return self._upload(file, name, server.signed_in[0], project)
+            return self._upload(file, name, client.signed_in[0], client.project)
         except Exception as error:  # of google-cloud-storage, google-auth, google-resumable-media, requests
-            raise self._explained(error, server) from None
+            raise self._explained(error, client) from None
 
     def _upload(self, file: Path, name: str, credentials: Credentials, project: str) -> str:
         from google.api_core.exceptions import PreconditionFailed
@@ -64,7 +64,7 @@ class TrainingBucket:
                 raise TransientError("the file has just been uploaded by another call") from None
         return f"gs://{self.name}/{path}"
 
-    def _explained(self, error: Exception, server: VertexSource) -> Exception:
+    def _explained(self, error: Exception, client: VertexClient) -> Exception:
         import requests
         from google.api_core.exceptions import GoogleAPICallError
         from google.auth.exceptions import GoogleAuthError
@@ -73,8 +73,8 @@ class TrainingBucket:
         if isinstance(error, (TransientError, FinalError)):
             return error
         if isinstance(error, GoogleAuthError):
-            return server.explained(error)
-        said = server.scrub(str(error))
+            return client.explained(error)
+        said = client.scrub(str(error))
         if never_connected(error):
             return UnreachableError(f"Cloud Storage: no connection ({said})")
         if isinstance(error, (GoogleAPICallError, InvalidResponse)):

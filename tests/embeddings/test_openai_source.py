@@ -8,7 +8,8 @@ import pytest
 from support.embedding_server import KEY, EmbeddingServer, error, vector_of
 
 from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError, TransientError, UnreachableError
-from llmseq_cli.embeddings.sources.openai import OpenAISettings, OpenAISource, server_address
+from llmseq_cli.clients.openai import server_address
+from llmseq_cli.embeddings.sources.openai import OpenAISettings, OpenAISource
 from llmseq_cli.errors import UsageError
 
 TEXTS = ["red sock", "green silk scarf", "hat"]
@@ -80,8 +81,12 @@ def test_server_without_key(server, monkeypatch):
         ((200, b'{"data": [', {}), TransientError, "cut off"),
         ((200, {"data": []}, {}), BadAnswerError, "0 vectors for 3 texts"),
         ((200, {"data": [{"index": 1, "embedding": [1.0]}] * 3}, {}), BadAnswerError, "comes twice"),
-        ((200, {"data": [{"index": i, "embedding": [1.0] * (i + 1)} for i in range(3)]}, {}), BadAnswerError, "sense"),
-        ((200, {"error": "busy"}, {}), BadAnswerError, "sense"),
+        (
+            (200, {"data": [{"index": i, "embedding": [1.0] * (i + 1)} for i in range(3)]}, {}),
+            BadAnswerError,
+            "widths 1 to 3",
+        ),
+        ((200, {"error": "busy"}, {}), BadAnswerError, r"127\.0\.0\.1:\d+: the answer holds no vectors: .*busy"),
         ("few", BadAnswerError, "2 vectors for 3"),
         ("reset", TransientError, "no connection"),
         ("cut", TransientError, "no connection|cut off"),

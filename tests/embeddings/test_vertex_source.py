@@ -142,7 +142,11 @@ TOO_LONG = "Unable to submit request because the input token count is 3000 but t
         ((200, b'{"predictions": ['), TransientError, "cut off"),
         ((200, b""), BadAnswerError, "0 vectors for 3 texts"),
         ((200, {"predictions": [{"embeddings": {"values": [1.0]}}] * 3}), BadAnswerError, "width 1 where 768"),
-        ((200, {"predictions": [{"embeddings": {"values": ["x"]}}] * 3}), BadAnswerError, "makes no sense"),
+        (
+            (200, {"predictions": [{"embeddings": {"values": ["x"]}}] * 3}),
+            BadAnswerError,
+            "lacks a vector that makes sense",
+        ),
         ((200, {"predictions": [{}] * 3}), BadAnswerError, "sense|width 0"),
         ((200, {"predictions": "busy"}), BadAnswerError, "sense|vectors"),
         ((200, {"error": "busy"}), BadAnswerError, "0 vectors"),

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import google_crc32c
 from support.vertex_server import PROJECT, TOKEN, VertexHandler, VertexServer, google_error
 
-_PLACE = r"/v1beta1/projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)"
-_JOBS = re.compile(_PLACE + r"/tuningJobs(?:/(?P<number>\d+)(?P<cancel>:cancel)?)?")
-_ANSWER = re.compile(_PLACE + r"/(?P<model>endpoints/\d+|publishers/google/models/[^/:]+):generateContent")
+_PLACE = r"/projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)"
+_JOBS = re.compile("/v1" + _PLACE + r"/tuningJobs(?:/(?P<number>\d+)(?P<cancel>:cancel)?)?")
+_ANSWER = re.compile("/v1beta1" + _PLACE + r"/(?P<model>endpoints/\d+|publishers/google/models/[^/:]+):generateContent")
 _OBJECT = re.compile(r"/storage/v1/b/(?P<bucket>[^/]+)/o/(?P<name>[^/]+)")
 _UPLOAD = re.compile(r"/upload/storage/v1/b/(?P<bucket>[^/]+)/o")
 

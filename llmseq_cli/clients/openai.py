@@ -1,0 +1,165 @@
+"""A server that speaks OpenAI's protocol: its address, its key, the SDK's client, what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+from llmseq_cli.clients.answers import Answer, Page
+from llmseq_cli.clients.errors import FinalError, RefusedError, TransientError, UnreachableError, never_connected
+from llmseq_cli.clients.messages import readable
+from llmseq_cli.clients.retry_after import retry_after
+from llmseq_cli.clients.token_estimate import TokenEstimate
+from llmseq_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    import openai
+    from pydantic import BaseModel
+
+M = TypeVar("M", bound="BaseModel")
+
+OPENAI_URL = "https://api.openai.com/v1"
+
+OPENAI_TOKENS = TokenEstimate(r"[A-Za-z]+|[0-9]+|[^\sA-Za-z0-9]")
+"""OpenAI's tokenizers need four or five characters a token for words, and three digits."""
+
+_TOO_LONG = re.compile(
+    r"context length|input length|too long|too large|fewer tokens|less than \d+ tokens|maximum .*tokens", re.I
+)
+_NO_QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated")
+_PER_PAGE = 100
+_MOST_PAGES = 200
+
+
+def server_address(base_url: str | None) -> str:
+    """The server's address: as given, else $OPENAI_BASE_URL, else OpenAI's own. Raises UsageError."""
+    address = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).strip().rstrip("/")
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise UsageError(
+            f"'{address}' is not the address of a server", "for example --base-url http://localhost:8000/v1"
+        )
+    return address
+
+
+class OpenAIClient:
+    """OpenAI, or a compatible server at `base_url`. The key comes from $OPENAI_API_KEY and nowhere else.
+
+    host: the server's name and port. variant: the address without name and password, '' for OpenAI's own.
+    """
+
+    def __init__(self, base_url: str | None, timeout: float) -> None:
+        self.address, self.timeout = server_address(base_url), timeout
+        parts = urlsplit(self.address)
+        self.host = parts.netloc.rpartition("@")[2]
+        self.is_openai = parts.hostname == "api.openai.com"
+        self.variant = "" if self.is_openai else f"{parts.scheme}://{self.host}{parts.path}"
+        self._lock = threading.Lock()
+
+    @cached_property
+    def _sdk(self) -> openai.OpenAI:
+        import openai
+
+        key = os.environ.get("OPENAI_API_KEY", "").strip()
+        if not key and self.is_openai:
+            raise FinalError("OPENAI_API_KEY is not set", "set it in the environment, or name a server with --base-url")
+        # A server without keys ignores what it gets; the SDK insists on something.
+        return openai.OpenAI(api_key=key or "none", base_url=self.address, max_retries=0, timeout=self.timeout)
+
+    @property
+    def sdk(self) -> openai.OpenAI:
+        """The SDK's client, with its own retries off. Raises FinalError where the key is missing."""
+        with self._lock:
+            return self._sdk
+
+    def answer(self, raw: Any) -> Answer:
+        """The body of a raw response, to be read: the SDK's own models accept anything."""
+        return Answer(self.host, raw.content, self.scrub)
+
+    def pages(self, ask: Callable[..., Any], kind: type[M], **asked: Any) -> Iterator[M]:
+        """All entries of a list, page by page. ask: a `list` of the SDK's `with_raw_response`. Entries that are no
+        `kind` are left out.
+        """
+        after: dict[str, str] = {}
+        for _ in range(_MOST_PAGES):
+            page = self.answer(ask(limit=_PER_PAGE, **after, **asked)).read(Page)
+            entries = page.entries(kind)
+            yield from entries
+            last = getattr(entries[-1], "id", None) if entries else None
+            if not page.has_more or last is None or after.get("after") == last:
+                return
+            after = {"after": last}
+
+    def explained(self, error: Exception, model: str = "") -> Exception:
+        """What an exception of the SDK means: TransientError, RefusedError or FinalError, without the key."""
+        import openai
+
+        if isinstance(error, openai.APIConnectionError):
+            cause = self.scrub(str(error.__cause__ or error))
+            if never_connected(error):
+                return UnreachableError(f"{self.host}: no connection ({cause})")
+            slow = isinstance(error, openai.APITimeoutError)
+            why = f"no answer in {self.timeout:g} s" if slow else f"no connection ({cause})"
+            return TransientError(f"{self.host}: {why}", lost=True)
+        if not isinstance(error, openai.APIStatusError):
+            return FinalError(self.scrub(str(error)), "see platform.openai.com/docs")
+        return self._explained_status(error, model)
+
+    def _explained_status(self, error: openai.APIStatusError, model: str) -> Exception:
+        status, said = error.status_code, self.scrub(_said(error))
+        if status == 401:
+            return FinalError("the server does not accept the key", "check OPENAI_API_KEY")
+        if error.code in _NO_QUOTA or error.type in _NO_QUOTA or status == 402:
+            return FinalError(
+                f"the account has no quota left: {said}", "see platform.openai.com/settings/organization/billing"
+            )
+        if status == 429 and "request too large" in said.lower():
+            return RefusedError(said)
+        if status in (408, 409, 425, 429) or status >= 500:
+            return TransientError(f"{status} {said}", retry_after(error.response.headers))
+        if status in (400, 413, 422) and error.code != "model_not_found" and error.param not in ("model", "dimensions"):
+            return RefusedError(f"{status} {said}", too_long=status == 413 or bool(_TOO_LONG.search(said)))
+        name = f" {model}" if model else ""
+        return FinalError(f"{status} {said}", f"check --model{name} and the address {self.variant or OPENAI_URL}")
+
+    def scrub(self, text: str, longest: int | None = None) -> str:
+        """A server's words as they may be shown: without the key, in one line of readable length."""
+        key = os.environ.get("OPENAI_API_KEY", "").strip()
+        if key:
+            text = text.replace(key, "***")
+        text = re.sub(r"\bsk-[\w*.-]{3,}", "sk-***", text)
+        text = re.sub(r"(?<=://)[^/@\s]+@", "", text)
+        return readable(text) if longest is None else readable(text, longest)
+
+
+def told_limits(headers: Mapping[str, str]) -> tuple[float | None, float | None]:
+    """(requests, tokens) a minute that the server allows the account, None where it does not say."""
+    return _rate(headers.get("x-ratelimit-limit-requests")), _rate(headers.get("x-ratelimit-limit-tokens"))
+
+
+def _rate(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if 0 < number < float("inf") else None
+
+
+def _said(error: openai.APIStatusError) -> str:
+    """The server's own words, wherever it put them."""
+    body: Any = error.body
+    if isinstance(body, dict):
+        for key in ("message", "error", "detail"):
+            if isinstance(body.get(key), str):
+                return body[key]
+    return str(body) if body else error.response.reason_phrase
+
+
+def refused_parameter(error: openai.APIStatusError) -> str:
+    """What the server says of the request that it does not take: the parameter's name and its own words."""
+    return f"{error.param} {_said(error)}"
