@@ -170,6 +170,20 @@ class Workspace:
                 find_dataset(con, dataset)
             return list_embeddings(con, dataset)
 
+    def embedding_batches(self) -> list[dict[str, Any]]:
+        """One dict a batch of texts that a batch service has taken, or may have taken, and that is not collected."""
+        from llmseq_cli.embeddings.batch_store import list_batches
+
+        with self.store.read("listing batches") as con:
+            return list_batches(con)
+
+    def forget_batch(self, number: int) -> dict[str, Any]:
+        """Gives up a batch: its texts are sent again. The service is not told, and may still charge for it."""
+        from llmseq_cli.embeddings.batch_store import forget_batch
+
+        with self.store.write("forgetting a batch") as con:
+            return forget_batch(con, number)
+
     def neighbors(
         self,
         item: str,

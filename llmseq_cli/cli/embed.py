@@ -177,18 +177,46 @@ def _print_made(made: dict[str, Any]) -> None:
     print_facts([*facts, ("seconds", round(made["seconds"], 2))])
 
 
-def embeddings(common: Common, dataset: DatasetOption = None, json: JsonOption = False) -> None:
+def embeddings(
+    common: Common,
+    dataset: DatasetOption = None,
+    batches: Annotated[
+        bool, typer.Option("--batches", help="List batches under way in a batch service (`embed --batch`) instead.")
+    ] = False,
+    forget: Annotated[
+        int | None,
+        typer.Option(
+            "--forget",
+            help="Give up a batch, so that its texts can be sent again. The service may still charge for it.",
+            metavar="BATCH",
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
     """List the item embeddings of the workspace.
 
     `--embeddings` of other commands takes SOURCE, SOURCE:MODEL or the number.
 
-    Example:
+    Examples:
 
         llmseq embeddings
+
+        llmseq embeddings --batches
+
+        llmseq embeddings --forget 3
     """
-    rows = common.open().embeddings(dataset)
+    workspace = common.open()
+    if forget is not None:
+        forgotten = workspace.forget_batch(forget)
+        if json:
+            print_json(forgotten)
+        else:
+            print_facts([("forgotten", f"batch {forget}: {forgotten['texts']:,} texts of {forgotten['dataset']}")])
+        return
+    rows = workspace.embedding_batches() if batches else workspace.embeddings(dataset)
     if json:
         print_json(rows)
         return
-    columns = ["number", "dataset", "source", "model", "text", "dimensions", "items"]
+    shown = ["number", "dataset", "source", "model"]
+    columns = [*shown, *(["texts", "state", "id", "handed_over"] if batches else ["text", "dimensions", "items"])]
     print_table(columns, [[row[column] for column in columns] for row in rows])

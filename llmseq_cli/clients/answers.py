@@ -37,8 +37,9 @@ class Answer:
     def wrong(self, what: str, *, refuses: bool = False, hint: str | None = None) -> BadAnswerError:
         """The error for an answer that does not fit."""
         start = self.scrub(self.content[:_LOOKED_AT].decode("utf-8", "replace"), _EXCERPT)
-        reason = f"{self.server}: the answer {what}: {start or 'it is empty'}"
-        return BadAnswerError(reason, refuses=refuses, **({} if hint is None else {"hint": hint}))
+        error = BadAnswerError(f"{self.server}: the answer {what}: {start or 'it is empty'}", refuses=refuses)
+        error.hint = hint or error.hint
+        return error
 
     def misread(self, what: str) -> TransientError:
         """The error for an answer that a library could not read: cut off, or `what`."""

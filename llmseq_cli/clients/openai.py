@@ -120,7 +120,7 @@ class OpenAIClient:
             )
         if status == 429 and "request too large" in said.lower():
             return RefusedError(said)
-        if status in (408, 409, 425, 429) or status >= 500:
+        if status in (408, 409, 425, 429) or (status >= 500 and status != 501):
             return TransientError(f"{status} {said}", retry_after(error.response.headers))
         if status in (400, 413, 422) and error.code != "model_not_found" and error.param not in ("model", "dimensions"):
             return RefusedError(f"{status} {said}", too_long=status == 413 or bool(_TOO_LONG.search(said)))

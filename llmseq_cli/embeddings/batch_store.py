@@ -5,10 +5,11 @@ from __future__ import annotations
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredBatch:
-    """A batch that may be under way. state: prepared, uploaded or submitted. texts: how many it holds."""
+    """A batch. state: prepared (not handed over), uploaded (the service may have taken it) or submitted (it has); later
+    collected, failed, lost or forgotten. texts: how many it holds.
+    """
 
     number: int
     state: str
@@ -44,6 +47,10 @@ class BatchStore:
     def open_batches(self) -> list[StoredBatch]:
         rows = self._con.execute(query("embeddings/open_batches"), {"model_id": self._model_id}).fetchall()
         return [StoredBatch(*row) for row in rows]
+
+    def drop_prepared(self) -> None:
+        """Gives the texts free of batches that an earlier run prepared and did not hand over."""
+        self._con.execute(query("embeddings/drop_prepared_batches"), {"model_id": self._model_id, "now": _now()})
 
     def histories(self) -> dict[str, TextHistory]:
         """By text hash, all texts that were ever part of a batch."""
@@ -96,6 +103,23 @@ class BatchStore:
             "update core.embedding_batch_text set refused = true where batch_number = ? and request = ?",
             [batch.number, request],
         )
+
+
+def list_batches(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """The batches of all models that are or may be under way, one dict each."""
+    found = con.execute(query("embeddings/list_batches"))
+    names = [column[0] for column in found.description]
+    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+
+
+def forget_batch(con: duckdb.DuckDBPyConnection, number: int) -> dict[str, Any]:
+    """Gives up a batch that is under way; returns what `list_batches` said of it. Raises LlmseqError for any other."""
+    about = next((row for row in list_batches(con) if row["number"] == number), None)
+    if about is None:
+        raise LlmseqError(f"no batch {number} is under way", "`llmseq embeddings --batches` lists those that are")
+    changed = {"batch_number": number, "state": "forgotten", "file_id": None, "batch_id": None, "now": _now()}
+    con.execute(query("embeddings/update_batch"), changed)
+    return about
 
 
 def _now() -> datetime:

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     import duckdb
 
     from llmseq_cli.clients.in_flight import InFlight
+    from llmseq_cli.embeddings.batch_store import BatchStore
     from llmseq_cli.embeddings.cache import TextVectorCache
     from llmseq_cli.embeddings.fetch import FetchOptions, Usage
+    from llmseq_cli.embeddings.openai_batch import BatchRun
     from llmseq_cli.embeddings.plan import EmbeddingPlan
     from llmseq_cli.embeddings.sources.source import EmbeddingSource
     from llmseq_cli.store.connection import Store
@@ -138,15 +140,16 @@ class _Work:
 
     def at_once(self) -> dict[str, Any]:
         """Sends what is missing, request by request, and makes the set."""
-        from llmseq_cli.embeddings.batch_store import BatchStore
-
         plan = self._plan()
-        waiting = sum(batch.texts for batch in BatchStore(self.con, self.cache.model_id).open_batches())
-        if waiting and len(plan.to_send):
-            raise LlmseqError(
-                f"{waiting:,} texts are under way in a batch",
-                "collect them with `llmseq embed --resume`, which sends the rest, too",
-            )
+        if len(plan.to_send) and self._batches().open_batches():
+            waiting = self._batch_run().settle()
+            if waiting:
+                raise LlmseqError(
+                    f"{waiting:,} texts are under way in a batch",
+                    "collect them with `llmseq embed --resume`, which sends the rest, too; "
+                    "`llmseq embeddings --batches` lists batches, --forget gives one up",
+                )
+            plan = self._plan()
         if not len(plan.to_send):
             return self._finish(plan, None)
         if plan.cut:
@@ -155,7 +158,17 @@ class _Work:
 
     def in_batches(self) -> dict[str, Any]:
         """Collects what the batch service has done, hands it what is missing, and makes the set once nothing is."""
+        run = self._batch_run()
+        if self.options.resume and not run.store.histories():
+            raise LlmseqError("no batch was handed over", "start one with `llmseq embed --batch`")
+        return run.run() or self._finish(self._plan(), run.usage)
+
+    def _batches(self) -> BatchStore:
         from llmseq_cli.embeddings.batch_store import BatchStore
+
+        return BatchStore(self.con, self.cache.model_id)
+
+    def _batch_run(self) -> BatchRun:
         from llmseq_cli.embeddings.openai_batch import BatchOptions, BatchRun
         from llmseq_cli.embeddings.sources.openai import OpenAISource
 
@@ -163,12 +176,10 @@ class _Work:
             raise UsageError(
                 f"{self.source.name} has no batch service here", "leave --batch out, or say --source openai"
             )
-        store = BatchStore(self.con, self.cache.register())
-        if self.options.resume and not store.histories():
-            raise LlmseqError("no batch was handed over", "start one with `llmseq embed --batch`")
+        self.cache.register()
         options = BatchOptions(self.price, self.options.max_cost, self.options.wait)
-        run = BatchRun(self.source, self.cache, store, self.info.dataset_id, self._plan, options, self.progress)
-        return run.run() or self._finish(self._plan(), run.usage)
+        about = self.info.dataset_id, self._plan, options
+        return BatchRun(self.source, self.cache, self._batches(), *about, self.progress)
 
     def _plan(self) -> EmbeddingPlan:
         from llmseq_cli.embeddings.plan import make_plan

@@ -1,8 +1,9 @@
 """Embeddings through OpenAI's Batch API: half the price, done within a day, nothing lost in between.
 
-Each batch is remembered before it is uploaded and after each call. Where the program was killed between a call and its
-note, the batch is found again by the token that goes with it as metadata. Answers are matched by `custom_id`, which
-numbers the requests of a batch.
+Each batch is noted before it is uploaded (prepared), before the service is asked to take it (uploaded), and once it has
+taken it (submitted). What was only prepared was never handed over. Whether the service took one that is only uploaded
+is asked by the token that goes with it as metadata: the program may have been killed before it heard the answer.
+Answers are matched by `custom_id`, which numbers the requests of a batch.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from llmseq_cli.clients.answers import Answer, fitting
-from llmseq_cli.clients.errors import BadAnswerError, FinalError, TransientError, UnreachableError
+from llmseq_cli.clients.errors import BadAnswerError, FinalError, TransientError, UnreachableError, never_connected
 from llmseq_cli.clients.openai_answers import Batch, BatchLine, BatchResponse, File
 from llmseq_cli.clients.retries import Patience, patiently
 from llmseq_cli.clients.vector_answers import openai_vectors_in
@@ -37,6 +38,7 @@ _ROUNDS = 3
 _POLL_SECONDS = 30.0
 _DONE = ("completed", "expired", "cancelled")
 _REFUSED = (400, 413, 422)
+_NO_SUCH_THING = (404, 405, 501)
 
 
 @dataclass(frozen=True)
@@ -71,12 +73,13 @@ class BatchRun:
         self.patience = patience or Patience()
         self.usage = Usage()
         self.reached = False
+        self.in_doubt = False  # whether the service may have taken the batch that is being submitted
 
     def run(self) -> dict[str, Any] | None:
         """Collects what is done and hands over what is missing. Returns what is under way, None where nothing is."""
+        _ = self.source.client.sdk  # without a key nothing is prepared
         while True:
-            for batch in self.store.open_batches():
-                self._look_after(batch)
+            self._look_after_all(self._fail)
             self._submit_missing()
             under_way = self.store.open_batches()
             if not under_way:
@@ -92,39 +95,49 @@ class BatchRun:
             self.progress.message(f"waiting for {texts:,} texts in {len(under_way)} batches")
             time.sleep(self.options.poll_seconds)
 
-    def _look_after(self, batch: StoredBatch) -> None:
+    def settle(self) -> int:
+        """Collects what is done, hands over nothing. Returns how many texts are still under way."""
+        self._look_after_all(self.progress.warn)
+        return sum(batch.texts for batch in self.store.open_batches())
+
+    def _look_after_all(self, fail: Callable[[str], None]) -> None:
+        self.store.drop_prepared()
+        for batch in self.store.open_batches():
+            try:
+                self._look_after(batch, fail)
+            except FinalError as error:
+                way_out = f"`llmseq embeddings --forget {batch.number}` gives batch {batch.number} up"
+                raise FinalError(error.message, f"{error.hint}; {way_out}" if error.hint else way_out) from None
+
+    def _fail(self, said: str) -> None:
+        raise FinalError(said, "check --model and the account's limits")
+
+    def _look_after(self, batch: StoredBatch, fail: Callable[[str], None]) -> None:
         """Takes a batch as far as it goes: finds it again, collects it, or gives its texts free."""
         remote = self._remote(batch)
         if remote is None:
             self.store.update(batch, "lost")
             if batch.state == "submitted":
                 self.progress.warn(f"the server does not know {batch.batch_id} any more; its texts are sent again")
-            return
-        if remote.status in _DONE:
+        elif remote.status in _DONE:
             self._collect(batch, remote)
             self.store.update(batch, "collected")
         elif remote.status == "failed":
             self.store.update(batch, "failed")
             said = "; ".join(map(self.source.client.scrub, remote.said[:3])) or "no reason given"
-            raise FinalError(
-                f"the server did not take batch {remote.id}: {said}", "check --model and the account's limits"
-            )
+            fail(f"the server did not take batch {remote.id}: {said}")
 
     def _remote(self, batch: StoredBatch) -> Batch | None:
+        """The batch at the service, None where that does not know it or has no batches at all."""
         if batch.batch_id is None:
-            found = self._call(lambda: self._find(batch.token))
+            found = self._call(lambda: _unless_missing(lambda: self._find(batch.token)))
             if found is not None:
                 self.store.update(batch, "submitted", batch_id=found.id)
             return found
-        return self._call(lambda: self._retrieve(str(batch.batch_id)))
+        return self._call(lambda: _unless_missing(lambda: self._retrieve(str(batch.batch_id))))
 
     def _retrieve(self, batch_id: str) -> Batch | None:
-        import openai
-
-        try:
-            return self._read(self._batches.retrieve(batch_id))
-        except openai.NotFoundError:
-            return None
+        return self._read(self._batches.retrieve(batch_id))
 
     def _find(self, token: str) -> Batch | None:
         """The batch that carries our token, among those of the account, newest first."""
@@ -192,12 +205,34 @@ class BatchRun:
         )
         name = f"llmseq-{batch.token}.jsonl"
         content = (name, lines.encode("utf-8", "surrogatepass"))
-        file = self._call(lambda: self._upload(content))
-        self.store.update(batch, "uploaded", file_id=file.id)
-        # Submitting is looked for before it is repeated: a batch whose answer was lost is not paid for twice.
-        remote = self._call(lambda: self._find(batch.token) or self._create(file.id, batch.token))
+        try:
+            file = self._call(lambda: self._upload(content))
+            self.store.update(batch, "uploaded", file_id=file.id)
+            remote = self._call(lambda: self._create_once(file.id, batch.token))
+        except Exception as error:
+            if not self.in_doubt:  # it was not accepted: its texts are not under way
+                self.store.update(batch, "failed")
+            raise error from None
+        self.in_doubt = False
         self.store.update(batch, "submitted", batch_id=remote.id)
         self.progress.message(f"submitted {batch.texts:,} texts as {remote.id}")
+
+    def _create_once(self, file_id: str, token: str) -> Batch:
+        """Submits, and before it does so again looks whether it did: a lost answer's batch is not paid for twice."""
+        import openai
+
+        found = self._find(token) if self.in_doubt else None
+        if found is not None:
+            return found
+        self.in_doubt = True
+        try:
+            return self._create(file_id, token)
+        except openai.APIStatusError as error:
+            self.in_doubt = error.status_code in (408, 409) or error.status_code >= 500
+            raise
+        except openai.APIConnectionError as error:
+            self.in_doubt = not never_connected(error)
+            raise
 
     def _create(self, file_id: str, token: str) -> Batch:
         made = self._batches.create(
@@ -306,8 +341,23 @@ class BatchRun:
         return patiently(call, self.patience, time.sleep, tell, lambda: self.reached)
 
 
+def _unless_missing(call: Callable[[], T]) -> T | None:
+    """What the call returns, None where the server knows no such batch, or no batches."""
+    import openai
+
+    try:
+        return call()
+    except openai.APIStatusError as error:
+        if error.status_code in _NO_SUCH_THING:
+            return None
+        raise
+
+
 def _final_where_refused(error: Exception) -> Exception:
     """No text is to blame for a refused upload or batch."""
-    if isinstance(error, (TransientError, FinalError)):
+    if isinstance(error, TransientError):
         return error
-    return FinalError(f"the server does not take the batch: {error}", "run the command without --batch")
+    said = error.message if isinstance(error, FinalError) else f"the server does not take the batch: {error}"
+    if isinstance(error, FinalError) and not said.startswith(tuple(map(str, _NO_SUCH_THING))):
+        return error
+    return FinalError(said, "run the command without --batch if the server has no batch service")

@@ -180,7 +180,8 @@ class VertexProvider(FineTuneProvider):
             epoch_count=settings.epochs, learning_rate_multiplier=settings.learning_rate_multiplier
         )
         if settings.adapter_size:
-            hyper.adapter_size = f"ADAPTER_SIZE_{_ADAPTERS[settings.adapter_size]}"
+            sizes: Any = types.SupervisedHyperParameters.AdapterSize
+            hyper.adapter_size = sizes[f"ADAPTER_SIZE_{_ADAPTERS[settings.adapter_size]}"]
         job = types.TuningJob(
             base_model=submission.base_model,
             tuned_model_display_name=f"{submission.suffix or 'llmseq'}-{submission.token}",

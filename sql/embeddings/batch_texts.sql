@@ -2,7 +2,7 @@
 -- and whether a request that it was part of was refused
 select
     t.text_hash,
-    bool_or(b.state in ('prepared', 'uploaded', 'submitted')) as under_way,
+    bool_or(b.state in ('uploaded', 'submitted')) as under_way,
     count(*) filter (where b.state = 'collected') as collected,
     bool_or(t.refused) as refused
 from core.embedding_batch_text as t

@@ -9,6 +9,6 @@ from core.embedding_batch as b
 left join core.embedding_batch_text as t on b.batch_number = t.batch_number
 where
     b.model_id = $model_id
-    and b.state in ('prepared', 'uploaded', 'submitted')
+    and b.state in ('uploaded', 'submitted')
 group by all
 order by b.batch_number

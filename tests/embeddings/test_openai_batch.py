@@ -1,6 +1,11 @@
 """`llmseq embed --batch`: handed over once, found again after a kill, collected by custom_id, failures sent again."""
 
+import itertools
 import json
+import signal
+import subprocess
+import sys
+import threading
 
 import numpy as np
 import pytest
@@ -210,3 +215,132 @@ def test_nothing_to_resume(llmseq, server, tmp_path):
     ended = llmseq("embed", "--resume")
     assert (ended.status, "no batch was handed over" in ended.err) == (1, True)
     assert llmseq("embed", "--batch", "--source", "lexical").status == 2
+
+
+@pytest.mark.parametrize("wrong", ["no key", "wrong key", "no batches", "no files"])
+@pytest.mark.parametrize("then", ["plain", "--batch", "--resume"])
+def test_what_was_not_accepted_is_not_under_way(llmseq, server, many, monkeypatch, wrong, then):
+    with monkeypatch.context() as patch:
+        if wrong == "no key":
+            patch.delenv("OPENAI_BASE_URL")
+            patch.delenv("OPENAI_API_KEY")
+        elif wrong == "wrong key":
+            patch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
+        elif wrong == "no batches":
+            server.has_batches = False
+        else:
+            server.at = lambda what: (_ for _ in ()).throw(ConnectionError) if what == "upload" else None
+            clock = itertools.count(0, 50)
+            patch.setattr("llmseq_cli.clients.retries.time.monotonic", lambda: next(clock))
+            patch.setattr("llmseq_cli.embeddings.openai_batch.time.sleep", lambda seconds: None)
+        ended = embed(llmseq, "--batch")
+        assert (ended.status, "Traceback" in ended.err) == (1, False), ended.err
+    assert "sk-wrong" not in ended.err
+    server.at = lambda what: None
+    assert llmseq("embeddings", "--batches", "--json").json == []
+    assert server.batches == {}
+    if then == "plain":
+        assert embed(llmseq, "--json").json["texts_sent"] == 90
+    else:
+        if wrong == "no batches":
+            ended = embed(llmseq, then)
+            assert (ended.status, "without --batch" in ended.err or "no batch was" in ended.err) == (1, True), ended.err
+            assert embed(llmseq, "--json").json["texts_sent"] == 90
+            return
+        if wrong in ("no key",) and then == "--resume":  # nothing was prepared
+            assert "no batch was handed over" in embed(llmseq, then).err
+            return
+        assert embed(llmseq, then, "--json").json["under_way"] == 90
+        finish_batches(server)
+        assert embed(llmseq, "--resume", "--json").json["texts_sent"] == 90
+    check(many)
+    assert set(server.paid.values()) == {1}
+
+
+@pytest.mark.parametrize("at", ["upload", "create", "created"])
+@pytest.mark.parametrize("then", ["plain", "--resume"])
+def test_kill_9_between_upload_and_create(llmseq, server, many, at, then):
+    """A real process, killed while the server works on its request."""
+    words = ["embed", "--source", "openai", "--batch", "--workspace", str(many.folder), "--wait-for-lock"]
+    command = [sys.executable, "-m", "llmseq_cli", *words]
+    process, dead = [], threading.Event()
+
+    def kill(what):
+        if what == at and not dead.is_set():
+            process[0].send_signal(signal.SIGKILL)
+            process[0].wait(30)
+            dead.set()
+
+    server.at = kill
+    process.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    assert process[0].wait(120) == -signal.SIGKILL
+    assert dead.wait(30)
+    for _ in range(100):  # "create" goes on after the kill: the batch is there all the same
+        if at == "upload" or server.batches:
+            break
+        threading.Event().wait(0.05)
+    if then == "plain" and at == "upload":
+        assert embed(llmseq, "--json").json["texts_sent"] == 90
+    elif then == "plain":
+        refused = embed(llmseq)
+        assert (refused.status, "90 texts are under way" in refused.err, "--forget" in refused.err) == (1, True, True)
+        [row] = llmseq("embeddings", "--batches", "--json").json
+        assert (row["texts"], row["state"], row["id"]) == (90, "accepted", "batch-0")
+        finish_batches(server)
+        made = embed(llmseq, "--json").json  # collects what is done meanwhile
+        assert (made["texts_sent"], made["cached"]) == (0, 90)
+    else:
+        assert embed(llmseq, "--resume", "--json").json["under_way"] == 90
+        finish_batches(server)
+        assert embed(llmseq, "--resume", "--json").json["texts_sent"] == 90
+    assert len(server.batches) == (0 if then == "plain" and at == "upload" else 1)
+    check(many)
+    assert set(server.paid.values()) == {1}
+
+
+def test_batches_are_listed_and_forgotten(llmseq, server, many):
+    embed(llmseq, "--batch")
+    [row] = llmseq("embeddings", "--batches", "--json").json
+    assert (row["number"], row["dataset"], row["source"], row["texts"]) == (1, "shop", "openai", 90)
+    assert (row["state"], row["id"]) == ("accepted", "batch-0")
+    assert "batch-0" in llmseq("embeddings", "--batches").out
+    wrong = llmseq("embeddings", "--forget", "7")
+    assert (wrong.status, "no batch 7 is under way" in wrong.err) == (1, True)
+    assert "90 texts of shop" in llmseq("embeddings", "--forget", "1").out
+    assert llmseq("embeddings", "--batches", "--json").json == []
+    assert states(llmseq) == ["forgotten"]
+    assert embed(llmseq, "--json").json["texts_sent"] == 90
+    check(many)
+
+
+def test_a_batch_that_cannot_be_looked_for_can_be_forgotten(llmseq, server, many, monkeypatch):
+    embed(llmseq, "--batch")
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
+    ended = embed(llmseq)
+    assert (ended.status, "--forget 1` gives batch 1 up" in ended.err) == (1, True), ended.err
+    server.has_batches = False
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert embed(llmseq, "--json").json["texts_sent"] == 90  # the server knows it no more
+    assert states(llmseq) == ["lost"]
+
+
+def test_a_line_that_makes_no_sense_costs_its_texts_only(llmseq, server, many):
+    embed(llmseq, "--batch")
+    finish_batches(server)
+    name = server.batches["batch-0"]["output_file_id"]
+    lines = [json.loads(line) for line in server.files[name].splitlines()]
+    for line in lines:
+        data = line["response"]["body"]["data"]
+        if line["custom_id"] == "0":
+            data[3]["embedding"] = []
+        if line["custom_id"] == "1":
+            line["response"]["body"] = [[1.0]]
+        if line["custom_id"] == "2":
+            line["response"]["body"]["usage"] = {"total_tokens": 10**30}
+    odd = [b"<html>", b"[[1]]", b"3", b'{"custom_id": 4}', b'{"custom_id": "99", "response": {"status_code": 200}}']
+    server.files[name] = b"\n".join([*odd, *(json.dumps(line).encode() for line in lines)])
+    again = embed(llmseq, "--resume", "--json").json
+    assert (again["collected"], again["under_way"]) == (69, 21)
+    finish_batches(server)
+    embed(llmseq, "--resume")
+    check(many)

@@ -69,7 +69,7 @@ def test_from_the_training_file_to_the_leaderboard(llmseq, server, ready, task):
     assert made["model"] == f"{PLACE}/endpoints/0"
     [(_, asked)] = [body for body in server.bodies if body[0].endswith("tuningJobs")]
     spec = asked["supervisedTuningSpec"]
-    assert spec["hyperParameters"] == {"epochCount": 2, "adapterSize": "ADAPTER_SIZE_FOUR"}
+    assert spec["hyperParameters"] == {"epochCount": "2", "adapterSize": "ADAPTER_SIZE_FOUR"}
     assert asked["labels"]["llmseq"] in asked["tunedModelDisplayName"]
     training, validation = (server.objects[spec[f"{part}DatasetUri"]] for part in ("training", "validation"))
     assert len(training.splitlines()) == made["training_examples"] == 87

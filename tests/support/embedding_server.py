@@ -55,6 +55,8 @@ class EmbeddingServer(ThreadingHTTPServer):
         self.files = {}
         self.batches = {}
         self.batch_faults = {}  # custom_id: (status, error)
+        self.has_batches = True
+        self.at = lambda what: None  # called at "upload", "create" and "created"
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
     @property
@@ -136,7 +138,7 @@ class Handler(BaseHTTPRequestHandler):
             self.embeddings(json.loads(body))
         elif self.path == "/v1/files":
             self.upload(body)
-        elif self.path == "/v1/batches":
+        elif self.path == "/v1/batches" and self.server.has_batches:
             self.submit(json.loads(body))
         else:
             self.answer(404, error("no such path"))
@@ -214,6 +216,7 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             name = f"file-{len(self.server.files)}"
             self.server.files[name] = content
+        self.server.at("upload")
         self.answer(200, self.file_object(name))
 
     def file_object(self, name):
@@ -223,10 +226,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def submit(self, asked):
         server = self.server
+        server.at("create")
         with server.lock:
             name = f"batch-{len(server.batches)}"
             kept = {key: asked.get(key) for key in ("endpoint", "input_file_id", "completion_window", "metadata")}
             server.batches[name] = kept | {"id": name, "object": "batch", "created_at": 1, "status": "in_progress"}
+        server.at("created")
         self.answer(200, server.batches[name])
 
     def do_GET(self):
@@ -234,7 +239,9 @@ class Handler(BaseHTTPRequestHandler):
             return
         path, server = self.path.partition("?")[0], self.server
         parts = path.split("/")[2:]
-        if parts[0] == "batches" and len(parts) == 1:
+        if parts[0] == "batches" and not server.has_batches:
+            self.answer(404, error("no such path"))
+        elif parts[0] == "batches" and len(parts) == 1:
             self.answer(200, {"object": "list", "data": list(server.batches.values())[::-1], "has_more": False})
         elif parts[0] == "batches" and parts[1] in server.batches:
             self.answer(200, server.batches[parts[1]])

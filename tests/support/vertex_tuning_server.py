@@ -8,6 +8,7 @@ from collections import Counter
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import google_crc32c
+from google.cloud.aiplatform_v1.types import TuningJob
 from support.vertex_server import PROJECT, TOKEN, VertexHandler, VertexServer, google_error
 
 _PLACE = r"/projects/(?P<project>[^/]+)/locations/(?P<location>[^/]+)"
@@ -118,6 +119,12 @@ class VertexTuningServer(VertexServer):
                 "generation": str(self.uploads[address]), "crc32c": crc}  # fmt: skip
 
 
+def strict_job(body):
+    """A job as it is sent, in Google's own names: raises for fields and values that the service does not know."""
+    job = TuningJob.from_json(body, ignore_unknown_fields=False)
+    return json.loads(TuningJob.to_json(job, use_integers_for_enums=False, always_print_fields_with_no_presence=False))
+
+
 def wrong_lines(content):
     for line in content.decode().splitlines():
         example = json.loads(line)
@@ -188,8 +195,9 @@ class TuningHandler(VertexHandler):
         if match["project"] != PROJECT:
             return 403, google_error(403, f"Permission denied on {match['project']}", "PERMISSION_DENIED")
         if self.command == "POST" and match["number"] is None:
-            server.bodies.append((self.path, json.loads(body)))
-            return server.create_job(place, json.loads(body))
+            asked = strict_job(body)
+            server.bodies.append((urlsplit(self.path).path, asked))
+            return server.create_job(place, asked)
         if match["number"] is None:
             return 200, {"tuningJobs": list(server.jobs.values())[::-1]}
         if name not in server.jobs:
