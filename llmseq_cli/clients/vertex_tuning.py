@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from llmseq_cli.clients.errors import TransientError
+from llmseq_cli.clients.errors import FinalError, TransientError
 from llmseq_cli.clients.retry_after import retry_after, retry_info
 from llmseq_cli.clients.vertex import VertexClient, of_reading
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _JOBS_PER_PAGE = 100
-_MOST_JOBS = 20_000
+_MOST_PAGES = 200
 _NO_TUNING_JOB = "is no tuning job"
 _CALL = re.compile(r"^[A-Z]+ \S+: ")  # google-api-core puts the request before the server's words
 
@@ -32,7 +32,7 @@ class TuningJobs:
 
     def __init__(self, client: VertexClient) -> None:
         self._client = client
-        self._body = b""
+        self._body: bytes | None = None
 
     @cached_property
     def _service(self) -> GenAiTuningServiceClient:
@@ -82,13 +82,12 @@ class TuningJobs:
         from google.cloud.aiplatform_v1.types import ListTuningJobsRequest
 
         request = ListTuningJobsRequest(parent=self._parent, page_size=_JOBS_PER_PAGE)
-        jobs = iter(self._ask(lambda: self._service.list_tuning_jobs(request=request, **self._once)))
-        for _ in range(_MOST_JOBS):
-            job = self._ask(lambda: next(jobs, None))
-            if job is None:
+        pages = self._ask(lambda: self._service.list_tuning_jobs(request=request, **self._once)).pages
+        for _ in range(_MOST_PAGES):
+            page = self._ask(lambda: next(pages, None))
+            if page is None:
                 return
-            if job.name:
-                yield job
+            yield from (job for job in page.tuning_jobs if job.name)
 
     def cancel(self, name: str) -> None:
         self._ask(lambda: self._service.cancel_tuning_job(name=name, **self._once))
@@ -99,11 +98,11 @@ class TuningJobs:
 
     def _named(self, job: TuningJob) -> TuningJob:
         if not job.name or not job.state:
-            raise self._client.answer(self._body).wrong(_NO_TUNING_JOB, hint="try again")
+            raise self._client.answer(self._body or b"").wrong(_NO_TUNING_JOB, hint="try again")
         return job
 
     def _ask(self, call: Callable[[], T]) -> T:
-        self._body = b""
+        self._body = None
         try:
             return call()
         except Exception as error:  # of google-api-core, google-auth, requests, protobuf
@@ -119,6 +118,8 @@ class TuningJobs:
         if isinstance(error, requests.Timeout):
             return TransientError(f"{self._client.host}: no answer in {self._client.timeout:g} s", lost=True)
         if isinstance(error, ParseError) or of_reading(error):
+            if self._body is None:  # nothing was sent
+                return FinalError(self._client.scrub(str(error)), "check --model, project and location")
             return self._client.answer(self._body).misread(_NO_TUNING_JOB)
         return self._client.explained(error)
 

@@ -250,8 +250,8 @@ class OpenAIProvider(FineTuneProvider):
             self._many = False
             return True
         other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
-        if error.param == self._limit_name and "support" in said:
-            self._limit_name = other[self._limit_name]
+        if isinstance(error.param, str) and error.param in other and error.param in asked and "support" in said:
+            self._limit_name = other[error.param]
             return True
         return False
 
