@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +60,34 @@ def shop_files(tmp_path: Path) -> tuple[Path, Path]:
     return write_shop(tmp_path)
 
 
+Prepare = Callable[[Workspace, str, Callable[[Workspace], object]], Workspace]
+
+
+@pytest.fixture(scope="session")
+def _prepared_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("prepared")
+
+
 @pytest.fixture
-def shop(tmp_path: Path, shop_files: tuple[Path, Path]) -> Workspace:
+def prepared(_prepared_folders: Path) -> Prepare:
+    """Builds something in a workspace once per worker, under a name; further tests get a copy of what came of it."""
+
+    def prepare(workspace: Workspace, name: str, build: Callable[[Workspace], object]) -> Workspace:
+        kept = _prepared_folders / name
+        if kept.exists():
+            shutil.rmtree(workspace.folder, ignore_errors=True)
+            shutil.copytree(kept, workspace.folder)
+        else:
+            build(workspace)
+            shutil.copytree(workspace.folder, kept)
+        return workspace
+
+    return prepare
+
+
+@pytest.fixture
+def shop(tmp_path: Path, shop_files: tuple[Path, Path], prepared: Prepare) -> Workspace:
     """A workspace with the dataset "shop" in it."""
-    workspace = Workspace(tmp_path / "workspace")
     clicks, items = shop_files
-    workspace.ingest(IngestOptions([clicks], "shop", items=[items]))
-    return workspace
+    build = IngestOptions([clicks], "shop", items=[items])
+    return prepared(Workspace(tmp_path / "workspace"), "shop", lambda workspace: workspace.ingest(build))

@@ -15,12 +15,15 @@ MODELS = ["most-popular", "sknn", "v-sknn", "s-sknn", "sf-sknn"]
 
 
 @pytest.fixture
-def trained(shop, llmseq):
+def trained(shop, llmseq, prepared):
     """The shop with lexical embeddings and two runs."""
-    assert llmseq("embed").status == 0
-    assert llmseq("train", "v-sknn", "--set", "k=20").status == 0
-    assert llmseq("train", "llmseqsim", "--embeddings", "lexical").status == 0
-    return shop
+
+    def build(_):
+        assert llmseq("embed").status == 0
+        assert llmseq("train", "v-sknn", "--set", "k=20").status == 0
+        assert llmseq("train", "llmseqsim", "--embeddings", "lexical").status == 0
+
+    return prepared(shop, "neighbours-and-text", build)
 
 
 def test_version(llmseq):
@@ -458,7 +461,7 @@ def test_sql_reads_but_does_not_write_unless_told(llmseq, shop, tmp_path):
     assert "1 row" in llmseq("sql", "-f", file).out
     refused = llmseq("sql", "create table t (x integer)")
     assert refused.status == 1
-    assert "read-only" in refused.err
+    assert "only reads" in refused.err
     assert llmseq("sql", "create table t (x integer)", "--write").status == 0
 
 

@@ -29,11 +29,13 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def runs(shop):
-    shop.embed(EmbedOptions("lexical"))
-    shop.train(TrainOptions("llmseqsim", embeddings="lexical"))
-    shop.train(TrainOptions("v-sknn"))
-    return shop
+def runs(shop, prepared):
+    def build(workspace):
+        workspace.embed(EmbedOptions("lexical"))
+        workspace.train(TrainOptions("llmseqsim", embeddings="lexical"))
+        workspace.train(TrainOptions("v-sknn"))
+
+    return prepared(shop, "text-and-neighbours", build)
 
 
 def renamed(file: Path, names: dict[str, str]) -> None:

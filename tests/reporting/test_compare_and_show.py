@@ -11,10 +11,12 @@ from llmseq_cli.reporting.comparison import overlap
 
 
 @pytest.fixture
-def trained(shop):
-    shop.train(TrainOptions("v-sknn"))
-    shop.train(TrainOptions("most-popular"))
-    return shop
+def trained(shop, prepared):
+    def build(workspace):
+        workspace.train(TrainOptions("v-sknn"))
+        workspace.train(TrainOptions("most-popular"))
+
+    return prepared(shop, "two-runs", build)
 
 
 def rank_biased_overlap(first: list[int], second: list[int], p: float = 0.9) -> float:

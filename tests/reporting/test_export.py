@@ -14,10 +14,12 @@ from llmseq_cli.reporting.export import EXPORTS
 
 
 @pytest.fixture
-def trained(shop):
-    shop.train(TrainOptions("v-sknn"))
-    shop.train(TrainOptions("sknn", settings={"k": 2}))
-    return shop
+def trained(shop, prepared):
+    def build(workspace):
+        workspace.train(TrainOptions("v-sknn"))
+        workspace.train(TrainOptions("sknn", settings={"k": 2}))
+
+    return prepared(shop, "runs-to-export", build)
 
 
 def test_trec_files_give_our_metrics_in_ir_measures(llmseq, trained, tmp_path):

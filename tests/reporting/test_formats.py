@@ -15,11 +15,13 @@ from llmseq_cli import TrainOptions
 
 
 @pytest.fixture
-def trained(shop):
-    shop.train(TrainOptions("v-sknn"))
-    shop.train(TrainOptions("sknn", settings={"k": 5}))
-    shop.train(TrainOptions("most-popular"))
-    return shop
+def trained(shop, prepared):
+    def build(workspace):
+        workspace.train(TrainOptions("v-sknn"))
+        workspace.train(TrainOptions("sknn", settings={"k": 5}))
+        workspace.train(TrainOptions("most-popular"))
+
+    return prepared(shop, "runs-with-settings", build)
 
 
 def test_csv_has_all_columns_one_row_a_run(llmseq, trained):

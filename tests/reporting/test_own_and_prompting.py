@@ -10,11 +10,13 @@ from llmseq_cli import TrainOptions
 
 
 @pytest.fixture
-def trained(shop):
-    shop.train(TrainOptions("v-sknn"))
-    shop.train(TrainOptions("sknn"))
-    shop.train(TrainOptions("most-popular"))
-    return shop
+def trained(shop, prepared):
+    def build(workspace):
+        workspace.train(TrainOptions("v-sknn"))
+        workspace.train(TrainOptions("sknn"))
+        workspace.train(TrainOptions("most-popular"))
+
+    return prepared(shop, "three-runs", build)
 
 
 def test_the_query_to_start_from_gives_the_leaderboard(llmseq, trained, tmp_path):

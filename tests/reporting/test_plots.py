@@ -19,11 +19,13 @@ from llmseq_cli.reporting.text_plots import draw_text
 
 
 @pytest.fixture
-def runs(shop):
-    shop.embed(EmbedOptions("lexical"))
-    shop.train(TrainOptions("llmseqsim", embeddings="lexical"))
-    shop.train(TrainOptions("v-sknn"))
-    return shop
+def runs(shop, prepared):
+    def build(workspace):
+        workspace.embed(EmbedOptions("lexical"))
+        workspace.train(TrainOptions("llmseqsim", embeddings="lexical"))
+        workspace.train(TrainOptions("v-sknn"))
+
+    return prepared(shop, "text-and-neighbours", build)
 
 
 def test_popularity_and_lengths_count_what_is_there(llmseq, shop):

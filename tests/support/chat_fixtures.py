@@ -19,8 +19,11 @@ def server(monkeypatch):
 
 
 @pytest.fixture
-def ready(shop):
+def ready(shop, prepared):
     """The shop with lexical embeddings and a run of llmseqsim."""
-    shop.embed(EmbedOptions("lexical"))
-    shop.train(TrainOptions("llmseqsim", embeddings="lexical"))
-    return shop
+
+    def build(workspace):
+        workspace.embed(EmbedOptions("lexical"))
+        workspace.train(TrainOptions("llmseqsim", embeddings="lexical"))
+
+    return prepared(shop, "text-run", build)
