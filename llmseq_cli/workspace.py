@@ -414,16 +414,24 @@ class Workspace:
         return compare_runs(self.store, first, second, dataset=dataset, k=k, sessions=sessions, test=test)
 
     def export(
-        self, runs: Sequence[str], format: str, out: str | Path, *, dataset: str | None = None, k: int | None = None
+        self,
+        runs: Sequence[str],
+        format: str,
+        out: str | Path,
+        *,
+        dataset: str | None = None,
+        k: int | None = None,
+        safe_cells: bool = True,
     ) -> dict[str, Any]:
         """Write runs for other programs; returns what was written.
 
         format: parquet, csv, json (recommendations, one file), trec (a folder: a run file a run, and qrels), recbole (a
         folder: atomic files of the dataset) or mlflow (a folder or tracking server). k: the first k items of a list.
+        safe_cells: in CSV, put a ' before texts that a spreadsheet would take for a formula.
         """
         from llmseq_cli.reporting.export import export_runs
 
-        return export_runs(self.store, list(runs), format, str(out), dataset=dataset, k=k)
+        return export_runs(self.store, list(runs), format, str(out), dataset=dataset, k=k, safe_cells=safe_cells)
 
     def figure(self, kind: str, options: FigureWishes | None = None) -> Figure:
         """What a plot shows: of a dataset (popularity, lengths, diversity) or of runs (training, time, …).

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from llmseq_cli.cli.console import RichProgress
-from llmseq_cli.errors import InterruptedByUserError
+from llmseq_cli.errors import InterruptedByUserError, UsageError
 from llmseq_cli.settings import LARGEST_SEED
 
 if TYPE_CHECKING:
@@ -22,6 +22,14 @@ DatasetOption = Annotated[
     str | None, typer.Option("--dataset", help="Which dataset; may be left out where there is one.", metavar="NAME")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else.")]
+SafeCellsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--safe-cells/--no-safe-cells",
+        help="In CSV, put a ' before texts that a spreadsheet would run as a formula; the default.",
+        show_default=False,
+    ),
+]
 SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.", min=0, max=LARGEST_SEED)]
 SetOption = Annotated[
     list[str] | None,
@@ -175,3 +183,10 @@ def _reflowed(help_text: str) -> str:
     """Every paragraph on one line, for the terminal to break; indented examples stay as they are."""
     paragraphs = help_text.split("\n\n")
     return "\n\n".join(p if p.startswith(" ") else " ".join(p.split("\n")) for p in paragraphs)
+
+
+def safe_cells_for(format: str, given: bool | None) -> bool:
+    """Whether cells are to be made safe. Raises UsageError where the option is given for anything but CSV."""
+    if given is not None and format != "csv":
+        raise UsageError("--safe-cells and --no-safe-cells are for CSV", "leave it out, or say --format csv")
+    return given is not False

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,39 +9,35 @@ from datetime import datetime
 from typing import Any
 
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from llmseq_cli.printable import json_text, printable
 from llmseq_cli.progress import SilentProgress, Task
 
-out = Console(highlight=False, soft_wrap=False)
-err = Console(stderr=True, highlight=False)
+
+class PlainConsole(Console):
+    """A console that shows texts as they are: nothing in them is markup, and no terminal obeys what they contain."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(printable(segment.text), segment.style)
+
+
+out = PlainConsole(soft_wrap=False)
+err = PlainConsole(stderr=True)
 
 _LEAST_WIDTH = 10
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout; what is not a number is null, as JSON knows no NaN."""
-    sys.stdout.write(json.dumps(_finite(document), indent=2, ensure_ascii=False, default=_plain) + "\n")
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(inner) for inner in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if hasattr(value, "item"):
-        return value.item()
-    return str(value)
+    """One JSON document on stdout."""
+    sys.stdout.write(json_text(document) + "\n")
 
 
 def print_error(message: str, hint: str = "") -> None:
@@ -116,7 +110,7 @@ def show(value: Any) -> str:
         return f"{value:,.4g}"
     if isinstance(value, datetime):
         return value.strftime("%Y-%m-%d %H:%M")
-    return str(value)
+    return printable(str(value))
 
 
 class RichProgress:
@@ -150,7 +144,7 @@ class RichProgress:
             TransferSpeedColumn,
         )
 
-        columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}")]
+        columns: list[Any] = [SpinnerColumn(), TextColumn("{task.description}", markup=False)]
         if total is None:
             columns += [TimeElapsedColumn()]
         elif unit == "B":

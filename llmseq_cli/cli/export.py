@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
+from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SafeCellsOption, command, safe_cells_for
 from llmseq_cli.cli.console import print_facts, print_json
 
 
@@ -27,6 +27,7 @@ def export(
     ] = "parquet",
     dataset: DatasetOption = None,
     k: Annotated[int | None, typer.Option("-k", help="Only the first K items of a list.", show_default=False)] = None,
+    safe_cells: SafeCellsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write runs for other programs.
@@ -44,7 +45,9 @@ def export(
 
         llmseq export latest --format mlflow --out http://localhost:5000
     """
-    done = common.open().export(runs or [], format, to, dataset=dataset, k=k)
+    done = common.open().export(
+        runs or [], format, to, dataset=dataset, k=k, safe_cells=safe_cells_for(format, safe_cells)
+    )
     if json:
         print_json(done)
         return

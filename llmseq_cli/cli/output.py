@@ -7,12 +7,16 @@ from pathlib import Path
 
 from llmseq_cli.cli.console import err
 from llmseq_cli.files import write_whole
+from llmseq_cli.printable import printable
 
 
 def write_output(text: str, to: Path | None) -> None:
-    """To stdout, or whole into a file, which is never left half-written. Raises LlmseqError where it cannot be."""
+    """To stdout, without what a terminal would obey, or whole into a file, which is never left half-written.
+
+    Raises LlmseqError where it cannot be written.
+    """
     if to is None:
-        sys.stdout.write(text)
+        sys.stdout.write(printable(text))
     else:
         write_bytes(text.encode("utf-8"), to)
 

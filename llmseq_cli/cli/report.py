@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
-from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
-from llmseq_cli.cli.console import out, print_json
+from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SafeCellsOption, command, safe_cells_for
+from llmseq_cli.cli.console import PlainConsole, out, print_json
 from llmseq_cli.cli.leaderboard import print_leaderboard
 from llmseq_cli.errors import LlmseqError, UsageError
 
@@ -84,6 +83,7 @@ def report(
         str, typer.Option("--format", help="table, json, csv, markdown, latex or html.", metavar="FORMAT")
     ] = "table",
     to: Annotated[Path | None, typer.Option("--out", help="Write to this file.", metavar="FILE")] = None,
+    safe_cells: SafeCellsOption = None,
     json: JsonOption = False,
 ) -> None:
     """The leaderboard: all runs with their metrics, the best first.
@@ -116,6 +116,7 @@ def report(
     if baseline and not significance:
         raise UsageError(f"what to do with '{baseline}'?", f"llmseq report --significance {baseline}, or --models")
     format = "json" if json else format
+    safe = safe_cells_for(format, safe_cells)
     shaping = {
         "--segments": segments,
         "--where": where,
@@ -155,7 +156,7 @@ def report(
     if format == "table":
         show(made, to)
     else:
-        write_output(write_report(made, format), to)
+        write_output(write_report(made, format, safe_cells=safe), to)
 
 
 def _show_studies(workspace: Workspace, dataset: str | None, format: str) -> None:
@@ -203,5 +204,5 @@ def show(made: Report, to: Path | None) -> None:
     file = io.StringIO()
     # Columns that were asked for are not folded in a file.
     width = _FILE_WIDTH if made.columns is None else _NO_LIMIT
-    print_leaderboard(made, console=Console(file=file, width=width, highlight=False), bare=False)
+    print_leaderboard(made, console=PlainConsole(file=file, width=width), bare=False)
     write_output(file.getvalue(), to)

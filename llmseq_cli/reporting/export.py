@@ -30,13 +30,21 @@ EXPORTS = ("parquet", "csv", "json", "trec", "recbole", "mlflow")
 
 
 def export_runs(
-    store: Store, runs: Sequence[str], format: str, out: str, *, dataset: str | None = None, k: int | None = None
+    store: Store,
+    runs: Sequence[str],
+    format: str,
+    out: str,
+    *,
+    dataset: str | None = None,
+    k: int | None = None,
+    safe_cells: bool = True,
 ) -> dict[str, Any]:
     """Write what runs recommended, or what they are, for other programs; returns what was written.
 
     runs: names or numbers, "latest", or a model's name, which is its best run. out: a file for parquet, csv and json;
     a folder for trec (a run file a run, and qrels) and recbole (atomic files of the runs' dataset); a folder or address
-    of a tracking server for mlflow. k: only the first k items of every list.
+    of a tracking server for mlflow. k: only the first k items of every list. safe_cells: in CSV, put a '
+    before texts that a spreadsheet would take for a formula.
     Raises UsageError for an unknown format or runs that do not go together, LlmseqError where it cannot be written.
     """
     if format not in EXPORTS:
@@ -50,9 +58,10 @@ def export_runs(
 
         return log_runs(store, runs, out, dataset)
     with store.read("exporting") as con:
+        con.execute(query("export/macros"))
         found = _distinct([find_run(con, run, dataset) for run in runs])
         if format in _TABLES:
-            written = _write_table(con, found, _TABLES[format], Path(out), k)
+            written = _write_table(con, found, format, Path(out), k, safe=safe_cells and format == "csv")
         elif format == "trec":
             written = _write_trec(con, found, Path(out), k)
         else:
@@ -68,10 +77,10 @@ def _distinct(runs: list[RunInfo]) -> list[RunInfo]:
 
 
 def _write_table(
-    con: duckdb.DuckDBPyConnection, runs: list[RunInfo], options: str, out: Path, k: int | None
+    con: duckdb.DuckDBPyConnection, runs: list[RunInfo], format: str, out: Path, k: int | None, *, safe: bool
 ) -> list[Path]:
-    ids = [run.run_id for run in runs]
-    return [_copy(con, query("export/recommendations"), {"run_ids": ids, "k": k}, options, out)]
+    given = {"run_ids": [run.run_id for run in runs], "k": k, "safe": safe}
+    return [_copy(con, query("export/recommendations"), given, _TABLES[format], out)]
 
 
 def _write_trec(con: duckdb.DuckDBPyConnection, runs: list[RunInfo], out: Path, k: int | None) -> list[Path]:

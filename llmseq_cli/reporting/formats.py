@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llmseq_cli.errors import UsageError, did_you_mean
+from llmseq_cli.printable import json_text, safe_cell
 from llmseq_cli.reporting.html import write_html
 from llmseq_cli.reporting.names import PAPER_NAMES
 from llmseq_cli.reporting.report import Report
@@ -17,13 +18,14 @@ from llmseq_cli.reporting.table import Cell, Line, Table, digits
 
 def write_json(report: Report) -> str:
     """A list, one object a run or group of seeds."""
-    return json.dumps(report.rows, indent=2, ensure_ascii=False, default=str) + "\n"
+    return json_text(report.rows) + "\n"
 
 
-def write_csv(report: Report) -> str:
+def write_csv(report: Report, *, safe_cells: bool = True) -> str:
     """One row a run or group of seeds, all columns; what has parts (settings, spread) is JSON in its cell.
 
-    Of several datasets every row names its own, asked for or not: their figures do not compare.
+    safe_cells: put a ' before texts that a spreadsheet would take for a formula. Of several datasets every row names
+    its own, asked for or not: their figures do not compare.
     """
     keys = list(report.columns or dict.fromkeys(key for row in report.rows for key in row))
     if not keys:
@@ -32,9 +34,8 @@ def write_csv(report: Report) -> str:
         keys.insert(0, "dataset")
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(keys)
-    for row in report.rows:
-        writer.writerow([_plain(row.get(key)) for key in keys])
+    for cells in (keys, *([_plain(row.get(key)) for key in keys] for row in report.rows)):
+        writer.writerow([safe_cell(cell) for cell in cells] if safe_cells else cells)
     return file.getvalue()
 
 
@@ -64,9 +65,11 @@ FORMATS = ("table", *WRITERS)
 """table is what the terminal shows, and is written by the command itself."""
 
 
-def write_report(report: Report, name: str) -> str:
-    """The report in a format of WRITERS. Raises UsageError for an unknown one."""
+def write_report(report: Report, name: str, *, safe_cells: bool = True) -> str:
+    """The report in a format of WRITERS; safe_cells as in `write_csv`. Raises UsageError for an unknown format."""
     check_format(name)
+    if name == "csv":
+        return write_csv(report, safe_cells=safe_cells)
     return WRITERS[name](report)
 
 

@@ -1,11 +1,11 @@
--- one row per recommended item of the runs, by run, session and rank
+-- one row per recommended item of the runs, by run, session and rank; safe: a ' before what a spreadsheet would run
 select
     r.name as run,
-    s.external_id as session,
+    if($safe, safe_cell(s.name), s.name) as session,
     x.rank,
-    i.external_id as item,
+    if($safe, safe_cell(i.external_id), i.external_id) as item,
     x.score,
-    i.title,
+    if($safe, safe_cell(i.title), i.title) as title,
     x.item_id = s.ground_truth as is_ground_truth
 from core.recommendation as x
 inner join core.run as r on x.run_id = r.run_id

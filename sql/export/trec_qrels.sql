@@ -1,8 +1,8 @@
 -- one row per case that a run was scored on: its ground truth, as trec_eval reads it
 select
-    regexp_replace(s.name, '\s', '%20', 'g') as query,
+    trec_id(s.name) as query,
     0 as iteration,
-    regexp_replace(i.external_id, '\s', '%20', 'g') as document,
+    trec_id(i.external_id) as document,
     1 as relevance
 from core.case_rank as x
 inner join core.run as r on x.run_id = r.run_id

@@ -1,9 +1,9 @@
 -- one row per recommended item of a run, as trec_eval reads it; it orders by the score alone, so the score is made of
 -- the rank, which equal scores leave open
 select
-    regexp_replace(s.name, '\s', '%20', 'g') as query,
+    trec_id(s.name) as query,
     'Q0' as iteration,
-    regexp_replace(i.external_id, '\s', '%20', 'g') as document,
+    trec_id(i.external_id) as document,
     x.rank,
     r.depth + 1 - x.rank as score,
     r.name as tag
