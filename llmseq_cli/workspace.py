@@ -439,7 +439,7 @@ class Workspace:
         kind: one of `reporting.make_figure.KINDS`. `reporting.plots.draw` makes PNG or SVG of it.
         """
         from llmseq_cli.reporting.make_figure import FigureWishes, make_figure
-        from llmseq_cli.training.experiment import load_model
+        from llmseq_cli.training.stored_runs import load_model
 
         return make_figure(
             self.store,
@@ -472,7 +472,7 @@ class Workspace:
 
     def health(self) -> list[str]:
         """What is wrong with the workspace, one line each: runs without files, files without runs, leftovers."""
-        from llmseq_cli.training.experiment import run_folder
+        from llmseq_cli.training.stored_runs import run_folder
 
         if not self.store.file.exists():
             return []

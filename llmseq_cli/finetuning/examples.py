@@ -14,7 +14,7 @@ import numpy as np
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.finetuning.item_lists import keyed_order
-from llmseq_cli.finetuning.tasks.task import Ingredients, Task
+from llmseq_cli.finetuning.tasks.task import Ingredients, PromptTask
 from llmseq_cli.finetuning.wording import Wording
 from llmseq_cli.progress import Progress
 from llmseq_cli.providers.provider import FineTuneProvider
@@ -58,7 +58,7 @@ class Built:
 
 
 @dataclass(frozen=True)
-class Block:
+class ExampleBlock:
     """Examples of some sessions as arrays: see `Material`. tokens: int64[n], of question and answer.
 
     for_validation: bool[n].
@@ -80,10 +80,10 @@ class ExampleBuilder:
     for validation.
     """
 
-    def __init__(self, task: Task, wording: Wording, ingredients: Ingredients, amounts: Amounts) -> None:
+    def __init__(self, task: PromptTask, wording: Wording, ingredients: Ingredients, amounts: Amounts) -> None:
         self.task, self.wording, self.ingredients, self.amounts = task, wording, ingredients, amounts
 
-    def blocks(self, train: Sessions, built: Built) -> Iterator[Block]:
+    def blocks(self, train: Sessions, built: Built) -> Iterator[ExampleBlock]:
         """Examples block by block; counts in `built` are complete once the last one has been taken."""
         chosen, n_validation = self._choose(train, built)
         for start in range(0, len(chosen), _SESSIONS_PER_BLOCK):
@@ -98,7 +98,7 @@ class ExampleBuilder:
             _count(built, "without an answer", int((~answered).sum()))
             _count(built, BEYOND_CONTEXT, int((answered & ~fits).sum()))
             keep = np.flatnonzero(answered & fits)
-            block = Block(
+            block = ExampleBlock(
                 prompts.take(keep),
                 targets[keep],
                 material.options[keep],
@@ -133,13 +133,13 @@ class ExampleBuilder:
                 task.advance(len(block.prompts))
         return built
 
-    def show(self, train: Sessions, n: int) -> list[Block]:
+    def show(self, train: Sessions, n: int) -> list[ExampleBlock]:
         """Blocks that hold the first n examples to train on."""
-        shown: list[Block] = []
+        shown: list[ExampleBlock] = []
         for block in self.blocks(train, Built()):
             keep = np.flatnonzero(~block.for_validation)[: n - sum(len(one.prompts) for one in shown)]
             shown.append(
-                Block(
+                ExampleBlock(
                     block.prompts.take(keep),
                     block.targets[keep],
                     block.options[keep],

@@ -7,12 +7,13 @@ from typing import Any
 from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.files import exclusive, move_folder, temporary_folder
-from llmseq_cli.finetuning.examples import Amounts, Block, Built, ExampleBuilder, check_amount, check_files
+from llmseq_cli.finetuning.examples import Amounts, Built, ExampleBlock, ExampleBuilder, check_amount, check_files
 from llmseq_cli.finetuning.jobs import JobRunner, training_price
-from llmseq_cli.finetuning.ledger import OVER, UNSUBMITTED, Job, Ledger, NewJob
+from llmseq_cli.finetuning.ledger import OVER, UNSUBMITTED, FinetuneJob, Ledger, NewJob
 from llmseq_cli.finetuning.options import DEFAULT_TASK, FinetuneOptions
 from llmseq_cli.finetuning.task_setup import TaskSetup, gather, make_setup, template_of
 from llmseq_cli.finetuning.tasks.registry import find_task
+from llmseq_cli.finetuning.templates import shipped_words
 from llmseq_cli.finetuning.wording import Wording, normal_titles
 from llmseq_cli.progress import Progress
 from llmseq_cli.providers.provider import FineTuneProvider, Surroundings
@@ -32,7 +33,14 @@ class FineTuning:
             self.dataset: Dataset = load_dataset(con, options.dataset)
         self.setup: TaskSetup = make_setup(store, self.dataset, options, progress)
         self.provider.settle(
-            Surroundings(store.folder, self.model, progress, normal_titles(self.dataset.catalog), self.setup.seed)
+            Surroundings(
+                store.folder,
+                self.model,
+                progress,
+                normal_titles(self.dataset.catalog),
+                shipped_words(),
+                self.setup.seed,
+            )
         )
         ingredients = gather(store, self.dataset, self.setup, progress, training=True)
         task = find_task(self.setup.task)
@@ -70,7 +78,7 @@ class FineTuning:
                 )
         return shown
 
-    def _parsed(self, titles: list[str], block: Block, place: int) -> list[dict[str, Any]]:
+    def _parsed(self, titles: list[str], block: ExampleBlock, place: int) -> list[dict[str, Any]]:
         named = {self.wording.titles[item]: item for item in block.answers[place].tolist() if item >= 0}
         ids = self.dataset.catalog.external_ids
         return [{"title": title, "item": str(ids[named[title]]) if title in named else None} for title in titles]
@@ -102,7 +110,7 @@ class FineTuning:
             "minutes": self.provider.minutes(tokens),
         }
 
-    def run(self) -> Job:
+    def run(self) -> FinetuneJob:
         """Builds the files, then uploads and submits them, unless the same was done before."""
         runner = JobRunner(self.ledger, self.provider, self.progress, prices=self.options.prices)
         # Two programs that find nothing submitted would submit the same twice.
@@ -117,7 +125,7 @@ class FineTuning:
         wait = self.options.wait or not self.provider.remote
         return runner.wait(job) if wait and job.status not in OVER else job
 
-    def _prepared(self) -> Job:
+    def _prepared(self) -> FinetuneJob:
         """The job in the ledger, with its files: the one that is there, or a new one."""
         jobs = self.store.folder / "artifacts" / "jobs"
         with temporary_folder(jobs / "building", make_parent=True) as partial:
@@ -148,7 +156,7 @@ class FineTuning:
             move_folder(partial, folder, "keep")
             return job
 
-    def _known(self, new: NewJob) -> Job | None:
+    def _known(self, new: NewJob) -> FinetuneJob | None:
         """The job that these files were built for before; one that was submitted only counts without --again."""
         job = self.ledger.same(new)
         if job is None or (self.options.again and job.status not in UNSUBMITTED):

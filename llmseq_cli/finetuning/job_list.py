@@ -7,7 +7,8 @@ from typing import Any
 
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.finetuning.jobs import JobRunner, about
-from llmseq_cli.finetuning.ledger import OVER, Job, Ledger
+from llmseq_cli.finetuning.ledger import OVER, FinetuneJob, Ledger
+from llmseq_cli.finetuning.templates import shipped_words
 from llmseq_cli.progress import Progress
 from llmseq_cli.providers.provider import Surroundings
 from llmseq_cli.providers.registry import make_provider
@@ -72,11 +73,11 @@ def act_on_job(
     return about(ledger, job) | ({"downloaded": downloaded} if action == "download" else {})
 
 
-def _open(job: Job) -> bool:
+def _open(job: FinetuneJob) -> bool:
     return job.status == "submitting" or (job.remote_id is not None and job.status not in OVER)
 
 
-def _download(runner: JobRunner, job: Job, folder: Path) -> tuple[Job, list[str]]:
+def _download(runner: JobRunner, job: FinetuneJob, folder: Path) -> tuple[FinetuneJob, list[str]]:
     job = runner.refresh(job)
     if job.status != "succeeded":
         raise LlmseqError(f"{job.job} is {job.status}: there is nothing to download", "`llmseq jobs wait` waits for it")
@@ -87,7 +88,7 @@ def _download(runner: JobRunner, job: Job, folder: Path) -> tuple[Job, list[str]
 
 def runner_of(
     ledger: Ledger,
-    job: Job,
+    job: FinetuneJob,
     progress: Progress,
     base_url: str | None,
     prices: str | None,
@@ -98,5 +99,5 @@ def runner_of(
     settings: of the user's, before those of the job.
     """
     provider = make_provider(job.provider, base_url or job.address, job.settings["tuning"] | (settings or {}))
-    provider.settle(Surroundings(ledger.store.folder, job.base_model, progress))
+    provider.settle(Surroundings(ledger.store.folder, job.base_model, progress, words=shipped_words()))
     return JobRunner(ledger, provider, progress, prices=prices)

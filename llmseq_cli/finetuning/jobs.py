@@ -16,9 +16,10 @@ from llmseq_cli.clients.prices import usd_for_token
 from llmseq_cli.clients.retries import Patience, patiently
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.finetuning.examples import TRAINING, VALIDATION
-from llmseq_cli.finetuning.ledger import OVER, UNSUBMITTED, Job, Ledger
+from llmseq_cli.finetuning.ledger import OVER, UNSUBMITTED, FinetuneJob, Ledger
+from llmseq_cli.language_model.messages import JobEvent, RemoteJob
 from llmseq_cli.progress import Progress
-from llmseq_cli.providers.provider import FineTuneProvider, JobEvent, RemoteJob, Submission
+from llmseq_cli.providers.provider import FineTuneProvider, Submission
 from llmseq_cli.providers.registry import provider_class
 
 T = TypeVar("T")
@@ -41,7 +42,7 @@ class JobRunner:
         self.patience, self.prices = patience or Patience(), prices
         self.reached = False  # the provider has said something
 
-    def submit(self, job: Job) -> Job:
+    def submit(self, job: FinetuneJob) -> FinetuneJob:
         """Takes a job as far as the provider's queue. May be called again wherever it ended before."""
         if job.status not in UNSUBMITTED:
             return job
@@ -66,7 +67,7 @@ class JobRunner:
         remote = self.call(lambda: self.provider.submit(submission))
         return self._noted(job, remote, f"submitted as {remote.remote_id}")
 
-    def _upload(self, job: Job, column: str, file: Path) -> Job:
+    def _upload(self, job: FinetuneJob, column: str, file: Path) -> FinetuneJob:
         if not file.exists():
             raise LlmseqError(f"the file {file} is gone", "run `llmseq finetune` again with the same options")
         job = self.ledger.note(job, "uploading", f"uploading {file.name}")
@@ -75,7 +76,7 @@ class JobRunner:
             file_id = self.call(lambda: self.provider.upload(file, name))
         return self.ledger.note(job, "uploaded", f"uploaded {file.name} as {file_id}", **{column: file_id})
 
-    def refresh(self, job: Job) -> Job:
+    def refresh(self, job: FinetuneJob) -> FinetuneJob:
         """The job with what the provider says of it now."""
         if job.remote_id is None:
             if job.status != "submitting":
@@ -90,7 +91,7 @@ class JobRunner:
             return self.ledger.note(job, "lost", "the provider does not know it any more")
         return self._noted(job, remote, remote.error or "")
 
-    def wait(self, job: Job) -> Job:
+    def wait(self, job: FinetuneJob) -> FinetuneJob:
         """Waits until the job is over, telling what happens meanwhile."""
         if job.status in UNSUBMITTED:
             job = self.refresh(job)
@@ -116,10 +117,10 @@ class JobRunner:
                 time.sleep(_POLL_SECONDS)
         return self.wait(job)
 
-    def _events(self, job: Job) -> list[JobEvent]:
+    def _events(self, job: FinetuneJob) -> list[JobEvent]:
         return self.call(lambda: self.provider.events(str(job.remote_id)))
 
-    def cancel(self, job: Job) -> Job:
+    def cancel(self, job: FinetuneJob) -> FinetuneJob:
         """Stops a job that is under way; one that was not submitted is only noted."""
         job = self.refresh(job)
         if job.status in OVER:
@@ -129,7 +130,7 @@ class JobRunner:
         remote = self.call(lambda: self.provider.cancel(str(job.remote_id)))
         return self._noted(job, remote, "asked to be cancelled")
 
-    def _noted(self, job: Job, remote: RemoteJob, message: str) -> Job:
+    def _noted(self, job: FinetuneJob, remote: RemoteJob, message: str) -> FinetuneJob:
         """The ledger's job after the provider's word; nothing is written where nothing is new."""
         cost = self._cost(job, remote)
         known = (remote.remote_id, remote.model or job.model, remote.status, cost or job.cost_usd)
@@ -140,7 +141,7 @@ class JobRunner:
             said += f"; {cost:,.4g} US dollars"
         return self.ledger.note(job, remote.status, said, remote_id=remote.remote_id, model=remote.model, cost_usd=cost)
 
-    def _cost(self, job: Job, remote: RemoteJob) -> float | None:
+    def _cost(self, job: FinetuneJob, remote: RemoteJob) -> float | None:
         """US dollars by the tokens that the provider counted."""
         price = training_price(job.provider, job.base_model, self.prices)
         return None if price is None or remote.trained_tokens is None else remote.trained_tokens * price
@@ -169,6 +170,6 @@ def training_price(provider: str, model: str, prices: str | None) -> float | Non
     return usd_for_token(f"{provider}:{model}", "training", prices)
 
 
-def about(ledger: Ledger, job: Job) -> dict[str, Any]:
+def about(ledger: Ledger, job: FinetuneJob) -> dict[str, Any]:
     """A job with its steps, as `llmseq jobs show` tells it."""
     return job.to_dict() | {"folder": str(ledger.folder(job)), "events": ledger.events(job)}

@@ -35,7 +35,7 @@ OVER = ("succeeded", "failed", "cancelled", "lost")
 
 
 @dataclass(frozen=True)
-class Job:
+class FinetuneJob:
     """A fine-tuning job as the ledger knows it.
 
     job: its name, for example "genitem-3". status: prepared, uploading, uploaded, submitting, queued, running,
@@ -92,7 +92,7 @@ class Ledger:
     def __init__(self, store: Store) -> None:
         self.store = store
 
-    def jobs(self, dataset: str | None = None, file_hash: str | None = None) -> list[Job]:
+    def jobs(self, dataset: str | None = None, file_hash: str | None = None) -> list[FinetuneJob]:
         """All jobs, oldest first."""
         with self.store.read("listing jobs") as con:
             cursor = con.execute(query("prompting/jobs"), {"dataset": dataset, "file_hash": file_hash})
@@ -101,9 +101,9 @@ class Ledger:
         for row in rows:
             row["settings"] = json.loads(row["settings"])
             row["figures"] = json.loads(row["figures"] or "{}")
-        return [Job(**row) for row in rows]
+        return [FinetuneJob(**row) for row in rows]
 
-    def find(self, name: str, dataset: str | None = None) -> Job:
+    def find(self, name: str, dataset: str | None = None) -> FinetuneJob:
         """The job of this name, "latest" being the newest. Raises LlmseqError where there is none."""
         jobs = self.jobs(dataset)
         if name == "latest" and jobs:
@@ -115,7 +115,7 @@ class Ledger:
         hint = did_you_mean(name, names) if names else "`llmseq finetune --task genitem` starts one"
         raise LlmseqError(f"there is no job '{name}'", hint)
 
-    def same(self, new: NewJob) -> Job | None:
+    def same(self, new: NewJob) -> FinetuneJob | None:
         """The newest job for the same files, model and settings."""
         for job in reversed(self.jobs(file_hash=new.file_hash)):
             if (job.split_id, job.provider, job.address, job.base_model, job.settings) == (
@@ -128,7 +128,7 @@ class Ledger:
                 return job
         return None
 
-    def create(self, new: NewJob) -> Job:
+    def create(self, new: NewJob) -> FinetuneJob:
         """Notes a job whose files are built."""
         parameters = {
             "dataset_id": new.dataset_id,
@@ -150,7 +150,7 @@ class Ledger:
             con.execute("insert into core.job_event values (?, ?, ?, ?)", [job_id, _now(), "prepared", said])
         return self.find(f"{new.task}-{job_id}")
 
-    def note(self, job: Job, status: str, message: str, **known: Any) -> Job:
+    def note(self, job: FinetuneJob, status: str, message: str, **known: Any) -> FinetuneJob:
         """Notes a step of a job; known: remote_id, model, training_file_id, validation_file_id, cost_usd."""
         columns = ("remote_id", "model", "training_file_id", "validation_file_id", "cost_usd")
         parameters = {name: known.get(name) for name in columns} | {"status": status, "job_id": job.job_id}
@@ -159,7 +159,7 @@ class Ledger:
             con.execute("insert into core.job_event values (?, ?, ?, ?)", [job.job_id, _now(), status, message])
         return self.find(job.job)
 
-    def events(self, job: Job) -> list[dict[str, Any]]:
+    def events(self, job: FinetuneJob) -> list[dict[str, Any]]:
         """The steps of a job, oldest first: happened_at, status, message."""
         with self.store.read("reading a job") as con:
             rows = con.execute(
@@ -168,7 +168,7 @@ class Ledger:
             ).fetchall()
         return [dict(zip(("happened_at", "status", "message"), row, strict=True)) for row in rows]
 
-    def folder(self, job: Job) -> Path:
+    def folder(self, job: FinetuneJob) -> Path:
         """Where the job's files lie."""
         return self.store.folder / "artifacts" / "jobs" / job.job
 

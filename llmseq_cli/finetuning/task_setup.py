@@ -24,7 +24,7 @@ from llmseq_cli.finetuning.tasks.task import Categories, Ingredients
 from llmseq_cli.finetuning.templates import Template, load_template
 from llmseq_cli.progress import Progress
 from llmseq_cli.store.runs import RunInfo, find_run
-from llmseq_cli.training.experiment import load_model
+from llmseq_cli.training.stored_runs import load_model
 
 if TYPE_CHECKING:
     import duckdb

@@ -9,7 +9,7 @@ import numpy as np
 from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.finetuning.templates import Template
-from llmseq_cli.providers.provider import Example
+from llmseq_cli.language_model.messages import Example
 
 _TOKENS_PER_MESSAGE = 5
 """What a chat format puts around a message."""

@@ -11,9 +11,9 @@ import torch
 
 from llmseq_cli.clients.errors import FinalError
 from llmseq_cli.language_model.chat import prompt_tokens
-from llmseq_cli.language_model.generation import Answer, Drawing, generate
+from llmseq_cli.language_model.generation import Drawing, GeneratedAnswer, generate
 from llmseq_cli.language_model.guide import AnswerForm, CatalogGuide
-from llmseq_cli.providers.provider import ChatRequest, Completions, Constraint
+from llmseq_cli.language_model.messages import ChatRequest, Completions, Constraint
 
 
 class Answerer:
@@ -64,14 +64,14 @@ class Answerer:
     def _form(self, constraints: list[Constraint]) -> AnswerForm:
         """Titles of the catalog as tokens, made once."""
         names = max(constraint.names for constraint in constraints)
-        template, titles = constraints[0].template, constraints[0].titles
-        key = (template.digest, len(titles), hash(tuple(titles)), names)
+        line, separator, titles = constraints[0].line, constraints[0].separator, constraints[0].titles
+        key = (line, separator, len(titles), hash(tuple(titles)), names)
         if self.form is None or self.form[0] != key:
-            self.form = key, AnswerForm(self.tokenizer, template, titles, names, str(self.model.device))
+            self.form = key, AnswerForm(self.tokenizer, line, separator, titles, names, str(self.model.device))
         return self.form[1]
 
     def _completions(
-        self, request: ChatRequest, prompt: int, answers: list[Answer], shuffle: np.random.Generator
+        self, request: ChatRequest, prompt: int, answers: list[GeneratedAnswer], shuffle: np.random.Generator
     ) -> Completions:
         texts = [text for one in answers for text in [self._text(request, one)] * one.count]
         finishes = ["stop" if one.ended else "length" for one in answers for _ in range(one.count)]
@@ -83,11 +83,10 @@ class Answerer:
             sum(len(one.tokens) * one.count for one in answers),
         )
 
-    def _text(self, request: ChatRequest, answer: Answer) -> str:
+    def _text(self, request: ChatRequest, answer: GeneratedAnswer) -> str:
         if request.constraint is None or answer.said is None:
             return self.tokenizer.decode(answer.tokens, skip_special_tokens=True).strip()
-        template, titles = request.constraint.template, request.constraint.titles
-        return template.lines(template.answer, [titles[place] for place in answer.said])
+        return request.constraint.answer([request.constraint.titles[place] for place in answer.said])
 
 
 def _way(request: ChatRequest) -> tuple[float, float, int, bool]:

@@ -29,7 +29,7 @@ class Drawing:
 
 
 @dataclass(frozen=True)
-class Answer:
+class GeneratedAnswer:
     """An answer that was drawn `count` times. said: titles by their places, where a guide led it; ended: by itself."""
 
     tokens: list[int]
@@ -66,14 +66,14 @@ def generate(
     drawing: Drawing,
     random: torch.Generator,
     guide: Guide | None = None,
-) -> list[list[Answer]]:
+) -> list[list[GeneratedAnswer]]:
     """Answers to each prompt (its tokens), as many as counts says, those that are equal as one."""
     device = model.device
     tokens, mask = _padded(prompts, device)
     owner = torch.arange(len(prompts), device=device)
     count = torch.as_tensor(list(counts), device=device)
     written = torch.empty(len(prompts), 0, dtype=torch.int64, device=device)
-    answers: list[list[Answer]] = [[] for _ in prompts]
+    answers: list[list[GeneratedAnswer]] = [[] for _ in prompts]
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     cache = None
     ends = torch.tensor(sorted(drawing.ends), device=device)
@@ -98,7 +98,7 @@ def generate(
             stops = bool(ended[row])
             said = None if guide is None else guide.said(row)
             text = written[row, : -1 if stops else None].tolist()
-            answers[int(owner[row])].append(Answer(text, int(count[row]), stops, said))
+            answers[int(owner[row])].append(GeneratedAnswer(text, int(count[row]), stops, said))
         going = torch.nonzero(~ended)[:, 0]
         if not len(going):
             break

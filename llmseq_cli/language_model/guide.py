@@ -10,25 +10,26 @@ import torch
 from torch import Tensor
 
 from llmseq_cli.errors import UsageError
-from llmseq_cli.finetuning.templates import Template
 from llmseq_cli.language_model.chat import plain_tokens
+from llmseq_cli.language_model.messages import Constraint
 from llmseq_cli.language_model.trie import ROOT, TitleTrie, remaining_counts
-from llmseq_cli.providers.provider import Constraint
 
 
 class AnswerForm:
-    """Titles and what stands between them as tokens, for one model, one template and one list of titles.
+    """Titles and what stands between them as tokens, for one model, wording (see `Constraint`) and list of titles.
 
     links[p] is what follows p titles: before the first (p = 0), between two, numbers included. The blank between a
     number and a title goes with the title, as tokenizers have it.
     """
 
-    def __init__(self, tokenizer: Any, template: Template, titles: Sequence[str], most_names: int, device: str) -> None:
+    def __init__(
+        self, tokenizer: Any, line: str, separator: str, titles: Sequence[str], most_names: int, device: str
+    ) -> None:
         self.end_token = int(tokenizer.eos_token_id)
-        befores, after = _around(template, most_names)
+        befores, after = _around(line, most_names)
         blank = befores[0][len(befores[0].rstrip()) :]
         self.title_tokens = plain_tokens(tokenizer, [blank + title for title in titles])
-        texts = [befores[0].rstrip(), *(after + template.separator + one.rstrip() for one in befores[1:]), after]
+        texts = [befores[0].rstrip(), *(after + separator + one.rstrip() for one in befores[1:]), after]
         links = plain_tokens(tokenizer, texts)
         self.links, self.last = links[:-1], [*links[-1], self.end_token]
         vocabulary = max(self.end_token, *(max(row) for row in self.title_tokens if row)) + 1
@@ -42,9 +43,9 @@ class AnswerForm:
         return names * self.longest + sum(len(link) for link in self.links[:names]) + len(self.last)
 
 
-def _around(template: Template, names: int) -> tuple[list[str], str]:
+def _around(line: str, names: int) -> tuple[list[str], str]:
     """What stands before the title at each place of an answer, and after it."""
-    parts = [template.answer.format(number=place, title="\0").split("\0") for place in range(1, names + 1)]
+    parts = [line.format(number=place, title="\0").split("\0") for place in range(1, names + 1)]
     if any(len(part) != 2 for part in parts):
         raise UsageError("an answer of the template names its title twice", "--constrain needs {title} once")
     return [before for before, _ in parts], parts[0][1]

@@ -12,9 +12,9 @@ from llmseq_cli.errors import LlmseqError, WorkspaceBusyError
 from llmseq_cli.files import atomic_folder, exclusive, write_json
 from llmseq_cli.language_model.chat import read_examples
 from llmseq_cli.language_model.library import Loading, load_model, load_tokenizer, quiet
+from llmseq_cli.language_model.messages import CANCELLED, SUCCEEDED, JobEvent, RemoteJob
 from llmseq_cli.language_model.settings import LocalTuning
 from llmseq_cli.progress import Progress
-from llmseq_cli.providers.provider import CANCELLED, SUCCEEDED, JobEvent, RemoteJob
 
 if TYPE_CHECKING:
     from llmseq_cli.language_model.training import Progressed

@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 
-from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import filled_up
-from llmseq_cli.models.recommender import FitContext, Recommender
+from llmseq_cli.models.recommender import FitContext, Member, Recommender
 from llmseq_cli.settings import Settings, setting
-
-
-@dataclass(frozen=True)
-class Member:
-    """A trained run that another model is made of.
-
-    run: its name, for example "sasrec-3". model: the trained model.
-    refitted_lists: (train, prompts, k) gives the lists of the same model (settings, embeddings, seed) trained anew on
-        `train` alone, items of the prompts among them.
-    """
-
-    run: str
-    model: Recommender
-    refitted_lists: Callable[[Sessions, Sessions, int], Ranking]
 
 
 def run_names(members: Sequence[Member]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,8 +20,21 @@ if TYPE_CHECKING:
     from llmseq_cli.data.sessions import Sessions
     from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
     from llmseq_cli.evaluation.ranking import Ranking
-    from llmseq_cli.models.members import Member
     from llmseq_cli.models.neural.ranks import Ranks
+
+
+@dataclass(frozen=True)
+class Member:
+    """A trained run that another model is made of.
+
+    run: its name, for example "sasrec-3". model: the trained model.
+    refitted_lists: (train, prompts, k) gives the lists of the same model (settings, embeddings, seed) trained anew on
+        `train` alone, items of the prompts among them.
+    """
+
+    run: str
+    model: Recommender
+    refitted_lists: Callable[[Sessions, Sessions, int], Ranking]
 
 
 @dataclass(frozen=True)

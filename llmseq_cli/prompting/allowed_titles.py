@@ -7,7 +7,7 @@ import numpy as np
 from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.finetuning.wording import Wording
-from llmseq_cli.providers.provider import Constraint
+from llmseq_cli.language_model.messages import Constraint
 
 
 class Constraints:
@@ -16,7 +16,8 @@ class Constraints:
     """
 
     def __init__(self, wording: Wording, catalog: Catalog, names: int) -> None:
-        self.template, self.names = wording.template, names
+        self.names = names
+        self.line, self.separator = wording.template.answer, wording.template.separator
         places: dict[str, int] = {}
         self.of_item = np.array(
             [places.setdefault(title, len(places)) if title else -1 for title in wording.titles], dtype=np.int64
@@ -30,11 +31,14 @@ class Constraints:
         """session: int32[n]; options: int32[m], NO_ITEM fills."""
         listed = self._titles_of(options[options >= 0])
         if len(listed):
-            return Constraint(self.template, self.titles, listed, np.empty(0, dtype=np.int64), self.names)
+            return self._constraint(listed, np.empty(0, dtype=np.int64))
         without = self._titles_of(session)
         if np.isin(self.learnt, without).all():
             without = without[:0]
-        return Constraint(self.template, self.titles, self.learnt, without, self.names)
+        return self._constraint(self.learnt, without)
+
+    def _constraint(self, allowed: np.ndarray, without: np.ndarray) -> Constraint:
+        return Constraint(self.line, self.separator, self.titles, allowed, without, self.names)
 
     def _titles_of(self, items: np.ndarray) -> np.ndarray:
         places = self.of_item[items]

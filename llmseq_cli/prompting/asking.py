@@ -11,8 +11,9 @@ from llmseq_cli.clients.dispatcher import Dispatcher, DispatchOptions, Outcome, 
 from llmseq_cli.clients.errors import FinalError, RefusedError
 from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.clients.retries import Patience
+from llmseq_cli.language_model.messages import ChatRequest, Completions
 from llmseq_cli.progress import Progress, Task
-from llmseq_cli.providers.provider import ChatRequest, Completions, FineTuneProvider
+from llmseq_cli.providers.provider import FineTuneProvider
 
 _GRACE_SECONDS = 30.0
 """How long to wait for answers that are under way after a failure or Ctrl-C: they are paid for."""

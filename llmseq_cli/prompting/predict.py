@@ -4,213 +4,83 @@ from __future__ import annotations
 
 import time
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from llmseq_cli.clients.in_flight import InFlight
-from llmseq_cli.clients.prices import usd_for_token
-from llmseq_cli.data.dataset import Dataset, load_dataset
-from llmseq_cli.errors import LlmseqError, UsageError, WorkspaceBusyError
-from llmseq_cli.finetuning.job_list import runner_of
-from llmseq_cli.finetuning.jobs import JobRunner
-from llmseq_cli.finetuning.ledger import UNSUBMITTED, Ledger
-from llmseq_cli.finetuning.task_setup import TaskSetup, find_item_vectors, gather, make_setup, template_of
-from llmseq_cli.finetuning.tasks.registry import find_task
-from llmseq_cli.finetuning.wording import Wording, normal_titles
+from llmseq_cli.errors import UsageError, WorkspaceBusyError
 from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.allowed_titles import Constraints
 from llmseq_cli.prompting.asking import AskOptions, AskUsage, ask
 from llmseq_cli.prompting.options import PromptOptions
-from llmseq_cli.prompting.questions import Sampling, choose_sessions, make_prompts, missing, questions
-from llmseq_cli.prompting.replies import ReplyStore
+from llmseq_cli.prompting.preparation import Preparation
+from llmseq_cli.prompting.questions import questions
 from llmseq_cli.prompting.run_maker import RunMaker
-from llmseq_cli.prompting.text_vectors import TextVectors
-from llmseq_cli.providers.provider import FineTuneProvider, Surroundings
-from llmseq_cli.providers.registry import make_provider
 from llmseq_cli.store.connection import Store
 
 _SECONDS_PER_REQUEST = 2.0
 """What a request is taken to need when the duration of asking is estimated."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """Whom and what to ask. job: the job's name, None for a base model."""
-
-    provider: FineTuneProvider
-    model: str
-    base_model: str
-    job: str | None
-    setup: TaskSetup
-
-    @property
-    def is_base(self) -> bool:
-        return self.model == self.base_model
-
-
 class Prompting:
     """One call of `llmseq prompt`."""
 
     def __init__(self, store: Store, options: PromptOptions, progress: Progress) -> None:
-        self.store, self.options, self.progress = store, options, progress
-        self.started_at = datetime.now(UTC).replace(tzinfo=None)
-        if options.job is None:
-            with store.read("reading sessions") as con:
-                self.dataset: Dataset = load_dataset(con, options.dataset)
-            self.asked = self._base_model()
-        else:
-            self.asked = self._of_job(options.job)
-        self.asked.provider.settle(
-            Surroundings(
-                store.folder,
-                self.asked.model,
-                progress,
-                normal_titles(self.dataset.catalog),
-                self.asked.setup.seed,
-                options.constrain,
-            )
-        )
-        self.task = find_task(self.asked.setup.task)
-        template, limits = template_of(self.asked.setup), self.asked.provider.limits
-        setup = self.asked.setup
-        self.wording = Wording(template, self.dataset.catalog, setup.k, self.asked.provider.count_tokens)
-        named = 1 if self.task.names_one else setup.k
-        temperature, top_p = self._usual_sampling()
-        self.sampling = Sampling(
-            temperature if options.temperature is None else options.temperature,
-            top_p if options.top_p is None else options.top_p,
-            self.task.samples if options.samples is None else options.samples,
-            options.max_tokens or self.wording.longest_answer(named),
-        )
-        # Before anything is paid for: without vectors no answer becomes an item.
-        self.embeddings = find_item_vectors(store, self.dataset, options.embeddings, progress)
-        name = options.embeddings or f"{self.embeddings.source}:{self.embeddings.model}"
-        self.text_vectors = TextVectors(store, self.dataset, self.embeddings, name, progress, options.prices)
-        self.test = choose_sessions(self.dataset.test, options.limit, setup.seed)
-        self.ingredients = gather(store, self.dataset, setup, progress, training=False)
-        room = (options.context or limits.tokens_per_example) - self.sampling.max_tokens
-        self.prompts = make_prompts(self.task, self.wording, self.ingredients, self.test.prompts(), room)
-        self.replies = ReplyStore(store, self.dataset.info.dataset_id, self.about())
-
-    def _usual_sampling(self) -> tuple[float, float]:
-        """Temperature and top_p where the user does not say."""
-        own = self.asked.provider.usual_sampling(self.asked.base_model) if self.task.temperature else None
-        return own or (self.task.temperature, 1.0)
-
-    def _base_model(self) -> Asked:
-        given = self.options
-        provider = make_provider(given.provider, given.base_url, dict(given.settings))
-        setup = make_setup(self.store, self.dataset, given, self.progress)
-        return Asked(provider, str(given.base_model), str(given.base_model), None, setup)
-
-    def _of_job(self, name: str) -> Asked:
-        """The job's model, or with --base-model another one that is asked the same."""
-        if self.options.says_what_is_asked:
-            raise UsageError(
-                f"the job {name} says what is asked", "leave --template, --candidates, -k, --clusters and --seed out"
-            )
-        ledger = Ledger(self.store)
-        job = ledger.find(name, self.options.dataset)
-        given = self.options
-        runner: JobRunner = runner_of(ledger, job, self.progress, given.base_url, given.prices, dict(given.settings))
-        if self.options.base_model is None:
-            job = runner.refresh(job)
-            if job.model is None:
-                hint = f"`llmseq jobs wait {job.job}` waits for it; `llmseq jobs show {job.job}` tells more"
-                if job.status in UNSUBMITTED:
-                    hint = "`llmseq finetune` with the same options as before submits it"
-                raise LlmseqError(f"{job.job} is {job.status} and has no model", hint)
-        if self.options.task not in (None, job.task):
-            raise UsageError(f"{job.job} is a job for {job.task}, not {self.options.task}", "leave --task out")
-        with self.store.read("reading sessions") as con:
-            self.dataset = load_dataset(con, job.dataset)
-        model = self.options.base_model or str(job.model)
-        base = self.options.base_model or job.base_model
-        return Asked(runner.provider, model, base, job.job, TaskSetup.from_dict(job.settings["setup"]))
-
-    def about(self) -> dict[str, Any]:
-        """All that decides the answers to a prompt."""
-        return {
-            "task": self.asked.setup.task,
-            "provider": self.asked.provider.name,
-            "address": self.asked.provider.address,
-            "model": self.asked.model,
-            "temperature": self.sampling.temperature,
-            "top_p": self.sampling.top_p,
-            "max_tokens": self.sampling.max_tokens,
-            **({"split": self.dataset.info.split} if "/" in self.dataset.info.name else {}),
-            **self.asked.provider.asking_settings(),
-        }
-
-    def _price(self, kind: str) -> float | None:
-        if not self.asked.provider.remote:
-            return 0.0
-        kind = kind if self.asked.is_base else f"tuned_{kind}"
-        return usd_for_token(f"{self.asked.provider.name}:{self.asked.base_model}", kind, self.options.prices)
+        self.options, self.progress = options, progress
+        self.ready = Preparation(store, options, progress)
 
     def plan(self) -> dict[str, Any]:
         """What asking would take, without asking."""
-        with suppress(WorkspaceBusyError), self.replies.opened():
+        with suppress(WorkspaceBusyError), self.ready.replies.opened():
             pass  # counts what a killed program has left
-        lacking = missing(self.prompts, self.replies.counts(), self.sampling.samples)
+        ready, lacking = self.ready, self.ready.missing()
         requests = int((lacking > 0).sum())
-        prompt_tokens = int(self.prompts.tokens[lacking > 0].sum())
-        completion_tokens = int(lacking.sum()) * self._answer_tokens()
-        prices = self._price("input"), self._price("output")
+        prompt_tokens = int(ready.prompts.tokens[lacking > 0].sum())
+        completion_tokens = int(lacking.sum()) * ready.answer_tokens()
+        prices = ready.price("input"), ready.price("output")
         cost = None
         if prices[0] is not None and prices[1] is not None:
             cost = prompt_tokens * prices[0] + completion_tokens * prices[1]
-        limits, tokens = self.asked.provider.limits, prompt_tokens + completion_tokens
+        limits, tokens = ready.asked.provider.limits, prompt_tokens + completion_tokens
         minutes = max(
             requests * _SECONDS_PER_REQUEST / self.options.concurrency / 60,
             requests / (self.options.requests_per_minute or limits.requests_per_minute or np.inf),
             tokens / (self.options.tokens_per_minute or limits.tokens_per_minute or np.inf),
         )
         return {
-            "dataset": self.dataset.info.name,
-            "model": self.asked.model,
-            "sessions": len(self.test),
-            "unasked": int((~self.prompts.askable).sum()),
-            "cut": self.prompts.cut,
+            "dataset": ready.dataset.info.name,
+            "model": ready.asked.model,
+            "sessions": len(ready.test),
+            "unasked": int((~ready.prompts.askable).sum()),
+            "cut": ready.prompts.cut,
             "requests": requests,
             "answers": int(lacking.sum()),
             "prompt_tokens": prompt_tokens,
             "completion_tokens": completion_tokens,
             "tokens": tokens,
             "cost_usd": cost,
-            "minutes": float(minutes) if self.asked.provider.remote else None,
+            "minutes": float(minutes) if ready.asked.provider.remote else None,
         }
-
-    def _answer_tokens(self) -> int:
-        """What an answer usually needs."""
-        named = 1 if self.task.names_one else self.asked.setup.k
-        return 1 + int(named * (np.mean(self.wording.title_tokens) + 4))
 
     def run(self) -> str:
         """Asks for what is missing, then stores the run; returns its name, the old one's where nothing is new."""
         clock = time.perf_counter()
-        with self.replies.opened():
+        with self.ready.replies.opened():
             if self.options.retry_refused:
-                self.replies.forget_refused()
+                self.ready.replies.forget_refused()
             usage = self._ask()
-        return RunMaker(self, usage, time.perf_counter() - clock).store_run()
-
-    def _constraints(self) -> Constraints:
-        names = 1 if self.task.names_one else self.asked.setup.k
-        return Constraints(self.wording, self.dataset.catalog, names)
+        return RunMaker(self.ready, usage, time.perf_counter() - clock).store_run()
 
     def _ask(self) -> AskUsage:
-        lacking = missing(self.prompts, self.replies.counts(), self.sampling.samples)
+        ready, lacking = self.ready, self.ready.missing()
         if not lacking.any():
             return AskUsage()
-        self.text_vectors.check()
-        prices = self._price("input"), self._price("output")
+        ready.text_vectors.check()
+        prices = ready.price("input"), ready.price("output")
         if self.options.max_cost is not None and None in prices:
             raise UsageError(
-                f"no price is known for {self.asked.provider.name}:{self.asked.base_model}, which --max-cost needs",
+                f"no price is known for {ready.asked.provider.name}:{ready.asked.base_model}, which --max-cost needs",
                 "name a file of prices with --prices",
             )
         options = AskOptions(
@@ -219,25 +89,25 @@ class Prompting:
             self.options.tokens_per_minute,
             *prices,
             self.options.max_cost,
-            self._answer_tokens(),
+            ready.answer_tokens(),
         )
         asked = questions(
-            self.prompts,
+            ready.prompts,
             lacking,
-            self.wording,
-            self.asked.model,
-            self.sampling,
-            self.asked.setup.seed,
-            self._constraints().of if self.options.constrain else None,
+            ready.wording,
+            ready.asked.model,
+            ready.sampling,
+            ready.asked.setup.seed,
+            Constraints(ready.wording, ready.dataset.catalog, ready.names).of if self.options.constrain else None,
         )
         usage = ask(
-            self.asked.provider,
+            ready.asked.provider,
             asked,
             int(lacking.sum()),
-            self.replies.keep,
+            ready.replies.keep,
             options,
             self.progress,
-            InFlight(self.replies.journal.path.with_suffix(".in-flight")),
+            InFlight(ready.replies.journal.path.with_suffix(".in-flight")),
         )
         if usage.refused:
             self.progress.warn(f"{usage.refused:,} prompts were refused; --retry-refused asks them again")

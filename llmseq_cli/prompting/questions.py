@@ -10,10 +10,10 @@ import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.finetuning.item_lists import keyed_order
-from llmseq_cli.finetuning.tasks.task import Ingredients, Task, no_options
+from llmseq_cli.finetuning.tasks.task import Ingredients, PromptTask, no_options
 from llmseq_cli.finetuning.wording import Wording
+from llmseq_cli.language_model.messages import ChatRequest, Constraint
 from llmseq_cli.prompting.asking import Question
-from llmseq_cli.providers.provider import ChatRequest, Constraint
 
 _SESSIONS_PER_BLOCK = 2048  # prompts do not depend on it
 
@@ -56,7 +56,7 @@ def choose_sessions(test: Sessions, limit: int | None, seed: int) -> Sessions:
     return test.take(np.sort(order[:limit]))
 
 
-def make_prompts(task: Task, wording: Wording, ingredients: Ingredients, prompts: Sessions, room: int) -> Prompts:
+def make_prompts(task: PromptTask, wording: Wording, ingredients: Ingredients, prompts: Sessions, room: int) -> Prompts:
     """Prompts of sessions (without their last item) that take at most `room` tokens.
 
     A session of which nothing is left, because no item has a title or nothing fits, is not asked for.

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
-import json
-import shutil
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmseq_cli.evaluation.evaluate import Evaluation
+from llmseq_cli.files import write_json
 from llmseq_cli.finetuning.task_setup import template_of
 from llmseq_cli.prompting.asking import REFUSED, AskUsage
 from llmseq_cli.prompting.grounding import EMPTY, KINDS, NEAREST, Grounded, Grounder, prefer_options
 from llmseq_cli.prompting.ranking import Named, rank
 from llmseq_cli.store.queries import query
-from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run_id, run_name
+from llmseq_cli.store.runs import RunRecord, find_same_run
 from llmseq_cli.training.environment import environment, peak_memory_mb
-from llmseq_cli.training.experiment import run_folder
+from llmseq_cli.training.stored_runs import store_run
 
 if TYPE_CHECKING:
-    from llmseq_cli.prompting.predict import Prompting
+    import duckdb
+
+    from llmseq_cli.prompting.preparation import Preparation
 
 _LEAST_DEPTH = 20  # metrics at 20 need lists of 20 places, however few of them a model fills
 
 
-class RunMaker:
-    """Makes a run of the replies that are kept."""
+@dataclass(frozen=True)
+class ReadReplies:
+    """Items that replies name, what they said of each, and how it became an item: one of KINDS."""
 
-    def __init__(self, work: Prompting, usage: AskUsage, seconds: float) -> None:
+    named: Named
+    texts: list[str]
+    kinds: np.ndarray
+
+
+class RunMaker:
+    """Makes a run of the replies that are stored."""
+
+    def __init__(self, work: Preparation, usage: AskUsage, seconds: float) -> None:
         self.work, self.usage, self.seconds = work, usage, seconds
         self.store, self.dataset = work.store, work.dataset
         self.embeddings = work.embeddings
@@ -38,10 +50,10 @@ class RunMaker:
         if found is not None:
             self.work.progress.message(f"nothing is new since {found}")
             return found
-        named, texts, kinds, figures = self._named()
+        read, figures = self._read_replies()
         depth = max(_LEAST_DEPTH, self.work.asked.setup.k)
         ranking = rank(
-            named,
+            read.named,
             self.work.test.prompts(),
             len(self.dataset.catalog),
             depth,
@@ -60,7 +72,15 @@ class RunMaker:
             figures=figures | {"score_seconds": self.seconds, "peak_memory_mb": peak_memory_mb()},
             started_at=self.work.started_at,
         )
-        return self._keep(record, evaluation, named, texts, kinds)
+        metrics = evaluation.metrics(self.work.test.targets(), self.dataset.catalog.popularity)
+        return store_run(
+            self.store,
+            record,
+            evaluation,
+            metrics,
+            lambda folder: self._write_about(folder, record),
+            lambda con, run_id: self._insert_answers(con, run_id, read),
+        )
 
     def _model(self) -> str:
         return f"prompt-{self.work.asked.setup.task}"
@@ -96,8 +116,8 @@ class RunMaker:
                 self.embeddings.describe(),
             )
 
-    def _named(self) -> tuple[Named, list[str], np.ndarray, dict[str, Any]]:
-        """(items that the replies name, their texts, their kinds as words, figures of the run)."""
+    def _read_replies(self) -> tuple[ReadReplies, dict[str, Any]]:
+        """What the replies name, and figures of the run."""
         work = self.work
         askable = np.flatnonzero(work.prompts.askable)
         hashes = [work.prompts.hashes[place] for place in askable]
@@ -130,7 +150,7 @@ class RunMaker:
             **_truthfulness(titles, grounded),
             **work.replies.usage(work.test.ids),
         }
-        return named, texts, np.array(KINDS, dtype=object)[grounded.kinds], figures
+        return ReadReplies(named, texts, np.array(KINDS, dtype=object)[grounded.kinds]), figures
 
     @staticmethod
     def _of_each(replies: list[tuple[int, int, str, str]], lengths: list[int]) -> list[str]:
@@ -139,44 +159,25 @@ class RunMaker:
     def _grounder(self) -> Grounder:
         return Grounder(self.dataset.catalog, self.embeddings.vectors, self.work.text_vectors.of)
 
-    def _keep(
-        self, record: RunRecord, evaluation: Evaluation, named: Named, texts: list[str], kinds: np.ndarray
-    ) -> str:
-        """The run with its answers, in one transaction; its folder says what was asked."""
-        metrics = evaluation.metrics(self.work.test.targets(), self.dataset.catalog.popularity)
-        with self.store.transaction(f"storing a run of {record.model}", wait=True) as con:
-            run_id = next_run_id(con)
-            insert_run(
-                con,
-                run_id,
-                record,
-                case_ids=evaluation.case_ids,
-                ranks=evaluation.ranks,
-                items=evaluation.ranking.items,
-                scores=evaluation.ranking.scores,
-                metrics=metrics,
-            )
-            columns = {
-                "session_id": self.work.test.ids[named.rows].astype(np.int32),
-                "sample": named.samples.astype(np.int16),
-                "place": named.places.astype(np.int16),
-                "text": np.array(texts, dtype=object),
-                "item_id": named.items,
-                "similarity": named.similarity,
-                "kind": kinds,
-            }
-            con.register("answer_columns", columns)
-            con.execute(query("prompting/insert_answers"), {"run_id": run_id})
-            con.unregister("answer_columns")
-            self._write_about(run_name(record.model, run_id), record)
-        return run_name(record.model, run_id)
+    def _insert_answers(self, con: duckdb.DuckDBPyConnection, run_id: int, read: ReadReplies) -> None:
+        named = read.named
+        columns = {
+            "session_id": self.work.test.ids[named.rows].astype(np.int32),
+            "sample": named.samples.astype(np.int16),
+            "place": named.places.astype(np.int16),
+            "text": np.array(read.texts, dtype=object),
+            "item_id": named.items,
+            "similarity": named.similarity,
+            "kind": read.kinds,
+        }
+        con.register("answer_columns", columns)
+        con.execute(query("prompting/insert_answers"), {"run_id": run_id})
+        con.unregister("answer_columns")
 
-    def _write_about(self, run: str, record: RunRecord) -> None:
-        folder = run_folder(self.store.folder, run)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+    def _write_about(self, folder: Path, record: RunRecord) -> None:
+        """What was asked."""
         about = {"model": record.model, "settings": record.settings, "setup": self.work.asked.setup.to_dict()}
-        (folder / "model.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        write_json(folder / "model.json", about)
 
 
 def _truthfulness(titles: list[str], grounded: Grounded) -> dict[str, Any]:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmseq_cli.errors import LlmseqError, UsageError
-from llmseq_cli.finetuning.templates import shipped_words
 from llmseq_cli.language_model.job import LocalJob
 from llmseq_cli.language_model.library import (
     Loading,
@@ -23,18 +22,10 @@ from llmseq_cli.language_model.library import (
     make_loading,
     require_library,
 )
+from llmseq_cli.language_model.messages import ChatRequest, Completions, JobEvent, RemoteJob
 from llmseq_cli.language_model.scratch import SCRATCH, make_scratch
 from llmseq_cli.language_model.settings import LocalTuning
-from llmseq_cli.providers.provider import (
-    ChatRequest,
-    Completions,
-    FineTuneProvider,
-    JobEvent,
-    ProviderLimits,
-    RemoteJob,
-    Submission,
-    Surroundings,
-)
+from llmseq_cli.providers.provider import FineTuneProvider, ProviderLimits, Submission, Surroundings
 
 if TYPE_CHECKING:
     from llmseq_cli.language_model.answering import Answerer
@@ -97,7 +88,7 @@ class LocalProvider(FineTuneProvider):
         if model == SCRATCH:
             models = self.surroundings.folder / "artifacts" / "language_models"
             given = self.surroundings
-            return str(make_scratch(models, given.titles, self.settings, given.seed, shipped_words(), given.progress))
+            return str(make_scratch(models, given.titles, self.settings, given.seed, given.words, given.progress))
         check_folder(model)
         folder = Path(model).expanduser()
         return str(folder.resolve()) if folder.is_dir() else model

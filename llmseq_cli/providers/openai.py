@@ -15,15 +15,8 @@ from llmseq_cli.clients.errors import FinalError, RefusedError, TransientError
 from llmseq_cli.clients.idempotency import IdempotencyKeys
 from llmseq_cli.clients.openai import OPENAI_TOKENS, OPENAI_URL, OpenAIClient, told_limits
 from llmseq_cli.clients.openai_answers import File, TuningEvent, TuningJob, openai_chat
-from llmseq_cli.providers.provider import (
-    ChatRequest,
-    Completions,
-    FineTuneProvider,
-    JobEvent,
-    ProviderLimits,
-    RemoteJob,
-    Submission,
-)
+from llmseq_cli.language_model.messages import ChatRequest, Completions, JobEvent, RemoteJob
+from llmseq_cli.providers.provider import FineTuneProvider, ProviderLimits, Submission
 from llmseq_cli.settings import Settings, setting
 
 T = TypeVar("T")

@@ -9,19 +9,16 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from llmseq_cli.errors import UsageError
-from llmseq_cli.finetuning.templates import Template
+from llmseq_cli.language_model.messages import ChatRequest, Completions, Example, JobEvent, RemoteJob
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import Settings
-
-ACTIVE = ("queued", "running")
-SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 
 
 @dataclass(frozen=True)
@@ -45,15 +42,6 @@ class ProviderLimits:
 
 
 @dataclass(frozen=True)
-class Example:
-    """One example to learn from, in words. `system` may be empty."""
-
-    system: str
-    user: str
-    completion: str
-
-
-@dataclass(frozen=True)
 class Submission:
     """A job to submit. token: goes with it, so that it is found again. The files are what `upload` returned."""
 
@@ -66,90 +54,19 @@ class Submission:
 
 
 @dataclass(frozen=True)
-class RemoteJob:
-    """A job as the provider sees it. status: queued, running, succeeded, failed or cancelled. model: the fine-tuned
-    one, once there is one. error: why it failed. trained_tokens: what is paid for.
-    """
-
-    remote_id: str
-    status: str
-    model: str | None = None
-    error: str | None = None
-    trained_tokens: int | None = None
-    finishes_in: float | None = None
-    """Seconds that the provider expects it to need yet."""
-
-
-@dataclass(frozen=True)
-class JobEvent:
-    """Something that a provider told of a job."""
-
-    event_id: str
-    message: str
-
-
-@dataclass(frozen=True)
 class Surroundings:
     """Where a provider works that computes on this machine. folder: the workspace's. model: whom it is about. titles:
-    of the catalog, '' for none; nothing where only jobs are looked at. constrain: answers name nothing but titles.
+    of the catalog, '' for none; nothing where only jobs are looked at. words: what stands around titles in questions.
+    constrain: answers name nothing but titles.
     """
 
     folder: Path
     model: str
     progress: Progress
     titles: Sequence[str] = ()
+    words: Sequence[str] = ()
     seed: int = 0
     constrain: bool = False
-
-
-@dataclass(frozen=True)
-class Constraint:
-    """What alone may be answered: titles, worded by the template, none twice.
-
-    titles: distinct. allowed: places among them that may be named, int64[n]; without: but these. names: how many an
-    answer names.
-    """
-
-    template: Template
-    titles: Sequence[str]
-    allowed: np.ndarray
-    without: np.ndarray
-    names: int
-
-
-@dataclass(frozen=True)
-class ChatRequest:
-    """A question to a model: n answers of at most max_tokens tokens each. seed, and first (the number of the first
-    answer, of all that were ever asked for): which draws a model makes that runs here.
-    """
-
-    model: str
-    system: str
-    user: str
-    n: int
-    temperature: float
-    top_p: float
-    max_tokens: int
-    seed: int = 0
-    first: int = 0
-    constraint: Constraint | None = None
-
-
-@dataclass(frozen=True)
-class Completions:
-    """Answers to a question, which may be fewer than asked for.
-
-    finishes: why each ended: stop, length, content_filter or another word of the provider's. Tokens are None where
-    the provider does not count. Rates: limits of the account that the answer told.
-    """
-
-    texts: list[str]
-    finishes: list[str]
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    extra: dict[str, Any] = field(default_factory=dict)
 
 
 class FineTuneProvider(ABC):

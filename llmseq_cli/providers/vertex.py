@@ -24,16 +24,8 @@ from llmseq_cli.clients.vertex import DEFAULT_LOCATION, VERTEX_TOKENS, VertexCli
 from llmseq_cli.clients.vertex_answers import vertex_chat
 from llmseq_cli.clients.vertex_tuning import TuningJobs
 from llmseq_cli.errors import UsageError
-from llmseq_cli.providers.provider import (
-    ChatRequest,
-    Completions,
-    Example,
-    FineTuneProvider,
-    JobEvent,
-    ProviderLimits,
-    RemoteJob,
-    Submission,
-)
+from llmseq_cli.language_model.messages import ChatRequest, Completions, Example, JobEvent, RemoteJob
+from llmseq_cli.providers.provider import FineTuneProvider, ProviderLimits, Submission
 from llmseq_cli.providers.vertex_storage import TrainingBucket
 from llmseq_cli.settings import Settings, setting
 

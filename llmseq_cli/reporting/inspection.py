@@ -105,7 +105,7 @@ def sessions_in_words(
 
 def history_of(store: Store, run: str) -> list[dict[str, Any]]:
     """What the training loop wrote of its epochs, if the run's files are still there."""
-    from llmseq_cli.training.experiment import run_folder
+    from llmseq_cli.training.stored_runs import run_folder
 
     try:
         return json.loads((run_folder(store.folder, run) / "history.json").read_text(encoding="utf-8"))

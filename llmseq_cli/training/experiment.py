@@ -20,19 +20,19 @@ from llmseq_cli.devices import resolve_device
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.embeddings.reduce import parse_method, reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
-from llmseq_cli.errors import LlmseqError, UsageError
-from llmseq_cli.evaluation.evaluate import Evaluation, evaluate
-from llmseq_cli.files import atomic_folder
-from llmseq_cli.models.members import Member, run_names
-from llmseq_cli.models.recommender import FitContext, Recommender
+from llmseq_cli.errors import UsageError
+from llmseq_cli.evaluation.evaluate import evaluate
+from llmseq_cli.models.members import run_names
+from llmseq_cli.models.recommender import FitContext, Member, Recommender
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import parse_settings
 from llmseq_cli.store.connection import Store
-from llmseq_cli.store.runs import RunRecord, find_same_run, insert_run, next_run_id, run_name
+from llmseq_cli.store.runs import RunRecord, find_same_run
 from llmseq_cli.training.environment import environment, peak_memory_mb
 from llmseq_cli.training.members import Members, parse_runs
 from llmseq_cli.training.options import TrainOptions
+from llmseq_cli.training.stored_runs import store_run
 
 if TYPE_CHECKING:
     from llmseq_cli.backend import Backend
@@ -200,7 +200,8 @@ def _run_once(
         figures=figures,
         started_at=started_at,
     )
-    run = _keep(store, model, record, evaluation, dataset)
+    metrics = evaluation.metrics(dataset.test.targets(), dataset.catalog.popularity)
+    run = store_run(store, record, evaluation, metrics, model.save)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return run
 
@@ -231,41 +232,3 @@ def _checkpoint_folder(
     if embeddings is not None and isinstance(embeddings.vectors, np.ndarray):
         digest.update(np.ascontiguousarray(embeddings.vectors).data)
     return workspace / "artifacts" / "checkpoints" / f"{cls.name}-{digest.hexdigest()[:16]}"
-
-
-def _keep(store: Store, model: Recommender, record: RunRecord, evaluation: Evaluation, dataset: Dataset) -> str:
-    """Model files first, then the run in one transaction: a run that is listed always has its model."""
-    metrics = evaluation.metrics(dataset.test.targets(), dataset.catalog.popularity)
-    with store.transaction(f"storing a run of {record.model}", wait=True) as con:
-        run_id = next_run_id(con)
-        with atomic_folder(run_folder(store.folder, run_name(record.model, run_id))) as partial:
-            model.save(partial)
-            insert_run(
-                con,
-                run_id,
-                record,
-                case_ids=evaluation.case_ids,
-                ranks=evaluation.ranks,
-                items=evaluation.ranking.items,
-                scores=evaluation.ranking.scores,
-                metrics=metrics,
-            )
-    return run_name(record.model, run_id)
-
-
-def run_folder(workspace: Path, run: str) -> Path:
-    """Where the files of a run lie."""
-    return workspace / "artifacts" / "runs" / run
-
-
-def load_model(workspace: Path, run: str, model: str) -> Recommender:
-    """The trained model of a stored run. Raises LlmseqError where its files are gone, or a language model made it."""
-    if model.startswith("prompt-"):
-        raise UsageError(
-            f"{run} holds answers of a language model, which are for the test sessions alone",
-            "name the run of a trained model",
-        )
-    folder = run_folder(workspace, run)
-    if not folder.is_dir():
-        raise LlmseqError(f"the files of run '{run}' are gone ({folder})", f"train it again: `llmseq train {model}`")
-    return model_class(model).load(folder)

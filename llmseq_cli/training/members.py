@@ -19,13 +19,14 @@ from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.files import atomic_folder
-from llmseq_cli.models.members import MadeOfRuns, Member
-from llmseq_cli.models.recommender import FitContext, Recommender
+from llmseq_cli.models.members import MadeOfRuns
+from llmseq_cli.models.recommender import FitContext, Member, Recommender
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import parse_settings
 from llmseq_cli.store.queries import query
 from llmseq_cli.store.runs import RunInfo, find_run
+from llmseq_cli.training.stored_runs import load_model, run_folder
 
 if TYPE_CHECKING:
     import duckdb
@@ -90,8 +91,6 @@ class Members:
         )
 
     def _member(self, info: RunInfo, train: Sessions | None) -> Member:
-        from llmseq_cli.training.experiment import load_model
-
         def refitted_lists(train: Sessions, prompts: Sessions, k: int) -> Ranking:
             # What was trained on just these sessions need not be trained again.
             same = train is self.dataset.train and self.dataset.validation is not None
@@ -105,8 +104,6 @@ class Members:
 
         It is kept with the run's files: the next blend, or one that was interrupted, need not train it again.
         """
-        from llmseq_cli.training.experiment import run_folder
-
         cls = model_class(info.model)
         members = self.open(cls, parse_runs(info.settings.get("runs")))
         folder = run_folder(self.store.folder, info.run) / f"earlier-{_digest(train)}"

@@ -61,7 +61,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainedParts:
     """What rank 0 hands back. settings: a model may have set some that were open."""
 
     arrays: dict[str, np.ndarray]
@@ -252,7 +252,7 @@ def _work(config: dict[str, Any]) -> None:
         raise
     if ranks.rank == 0:
         figures["worker_peak_memory_mb"] = peak_memory_mb()
-        outcome = Outcome(model.arrays(), model.settings.to_dict(), model.history, figures)
+        outcome = TrainedParts(model.arrays(), model.settings.to_dict(), model.history, figures)
         ray.get(keeper.finish.remote(outcome))
 
 
@@ -263,7 +263,7 @@ class Keeper:
         self._told: list[Event] = []
         self._sizes: list[int] = []
         self._failed: LlmseqError | None = None
-        self._outcome: Outcome | None = None
+        self._outcome: TrainedParts | None = None
 
     def start(self, rank: int, size: int) -> None:
         """A rank starts its training, with so many workers; the first one tells of it, and of those that were lost."""
@@ -282,7 +282,7 @@ class Keeper:
     def fail(self, error: LlmseqError) -> None:
         self._failed = self._failed or error
 
-    def finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: TrainedParts) -> None:
         self._outcome = outcome
 
     def take(self) -> tuple[list[Event], LlmseqError | None]:
@@ -290,7 +290,7 @@ class Keeper:
         told, self._told = self._told, []
         return told, self._failed
 
-    def end(self) -> tuple[Outcome | None, int, int]:
+    def end(self) -> tuple[TrainedParts | None, int, int]:
         """(what was learnt, workers at the end, how often one was lost)."""
         return self._outcome, self._sizes[-1], len(self._sizes) - 1
 

@@ -20,9 +20,9 @@ from llmseq_cli.store.interrupts import interruptible
 from llmseq_cli.store.queries import query
 from llmseq_cli.store.runs import find_run
 from llmseq_cli.training import scorers
-from llmseq_cli.training.experiment import load_model
 from llmseq_cli.training.options import ScoreOptions
 from llmseq_cli.training.scorers import Scorer, open_scorer
+from llmseq_cli.training.stored_runs import load_model
 
 if TYPE_CHECKING:
     import duckdb

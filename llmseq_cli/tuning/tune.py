@@ -41,7 +41,7 @@ _MOST_FAILED = 5  # first trials that may all fail, before it must be the study'
 
 
 @dataclass
-class _Work:
+class _OpenTrial:
     """A trial at work. values: of the folds that are done. lost: how often a worker went away over it."""
 
     trial: optuna.Trial
@@ -74,7 +74,7 @@ class Tuning:
         self.spec = self.study.spec
         self.device = resolve_device(options.device) if self.cls.uses_device else "cpu"
         self.inputs = Inputs(store, self.dataset, self.spec.seed, progress)
-        self.pending: dict[Any, _Work] = {}
+        self.pending: dict[Any, _OpenTrial] = {}
         self.started = time.monotonic()
 
     def run(self) -> str:
@@ -110,7 +110,7 @@ class Tuning:
     def _fill(self, executor: Executor, task: Task) -> None:
         """Give every free worker a trial: first those whose process is gone, then new ones."""
         for trial, configuration, values in self.study.abandoned(executor.slots - len(self.pending)):
-            self._go_on(executor, _Work(trial, configuration, values), task)
+            self._go_on(executor, _OpenTrial(trial, configuration, values), task)
         while len(self.pending) < executor.slots:
             begun = self.study.begin(self._enough)
             if begun is None:
@@ -120,9 +120,9 @@ class Tuning:
             if twin is not None:  # small spaces repeat themselves
                 self._end(trial, list(twin.values), twin.state, task)
             else:
-                self._go_on(executor, _Work(trial, configuration, []), task)
+                self._go_on(executor, _OpenTrial(trial, configuration, []), task)
 
-    def _go_on(self, executor: Executor, work: _Work, task: Task) -> None:
+    def _go_on(self, executor: Executor, work: _OpenTrial, task: Task) -> None:
         """Have the next fold computed, or end the trial."""
         if len(work.values) >= self.spec.folds:
             self._end(work.trial, work.values, "COMPLETE", task)
@@ -146,7 +146,7 @@ class Tuning:
         )
         self.pending[executor.submit(unit)] = work
 
-    def _take(self, executor: Executor, job: Any, work: _Work, task: Task) -> None:
+    def _take(self, executor: Executor, job: Any, work: _OpenTrial, task: Task) -> None:
         """What a worker said of a fold: the next one, or the end of the trial."""
         try:
             measured = executor.result(job)

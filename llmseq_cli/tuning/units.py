@@ -16,8 +16,7 @@ from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.evaluation.metrics import per_session
-from llmseq_cli.models.members import Member
-from llmseq_cli.models.recommender import FitContext
+from llmseq_cli.models.recommender import FitContext, Member
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.settings import parse_settings
 from llmseq_cli.tuning.folds import Fold

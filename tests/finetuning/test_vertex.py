@@ -19,7 +19,7 @@ from llmseq_cli import FinetuneOptions
 from llmseq_cli.finetuning import jobs as job_module
 from llmseq_cli.finetuning.examples import ExampleBuilder
 from llmseq_cli.finetuning.ledger import Ledger
-from llmseq_cli.providers.provider import ChatRequest
+from llmseq_cli.language_model.messages import ChatRequest
 from llmseq_cli.providers.vertex import VertexProvider, VertexTuning
 
 MODEL = "gemini-3.5-flash"

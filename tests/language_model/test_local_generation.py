@@ -10,11 +10,11 @@ from llmseq_cli.finetuning.templates import Template
 from llmseq_cli.language_model.chat import Encoded, plain_tokens, prompt_texts
 from llmseq_cli.language_model.generation import Drawing, generate
 from llmseq_cli.language_model.guide import AnswerForm, CatalogGuide
+from llmseq_cli.language_model.messages import Constraint
 from llmseq_cli.language_model.scratch import _make_model, _make_tokenizer
 from llmseq_cli.language_model.settings import LocalTuning
 from llmseq_cli.language_model.training import Course, Trainer, batches_of
 from llmseq_cli.language_model.trie import ROOT, TitleTrie, remaining_counts
-from llmseq_cli.providers.provider import Constraint
 
 TITLES = ["red wool sock", "red wool sock long", "red silk", "blue", "blue hat, warm", "3. Kind hat", "red"]
 
@@ -109,11 +109,11 @@ def test_a_guided_model_names_titles_alone_and_none_twice(tokenizer, model, form
     every = np.arange(len(TITLES))
     none = np.empty(0, dtype=np.int64)
     constraints = [
-        Constraint(template, TITLES, every, none, names),
-        Constraint(template, TITLES, every, np.array([0, 6]), names),
-        Constraint(template, TITLES, np.array([1, 3]), none, names),
+        Constraint(template.answer, template.separator, TITLES, every, none, names),
+        Constraint(template.answer, template.separator, TITLES, every, np.array([0, 6]), names),
+        Constraint(template.answer, template.separator, TITLES, np.array([1, 3]), none, names),
     ]
-    form_ = AnswerForm(tokenizer, template, TITLES, names, "cpu")
+    form_ = AnswerForm(tokenizer, template.answer, template.separator, TITLES, names, "cpu")
     drawing = Drawing(temperature, 1.0, form_.most_tokens(names), frozenset([tokenizer.eos_token_id]))
     guide = CatalogGuide(form_, constraints, "cpu")
     made = generate(model, prompts_of(tokenizer), [30] * 3, drawing, torch.Generator().manual_seed(1), guide)

@@ -5,9 +5,10 @@ import threading
 import pytest
 
 from llmseq_cli.clients.errors import FinalError, TransientError
+from llmseq_cli.language_model.messages import ChatRequest, Completions
 from llmseq_cli.progress import SilentProgress
 from llmseq_cli.prompting.asking import AskOptions, Question, ask
-from llmseq_cli.providers.provider import ChatRequest, Completions, ProviderLimits
+from llmseq_cli.providers.provider import ProviderLimits
 
 
 class Provider:

@@ -10,8 +10,7 @@ from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.evaluation.top_k import top_k
 from llmseq_cli.models.llmseqsim import LLMSeqSim, LLMSeqSimSettings
-from llmseq_cli.models.members import Member
-from llmseq_cli.models.recommender import FitContext, Recommender
+from llmseq_cli.models.recommender import FitContext, Member, Recommender
 from llmseq_cli.settings import Settings
 
 MISSING = -np.inf

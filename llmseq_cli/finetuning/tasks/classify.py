@@ -11,10 +11,10 @@ import numpy as np
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.evaluation.ranking import NO_ITEM
-from llmseq_cli.finetuning.tasks.task import Categories, Ingredients, Material, Task
+from llmseq_cli.finetuning.tasks.task import Categories, Ingredients, Material, PromptTask
 
 
-class Classify(Task):
+class Classify(PromptTask):
     name = "classify"
     label = "LLMSeqPromptClass"
     needs = "categories"

@@ -6,10 +6,10 @@ import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.finetuning.tasks.answer_text import read_one
-from llmseq_cli.finetuning.tasks.task import Ingredients, Material, Task, no_options
+from llmseq_cli.finetuning.tasks.task import Ingredients, Material, PromptTask, no_options
 
 
-class GenItem(Task):
+class GenItem(PromptTask):
     name = "genitem"
     label = "LLMSeqPromptGenItem"
     names_one = True

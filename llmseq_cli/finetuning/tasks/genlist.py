@@ -6,10 +6,10 @@ import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.finetuning.item_lists import tidy, with_truth_on_top
-from llmseq_cli.finetuning.tasks.task import Ingredients, Material, Task, candidates_of, no_options
+from llmseq_cli.finetuning.tasks.task import Ingredients, Material, PromptTask, candidates_of, no_options
 
 
-class GenList(Task):
+class GenList(PromptTask):
     name = "genlist"
     label = "LLMSeqPromptGenList"
     trains_on = "candidates"

@@ -6,10 +6,10 @@ import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.finetuning.item_lists import shuffled, tidy, with_truth_on_top
-from llmseq_cli.finetuning.tasks.task import Ingredients, Material, Task, candidates_of
+from llmseq_cli.finetuning.tasks.task import Ingredients, Material, PromptTask, candidates_of
 
 
-class Rank(Task):
+class Rank(PromptTask):
     """In training the ground truth is among the candidates (it takes the last one's place where it was not), at
     prediction only where the model put it there.
     """

@@ -1,4 +1,4 @@
-"""`Task`: what every fine-tuning task speaks."""
+"""`PromptTask`: what every fine-tuning task speaks."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Material:
     answers: np.ndarray
 
 
-class Task(ABC):
+class PromptTask(ABC):
     """One way to ask for the next item.
 
     A subclass is one file: what is asked (`options`), what should be answered (`material`), how answers are read

@@ -1,0 +1,100 @@
+"""What is said to a language model and comes back, wherever it runs: examples, questions, answers, states of a job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+ACTIVE = ("queued", "running")
+SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example to learn from, in words. `system` may be empty."""
+
+    system: str
+    user: str
+    completion: str
+
+
+@dataclass(frozen=True)
+class RemoteJob:
+    """A job as the provider sees it. status: queued, running, succeeded, failed or cancelled. model: the fine-tuned
+    one, once there is one. error: why it failed. trained_tokens: what is paid for.
+    """
+
+    remote_id: str
+    status: str
+    model: str | None = None
+    error: str | None = None
+    trained_tokens: int | None = None
+    finishes_in: float | None = None
+    """Seconds that the provider expects it to need yet."""
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """Something that a provider told of a job."""
+
+    event_id: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """The only answers that are allowed: titles, each at most once.
+
+    line: how an answer words one title, with the placeholders {title} and {number}. separator: what stands between two.
+    titles: distinct. allowed: places among them that may be named, int64[n]; without: but these. names: how many an
+    answer names.
+    """
+
+    line: str
+    separator: str
+    titles: Sequence[str]
+    allowed: np.ndarray
+    without: np.ndarray
+    names: int
+
+    def answer(self, titles: Sequence[str]) -> str:
+        """An answer that names these titles."""
+        return self.separator.join(self.line.format(number=n, title=title) for n, title in enumerate(titles, 1))
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """A question to a model: n answers of at most max_tokens tokens each. seed, and first (the number of the first
+    answer, of all that were ever asked for): which draws a model makes that runs here.
+    """
+
+    model: str
+    system: str
+    user: str
+    n: int
+    temperature: float
+    top_p: float
+    max_tokens: int
+    seed: int = 0
+    first: int = 0
+    constraint: Constraint | None = None
+
+
+@dataclass(frozen=True)
+class Completions:
+    """Answers to a question, which may be fewer than asked for.
+
+    finishes: why each ended: stop, length, content_filter or another word of the provider's. Tokens are None where
+    the provider does not count. Rates: limits of the account that the answer told.
+    """
+
+    texts: list[str]
+    finishes: list[str]
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict)

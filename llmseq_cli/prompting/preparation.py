@@ -1,0 +1,157 @@
+"""What asking needs, found and checked before anything is paid for: whom to ask, what, and with which vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from llmseq_cli.clients.prices import usd_for_token
+from llmseq_cli.data.dataset import Dataset, load_dataset
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.finetuning.job_list import runner_of
+from llmseq_cli.finetuning.jobs import JobRunner
+from llmseq_cli.finetuning.ledger import UNSUBMITTED, Ledger
+from llmseq_cli.finetuning.task_setup import TaskSetup, find_item_vectors, gather, make_setup, template_of
+from llmseq_cli.finetuning.tasks.registry import find_task
+from llmseq_cli.finetuning.templates import shipped_words
+from llmseq_cli.finetuning.wording import Wording, normal_titles
+from llmseq_cli.progress import Progress
+from llmseq_cli.prompting.options import PromptOptions
+from llmseq_cli.prompting.questions import Sampling, choose_sessions, make_prompts, missing
+from llmseq_cli.prompting.replies import ReplyStore
+from llmseq_cli.prompting.text_vectors import TextVectors
+from llmseq_cli.providers.provider import FineTuneProvider, Surroundings
+from llmseq_cli.providers.registry import make_provider
+from llmseq_cli.store.connection import Store
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Whom and what to ask. job: the job's name, None for a base model."""
+
+    provider: FineTuneProvider
+    model: str
+    base_model: str
+    job: str | None
+    setup: TaskSetup
+
+    @property
+    def is_base(self) -> bool:
+        return self.model == self.base_model
+
+
+class Preparation:
+    """A model, its prompts for the test sessions, the replies so far, and item vectors for what it will name."""
+
+    def __init__(self, store: Store, options: PromptOptions, progress: Progress) -> None:
+        self.store, self.options, self.progress = store, options, progress
+        self.started_at = datetime.now(UTC).replace(tzinfo=None)
+        if options.job is None:
+            with store.read("reading sessions") as con:
+                self.dataset: Dataset = load_dataset(con, options.dataset)
+            self.asked = self._base_model()
+        else:
+            self.asked = self._of_job(options.job)
+        self.asked.provider.settle(
+            Surroundings(
+                store.folder,
+                self.asked.model,
+                progress,
+                normal_titles(self.dataset.catalog),
+                shipped_words(),
+                self.asked.setup.seed,
+                options.constrain,
+            )
+        )
+        self.task = find_task(self.asked.setup.task)
+        template, limits = template_of(self.asked.setup), self.asked.provider.limits
+        setup = self.asked.setup
+        self.wording = Wording(template, self.dataset.catalog, setup.k, self.asked.provider.count_tokens)
+        temperature, top_p = self._usual_sampling()
+        self.sampling = Sampling(
+            temperature if options.temperature is None else options.temperature,
+            top_p if options.top_p is None else options.top_p,
+            self.task.samples if options.samples is None else options.samples,
+            options.max_tokens or self.wording.longest_answer(self.names),
+        )
+        # Before anything is paid for: without vectors no answer becomes an item.
+        self.embeddings = find_item_vectors(store, self.dataset, options.embeddings, progress)
+        name = options.embeddings or f"{self.embeddings.source}:{self.embeddings.model}"
+        self.text_vectors = TextVectors(store, self.dataset, self.embeddings, name, progress, options.prices)
+        self.test = choose_sessions(self.dataset.test, options.limit, setup.seed)
+        self.ingredients = gather(store, self.dataset, setup, progress, training=False)
+        room = (options.context or limits.tokens_per_example) - self.sampling.max_tokens
+        self.prompts = make_prompts(self.task, self.wording, self.ingredients, self.test.prompts(), room)
+        self.replies = ReplyStore(store, self.dataset.info.dataset_id, self.about())
+
+    @property
+    def names(self) -> int:
+        """How many items an answer names."""
+        return 1 if self.task.names_one else self.asked.setup.k
+
+    def missing(self) -> np.ndarray:
+        """How many answers each session still lacks, int64[n]."""
+        return missing(self.prompts, self.replies.counts(), self.sampling.samples)
+
+    def _usual_sampling(self) -> tuple[float, float]:
+        """Temperature and top_p where the user does not say."""
+        own = self.asked.provider.usual_sampling(self.asked.base_model) if self.task.temperature else None
+        return own or (self.task.temperature, 1.0)
+
+    def _base_model(self) -> Asked:
+        given = self.options
+        provider = make_provider(given.provider, given.base_url, dict(given.settings))
+        setup = make_setup(self.store, self.dataset, given, self.progress)
+        return Asked(provider, str(given.base_model), str(given.base_model), None, setup)
+
+    def _of_job(self, name: str) -> Asked:
+        """The job's model, or with --base-model another one that is asked the same."""
+        if self.options.says_what_is_asked:
+            raise UsageError(
+                f"the job {name} says what is asked", "leave --template, --candidates, -k, --clusters and --seed out"
+            )
+        ledger = Ledger(self.store)
+        job = ledger.find(name, self.options.dataset)
+        given = self.options
+        runner: JobRunner = runner_of(ledger, job, self.progress, given.base_url, given.prices, dict(given.settings))
+        if self.options.base_model is None:
+            job = runner.refresh(job)
+            if job.model is None:
+                hint = f"`llmseq jobs wait {job.job}` waits for it; `llmseq jobs show {job.job}` tells more"
+                if job.status in UNSUBMITTED:
+                    hint = "`llmseq finetune` with the same options as before submits it"
+                raise LlmseqError(f"{job.job} is {job.status} and has no model", hint)
+        if self.options.task not in (None, job.task):
+            raise UsageError(f"{job.job} is a job for {job.task}, not {self.options.task}", "leave --task out")
+        with self.store.read("reading sessions") as con:
+            self.dataset = load_dataset(con, job.dataset)
+        model = self.options.base_model or str(job.model)
+        base = self.options.base_model or job.base_model
+        return Asked(runner.provider, model, base, job.job, TaskSetup.from_dict(job.settings["setup"]))
+
+    def about(self) -> dict[str, Any]:
+        """All that decides the answers to a prompt."""
+        return {
+            "task": self.asked.setup.task,
+            "provider": self.asked.provider.name,
+            "address": self.asked.provider.address,
+            "model": self.asked.model,
+            "temperature": self.sampling.temperature,
+            "top_p": self.sampling.top_p,
+            "max_tokens": self.sampling.max_tokens,
+            **({"split": self.dataset.info.split} if "/" in self.dataset.info.name else {}),
+            **self.asked.provider.asking_settings(),
+        }
+
+    def price(self, kind: str) -> float | None:
+        if not self.asked.provider.remote:
+            return 0.0
+        kind = kind if self.asked.is_base else f"tuned_{kind}"
+        return usd_for_token(f"{self.asked.provider.name}:{self.asked.base_model}", kind, self.options.prices)
+
+    def answer_tokens(self) -> int:
+        """What an answer usually needs."""
+        return 1 + int(self.names * (np.mean(self.wording.title_tokens) + 4))
