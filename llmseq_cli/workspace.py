@@ -127,6 +127,18 @@ class Workspace:
                 con.execute(f"delete from core.{table} where dataset_id = ?", [dataset_id])
         return folders
 
+    def split(
+        self, dataset: str | None, kind: str, name: str | None = None, **options: str | float | int | None
+    ) -> dict[str, Any]:
+        """Split a dataset in another way; returns what the split holds.
+
+        kind: sessions, leave-one-out, global-time or users. name: to call it by, else its kind. options: the fields of
+        `SplitRule` (data.splits). Other verbs take it as `dataset="DATASET/NAME"`.
+        """
+        from llmseq_cli.data.splits import add_split, rule_of
+
+        return add_split(self.store, dataset, name or kind, rule_of(kind, options), self.progress)
+
     def datasets(self) -> list[dict[str, Any]]:
         """One dict a dataset."""
         from llmseq_cli.data.describe import list_datasets

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 DatasetOption = Annotated[
     str | None, typer.Option("--dataset", help="Which dataset; may be left out where there is one.", metavar="NAME")
 ]
+SplitOption = Annotated[
+    str | None,
+    typer.Option("--split", help="Which split of the dataset; may be left out where there is one.", metavar="NAME"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else.")]
 SafeCellsOption = Annotated[
     bool | None,
@@ -143,15 +147,19 @@ _INTERRUPTED = "nothing half-written was kept; run the same command again"
 
 
 def command(
-    app: typer.Typer, name: str, *, interrupted: str = _INTERRUPTED
+    app: typer.Typer, name: str, *, interrupted: str = _INTERRUPTED, split: bool = True
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Registers a function as a command; its first parameter, a `Common`, is made of the options that all share.
 
-    interrupted: what to do after Ctrl-C.
+    interrupted: what to do after Ctrl-C. split: a command that takes --dataset takes --split, too; the function gets
+    both as its `dataset`, DATASET/SPLIT.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        splits = split and any(one.annotation == DatasetOption for one in own)
+        if splits:
+            own.append(inspect.Parameter("split", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=SplitOption))
         shared = [
             inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             for key, annotation, default in _COMMON
@@ -162,6 +170,8 @@ def command(
             # --debug is read by `run` (app.py), which is the one that shows errors.
             given.pop("debug")
             quiet = given.pop("quiet") or given.get("json", False)
+            if splits:
+                given["dataset"] = dataset_address(given["dataset"], given.pop("split"))
             common = Common(given.pop("workspace"), given.pop("wait_for_lock"), quiet)
             try:
                 function(common, **given)
@@ -177,6 +187,15 @@ def command(
         return function
 
     return register
+
+
+def dataset_address(dataset: str | None, split: str | None) -> str | None:
+    """DATASET/SPLIT, as everything below the command line takes it; /SPLIT for the only dataset there is."""
+    if split is None:
+        return dataset
+    if dataset and "/" in dataset:
+        raise UsageError(f"'{dataset}' and --split {split} name two splits", "leave --split out")
+    return f"{dataset or ''}/{split}"
 
 
 def _reflowed(help_text: str) -> str:

@@ -7,15 +7,31 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import Common, JsonOption, command
+from llmseq_cli.cli.common import Common, JsonOption, SplitOption, command, dataset_address
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.plot import write_plot
+from llmseq_cli.cli.split import (
+    FoldsOption,
+    PointOption,
+    RepeatsOption,
+    TargetsOption,
+    TestFractionOption,
+    UnseenItemsOption,
+    ValidationFractionOption,
+    ValidationOption,
+)
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import LARGEST_SEED
 
 _UNSEEN = {
     "drop": "dropped: test sessions hold what training has",
     "keep": "kept: test sessions may hold, and end in, what training never saw",
+}
+
+
+_REPEATS = {
+    "exclude": "excluded: lists hold no item of their prompt",
+    "allow": "allowed: lists may hold items of their prompt",
 }
 
 
@@ -41,24 +57,40 @@ def ingest(
         ),
     ] = None,
     k_core: Annotated[
-        int, typer.Option("--k-core", help="Remove sessions and items with fewer interactions, until none is left.")
-    ] = 5,
-    min_session: Annotated[int, typer.Option("--min-session", help="Shortest session that stays.")] = 2,
+        int | None,
+        typer.Option(
+            "--k-core",
+            help="Remove sessions and items with fewer interactions, until none is left.  [default: 5; with files 0]",
+        ),
+    ] = None,
+    min_session: Annotated[
+        int | None, typer.Option("--min-session", help="Shortest session that stays.  [default: 2; with files 1]")
+    ] = None,
     deduplicate: Annotated[
         bool, typer.Option("--deduplicate", help="Of repeated interactions of a user with an item keep the first.")
     ] = False,
     tie_break: Annotated[
         str, typer.Option("--tie-break", help="Order of equal times: random, input or item.")
     ] = "random",
-    test_fraction: Annotated[
-        float, typer.Option("--test-fraction", help="Share of the sessions, the last in time, that are held out.")
-    ] = 0.2,
-    unseen_items: Annotated[
-        str,
-        typer.Option("--unseen-items", help="Test items that training never saw: drop (as the paper) or keep."),
-    ] = "drop",
-    folds: Annotated[int, typer.Option("--folds", help="Temporal folds for tuning.")] = 3,
-    seed: Annotated[int, typer.Option("--seed", help="Seed of the random tie-break.", min=0, max=LARGEST_SEED)] = 0,
+    splits: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--split",
+            help="sessions, leave-one-out, global-time, users or files; several with commas.  [default: sessions]",
+            metavar="KIND,…",
+        ),
+    ] = None,
+    test_fraction: TestFractionOption = None,
+    point: PointOption = None,
+    targets: TargetsOption = None,
+    validation: ValidationOption = None,
+    validation_fraction: ValidationFractionOption = None,
+    unseen_items: UnseenItemsOption = None,
+    repeats: RepeatsOption = None,
+    folds: FoldsOption = None,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Seed of the random tie-break and of splits.", min=0, max=LARGEST_SEED)
+    ] = 0,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a dataset of this name, and its runs.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Fail on the first bad row.")] = False,
     json: JsonOption = False,
@@ -75,12 +107,29 @@ def ingest(
         llmseq ingest clicks.csv.gz --items products.csv --name shop --map user=visitor,time=ts --k-core 0
 
         llmseq ingest data/beauty --name beauty-cold --unseen-items keep
+
+        llmseq ingest data/beauty --name beauty --split sessions,leave-one-out,global-time
     """
     from llmseq_cli.data.ingest import Protocol
     from llmseq_cli.data.options import IngestOptions
     from llmseq_cli.settings import parse_assignments
 
-    protocol = Protocol(k_core, min_session, deduplicate, tie_break, test_fraction, folds, seed, unseen_items)
+    protocol = Protocol(
+        k_core=k_core,
+        min_session=min_session,
+        deduplicate=deduplicate,
+        tie_break=tie_break,
+        test_fraction=test_fraction,
+        folds=folds,
+        seed=seed,
+        unseen_items=unseen_items,
+        splits=tuple(word for words in splits or ["sessions"] for word in words.split(",") if word),
+        point=point,
+        targets=targets,
+        validation=validation,
+        validation_fraction=validation_fraction,
+        repeats=repeats,
+    )
     given = [word for words in map or [] for word in words.split(",") if word]
     columns = parse_assignments(given, "--map user=visitor,item=sku,time=ts")
     options = IngestOptions(
@@ -117,7 +166,11 @@ def _ingested(done: dict[str, Any]) -> list[tuple[str, Any]]:
         ("sessions", f"{done['sessions']:,}, on average {done['average_length']:.1f} interactions"),
         ("items", f"{done['items']:,} in {done['classes']:,} classes, {done['untitled_items']:,} without a title"),
         ("train", f"{done['train_sessions']:,} sessions, {done['train_items']:,} items"),
-        ("test", f"{done['test_sessions']:,} sessions, {done['evaluated_sessions']:,} of them evaluated"),
+        ("test", f"{done['test_sessions']:,} sessions, {done['evaluated_sessions']:,} items to predict"),
+        *(
+            (name, f"{one['train_interactions']:,} interactions to train on, {one['evaluated_sessions']:,} to predict")
+            for name, one in list(done["splits"].items())[1:]
+        ),
         ("tied endings", f"{done['ties_at_end']:.1%} of the sessions end in equal times"),
         *extra,
     ]
@@ -175,8 +228,8 @@ def datasets(common: Common, json: JsonOption = False) -> None:
     if json:
         print_json(rows)
         return
-    columns = ["name", "sessions", "items", "interactions", "evaluated_sessions", "tie_break", "unseen_items"]
-    titles = ["dataset", "sessions", "items", "interactions", "evaluated", "tie-break", "unseen"]
+    columns = ["name", "sessions", "items", "interactions", "evaluated_sessions", "tie_break", "unseen_items", "splits"]
+    titles = ["dataset", "sessions", "items", "interactions", "evaluated", "tie-break", "unseen", "splits"]
     print_table(titles, [[row[column] for column in columns] for row in rows])
 
 
@@ -186,6 +239,7 @@ def describe(
         str | None, typer.Argument(help="Which dataset; may be left out where there is one.", metavar="NAME")
     ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", hidden=True)] = None,
+    split: SplitOption = None,
     audit: Annotated[bool, typer.Option("--audit", help="List what endangers an evaluation.")] = False,
     plot: Annotated[
         Path | None,
@@ -210,6 +264,7 @@ def describe(
     if name and dataset and name != dataset:
         raise UsageError(f"'{name}' and --dataset {dataset} name two datasets", "name one: llmseq describe NAME")
     workspace = common.open()
+    dataset, name = dataset_address(name or dataset, split), None
     if plot is not None:
         from llmseq_cli.reporting.make_figure import FigureWishes
 
@@ -251,8 +306,10 @@ def _print_description(facts: dict[str, Any]) -> None:
             ("tie-break", f"{facts['tie_break']}, seed {protocol['seed']}"),
             ("tied endings", f"{facts['ties_at_end']:.1%}"),
             ("train", f"{facts['train_sessions']:,} sessions, {facts['train_items']:,} items"),
-            ("test", f"{facts['test_sessions']:,} sessions, {facts['evaluated_sessions']:,} evaluated"),
-            ("unseen items", _UNSEEN[protocol.get("unseen_items", "drop")]),
+            ("test", f"{facts['test_sessions']:,} sessions, {facts['evaluated_sessions']:,} items to predict"),
+            ("unseen items", _UNSEEN[protocol["unseen_items"]]),
+            ("repeats", _REPEATS[protocol["repeats"]]),
+            *((f"split {one['split']}", one["rule"]) for one in facts["splits"]),
             ("rejected rows", facts["rejected"]),
         ],
         title=f"Dataset {facts['name']}",

@@ -27,8 +27,8 @@ from llmseq_cli.cli.console import print_facts, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "embed")(embed)
-    command(app, "embeddings")(embeddings)
+    command(app, "embed", split=False)(embed)
+    command(app, "embeddings", split=False)(embeddings)
 
 
 def embed(

@@ -12,7 +12,7 @@ from llmseq_cli.cli.train import DimOption, ReduceOption
 
 
 def register(app: typer.Typer) -> None:
-    command(app, "neighbors")(neighbors)
+    command(app, "neighbors", split=False)(neighbors)
 
 
 def neighbors(

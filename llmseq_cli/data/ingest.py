@@ -108,6 +108,9 @@ def build_dataset(
         least = max(protocol.core, protocol.least)
         con.execute(query("ingest/keep_sessions"), {"least": least})
         con.execute(query("ingest/keep_items"))
+        con.execute("drop table if exists session_parts")
+        if "files" in protocol.splits:
+            con.execute(query("ingest/session_parts"))
         task.advance()
         task.describe("Storing")
         n_sessions = _scalar(con, "select count(*) from kept_session")
@@ -146,7 +149,17 @@ def _encode(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> dict[str, int
     if read == 0:
         raise LlmseqError("the input holds no interactions", "check the file, or --map user=…,item=…,time=…")
     salt = _name(con)
-    con.execute(query("ingest/encode"), {"salt": salt})
+    [(in_parts, has_keys)] = con.execute(query("ingest/order_given")).fetchall()
+    if "files" in protocol.splits and not in_parts:
+        raise LlmseqError(
+            "the files do not say what is for training and what for testing",
+            "name them like x.train.inter, x.valid.inter, x.test.inter or train.csv, valid.csv, test.csv",
+        )
+    in_parts = in_parts and "files" in protocol.splits
+    if in_parts or has_keys:
+        con.execute(query("ingest/encode_with_order"), {"salt": salt, "in_parts": in_parts})
+    else:
+        con.execute(query("ingest/encode"), {"salt": salt})
     con.execute("drop table staged_interaction")
     if not protocol.deduplicate:
         con.execute("create or replace temp table live_user as select user_code, n from user_name")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from llmseq_cli.data.dataset import find_dataset
 from llmseq_cli.data.names import checked_name
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.settings import LARGEST_SEED
@@ -15,6 +16,9 @@ from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
     import duckdb
+
+    from llmseq_cli.progress import Progress
+    from llmseq_cli.store.connection import Store
 
 _QUERIES = {
     "sessions": "splits/sessions",
@@ -99,7 +103,9 @@ class SplitRule:
     def to_dict(self) -> dict[str, Any]:
         """What is stored: the fields that matter to this kind."""
         plain = replace(self, unseen_items="keep" if self.keeps_unseen else "drop", targets=self.chosen_targets)
-        return {name: getattr(plain, name) for name in (*_COMMON, *_OWN[self.kind])}
+        # The dataset has a seed of its own, that of the tie-break.
+        stored = {name: getattr(plain, name) for name in (*_COMMON, *_OWN[self.kind])}
+        return {"split_seed" if name == "seed" else name: value for name, value in stored.items()}
 
 
 def rule_of(kind: str, given: dict[str, Any]) -> SplitRule:
@@ -196,8 +202,26 @@ def make_split(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str, rule:
     statistics = {key: int(value or 0) for key, value in zip(names, cursor.fetchall()[0], strict=True)}
     if not statistics["train_interactions"]:
         raise LlmseqError(f"the split {name} leaves nothing to train on", _hint(rule))
+    if not statistics["test_sessions"]:
+        raise LlmseqError(f"the split {name} leaves nothing to test", _hint(rule))
     con.execute("update core.split set statistics = ? where split_id = ?", [json.dumps(statistics), split_id])
     return statistics
+
+
+def add_split(store: Store, dataset: str | None, name: str, rule: SplitRule, progress: Progress) -> dict[str, Any]:
+    """Part a dataset that is stored in another way; returns the names of both, the rule in words, and statistics."""
+    checked_name(name, "split", "--as by-month")
+    with store.read("looking for a dataset") as con:
+        info = find_dataset(con, dataset)
+    with store.transaction(f"splitting '{info.dataset}'") as con:
+        names = [row[0] for row in con.execute(query("splits/names"), {"dataset_id": info.dataset_id}).fetchall()]
+        if name in names:
+            raise LlmseqError(f"'{info.dataset}' has a split '{name}' already", "give another name with --as")
+        with progress.task(f"Splitting {info.dataset}: {name}"):
+            statistics = make_split(con, info.dataset_id, name, rule)
+        protocol = find_dataset(con, f"{info.dataset}/{name}").protocol
+    words = in_words(protocol, statistics["evaluated_sessions"])
+    return {"dataset": info.dataset, "split": name, "rule": words} | statistics
 
 
 def _cut(con: duckdb.DuckDBPyConnection, dataset_id: int, rule: SplitRule, n_sessions: int) -> dict[str, Any]:
@@ -253,7 +277,7 @@ def _store_targets(con: duckdb.DuckDBPyConnection, ids: dict[str, int], part: st
 
 def _hint(rule: SplitRule) -> str:
     return {
-        "global-time": "give a later --point",
+        "global-time": "give another --point; `llmseq describe` and views tell the times",
         "leave-one-out": "sessions need two items besides the one that is tested: ingest with --min-session 3",
     }.get(rule.kind, "ingest more data")
 

@@ -4,7 +4,9 @@ create or replace temp table event as
 select
     user_code,
     item_code,
-    min(time) as time
+    arg_min(time, moment) as time,
+    min(moment) as moment,
+    min(part) as part
 from event
 group by user_code, item_code
-order by arg_min(rowid, { 'time': time, 'place': rowid })
+order by arg_min(rowid, { 'moment': moment, 'place': rowid })

@@ -7,10 +7,10 @@ select
     e.time,
     (rank() over session_by_time)::integer as position,
     coalesce(
-        e.time = lag(e.time) over session_by_time
-        or e.time = lead(e.time) over session_by_time, false
+        e.moment = lag(e.moment) over session_by_time
+        or e.moment = lead(e.moment) over session_by_time, false
     ) as tied
 from event as e
 inner join kept_session as s on e.user_code = s.user_code and s.session_id between $first and $last
 inner join kept_item as i on e.item_code = i.item_code
-window session_by_time as (partition by s.session_id order by e.time)
+window session_by_time as (partition by s.session_id order by e.moment)

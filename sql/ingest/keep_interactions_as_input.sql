@@ -5,7 +5,7 @@ select
     s.session_id,
     i.item_id,
     e.time,
-    (row_number() over (partition by s.session_id order by e.time, e.rowid))::integer as position,
+    (row_number() over (partition by s.session_id order by e.moment, e.rowid))::integer as position,
     false as tied
 from event as e
 inner join kept_session as s on e.user_code = s.user_code and s.session_id between $first and $last

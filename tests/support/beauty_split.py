@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,9 @@ from llmseq_cli.data.dataset import Dataset
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.evaluation.metrics import metrics_at
 from llmseq_cli.evaluation.ranking import Ranking
+
+if TYPE_CHECKING:
+    import duckdb
 
 FOLDER = os.environ.get("LLMSEQ_BEAUTY", "")
 
@@ -22,11 +26,10 @@ needs_beauty = pytest.mark.skipif(
 
 
 @cache
-def load_beauty() -> Dataset:
-    """Beauty as `llmseq ingest` splits it with its defaults (k-core 5, random tie-break at seed 0)."""
+def stage_beauty() -> duckdb.DuckDBPyConnection:
+    """A store with Beauty as `llmseq ingest` splits it with its defaults (k-core 5, random tie-break at seed 0)."""
     import duckdb
 
-    from llmseq_cli.data.dataset import load_dataset
     from llmseq_cli.data.ingest import Protocol, build_dataset
     from llmseq_cli.data.readers import Source, read
     from llmseq_cli.progress import SilentProgress
@@ -40,7 +43,15 @@ def load_beauty() -> Dataset:
     read(con, Source(paths=[FOLDER], items=[], format="amazon", columns={}, strict=False), SilentProgress())
     build_dataset(con, "beauty", Protocol(), {}, SilentProgress())
     con.execute("commit")
-    return load_dataset(con, "beauty")
+    return con
+
+
+@cache
+def load_beauty() -> Dataset:
+    """Its default split."""
+    from llmseq_cli.data.dataset import load_dataset
+
+    return load_dataset(stage_beauty(), "beauty/sessions")
 
 
 def measure(dataset: Dataset, ranking: Ranking, k: int = 20) -> dict[str, float]:

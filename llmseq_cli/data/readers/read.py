@@ -11,7 +11,7 @@ from llmseq_cli.data.readers.lines import first_line, parse_record
 from llmseq_cli.data.readers.movielens import is_movielens, read_movielens
 from llmseq_cli.data.readers.reading import FORMATS, Reading, ReadReport, Source
 from llmseq_cli.data.readers.recbole import is_recbole, read_recbole
-from llmseq_cli.data.readers.stage_records import read_records
+from llmseq_cli.data.readers.stage_records import read_literal_items, read_records
 from llmseq_cli.data.readers.stage_tables import read_tables
 from llmseq_cli.data.readers.steam import STEAM
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
@@ -46,7 +46,8 @@ def read(con: duckdb.DuckDBPyConnection, source: Source, progress: Progress) -> 
     elif chosen == "recbole":
         read_recbole(reading, files, item_files)
     else:
-        read_tables(reading, files, item_files)
+        described_by = tuple(layout for _, layouts in _RECORDS.values() for layout in layouts)
+        read_tables(reading, files, read_literal_items(reading, item_files, described_by))
     _check_result(reading)
     return reading.report
 

@@ -82,6 +82,24 @@ def read_records(
             reading.report.item_files.append(file)
 
 
+def read_literal_items(reading: Reading, files: list[str], items: tuple[ItemLayout, ...]) -> list[str]:
+    """Read the files of items that are Python literals, as Amazon's of 2014 are; returns the others.
+
+    So a table of interactions can have them beside it.
+    """
+    others = []
+    for file in files:
+        is_table = ".parquet" in file or is_json(first_line(reading.con, file))
+        layout = None if is_table else classify(reading, file, (), items)
+        if isinstance(layout, ItemLayout):
+            reading.note(f"{file}: {layout.name}")
+            _read_items(reading, file, layout)
+            reading.report.item_files.append(file)
+        else:
+            others.append(file)
+    return others
+
+
 def _check_folders(reading: Reading, files: list[str]) -> None:
     """Several files of one folder may hold the same reviews (all of them, and their 5-core): the user is to choose."""
     for folder in filter(os.path.isdir, reading.source.paths):

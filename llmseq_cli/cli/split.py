@@ -1,0 +1,124 @@
+"""`split`, and the options that say how a dataset is split."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from llmseq_cli.cli.common import Common, JsonOption, command
+from llmseq_cli.cli.console import print_facts, print_json
+from llmseq_cli.settings import LARGEST_SEED
+
+TestFractionOption = Annotated[
+    float | None,
+    typer.Option("--test-fraction", help="sessions, users: share of the sessions to hold out.  [default: 0.2]"),
+]
+PointOption = Annotated[
+    str | None,
+    typer.Option(
+        "--point",
+        help="global-time: test from this date on, or after this share of the interactions.  [default: 0.9]",
+        metavar="DATE|SHARE",
+    ),
+]
+TargetsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--targets",
+        help="global-time, files: which test items of a session to predict: last, first, random, successive or all.",
+        metavar="WORD",
+    ),
+]
+ValidationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--validation",
+        help="global-time: validate on the latest sessions, on the last training item, or on users.  [default: latest]",
+        metavar="WORD",
+    ),
+]
+ValidationFractionOption = Annotated[
+    float | None,
+    typer.Option("--validation-fraction", help="Share of the users to validate on.  [default: 0.1]"),
+]
+UnseenItemsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--unseen-items",
+        help="Test items that training never saw: drop or keep. Default: keep for leave-one-out and files, else drop.",
+        metavar="WORD",
+    ),
+]
+RepeatsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--repeats", help="Items of the prompt in a list: exclude or allow.  [default: exclude]", metavar="WORD"
+    ),
+]
+FoldsOption = Annotated[
+    int | None,
+    typer.Option("--folds", help="Temporal folds for tuning, where a split has no validation items.  [default: 3]"),
+]
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "split")(split)
+
+
+def split(
+    common: Common,
+    name: Annotated[str | None, typer.Argument(help="Which dataset; may be left out where there is one.")] = None,
+    kind: Annotated[
+        str,
+        typer.Option("--split", help="Kind of split: sessions, leave-one-out, global-time or users.", metavar="KIND"),
+    ] = "leave-one-out",
+    called: Annotated[
+        str | None, typer.Option("--as", help="What to call the split; else by its kind.", metavar="NAME")
+    ] = None,
+    test_fraction: TestFractionOption = None,
+    point: PointOption = None,
+    targets: TargetsOption = None,
+    validation: ValidationOption = None,
+    validation_fraction: ValidationFractionOption = None,
+    unseen_items: UnseenItemsOption = None,
+    repeats: RepeatsOption = None,
+    folds: FoldsOption = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of what is drawn.", min=0, max=LARGEST_SEED)] = None,
+    json: JsonOption = False,
+) -> None:
+    """Split a dataset in another way, without reading its files again.
+
+    Commands choose a split with --split NAME. Embeddings belong to the dataset and serve all its splits.
+
+    Examples:
+
+        llmseq split beauty --split leave-one-out
+
+        llmseq split beauty --split global-time --point 2014-04-01 --targets successive
+
+        llmseq train sasrec --dataset beauty --split leave-one-out
+    """
+    given = {
+        "test_fraction": test_fraction,
+        "point": point,
+        "targets": targets,
+        "validation": validation,
+        "validation_fraction": validation_fraction,
+        "unseen_items": unseen_items,
+        "repeats": repeats,
+        "folds": folds,
+        "seed": seed,
+    }
+    done = common.open().split(name, kind, called, **given)
+    if json:
+        print_json(done)
+        return
+    facts = [
+        ("rule", done["rule"]),
+        ("train", f"{done['train_sessions']:,} sessions, {done['train_interactions']:,} interactions"),
+        ("items", f"{done['train_items']:,} in training"),
+        ("validation", f"{done['validation_sessions']:,} items to predict" if done["validation_sessions"] else "none"),
+        ("test", f"{done['evaluated_sessions']:,} items to predict"),
+    ]
+    print_facts(facts, title=f"Split {done['split']} of {done['dataset']}")
