@@ -228,9 +228,9 @@ def datasets(common: Common, json: JsonOption = False) -> None:
     if json:
         print_json(rows)
         return
-    columns = ["name", "sessions", "items", "interactions", "evaluated_sessions", "tie_break", "unseen_items", "splits"]
+    columns = ["name", "sessions", "items", "interactions", "evaluated_sessions", "tie_break", "unseen_items"]
     titles = ["dataset", "sessions", "items", "interactions", "evaluated", "tie-break", "unseen", "splits"]
-    print_table(titles, [[row[column] for column in columns] for row in rows])
+    print_table(titles, [[*(row[column] for column in columns), len(row["splits"])] for row in rows])
 
 
 def describe(

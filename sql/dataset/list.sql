@@ -2,7 +2,7 @@
 with splits as (
     select
         dataset,
-        string_agg(split, ', ' order by made_at, split) as splits
+        list(split order by split) as splits
     from dataset_splits
     group by dataset
 )
