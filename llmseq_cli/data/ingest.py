@@ -51,6 +51,7 @@ class Protocol:
     repeats: str | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "splits", tuple(self.splits))  # a recipe has a list
         has_parts = "files" in self.splits
         object.__setattr__(self, "k_core", (0 if has_parts else 5) if self.k_core is None else self.k_core)
         object.__setattr__(

@@ -182,10 +182,8 @@ def latest_held_out(train: Sessions, n_items: int, *, keep_unseen: bool = False)
     order = np.argsort(train.ids, kind="stable")
     n = min(int(len(train) * _HELD_OUT), _MOST_HELD_OUT)
     earlier, latest = train.take(order[: len(train) - n]), train.take(order[len(train) - n :])
-    known = (earlier.counts(n_items) > 0)[latest.items] | keep_unseen
-    lengths = np.bincount(latest.rows()[known], minlength=len(latest))
-    cleaned = Sessions.from_lengths(latest.items[known], lengths, latest.ids)
-    held_out = cleaned.take(np.flatnonzero(lengths >= 2))
+    cleaned = latest.only((earlier.counts(n_items) > 0) | keep_unseen)
+    held_out = cleaned.take(np.flatnonzero(cleaned.lengths >= 2))
     if not len(held_out):
         raise LlmseqError("there are too few training sessions to learn weights from", "give them: --set weights=1,1")
     return earlier, held_out

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,6 +42,11 @@ class MadeOfRuns(Recommender):
     """The models that its first members must be of."""
 
     members: list[Recommender]
+
+    @classmethod
+    def needs_times(cls, settings: Any) -> bool:
+        """A member may be trained anew."""
+        return True
 
     def take_members(self, context: FitContext) -> None:
         """Keep the members of the context. Raises UsageError where the model is not made of such."""

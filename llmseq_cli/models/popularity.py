@@ -1,38 +1,76 @@
-"""MostPopular: the items with the most interactions in training, the same for everybody."""
+"""MostPopular: the items with the most interactions in training, or in its last days, the same for everybody."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import filled_up
 from llmseq_cli.models.recommender import FitContext, Recommender
-from llmseq_cli.settings import Settings
+from llmseq_cli.settings import Settings, setting
 
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _BLOCK_NUMBERS = 2**22  # places of all lists of a block before the prompts' items are struck out
 
 
 @dataclass(frozen=True)
 class MostPopularSettings(Settings):
-    """MostPopular has no settings."""
+    """Without any, all of training counts alike."""
+
+    window: str | None = setting(None, "count only what happened this long before training ends, such as 7d or 12h")
+    last: int | None = setting(None, "count only so many interactions, the latest of training", low=1)
+    half_life: str | None = setting(None, "interactions count half as much after this time, such as 30d")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("window", "half_life"):
+            if (words := getattr(self, name)) is not None:
+                microseconds(name, words)
 
 
 class MostPopular(Recommender):
-    """Scores are the interactions of an item in training; of equally popular items the lower id comes first."""
+    """Scores are the interactions of an item in training, in its last part (`window`, `last`) or weighted by their age
+    (`half_life`: 2^(-age / half life)); of equally popular items the lower id comes first. Training ends with its
+    latest interaction.
+    """
 
     name = "most-popular"
     title = "MostPopular"
     summary = "the most popular items of the training sessions"
     Settings = MostPopularSettings
 
+    settings: MostPopularSettings
     counts: np.ndarray
 
+    @classmethod
+    def needs_times(cls, settings: Any) -> bool:
+        return (settings.window, settings.last, settings.half_life) != (None, None, None)
+
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
-        self.counts = train.counts(self.n_items)
-        return {}
+        if not self.needs_times(self.settings):
+            self.counts = train.counts(self.n_items)
+            return {}
+        if train.times is None:
+            raise LlmseqError("the training sessions come without times", "leave window, last and half_life out")
+        age = train.times.max(initial=0) - train.times
+        counted = np.ones(len(age), dtype=bool)
+        if self.settings.window:
+            counted &= age < microseconds("window", self.settings.window)
+        if self.settings.last:
+            # Of one time those of the sessions that end later count.
+            latest = np.argsort(age[::-1], kind="stable")[: self.settings.last]
+            counted &= np.isin(np.arange(len(age)), len(age) - 1 - latest)
+        weights = None
+        if self.settings.half_life:
+            weights = 0.5 ** (age[counted] / microseconds("half_life", self.settings.half_life))
+        self.counts = np.bincount(train.items[counted], weights=weights, minlength=self.n_items)
+        return {"counted_interactions": float(counted.sum())}
 
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
         # A stable sort leaves equally popular items in the order of their ids.
@@ -66,3 +104,11 @@ class MostPopular(Recommender):
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         self.counts = arrays["counts"]
+
+
+def microseconds(name: str, words: str) -> float:
+    """604800000000.0 of "7d". Raises UsageError for what is no time."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", words.strip())
+    if match is None or float(match[1]) <= 0:
+        raise UsageError(f"{name} cannot be '{words}'", f"for example --set {name}=7d; s, m, h, d or w")
+    return float(match[1]) * _SECONDS[match[2]] * 1e6

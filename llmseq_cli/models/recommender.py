@@ -114,6 +114,11 @@ class Recommender(ABC):
         permuted = " (permuted)" if embeddings.permuted else ""
         return f"{origin if cls.embeddings_use == 'optional' else ''}{cls.title}{permuted}"
 
+    @classmethod
+    def needs_times(cls, settings: Any) -> bool:
+        """Whether training sessions must come with the times of their interactions."""
+        return False
+
     @abstractmethod
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         """Learn from the training sessions; returns figures worth keeping with the run (may be empty)."""

@@ -185,7 +185,7 @@ def _add_metrics(
             names = [f"{metric}@{k}" for metric in METRICS]
             if names[0] not in metrics:
                 metrics = metrics | computed_metrics(con, row, k)
-            row |= {name: metrics[name] for name in names}
+            row |= {name: metrics[name] for name in names} | {f"recall@{k}": metrics[f"hr@{k}"]}
 
 
 def dataset_facts(con: duckdb.DuckDBPyConnection, dataset: str | None) -> dict[str, dict[str, Any]]:

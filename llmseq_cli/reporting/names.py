@@ -5,6 +5,7 @@ import re
 METRIC_NAMES = {
     "ndcg": "NDCG",
     "hr": "HR",
+    "recall": "Recall",
     "mrr": "MRR",
     "coverage": "Cov",
     "serendipity": "Ser",

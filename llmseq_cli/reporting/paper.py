@@ -5,34 +5,72 @@ from __future__ import annotations
 from typing import Any
 
 from llmseq_cli.reporting.names import is_metric
-from llmseq_cli.reporting.published import SOURCE, paper_dataset, published_figures, same_label
+from llmseq_cli.reporting.published import (
+    SOURCE,
+    leave_one_out_dataset,
+    paper_dataset,
+    published_figures,
+    published_leave_one_out,
+    same_label,
+)
 from llmseq_cli.reporting.report import Report
 
 
 def add_paper(report: Report, *, with_others: bool = True) -> None:
     """Gives every row "published" and "difference", ours minus the paper's, by metric.
 
-    with_others: models that only the paper has go into `report.published`. Datasets that the paper has not get a note.
+    Tables under leave-one-out get the figures that other papers have published for it. with_others: models that only
+    papers have go into `report.published`. Where there are none, or under another protocol alone, a note says so.
     """
     for dataset in dict.fromkeys(row["dataset"] for row in report.rows):
         about = report.datasets.get(dataset)
-        known, note = paper_dataset(dataset, about["statistics"] if about else None)
-        if about is not None and known is not None and (other := _other_protocol(about["protocol"])):
-            note = ", ".join(part for part in (note, f"not the paper's split: {other}") if part)
-        if note:
-            report.notes.setdefault(dataset, []).append(note)
-        if known is None:
+        kind = about["protocol"]["kind"] if about else "sessions"
+        figures, notes = (_leave_one_out if kind == "leave-one-out" else _of_paper)(dataset, about)
+        report.notes.setdefault(dataset, []).extend(notes)
+        if not figures:
             continue
-        figures = published_figures(known)
         rows = [row for row in report.rows if row["dataset"] == dataset]
         for row in rows:
             row["published"], row["difference"] = _beside(row, figures)
         alone = [one for one in figures if not any(same_label(row["label"], one["label"]) for row in rows)]
         if with_others:
             report.published[dataset] = [_as_row(one, dataset, report.metrics()) for one in alone]
-        report.notes.setdefault(dataset, []).append(
-            f"paper: Table {figures[0]['table']} of {SOURCE}, best of five trainings, its tie-break is not known"
+
+
+def _of_paper(dataset: str, about: dict[str, Any] | None) -> tuple[list[dict[str, Any]], list[str]]:
+    """(the paper's figures for a dataset, what a reader has to know)."""
+    known, note = paper_dataset(dataset.partition("/")[0], about["statistics"] if about else None)
+    if about is not None and known is not None and (other := _other_protocol(about["protocol"])):
+        note = ", ".join(part for part in (note, f"not the paper's split: {other}") if part)
+    notes = [note] if note else []
+    if known is None:
+        return [], notes
+    figures = published_figures(known)
+    notes.append(f"paper: Table {figures[0]['table']} of {SOURCE}, best of five trainings, its tie-break is not known")
+    others = published_leave_one_out(leave_one_out_dataset(about["statistics"] if about else None) or "")
+    if others:
+        notes.append(
+            f"{len(others)} published models are under leave-one-out, another protocol: "
+            "`llmseq split --split leave-one-out`, then report --split leave-one-out --paper"
         )
+    return figures, notes
+
+
+def _leave_one_out(dataset: str, about: dict[str, Any] | None) -> tuple[list[dict[str, Any]], list[str]]:
+    """(figures of the field's leave-one-out tables, what a reader has to know)."""
+    known = leave_one_out_dataset(about["statistics"] if about else None)
+    figures = published_leave_one_out(known or "")
+    if about is None or not figures:
+        return [], [f"no published leave-one-out figures for {dataset}: there are for Amazon's beauty, sports and toys"]
+    sources = ", ".join(dict.fromkeys(one["source"] for one in figures))
+    notes = [f"paper: leave-one-out, recall@10 (the same as HR@10 here) and NDCG@10 from {sources}"]
+    if about["protocol"]["tie_break"] != "input":
+        notes.append("published figures order equal times as the files do: ingest with --tie-break input")
+    if about["protocol"]["repeats"] == "allow":
+        notes.append("published figures leave the prompt's items out of the lists, these do not")
+    if paper_dataset(dataset.partition("/")[0], about["statistics"])[0]:
+        notes.append(f"the tables of {SOURCE} hold out the last sessions, another protocol: not shown")
+    return figures, notes
 
 
 def _other_protocol(protocol: dict[str, Any]) -> str:

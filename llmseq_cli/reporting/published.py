@@ -1,7 +1,8 @@
 """What the paper reports: its Tables 4 to 7, to stand beside our figures.
 
 Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv:2402.01339). The figures lie in published.csv and
-published_prompting.csv, as printed there: three digits, the best of five trainings.
+published_prompting.csv, as printed there: three digits, the best of five trainings. Tables of other papers under
+leave-one-out lie in published_leave_one_out.csv, with the source of each figure.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ SOURCE = "arXiv:2402.01339"
 _COUNTS = {"beauty": (22_363, 12_101), "delivery-hero": (258_710, 38_246), "steam": (279_290, 11_784)}
 """Sessions and items of the paper's datasets (Table 2)."""
 
+_LEAVE_ONE_OUT_COUNTS = {"beauty": (22_363, 12_101), "sports": (35_598, 18_357), "toys": (19_412, 11_924)}
+"""Those of the 5-core Amazon reviews of 2014 that leave-one-out tables are on."""
+
 
 @cache
 def published_figures(dataset: str) -> list[dict[str, Any]]:
@@ -32,6 +36,31 @@ def published_figures(dataset: str) -> list[dict[str, Any]]:
         | {key: float(value) if value else None for key, value in row.items() if is_metric(key)}
         for row in rows
     ]
+
+
+@cache
+def published_leave_one_out(dataset: str) -> list[dict[str, Any]]:
+    """One dict a model of the field's leave-one-out tables: label, source, hr@10 (they call it recall) and ndcg@10.
+
+    dataset: beauty, sports or toys; an empty list for any other.
+    """
+    return [
+        {
+            "label": row["model"],
+            "source": row["source"],
+            "hr@10": float(row["recall@10"]),
+            "recall@10": float(row["recall@10"]),
+            "ndcg@10": float(row["ndcg@10"]),
+        }
+        for row in _read("published_leave_one_out.csv")
+        if row["dataset"] == dataset
+    ]
+
+
+def leave_one_out_dataset(statistics: dict[str, Any] | None) -> str | None:
+    """The name that the field's leave-one-out tables have for a dataset of ours, told by its sessions and items."""
+    counts = (statistics["sessions"], statistics["items"]) if statistics else None
+    return next((known for known, theirs in _LEAVE_ONE_OUT_COUNTS.items() if counts == theirs), None)
 
 
 @cache

@@ -36,8 +36,9 @@ class Report:
     nothing: str = "There are no runs yet: `llmseq train MODEL` makes one."
 
     def metrics(self) -> list[str]:
-        """The metrics that the rows have, in their order."""
-        return [key for key in self.rows[0] if is_metric(key)] if self.rows else []
+        """The metrics that the rows have, in their order; recall, HR by another name, is shown where it is asked for."""
+        columns = self.rows[0] if self.rows else {}
+        return [key for key in columns if is_metric(key) and not key.startswith("recall@")]
 
     def tables(self, columns: Sequence[str] | None = None) -> list[Table]:
         """One table a dataset: figures of different datasets or splits cannot be compared."""

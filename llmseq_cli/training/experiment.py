@@ -58,7 +58,7 @@ def run_experiment(store: Store, options: TrainOptions, progress: Progress) -> l
     _check_reduction(options)
     _check_backend(cls, options.backend)
     with store.read(f"reading data for {options.model}") as con:
-        dataset = load_dataset(con, options.dataset)
+        dataset = load_dataset(con, options.dataset, times=cls.needs_times(settings))
         embeddings = None
         if options.embeddings:
             info = dataset.info

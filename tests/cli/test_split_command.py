@@ -157,3 +157,57 @@ def test_a_dataset_goes_with_its_splits(llmseq, both, shop_files):
     tables = ("split_session", "split_item", "target")
     left = [llmseq("sql", f"select count(distinct split_id)::int as n from core.{t}", "--json").json for t in tables]
     assert left == [[{"n": 1}]] * 3
+
+
+def test_popularity_of_a_window_alone_and_in_a_blend(llmseq, both):
+    for given in (("--set", "window=6h"), ("--set", "half_life=1d"), ("--set", "last=50")):
+        assert llmseq("train", "most-popular", *given, "--split", "sessions").status == 0
+    figures = json.loads(
+        llmseq("sql", "select figures from runs where run = 'most-popular-3'", "--json").json[0]["figures"]
+    )
+    assert figures["counted_interactions"] == 50
+    assert llmseq("train", "v-sknn", "--split", "sessions").status == 0
+    done = llmseq("train", "blend", "--split", "sessions", "--runs", "v-sknn,most-popular-1")
+    assert done.status == 0, done.err
+
+
+def test_recall_is_hit_rate_by_another_name_at_any_cutoffs(llmseq, both):
+    assert llmseq("train", "v-sknn", "--split", "leave-one-out").status == 0
+    [row] = llmseq("report", "--k", "1,5,10,20,50", "--json").json
+    assert [row[f"recall@{k}"] for k in (1, 5, 10, 20, 50)] == [row[f"hr@{k}"] for k in (1, 5, 10, 20, 50)]
+    assert row["recall@1"] == row["ndcg@1"] <= row["recall@5"] <= row["recall@50"]
+    table = llmseq("report", "--columns", "run,recall@10,ndcg@10", "--sort", "recall@10").out
+    assert "Recall@10" in table
+    assert "Recall" not in llmseq("report").out
+
+
+def test_published_figures_are_those_of_the_protocol(llmseq, both):
+    """A dataset with the counts of the field's Beauty gets its leave-one-out figures, and no others."""
+    for split in ("sessions", "leave-one-out"):
+        assert llmseq("train", "v-sknn", "--split", split).status == 0
+    none = " ".join(llmseq("report", "--split", "leave-one-out", "--paper").out.split())
+    assert "no published leave-one-out figures" in none
+    counts = (
+        """update core.dataset set statistics = json_merge_patch(statistics, '{"sessions": 22363, "items": 12101}')"""
+    )
+    assert llmseq("sql", counts, "--write").status == 0
+    shown = llmseq("report", "--split", "leave-one-out", "--paper", "--sort", "ndcg@10").out
+    for label in ("eSASRec", "TIGER", "HSTU", "ActionPiece"):
+        assert label in shown
+    notes = " ".join(shown.split())
+    assert "recall@10 (the same as HR@10 here)" in notes
+    assert "ingest with --tie-break input" in notes
+    assert "hold out the last sessions, another protocol" in notes
+    assert "LLM2BERT4Rec" not in shown
+    paper = llmseq("report", "--split", "sessions", "--paper").out
+    assert "LLM2BERT4Rec" in paper
+    assert "eSASRec" not in paper
+    assert "8 published models are under leave-one-out, another protocol" in " ".join(paper.split())
+
+
+def test_the_recipe_of_the_fields_table_is_planned(llmseq):
+    plan = llmseq("reproduce", "beauty-leave-one-out", "--dry-run", "--json")
+    assert plan.status == 0, plan.err
+    assert {"most-popular", "v-sknn", "llmseqsim", "llm2sasrec", "blend"} <= {row["step"] for row in plan.json} | {
+        row["what"] for row in plan.json
+    }

@@ -371,6 +371,17 @@ def test_splits_of_beauty_equal_plain_pandas(given):
     assert len(dataset.test) == dataset.info.statistics["evaluated_sessions"] > 0
 
 
+@needs_beauty
+@needs_leave_one_out
+def test_the_canonical_order_is_that_of_amazons_file():
+    """So `ingest --tie-break input` of the reviews makes the field's own sequences."""
+    rows = pd.read_csv(f"{CANONICAL}/beauty.csv.gz").sort_values(["user", "position"])
+    con = stage_beauty("input")
+    stored = con.execute('select session as "user", item from interactions order by session, position').df()
+    assert stored["user"].tolist() == rows["user"].tolist()
+    assert stored["item"].tolist() == rows["item"].tolist()
+
+
 @needs_leave_one_out
 def test_the_canonical_order_of_beauty_is_split_as_the_field_does():
     rows = pd.read_csv(f"{CANONICAL}/beauty.csv.gz").rename(columns={"position": "day"})

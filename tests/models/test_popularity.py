@@ -4,6 +4,7 @@ from support.beauty_split import load_beauty, measure, needs_beauty
 
 from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.models import popularity
 from llmseq_cli.models.popularity import MostPopular, MostPopularSettings
 from llmseq_cli.models.recommender import FitContext
@@ -77,3 +78,37 @@ def test_beauty_figures():
         "serendipity": 0.00134,
         "novelty": 9.41395,
     }
+
+
+DAY = 86_400_000_000
+TIMED = Sessions(TRAIN.items, TRAIN.offsets, TRAIN.ids, np.array([0, 1, 9, 5, 8, 9, 10, 2, 10]) * DAY)
+# items:                                                          0  1  2  2  1  2  4   4  1
+
+
+@pytest.mark.parametrize(
+    ("settings", "counts"),
+    [
+        ({"window": "2d"}, [0, 1, 2, 0, 1]),
+        ({"window": "48h"}, [0, 1, 2, 0, 1]),
+        ({"window": "1w"}, [0, 2, 3, 0, 1]),
+        ({"last": 3}, [0, 1, 1, 0, 1]),
+        ({"window": "1d", "last": 1}, [0, 1, 0, 0, 0]),
+        ({"half_life": "1d"}, [2**-10, 2**-9 + 2**-2 + 1, 0.5 + 2**-5 + 0.5, 0, 1 + 2**-8]),
+    ],
+    ids=str,
+)
+def test_popularity_of_the_last_days(settings, counts):
+    assert MostPopular.needs_times(MostPopularSettings(**settings))
+    model = MostPopular(MostPopularSettings(**settings), 5)
+    model.fit(TIMED, FitContext(catalog(5)))
+    np.testing.assert_allclose(model.counts, counts)
+    best = model.recommend(Sessions.from_lists([[]]), 5).items[0]
+    assert best[best >= 0].tolist() == [i for i in np.argsort(-np.array(counts), kind="stable") if counts[i] > 0]
+
+
+def test_times_that_are_none_are_refused():
+    for wrong in ({"window": "soon"}, {"half_life": "0d"}, {"window": "7"}):
+        with pytest.raises(UsageError, match="cannot be"):
+            MostPopularSettings(**wrong)
+    with pytest.raises(LlmseqError, match="without times"):
+        MostPopular(MostPopularSettings(window="7d"), 6).fit(TRAIN, FitContext(catalog(6)))

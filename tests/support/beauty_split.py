@@ -26,7 +26,7 @@ needs_beauty = pytest.mark.skipif(
 
 
 @cache
-def stage_beauty() -> duckdb.DuckDBPyConnection:
+def stage_beauty(tie_break: str = "random") -> duckdb.DuckDBPyConnection:
     """A store with Beauty as `llmseq ingest` splits it with its defaults (k-core 5, random tie-break at seed 0)."""
     import duckdb
 
@@ -41,7 +41,7 @@ def stage_beauty() -> duckdb.DuckDBPyConnection:
     con.execute("begin transaction")
     con.execute(query("ingest/staging"))
     read(con, Source(paths=[FOLDER], items=[], format="amazon", columns={}, strict=False), SilentProgress())
-    build_dataset(con, "beauty", Protocol(), {}, SilentProgress())
+    build_dataset(con, "beauty", Protocol(tie_break=tie_break), {}, SilentProgress())
     con.execute("commit")
     return con
 
