@@ -36,7 +36,7 @@ class Report:
     nothing: str = "There are no runs yet: `llmseq train MODEL` makes one."
 
     def metrics(self) -> list[str]:
-        """The metrics that the rows have, in their order; recall, HR by another name, is shown where it is asked for."""
+        """The metrics that the rows have, in their order; recall, HR by another name, is shown where asked for."""
         columns = self.rows[0] if self.rows else {}
         return [key for key in columns if is_metric(key) and not key.startswith("recall@")]
 
