@@ -350,7 +350,8 @@ class Workspace:
     ) -> list[dict[str, Any]]:
         """The next items for a session typed in (ids or titles, oldest first): one dict an item, best first.
 
-        run: a run, "latest" or a model's name, which is its best run; with a dataset, of the runs on it.
+        run: a run, "latest" or a model's name (its best run by validation, else its newest); with a dataset, of the
+        runs on it.
         """
         from llmseq_cli.training.use import recommend_items
 

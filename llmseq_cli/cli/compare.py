@@ -10,7 +10,7 @@ from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.sessions import print_session
 
-_RUN_HELP = "A run, its number, a model (its best run) or latest."
+_RUN_HELP = "A run, its number, a model (its best run by validation, else its newest) or latest."
 
 
 def register(app: typer.Typer) -> None:

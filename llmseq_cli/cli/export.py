@@ -20,7 +20,8 @@ def export(
         str, typer.Option("--out", help="A file; a folder for trec, recbole and mlflow.", metavar="FILE|DIR")
     ],
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Runs, models (their best run) or latest.", metavar="RUN...")
+        list[str] | None,
+        typer.Argument(help="Runs, models (their best by validation, else newest) or latest.", metavar="RUN..."),
     ] = None,
     format: Annotated[
         str, typer.Option("--format", help="parquet, csv, json, trec, recbole or mlflow.", metavar="FORMAT")

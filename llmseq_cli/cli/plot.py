@@ -23,7 +23,10 @@ def plot(
     kind: Annotated[str, typer.Argument(help="What to plot, see below.", metavar="KIND")],
     runs: Annotated[
         list[str] | None,
-        typer.Argument(help="Runs, numbers or models; else the best run of the best models.", metavar="[RUN...]"),
+        typer.Argument(
+            help="Runs, numbers or models; else, of the best models, the run that is best on test sessions.",
+            metavar="[RUN...]",
+        ),
     ] = None,
     dataset: DatasetOption = None,
     to: Annotated[

@@ -21,7 +21,12 @@ def register(app: typer.Typer) -> None:
 
 def show(
     common: Common,
-    run: Annotated[str, typer.Argument(help="A run, its number, a model (its best run) or latest.", metavar="RUN")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="A run, its number, a model (its best run by validation, else its newest) or latest.", metavar="RUN"
+        ),
+    ],
     dataset: DatasetOption = None,
     sessions: Annotated[int, typer.Option("--sessions", help="How many sessions to show.", min=0)] = 10,
     k: Annotated[int, typer.Option("-k", help="How many recommendations of each.", min=1)] = 5,

@@ -37,7 +37,9 @@ DimOption = Annotated[int | None, typer.Option("--dim", help="Dimensions to redu
 RunsOption = Annotated[
     str | None,
     typer.Option(
-        "--runs", help="Runs, or models (their best run), that a hybrid or blend combines.", metavar="RUN,RUN,…"
+        "--runs",
+        help="Runs, or models (their best by validation, else newest), that a hybrid or blend combines.",
+        metavar="RUN,RUN,…",
     ),
 ]
 
@@ -169,7 +171,10 @@ def _check_log(log: str | None) -> None:
 
 def recommend(
     common: Common,
-    run: Annotated[str, typer.Argument(help="A run, a model's name (its best run) or latest.", metavar="RUN")],
+    run: Annotated[
+        str,
+        typer.Argument(help="A run, a model (its best run by validation, else its newest) or latest.", metavar="RUN"),
+    ],
     items: Annotated[list[str], typer.Argument(help="Ids or titles, oldest first.", metavar="ITEM...")],
     dataset: RunDatasetOption = None,
     k: Annotated[int, typer.Option("-k", help="How many items.", min=1)] = 20,
@@ -195,7 +200,10 @@ def recommend(
 
 def score(
     common: Common,
-    run: Annotated[str, typer.Argument(help="A run, a model's name (its best run) or latest.", metavar="RUN")],
+    run: Annotated[
+        str,
+        typer.Argument(help="A run, a model (its best run by validation, else its newest) or latest.", metavar="RUN"),
+    ],
     sessions: Annotated[
         str, typer.Option("--sessions", help="Table with a session and an item column (and a time).", metavar="FILE")
     ],

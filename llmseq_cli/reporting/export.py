@@ -41,7 +41,7 @@ def export_runs(
 ) -> dict[str, Any]:
     """Write what runs recommended, or what they are, for other programs; returns what was written.
 
-    runs: names or numbers, "latest", or a model's name, which is its best run. out: a file for parquet, csv and json;
+    runs: names or numbers, "latest", or a model's name, see `find_run`. out: a file for parquet, csv and json;
     a folder for trec (a run file a run, and qrels) and recbole (atomic files of the runs' dataset); a folder or address
     of a tracking server for mlflow. k: only the first k items of every list. safe_cells: in CSV, put a '
     before texts that a spreadsheet would take for a formula.
@@ -59,7 +59,7 @@ def export_runs(
         return log_runs(store, runs, out, dataset)
     with store.read("exporting") as con:
         con.execute(query("export/macros"))
-        found = _distinct([find_run(con, run, dataset) for run in runs])
+        found = _distinct([find_run(con, run, dataset, store.progress) for run in runs])
         if format in _TABLES:
             written = _write_table(con, found, format, Path(out), k, safe=safe_cells and format == "csv")
         elif format == "trec":

@@ -45,14 +45,14 @@ class RunDetails:
 
 
 def load_details(store: Store, run: str, dataset: str | None = None) -> RunDetails:
-    """A run by its name or number, "latest", or a model's name (its best run). Raises LlmseqError for others."""
+    """A run by its name or number, "latest", or a model's name, see `find_run`. Raises LlmseqError for others."""
     with store.read("reading a run") as con:
         return read_details(con, store, run, dataset)
 
 
 def read_details(con: duckdb.DuckDBPyConnection, store: Store, run: str, dataset: str | None = None) -> RunDetails:
     """As `load_details`, with an open connection."""
-    found = find_run(con, run, dataset)
+    found = find_run(con, run, dataset, store.progress)
     [row] = rows_of(con, "runs/details", {"run_id": found.run_id})
     for name in ("settings", "embeddings", "environment", "figures"):
         row[name] = json.loads(row[name]) if row[name] else None

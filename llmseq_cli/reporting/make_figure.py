@@ -93,7 +93,7 @@ def _runs(con: duckdb.DuckDBPyConnection, wishes: FigureWishes, store: Store) ->
         names = [row["run"] for row in _rows(con, dataset, FigureWishes(), store)][:_MOST_RUNS]
     if not names:
         raise LlmseqError("there are no runs yet", "`llmseq train MODEL` makes one")
-    runs = [find_run(con, name, wishes.dataset) for name in dict.fromkeys(names)]
+    runs = [find_run(con, name, wishes.dataset, store.progress) for name in dict.fromkeys(names)]
     others = [run for run in runs if run.dataset != runs[0].dataset]
     if others:
         raise UsageError(

@@ -16,6 +16,8 @@ from llmseq_cli.store.queries import query
 if TYPE_CHECKING:
     import duckdb
 
+    from llmseq_cli.progress import Progress
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -120,9 +122,13 @@ def insert_run(
     con.unregister("list_columns")
 
 
-def find_run(con: duckdb.DuckDBPyConnection, name: str, dataset: str | None = None) -> RunInfo:
-    """The run of this name or number; "latest" is the newest, a model's name its run with the best NDCG@20.
+def find_run(
+    con: duckdb.DuckDBPyConnection, name: str, dataset: str | None = None, progress: Progress | None = None
+) -> RunInfo:
+    """The run of this name or number; "latest" is the newest. A model's name is its run with the best NDCG@20 on
+    validation sessions, of those that were validated alike; where none was validated, the newest.
 
+    progress: is told which run a model's name means where it has several.
     Raises LlmseqError with the closest name where there is none.
     """
     match = re.fullmatch(r"(?:.*-)?(\d{1,9})", name)
@@ -136,7 +142,10 @@ def find_run(con: duckdb.DuckDBPyConnection, name: str, dataset: str | None = No
         runs = [row[0] for row in con.execute("select run from runs order by started_at desc limit 50").fetchall()]
         hint = did_you_mean(name, runs) if runs else "`llmseq train MODEL` makes one"
         raise LlmseqError(f"there is no run '{name}'", hint)
-    run_id, run, dataset_name, model, label, seed, settings, embeddings = rows[0]
+    run_id, run, dataset_name, model, label, seed, settings, embeddings, by_validation, others = rows[0]
+    if progress is not None and name == model and others:
+        why = "the best by validation" if by_validation else "the newest"
+        progress.message(f"{name} means {run}, {why} of its {others + 1} runs")
     return RunInfo(
         run_id,
         run,

@@ -79,7 +79,7 @@ class Members:
     def _find(self, con: duckdb.DuckDBPyConnection, name: str) -> RunInfo:
         mine = self.dataset.info.name
         try:
-            return find_run(con, name, mine)
+            return find_run(con, name, mine, self.progress)
         except LlmseqError as unknown:
             try:
                 other = find_run(con, name)

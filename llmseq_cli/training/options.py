@@ -64,7 +64,7 @@ class TrainOptions:
 class ScoreOptions:
     """A file of sessions to recommend for.
 
-    run: a run, "latest" or a model's name, which means its best run. sessions: a table with a session and an item
+    run: a run, "latest" or a model's name, see `store.runs.find_run`. sessions: a table with a session and an item
     column, and a time column where its rows are not in order. out: Parquet, CSV or JSON lines, by its ending. k:
     recommendations per session. dataset: look among the runs on this one. backend: the workers of a Ray cluster can
     score; the lists are the same.

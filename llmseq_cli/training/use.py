@@ -157,7 +157,7 @@ def _open(store: Store, run: str, dataset: str | None) -> tuple[Catalog, Recomme
     with store.read("reading a run") as con:
         if dataset is not None:
             dataset = find_dataset(con, dataset).name
-        info = find_run(con, run, dataset)
+        info = find_run(con, run, dataset, store.progress)
         of = find_dataset(con, info.dataset)
         catalog = load_catalog(con, of)
     return catalog, load_model(store.folder, info.run, info.model), of.allows_repeats
