@@ -31,9 +31,24 @@ def _item_2023(record: dict[str, Any]) -> Item:
     return str(record["parent_asin"]), record.get("title"), words, attributes
 
 
+_ALSO_2014 = ("categories", "salesRank", "imUrl", "category", "rank", "also_buy")
+_ALSO_2023 = ("main_category", "store", "features", "average_rating")
+
 _ITEMS = (
-    ItemLayout("Amazon metadata (2023)", ("parent_asin",), ("user_id",), _item_2023),
-    ItemLayout("Amazon metadata (2014, 2018)", ("asin",), ("reviewerID", "user_id"), _item_2014),
+    ItemLayout(
+        "Amazon metadata (2023)",
+        ("parent_asin",),
+        ("user_id",),
+        _item_2023,
+        _ALSO_2023,
+    ),
+    ItemLayout(
+        "Amazon metadata (2014, 2018)",
+        ("asin",),
+        ("reviewerID", "user_id"),
+        _item_2014,
+        ("categories", "salesRank", "imUrl", "category", "rank", "also_buy"),
+    ),
 )
 
 AMAZON = (_INTERACTIONS, _ITEMS)

@@ -15,9 +15,12 @@ _NAMES = {
     "time": "timestamp time datetime date ts eventtime eventtimestamp createdat unixreviewtime reviewtime invoicedate"
     " clicktime orderdate when",
     "title": "title name itemname productname itemtitle producttitle movietitle",
+    "rating": "rating overall stars score ratingvalue",
     "category": "category categories class genre genres department maincategory productcategory categoryid"
     " categorycode",
 }
+ROLES = ("user", "session", "item", "time", "order", "rating", "title", "category")
+"""What a column may be; every other name is that of an item's attribute."""
 _ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
 
 

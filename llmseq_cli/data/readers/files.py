@@ -22,6 +22,11 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
+def plain_name(file: str) -> str:
+    """A file's name in small letters, without the ending of a compression."""
+    return file.lower().removesuffix(".gz").removesuffix(".zst")
+
+
 def find_files(paths: list[str]) -> list[str]:
     """All files meant by the paths, in order. Raises LlmseqError where one means none or cannot be read."""
     files: list[str] = []
@@ -100,6 +105,9 @@ def unreadable(file: str, error: Exception) -> LlmseqError:
         check_archive(file)
     except LlmseqError as broken:
         return broken
+    if "json" in text.lower():
+        told = shorten(text.partition("Try ")[0], 200, placeholder=" …")
+        return LlmseqError(f"{file} is not well-formed JSON: {told}", "fetch the file again, or mend it")
     if "invalid state" in text:
         return LlmseqError(f"{file} mixes line ends of Windows and Unix", "unify them: tr -d '\\r' < FILE > NEW_FILE")
     return LlmseqError(f"cannot read {file}: {shorten(text, 160, placeholder=' …')}", "check the file and --format")
@@ -151,3 +159,8 @@ def address(file: str) -> str:
 def identifier(name: str) -> str:
     """A column name as SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def count(n: int, one: str, several: str) -> str:
+    """'1 row is', '2 rows are'."""
+    return f"{n:,} {one if n == 1 else several}"

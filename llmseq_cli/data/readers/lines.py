@@ -3,32 +3,72 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from llmseq_cli.data.readers.files import LONGEST_LINE, address, quoted, unreadable
+from llmseq_cli.data.readers.files import LONGEST_LINE, address, is_remote, quoted, unreadable
 from llmseq_cli.data.readers.rejections import Rejection, take_rejects
 
 if TYPE_CHECKING:
     import duckdb
 
 _LINES_PER_BATCH = 20_000
+_SNIFFED_BYTES = 1 << 16
 
 
 def lines_of(file: str, encoding: str = "utf-8") -> str:
     """SQL of a table with one row a line: `line`, NULL where it is blank. Compression, BOM and CRLF are dealt with.
 
-    A line that is not in the encoding is left out; take_rejects has it after the scan.
+    A line that is not in the encoding is left out; take_rejects has it after the scan. Of JSON that goes over
+    many lines (an array, or objects spread out) each object counts as a line.
 
     encoding: "utf-8" or "latin-1". The rows come in the order of the file, so that `row_number() over ()` is the line's
     number.
     """
+    if is_document(file):
+        form = "array" if _start_of(file).lstrip().startswith("[") else "unstructured"
+        objects = f"read_json_objects({address(file)}, format = '{form}', maximum_object_size = {LONGEST_LINE})"
+        return f"(select json::varchar as line from {objects})"
     return (
         f"read_csv({address(file)}, header = false, auto_detect = false, columns = {{'line': 'VARCHAR'}},"
         f" delim = chr(1), quote = '', escape = '', strict_mode = false, max_line_size = {LONGEST_LINE},"
         f" store_rejects = true, rejects_limit = 0, encoding = {quoted(encoding)})"
     )
+
+
+def is_document(file: str) -> bool:
+    """Whether a file is JSON that goes over many lines, or one array, rather than an object a line."""
+    start = _start_of(file).lstrip()
+    if not start.startswith(("{", "[")):
+        return False
+    first, end, rest = start.partition("\n")
+    try:
+        return isinstance(json.loads(first), list) and _holds_objects(first)
+    except (ValueError, RecursionError):
+        pass
+    if start.startswith("["):
+        return start[1:].lstrip()[:1] in ("{", "")
+    # An object that goes on in the next line; Python literals and broken lines are followed by another object.
+    following = rest.lstrip()
+    return bool(end) and following[:1] not in ("", "{") and first.rstrip()[-1] in "{[,:"
+
+
+def _holds_objects(array: str) -> bool:
+    return array.strip()[1:].lstrip().startswith("{")
+
+
+def _start_of(file: str) -> str:
+    """The first characters of a local file; '' where they cannot be had."""
+    if is_remote(file) or ".parquet" in file or file.lower().endswith(".zst"):
+        return ""
+    try:
+        with gzip.open(file) if file.lower().endswith(".gz") else open(file, "rb") as opened:
+            return opened.read(_SNIFFED_BYTES).decode("utf-8-sig", errors="replace")
+    except (OSError, EOFError, zlib.error):
+        return ""
 
 
 def first_line(con: duckdb.DuckDBPyConnection, file: str) -> str:
@@ -53,7 +93,7 @@ def is_json(line: str) -> bool:
     """Whether a line is a JSON object (rather than a Python literal)."""
     try:
         return isinstance(json.loads(line), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
 
 
@@ -61,7 +101,7 @@ def parse_record(line: str) -> dict[str, Any] | str:
     """The object that a line holds, as JSON or as a Python literal; or the reason why it holds none."""
     try:
         record = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         try:
             record = ast.literal_eval(line)
         except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -6,13 +6,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llmseq_cli.data.readers.csv_files import CsvTable
+from llmseq_cli.data.readers.files import plain_name
+from llmseq_cli.data.readers.item_tables import read_items
 from llmseq_cli.data.readers.lines import batches_of_lines
+from llmseq_cli.data.readers.open_table import open_table
 from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.data.readers.rejections import Rejection, set_aside
 from llmseq_cli.data.readers.stage_items import Item, keywords, stage_items
-from llmseq_cli.data.readers.stage_tables import read_interactions, read_items
-from llmseq_cli.data.readers.table_files import CsvTable, open_table
-from llmseq_cli.errors import LlmseqError
+from llmseq_cli.data.readers.table_files import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,37 +32,39 @@ def is_movielens(file: str) -> bool:
 
 
 def _kind(file: str) -> str:
-    return Path(file).name.removesuffix(".gz").removesuffix(".zst").lower()
+    return Path(plain_name(file)).name
 
 
-def read_movielens(reading: Reading, files: list[str], item_files: list[str]) -> None:
-    """Read ratings and movies; movies that lie beside the ratings are found."""
-    ratings = [file for file in files if _kind(file) in _RATINGS]
-    if not ratings:
-        raise LlmseqError(f"none of the files is one of {', '.join(_RATINGS)}", "name MovieLens' own files")
-    movies = [*item_files, *(file for file in files if _kind(file) in _MOVIES)]
-    beside = [str(Path(file).with_name(name)) for file in ratings for name in _MOVIES if _fits(file, name)]
-    movies = movies or [file for file in dict.fromkeys(beside) if Path(file).exists()]
-    for file in ratings:
-        read_interactions(reading, _ratings_table(reading, file))
-    for file in movies:
-        _read_movies(reading, file)
+def is_ratings(file: str) -> bool:
+    return _kind(file) in _RATINGS
+
+
+def is_movies(file: str) -> bool:
+    return _kind(file) in _MOVIES
+
+
+def movies_beside(file: str) -> list[str]:
+    """The file of movies that lies beside one of ratings."""
+    beside = [Path(file).with_name(name) for name in _MOVIES if _fits(file, name)]
+    return [str(path) for path in beside if path.exists()]
 
 
 def _fits(ratings: str, movies: str) -> bool:
     return _RATINGS.index(_kind(ratings)) == _MOVIES.index(movies)
 
 
-def _ratings_table(reading: Reading, file: str) -> Any:
+def open_ratings(reading: Reading, file: str) -> Table:
+    """The table in a file of ratings."""
     names = ["user_id", "item_id", "rating", "timestamp"]
     if _kind(file) == "u.data":
         return CsvTable(reading.con, file, "\t", False, names, quote="")
     if _kind(file) == "ratings.dat":
         return CsvTable(reading.con, file, "::", False, names, quote="")
-    return open_table(reading.con, file)
+    return open_table(reading.con, file, reading.source.quote_character)
 
 
-def _read_movies(reading: Reading, file: str) -> None:
+def read_movies(reading: Reading, file: str) -> None:
+    """Stage the movies of MovieLens."""
     if _kind(file) == "movies.csv":
         read_items(reading, open_table(reading.con, file), required=True, words=_piped)
         return

@@ -1,46 +1,51 @@
-"""RecBole's atomic files: tab-separated, with types in the header (user_id:token, title:token_seq, …)."""
+"""RecBole's atomic files, with types in the header (user_id:token, title:token_seq, …); usually tab-separated."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from llmseq_cli.data.readers.csv_files import CsvTable, mixes_line_ends, untyped
+from llmseq_cli.data.readers.files import plain_name
+from llmseq_cli.data.readers.item_tables import read_items
 from llmseq_cli.data.readers.lines import first_line
 from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.data.readers.stage_items import keywords
-from llmseq_cli.data.readers.stage_tables import read_interactions, read_items
-from llmseq_cli.data.readers.table_files import CsvTable
 from llmseq_cli.errors import LlmseqError
 
 
 def is_recbole(file: str) -> bool:
     """Whether a file has the ending of interactions; .item is MovieLens' too."""
-    return _plain(file).endswith(".inter")
+    return plain_name(file).endswith(".inter")
 
 
-def _plain(file: str) -> str:
-    return file.removesuffix(".gz").removesuffix(".zst").lower()
+def is_recbole_items(file: str) -> bool:
+    return plain_name(file).endswith(".item") and not plain_name(file).endswith("u.item")
 
 
-def read_recbole(reading: Reading, files: list[str], item_files: list[str]) -> None:
-    """Read .inter files, and the .item files named or lying beside them."""
-    inters = [file for file in files if is_recbole(file)]
-    if not inters:
-        raise LlmseqError("no file is a RecBole .inter file", "name it, for example ml-100k/ml-100k.inter")
-    items = [*item_files, *(file for file in files if _plain(file).endswith(".item"))]
-    beside = [str(Path(file).with_suffix(".item")) for file in inters]
-    items = items or [file for file in beside if Path(file).exists()]
-    for file in inters:
-        read_interactions(reading, _table(reading, file))
-    for file in items:
-        read_items(reading, _table(reading, file), required=True, words=_spaced)
+def recbole_items_beside(file: str) -> list[str]:
+    """The .item file that lies beside an .inter file."""
+    path = Path(file)
+    name = path.name.partition(".")[0]
+    beside = [path.with_name(f"{name}.item{ending}") for ending in ("", ".gz", ".zst")]
+    return [str(one) for one in beside if one.exists()][:1]
 
 
-def _table(reading: Reading, file: str) -> CsvTable:
-    header = first_line(reading.con, file).split("\t")
-    if not all(":" in name for name in header):
-        raise LlmseqError(f"the header of {file} has no types", "RecBole's names are like user_id:token")
-    return CsvTable(reading.con, file, "\t", True, [name.partition(":")[0] for name in header], quote="")
+def open_recbole(reading: Reading, file: str) -> CsvTable:
+    """The table in an atomic file. Raises LlmseqError where its header has no types."""
+    line = first_line(reading.con, file)
+    quote = reading.source.quote_character
+    for delimiter in ("\t", ",", " ", ";", "|"):
+        header = line.split(delimiter)
+        names = untyped([name.strip('"') for name in header])
+        if len(header) > 1 and all(":" in name for name in header) and names != header:
+            text = (quote or "") if delimiter == "\t" else '"' if quote is None else quote
+            return CsvTable(reading.con, file, delimiter, True, names, text, strict=not mixes_line_ends(file))
+    raise LlmseqError(f"the header of {file} has no types", "RecBole's names are like user_id:token")
+
+
+def read_recbole_items(reading: Reading, file: str) -> None:
+    read_items(reading, open_recbole(reading, file), required=True, words=_spaced)
 
 
 def _spaced(text: Any) -> list[str]:

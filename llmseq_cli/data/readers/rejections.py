@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmseq_cli.data.readers.files import check_archive, not_utf8
+from llmseq_cli.data.readers.files import check_archive, count, not_utf8
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from llmseq_cli.data.readers.reading import Reading
 
 NOT_UTF8 = "the line is not UTF-8"
+LEFT_OUT = "left out"  # instead of a reason: the row is good but was not asked for
 _REASONS = {
     "INVALID ENCODING": NOT_UTF8,
     "UNQUOTED VALUE": "a quote is never closed, or text follows it",
@@ -75,26 +76,44 @@ def _reason(kind: str, message: str) -> str:
     return _REASONS.get(kind, " ".join(message.split())[:200])
 
 
-def finish_file(reading: Reading, file: str, rejects: list[Rejection], locate: Locate = rows_are_lines) -> None:
+def finish_file(
+    reading: Reading,
+    file: str,
+    rejects: list[Rejection],
+    locate: Locate = rows_are_lines,
+    torn: Sequence[Rejection] = (),
+) -> None:
     """Account for the rows just staged of a file, and write those that cannot be used to staged_rejection.
 
-    rejects: what DuckDB set aside, so that it was never staged.
+    rejects: what DuckDB set aside, so that it was never staged. torn: lines, by their numbers, that it never saw.
     Raises LlmseqError at the first bad row where the user wants none, and for files damaged or mostly not UTF-8.
     """
-    con = reading.con
-    staged, base = con.execute("select count(*), coalesce(min(rowid), 0) from staged_interaction").fetchall()[0]
-    first = base + reading.rows_staged
-    bad = con.execute(
+    first, scanned = reading.first_row(), reading.rows_since_last_file()
+    bad = reading.con.execute(
         "select rowid - $first + 1 as number, rejected_because as reason from staged_interaction"
-        " where rejected_because is not null and rowid >= $first order by number",
-        {"first": first},
+        " where rejected_because is not null and rejected_because <> $left_out and rowid >= $first order by number",
+        {"first": first, "left_out": LEFT_OUT},
     ).fetchall()
-    scanned = staged - reading.rows_staged
-    reading.rows_staged = staged
+    [(left_out,)] = reading.con.execute(
+        "select count(*) from staged_interaction where rejected_because = $left_out and rowid >= $first",
+        {"first": first, "left_out": LEFT_OUT},
+    ).fetchall()
+    reading.staged_files.append((file, reading.rows_staged, reading.rows_staged + scanned))
+    reading.rows_staged += scanned
     named = [Rejection(number, reason) for number, reason in bad if reason]
-    rows = scanned - (len(bad) - len(named)) + len(rejects)
+    rows = scanned - (len(bad) - len(named)) + len(rejects) + len(torn)
     reading.report.rows_read += rows
-    set_aside(reading, file, with_lines(named, rejects, scanned, locate), rows)
+    reading.report.left_out += left_out
+    set_aside(reading, file, [*with_lines(named, rejects, scanned, locate), *torn], rows)
+
+
+def unstage_file(reading: Reading) -> None:
+    """Take back the rows staged since the last file was finished."""
+    first = reading.first_row()
+    reading.con.execute(
+        "create or replace temp table staged_interaction as"
+        f" select * from staged_interaction where rowid < {first} order by rowid"
+    )
 
 
 def set_aside(reading: Reading, file: str, rejected: list[Rejection], rows: int) -> None:
@@ -109,11 +128,12 @@ def set_aside(reading: Reading, file: str, rejected: list[Rejection], rows: int)
     if reading.source.strict:
         raise LlmseqError(
             f"{file}:{rejected[0].line}: {rejected[0].reason}",
-            "mend the row, or leave out --strict to set bad rows aside",
+            "correct the row, or leave out --strict to set bad rows aside",
         )
     if foreign:
         reading.note(
-            f"{file}: {foreign:,} rows are not UTF-8; if it is Latin-1: iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE"
+            f"{file}: {count(foreign, 'row is', 'rows are')} not UTF-8; if it is Latin-1:"
+            " iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE"
         )
     columns = {
         "line": np.array([one.line for one in rejected], dtype=np.int64),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import unicodedata
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmseq_cli.data.readers.lines import storable
+from llmseq_cli.data.readers.missing import is_missing
+from llmseq_cli.store.queries import query
 
 if TYPE_CHECKING:
     import duckdb
@@ -23,10 +26,11 @@ _ITEMS_PER_INSERT = 20_000
 
 
 def clean_text(text: Any) -> str:
-    """HTML entities unescaped (twice where they were escaped twice), control characters and runs of space one space."""
-    if text is None:
+    """A text in one form of Unicode (NFC), HTML entities unescaped (twice where they were escaped twice), control
+    characters and runs of space one space. Words for a missing value, such as NaN, are ''."""
+    if text is None or is_missing(str(text)):
         return ""
-    plain = html.unescape(html.unescape(str(text)))
+    plain = unicodedata.normalize("NFC", html.unescape(html.unescape(str(text))))
     return " ".join("".join(c if c.isprintable() else " " for c in plain).split())
 
 
@@ -44,7 +48,7 @@ def listed(text: str | None) -> list[str]:
     if text and text.startswith("["):
         try:
             return keywords(json.loads(text))
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
     return keywords(text)
 
@@ -76,4 +80,17 @@ def _row(item_id: str, title: Any, words: list[str], attributes: dict[str, Any])
         text = ", ".join(keywords(value)) if isinstance(value, (list, tuple)) else clean_text(value)
         fields[key] = text[:_LONGEST_TEXT]
     kept = {key: text for key, text in fields.items() if text}
-    return storable(item_id), name or None, class_of(words), json.dumps(kept, ensure_ascii=False)
+    return (
+        unicodedata.normalize("NFC", storable(item_id.strip())),
+        name or None,
+        class_of(words),
+        json.dumps(kept, ensure_ascii=False),
+    )
+
+
+def merge_repeated(con: duckdb.DuckDBPyConnection) -> int:
+    """Make one description of the several that an item has: of each attribute the first that is there."""
+    [(rows, items)] = con.execute("select count(*), count(distinct item_id) from staged_item").fetchall()
+    if rows > items:
+        con.execute(query("ingest/merge_items"))
+    return int(rows - items)

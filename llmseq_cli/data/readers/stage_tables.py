@@ -1,174 +1,320 @@
-"""Any table of interactions, with or without a table of items."""
+"""Tables of interactions, row by row into staged_interaction."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
-from typing import Any
 
 import duckdb
 
-from llmseq_cli.data.readers.columns import guess, named_column, required_column, unknown_column
+from llmseq_cli.data.readers.columns import ROLES, guess, named_column, required_column, role_of, unknown_column
+from llmseq_cli.data.readers.csv_files import CsvTable
 from llmseq_cli.data.readers.files import unreadable
+from llmseq_cli.data.readers.list_tables import ListTable, SequenceTable, holds_lists
+from llmseq_cli.data.readers.missing import is_missing_sql
 from llmseq_cli.data.readers.reading import Reading
-from llmseq_cli.data.readers.rejections import Rejection, finish_file, set_aside, take_rejects
-from llmseq_cli.data.readers.stage_items import Item, listed, stage_items
-from llmseq_cli.data.readers.table_files import CsvTable, Row, Table, distinct_rows, open_table, table_rows
-from llmseq_cli.data.readers.times import EARLIEST, LATEST, TimeForm, guess_time_form, rival, typed_form
+from llmseq_cli.data.readers.rejections import LEFT_OUT, Rejection, finish_file, take_rejects, unstage_file
+from llmseq_cli.data.readers.row_filter import Condition, parse_where
+from llmseq_cli.data.readers.table_files import WHOLE_FLOAT, Table, first_rows
+from llmseq_cli.data.readers.times import (
+    EARLIEST,
+    LATEST,
+    TimeForm,
+    given_form,
+    guess_time_form,
+    is_number_form,
+    mixed_units_form,
+    order_of,
+    rival,
+    typed_form,
+)
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.store.queries import query
 
-_SAMPLE_ROWS = 1000
 _ASIN, _AMAZON_USER = r"B0[0-9A-Z]{8}|\d{9}[\dX]", r"A[0-9A-Z]{9,}"
-_ROLES = ("user", "item", "time", "title", "category")
+_MAP_HINT = "say which with --map user=…,item=…,time=…"
+_ROW_ORDER = "order of the rows"
+_USUAL_AFTER = 3e8  # seconds since 1970: mid 1979
 
 
-def read_tables(reading: Reading, files: list[str], item_files: list[str]) -> None:
-    """Read tables of interactions; without a table of items their own title and category columns describe the items."""
-    tables = [open_table(reading.con, file) for file in files]
-    described = [open_table(reading.con, file) for file in item_files]
-    _check_map(reading.source.columns, [*tables, *described])
-    for table in tables:
-        read_interactions(reading, table)
-    for table in described or tables:
-        read_items(reading, table, required=bool(described))
+@dataclass(frozen=True)
+class _Layout:
+    """How a table of interactions is read.
+
+    columns: {alias: column} of the scan. form: of the times; None where the order of the rows stands for them.
+    whole: aliases of ids that are floats only in writing. condition: which rows are wanted.
+    """
+
+    columns: dict[str, str]
+    form: TimeForm | None
+    whole: frozenset[str]
+    condition: Condition | None = None
+    numbers: tuple[str, ...] = field(default=())
+    part: str | None = None
+
+    def statement(self, table: Table, rows_before: int) -> str:
+        scan = table.scan(self.columns)
+        if self.numbers:
+            casts = ", ".join(f"try_cast({alias} as double) as {alias}" for alias in self.numbers)
+            scan = f"(select * replace ({casts}) from {scan})"
+        user = self._id("user_id")
+        if "session_part" in self.columns:
+            user = f"{user} || ':' || {self._id('session_part')}"
+        in_order = f"make_timestamp(({rows_before} + row_number() over ()) * 1000000)"
+        return query("ingest/read_table").format(
+            scan=scan,
+            user=user,
+            item=self._id("item_id"),
+            user_missing=is_missing_sql("user_id"),
+            item_missing=is_missing_sql("item_id"),
+            time_value="time_value" if self.form else "null::varchar",
+            time=self.form.expression("time_value") if self.form else in_order,
+            sort_key="try_cast(sort_value as double)" if "sort_value" in self.columns else "null::double",
+            kept=f"coalesce({self.condition.sql}, false)" if self.condition else "true",
+        )
+
+    def _id(self, alias: str) -> str:
+        """One form of Unicode for all ids, and integers where a program wrote 7.0 for 7."""
+        plain = f"nfc_normalize(trim({alias}::varchar))"
+        return f"regexp_replace({plain}, '^(-?\\d+)\\.0+$', '\\1')" if alias in self.whole else plain
 
 
-def _check_map(given: dict[str, str], tables: list[Table]) -> None:
+def check_map(given: dict[str, str], tables: list[Table]) -> None:
     """Any name may be that of an attribute, but one that is nearly user, item, time, … is a slip."""
     for role, wanted in given.items():
-        nearly = get_close_matches(role, _ROLES, n=1, cutoff=0.7)
-        if nearly and role not in _ROLES:
+        nearly = get_close_matches(role, ROLES, n=1, cutoff=0.7)
+        if nearly and role not in ROLES:
             raise UsageError(f"--map knows no '{role}'", f"did you mean '{nearly[0]}'?")
-        if not any(named_column(table, wanted) for table in tables):
+        if tables and not any(named_column(table, wanted) for table in tables):
             raise unknown_column(tables[0], wanted)
 
 
-def read_interactions(reading: Reading, table: Table) -> None:
-    """Stage the interactions of a table. Raises LlmseqError where a column is missing or no time can be told."""
-    given = reading.source.columns
+def read_interactions(
+    reading: Reading,
+    table: Table,
+    given: dict[str, str] | None = None,
+    name: str | None = None,
+    part: str | None = None,
+) -> None:
+    """Stage the interactions of a table. Raises LlmseqError where a column is missing.
+
+    given: columns that the format itself tells; those of --map go before. name: of the format, for the note.
+    part: train, validation or test where the file is one of these.
+    """
+    source = reading.source
+    given = (given or {}) | source.columns
     if isinstance(table, CsvTable) and table.columns[0] == "1":
         given = _positions(reading, table) | given
-    columns = {role: required_column(table, role, given) for role in ("user", "item", "time")}
-    form = _time_form(reading, table, columns["time"])
-    named = ", ".join(f"{role} = {column}" for role, column in columns.items())
-    separated = f", separated by {_shown(table.delimiter)}" if isinstance(table, CsvTable) else ""
-    reading.note(f"{table.file}: {named} ({form.name}){separated}")
-    scan = table.scan({"user_id": columns["user"], "item_id": columns["item"], "time_value": columns["time"]})
-    statement = query("ingest/read_table").format(scan=scan, time=form.expression("time_value"))
-    try:
-        with reading.progress.task(f"Reading {table.file}"):
-            reading.con.execute(statement, {"earliest": EARLIEST, "latest": LATEST})
-    except duckdb.Error as error:
-        raise unreadable(table.file, error) from error
-    finish_file(reading, table.file, take_rejects(reading.con), table.locate)
-    reading.report.files.append(table.file)
+    if isinstance(table, SequenceTable):
+        given = {"user": "user_id", "item": "items"}
+    columns = _columns(reading, table, given)
+    sample = _sample(table, columns)
+    lists = tuple(one for one in ("item_id", "time_value") if holds_lists(sample.get(one, [])))
+    if "item_id" in lists:
+        table = ListTable(table, lists)
+        sample = _sample(table, columns)
+    form = _time_form(reading, table, columns, sample)
+    ids = ("user_id", "item_id", "session_part")
+    whole = frozenset(one for one in ids if _are_whole_floats(sample.get(one, [])))
+    layout = _Layout(columns, form, whole, part=part)
+    layout = _with_condition(reading, table, layout, given)
+    _say(reading, table, layout, name)
+    _stage(reading, table, layout)
 
 
-def _shown(delimiter: str) -> str:
-    return {"\t": "tab", ",": "comma"}.get(delimiter, delimiter)
+def _columns(reading: Reading, table: Table, given: dict[str, str]) -> dict[str, str]:
+    """{alias: column} of user, item, time and what else the user names."""
+    if "session" in given and "user" not in given:
+        given = {"user": given["session"]} | {role: one for role, one in given.items() if role != "session"}
+    columns = {"user_id": required_column(table, "user", given, _MAP_HINT)}
+    if "session" in given:
+        columns["session_part"] = required_column(table, "session", given)
+    elif "user" not in given:
+        others = [one for one in table.columns if role_of(one) == "user" and one != columns["user_id"]]
+        if others:
+            reading.note(
+                f"{table.file}: sessions are told apart by {columns['user_id']}, not by {', '.join(others)};"
+                f" --map user={others[0]} takes that, and --map user={columns['user_id']},session={others[0]} both"
+            )
+    columns["item_id"] = required_column(table, "item", given, _MAP_HINT)
+    if "time" in given or guess(table.columns, "time"):
+        columns["time_value"] = required_column(table, "time", given)
+    if "order" in given:
+        order = required_column(table, "order", given)
+        columns["sort_value" if "time_value" in columns else "time_value"] = order
+    return columns
 
 
-def _sample(reading: Reading, table: Table, columns: dict[str, str]) -> list[tuple[str | None, ...]]:
-    chosen = ", ".join(f'"{alias}"::varchar' for alias in columns)
-    with reading.con.cursor() as cursor:
-        try:
-            return cursor.execute(f"select {chosen} from {table.scan(columns)} limit {_SAMPLE_ROWS}").fetchall()
-        except duckdb.Error as error:
-            raise unreadable(table.file, error) from error
+def _sample(table: Table, columns: dict[str, str]) -> dict[str, list[str]]:
+    """The texts of the first rows by alias, without those that are empty."""
+    rows = first_rows(table, columns)
+    return {alias: [text for row in rows if (text := row[alias])] for alias in columns}
 
 
-def _time_form(reading: Reading, table: Table, column: str) -> TimeForm:
+def _are_whole_floats(values: list[str]) -> bool:
+    return bool(values) and all(WHOLE_FLOAT.fullmatch(value) for value in values)
+
+
+def _time_form(
+    reading: Reading, table: Table, columns: dict[str, str], sample: dict[str, list[str]]
+) -> TimeForm | None:
+    column = columns.get("time_value")
+    if column is None:
+        if not isinstance(table, ListTable) or not isinstance(table.inner, SequenceTable):
+            reading.warn(
+                f"{table.file}: no column looks like the time, so the rows count as they stand, the first as the"
+                " oldest; --map time=COLUMN names one"
+            )
+        return None
+    if reading.source.time_format:
+        return given_form(reading.source.time_format)
     typed = typed_form(table.type_of(column))
     if typed:
         return typed
-    values = [text for (text,) in _sample(reading, table, {"time_value": column}) if text]
+    values = sample["time_value"]
     form = guess_time_form(values)
     if form is None:
         shown = f" such as '{values[0]}'" if values else ""
         raise LlmseqError(
-            f"the column {column} of {table.file} holds no times{shown}", "name another with --map time=COLUMN"
+            f"the column {column} of {table.file} holds no times{shown}",
+            "name another with --map time=COLUMN, or say how they are written: --time-format '%d/%m/%Y %H:%M'",
         )
     other = rival(form)
-    return _better(reading, table, column, form, other) if other else form
+    return _day_or_month_first(reading, table, columns, form, other) if other else form
 
 
-def _better(reading: Reading, table: Table, column: str, form: TimeForm, other: TimeForm) -> TimeForm:
+def _day_or_month_first(
+    reading: Reading, table: Table, columns: dict[str, str], form: TimeForm, other: TimeForm
+) -> TimeForm:
     """Of two forms that the first rows may both have, the one that more of all rows have."""
     counts = ", ".join(f"count({one.expression('time_value')})" for one in (form, other))
+    scan = table.scan({alias: column for alias, column in columns.items() if alias in ("item_id", "time_value")})
     with reading.con.cursor() as cursor:
         try:
-            rows = cursor.execute(f"select {counts} from {table.scan({'time_value': column})}").fetchall()
+            [(ours, theirs)] = cursor.execute(f"select {counts} from {scan}").fetchall()
+            take_rejects(cursor)
         except duckdb.Error as error:
             raise unreadable(table.file, error) from error
-    return form if rows[0][0] >= rows[0][1] else other
+    if ours == theirs and not form.name.startswith("%d."):
+        reading.warn(
+            f"{table.file}: its dates fit with the month first and with the day first; read as {order_of(form)}"
+            f" ({form.name}); --time-format '{other.name}' takes the other"
+        )
+    return form if ours >= theirs else other
 
 
 def _positions(reading: Reading, table: CsvTable) -> dict[str, str]:
     """Columns of a table without a header: user and item first, time where the values look like times."""
-    rows = _sample(reading, table, {f"c{name}": name for name in table.columns})
+    sample = _sample(table, {f"c{name}": name for name in table.columns})
     found = {"user": "1", "item": "2"}
-    if all(_mostly(pattern, [row[at] for row in rows]) for at, pattern in enumerate((_ASIN, _AMAZON_USER))):
+    if _mostly(_ASIN, sample["c1"]) and _mostly(_AMAZON_USER, sample["c2"]):
         found = {"user": "2", "item": "1"}  # so in the ratings of Amazon's 2018 release
-    for place in range(2, len(table.columns)):
-        values = [text for row in rows if (text := row[place])]
+    for name in table.columns[2:]:
+        values = sample[f"c{name}"]
         large = [value for value in values if value.replace(".", "", 1).isdigit() and float(value) >= 1e8]
         dates = values and not any(value.replace(".", "", 1).isdigit() for value in values) and guess_time_form(values)
         if values and (len(large) * 2 > len(values) or dates):
-            return found | {"time": table.columns[place]}
+            return found | {"time": name}
     return found
 
 
-def _mostly(pattern: str, values: list[str | None]) -> bool:
-    return 2 * sum(re.fullmatch(pattern, value or "") is not None for value in values) > len(values)
+def _mostly(pattern: str, values: list[str]) -> bool:
+    return 2 * sum(re.fullmatch(pattern, value) is not None for value in values) > len(values)
 
 
-def read_items(reading: Reading, table: Table, *, required: bool, words: Callable[[Any], list[str]] = listed) -> None:
-    """Stage the items that a table describes; `words` splits its category column into keywords."""
-    given = reading.source.columns
-    columns = _item_columns(table, given, required)
-    if not required and not {"title", "category"} & set(columns):
+def _with_condition(reading: Reading, table: Table, layout: _Layout, given: dict[str, str]) -> _Layout:
+    """The layout with what --where, --min-rating and --max-rating ask for."""
+    source = reading.source
+    columns: dict[str, str] = {}
+    wanted = []
+    if source.where is not None:
+        condition = parse_where(reading.con, source.where, table)
+        columns |= condition.columns
+        wanted.append(f"({condition.sql})")
+    for bound, sign in ((source.min_rating, ">="), (source.max_rating, "<=")):
+        if bound is not None:
+            columns["rating_value"] = required_column(table, "rating", given, "say which with --map rating=COLUMN")
+            wanted.append(f"rating_value {sign} {bound!r}")
+    if not wanted:
+        return layout
+    sample = _sample(table, columns)
+    numbers = tuple(alias for alias in columns if alias == "rating_value" or _are_numbers(sample[alias]))
+    condition = Condition(columns, " and ".join(wanted))
+    return replace(layout, columns=layout.columns | columns, condition=condition, numbers=numbers)
+
+
+def _are_numbers(values: list[str]) -> bool:
+    return bool(values) and all(re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", one) for one in values)
+
+
+def _say(reading: Reading, table: Table, layout: _Layout, name: str | None) -> None:
+    """How a file was understood."""
+    roles = {
+        "user_id": "user",
+        "session_part": "session",
+        "item_id": "item",
+        "time_value": "time",
+        "sort_value": "order",
+    }
+    inner = table.inner if isinstance(table, ListTable) else table
+    if name:
+        reading.note(f"{table.file}: {name}")
         return
-    if required:
-        reading.report.item_files.append(table.file)
-        reading.note(f"{table.file}: " + ", ".join(f"{alias} = {column}" for alias, column in columns.items()))
-    rejected: list[Rejection] = []
-    # Rows of interactions repeat their items, and bad ones were counted when they were read as interactions.
-    rows = table_rows(table, columns, rejected) if required else distinct_rows(table, columns, "item")
-    with reading.progress.task(f"Reading items of {table.file}"):
-        described = stage_items(reading.con, _described(rows, words))
-    set_aside(reading, table.file, rejected, described + len(rejected))
+    if isinstance(inner, SequenceTable):
+        reading.note(f"{table.file}: each line is a user and the user's items, oldest first")
+        return
+    named = ", ".join(f"{role} = {layout.columns[alias]}" for alias, role in roles.items() if alias in layout.columns)
+    details = [f" ({layout.form.name if layout.form else _ROW_ORDER})"]
+    if isinstance(inner, CsvTable):
+        shown = {"\t": "tab", ",": "comma", " ": "space"}.get(inner.delimiter, inner.delimiter)
+        details.append(f", separated by {shown}")
+        if not inner.quote and inner.delimiter == "\t":
+            details.append(", quotes are text")
+    if isinstance(table, ListTable):
+        details.append(", a list of items a row")
+    reading.note(f"{table.file}: {named}{''.join(details)}")
 
 
-def _item_columns(table: Table, given: dict[str, str], required: bool) -> dict[str, str]:
-    """{alias: column}: item, title and category by name; of a table of items every other column is an attribute."""
-    columns = {}
-    for role in ("item", "title", "category"):
-        column = named_column(table, given[role]) if role in given else None
-        column = column or guess(table.columns, role) or (role == "item" and guess_id(table)) or None
-        if column:
-            columns[role] = column
-    if "item" not in columns:
-        raise LlmseqError(f"no column of {table.file} looks like the item", "say which with --map item=COLUMN")
-    for alias, wanted in given.items():
-        column = named_column(table, wanted)
-        if alias not in _ROLES and column:
-            columns[alias] = column
-    if required:
-        columns |= {column: column for column in table.columns if column not in columns.values()}
-    return columns
+def _stage(reading: Reading, table: Table, layout: _Layout) -> None:
+    rejects = _execute(reading, table, layout)
+    scanned = reading.rows_since_last_file()
+    if table.needs_mending(scanned, len(rejects)):
+        unstage_file(reading)
+        table.mend()
+        rejects = _execute(reading, table, layout)
+    if layout.form and is_number_form(layout.form) and not reading.source.time_format:
+        mixed = _mixes_units(reading)
+        if mixed:
+            unstage_file(reading)
+            rejects = _execute(reading, table, replace(layout, form=mixed_units_form()))
+            reading.warn(
+                f"{table.file}: the column {layout.columns['time_value']} mixes units of time; each number was read by"
+                " its own size; --time-format s (or ms, us, ns) takes one unit for all"
+            )
+    finish_file(reading, table.file, rejects, table.locate, table.torn)
+    reading.report.files.append(table.file)
 
 
-def guess_id(table: Table) -> str | None:
-    """A table of items may call its key just id; one without names has it first."""
-    if "1" in table.columns:
-        return "1"
-    return next((column for column in table.columns if column.lower() == "id"), None)
+def _execute(reading: Reading, table: Table, layout: _Layout) -> list[Rejection]:
+    given = {"earliest": EARLIEST, "latest": LATEST, "left_out": LEFT_OUT, "part": layout.part}
+    try:
+        with reading.progress.task(f"Reading {table.file}"):
+            reading.con.execute(layout.statement(table, reading.rows_staged), given)
+        return take_rejects(reading.con)
+    except duckdb.Error as error:
+        raise unreadable(table.file, error) from error
 
 
-def _described(rows: Iterable[Row], words: Callable[[Any], list[str]]) -> Iterator[Item]:
-    for row in rows:
-        item = (row.pop("item") or "").strip()
-        if item:
-            yield item, row.pop("title", None), words(row.pop("category", None)), row
+def _mixes_units(reading: Reading) -> bool:
+    """Whether times just staged, read in one unit, lie where only those of another unit do."""
+    given = {"first": reading.first_row(), "earliest": EARLIEST, "latest": LATEST}
+    [(early, late)] = reading.con.execute(query("ingest/find_mixed_units"), {"first": given["first"]}).fetchall()
+    if not early and not late:
+        return False
+    [(usual,)] = reading.con.execute(
+        "select median(epoch(time)) from staged_interaction"
+        " where rowid >= $first and time between $earliest::timestamp and $latest::timestamp",
+        given,
+    ).fetchall()
+    return usual is not None and usual > _USUAL_AFTER

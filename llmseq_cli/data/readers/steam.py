@@ -16,6 +16,6 @@ def _game(record: dict[str, Any]) -> Item:
     return str(record["id"]), title, keywords(record.get("genres")), attributes
 
 
-_ITEMS = (ItemLayout("Steam games", ("id",), ("username",), _game),)
+_ITEMS = (ItemLayout("Steam games", ("id",), ("username",), _game, ("app_name", "developer", "early_access", "specs")),)
 
 STEAM = (_INTERACTIONS, _ITEMS)

@@ -1,24 +1,22 @@
-"""Times as they stand in files: seconds, milliseconds, microseconds, nanoseconds, dates."""
+"""Times as they stand in files: seconds, milliseconds, microseconds, nanoseconds, and dates in many forms."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llmseq_cli.errors import UsageError
+
 EARLIEST, LATEST = "1900-01-01", "2200-01-01"
-"""What lies outside is taken for a mistake in the data."""
+"""A time outside is taken for a mistake in the data."""
 
 _UNITS = [("s", 1e11, 1e6), ("ms", 1e14, 1e3), ("µs", 1e17, 1.0), ("ns", float("inf"), 1e-3)]
-_FORMATS = [
-    "%d.%m.%Y",
-    "%d.%m.%Y %H:%M:%S",
-    "%m/%d/%Y",
-    "%d/%m/%Y",
-    "%m/%d/%Y %H:%M:%S",
-    "%d/%m/%Y %H:%M:%S",
-    "%B %d, %Y",
-    "%m %d, %Y",
-    "%Y%m%d",
+_CLOCKS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", " %H:%M:%S.%f", "T%H:%M:%S")
+_DATES = [
+    *("%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%m/%d/%y", "%d/%m/%y", "%m-%d-%Y", "%d-%m-%Y", "%d.%m.%y"),
+    *("%d-%b-%Y", "%d-%b-%y", "%d %b %Y", "%d %B %Y", "%b %d, %Y", "%B %d, %Y", "%m %d, %Y"),
 ]
+_DIGITS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_MAIL = ("%a, %d %b %Y %H:%M:%S %z", "%d %b %Y %H:%M:%S %z")  # RFC 2822
 _OFFSET = r":\d\d(\.\d+)? ?([-+]\d|[A-Za-z])"  # what follows the minutes or seconds: +02:00, Z, UTC
 _LARGEST_COUNTER = 1e8  # as seconds since 1970 this is 1973
 
@@ -46,35 +44,90 @@ def date_form() -> TimeForm:
 
 
 def typed_form(kind: str) -> TimeForm | None:
-    """The form of a column that has a DuckDB type of its own; None where its values are to be looked at as text."""
+    """The form of a column that has a DuckDB type of its own; None where its values must be looked at as text."""
     if kind == "TIMESTAMP WITH TIME ZONE":
         return TimeForm("timestamp with time zone", "{0} at time zone 'UTC'")
-    if kind.startswith(("TIMESTAMP", "DATE")):
+    if kind.startswith(("TIMESTAMP", "DATE")) and not kind.endswith("[]"):
         return TimeForm(kind.lower(), "{0}::timestamp")
     return None
 
 
+def given_form(text: str) -> TimeForm:
+    """The form that the user names: s, ms, us, ns, iso, or a pattern as strptime has it. Raises UsageError."""
+    units = {name.replace("µ", "u"): factor for name, _, factor in _UNITS}
+    if text in units:
+        return _number_form(text, units[text], "<> 0")
+    if text == "iso":
+        return date_form()
+    form = _strptime(text, (text,))
+    import duckdb
+
+    with duckdb.connect() as con:
+        try:
+            if "%" not in text:
+                raise duckdb.InvalidInputException("it has no % in it")
+            con.execute(f"select ({form.expression('x')})::varchar from (select '2020'::varchar as x)").fetchall()
+        except duckdb.Error as error:
+            said = str(error).partition("\n")[0]
+            raise UsageError(
+                f"--time-format '{text}' is no pattern: {said}", "for example '%d/%m/%Y %H:%M', or s, ms, us, ns, iso"
+            ) from error
+    return form
+
+
 def rival(form: TimeForm) -> TimeForm | None:
     """The form that days up to the twelfth fit as well: month and day the other way round."""
-    swapped = {"%m/%d": "%d/%m", "%d/%m": "%m/%d"}.get(form.name[:5])
-    return _strptime(swapped + form.name[5:]) if swapped else None
+    first, sign, second = form.name[:2], form.name[2:3], form.name[3:5]
+    swaps = {first, second} == {"%m", "%d"} and sign in ("/", "-", ".")
+    return _dated(second + sign + first + form.name[5:]) if swaps else None
 
 
-def _strptime(form: str) -> TimeForm:
-    return TimeForm(form, f"try_strptime({{0}}, '{form}')")
+def order_of(form: TimeForm) -> str:
+    return "month first" if form.name.startswith("%m") else "day first"
+
+
+def _dated(date: str) -> TimeForm:
+    return _strptime(date, [date + clock for clock in _CLOCKS])
+
+
+def _strptime(name: str, patterns: tuple[str, ...] | list[str]) -> TimeForm:
+    listed = ", ".join("'" + one.replace("'", "''").replace("{", "{{").replace("}", "}}") + "'" for one in patterns)
+    if any("%z" in one or "%Z" in one for one in patterns):
+        text = r"regexp_replace(trim({0}), ' ?(GMT|UTC|Z)$', ' +0000')"
+        return TimeForm(name, f"try_strptime({text}, [{listed}]) at time zone 'UTC'")
+    return TimeForm(name, f"try_strptime(trim({{0}}), [{listed}])")
 
 
 def numeric_form(usual: float) -> TimeForm:
     """Times that are numbers, the unit told by their usual size: 1.6e9 are seconds, 1.6e12 milliseconds, …
 
-    Small numbers are counters, which may start at 0; among times since 1970 a 0 says that the time is missing.
+    Small numbers are counters, which may start at 0. Among times since 1970 a 0 or -1 says that the time is missing,
+    and other numbers below 0 are times before 1970.
     """
     name, factor = next((name, factor) for name, bound, factor in _UNITS if abs(usual) < bound)
+    return _number_form(name, factor, "not in (0, -1)" if abs(usual) >= _LARGEST_COUNTER else ">= 0")
+
+
+def _number_form(name: str, factor: float, usable: str) -> TimeForm:
     number = "try_cast({0} as double)"
-    least = "> 0" if usual >= _LARGEST_COUNTER else ">= 0"
-    # Numbers below 0 or beyond the calendar are no times; the cast would fail on them.
-    within = f"{number} {least} and {number} * {factor:g} < 1e16"
+    # Numbers beyond the calendar are no times; the cast would fail on them.
+    within = f"{number} {usable} and abs({number}) * {factor:g} < 1e16"
     return TimeForm(name, f"case when {within} then make_timestamp(({number} * {factor:g})::bigint) end")
+
+
+def mixed_units_form() -> TimeForm:
+    """Numbers of several units in one column: each is read by its own size."""
+    number = "try_cast({0} as double)"
+    cases = " ".join(
+        f"when abs({number}) < {bound:g} then make_timestamp(({number} * {factor:g})::bigint)"
+        for _, bound, factor in _UNITS[:3]
+    )
+    last = f"when abs({number}) < 1e19 then make_timestamp(({number} * 1e-3)::bigint)"
+    return TimeForm("mixed units", f"case when {number} in (0, -1) then null {cases} {last} end")
+
+
+def is_number_form(form: TimeForm) -> bool:
+    return form.name in [name for name, _, _ in _UNITS]
 
 
 def guess_time_form(sample: list[str]) -> TimeForm | None:
@@ -83,21 +136,35 @@ def guess_time_form(sample: list[str]) -> TimeForm | None:
     if not texts:
         return None
     numbers = [number for number in map(_number, texts) if number is not None]
-    eight_digits = all(len(text) == 8 and text.isdigit() and text[:2] in ("19", "20") for text in texts)
-    if len(numbers) * 2 > len(texts) and not eight_digits:
-        return numeric_form(sorted(abs(number) for number in numbers)[len(numbers) // 2])
+    digits = _date_of_digits(texts)
+    if len(numbers) * 2 > len(texts) and not digits:
+        return numeric_form(sorted(numbers, key=abs)[len(numbers) // 2])
     import duckdb
 
     with duckdb.connect() as con:
-        forms = [date_form()]
-        forms += [_strptime(form) for form in _FORMATS]
+        forms = [_strptime(digits, (digits,))] if digits else []
+        forms += [date_form(), *(_dated(date) for date in _DATES), _strptime("RFC 2822", _MAIL)]
         con.execute("create table sample as select unnest($texts) as text", {"texts": texts})
         # The form that most of the sample follows; of several the one that stands first.
-        counts = [
-            con.execute(f"select count({form.expression('text')}) from sample").fetchall()[0][0] for form in forms
-        ]
+        within = f"between '{EARLIEST}'::timestamp and '{LATEST}'::timestamp"
+        counts = []
+        for form in forms:
+            time = form.expression("text")
+            select = f"select count(*) filter ({time} {within}), count({time}) from sample"
+            counts.append(con.execute(select).fetchall()[0])
     best = max(counts)
-    return forms[counts.index(best)] if best * 2 > len(texts) else None
+    return forms[counts.index(best)] if best[1] * 2 > len(texts) else None
+
+
+def _date_of_digits(texts: list[str]) -> str | None:
+    """The pattern of dates such as 20200131 or 20200131235900, where all of the sample are such."""
+    lengths = {len(text) for text in texts}
+    if len(lengths) == 1 and all(text.isdigit() and text[:2] in ("19", "20") for text in texts):
+        pattern = _DIGITS.get(lengths.pop())
+        # 12 digits that start so may be milliseconds of the 2030s or before 2001 as well; a month is one to twelve.
+        if pattern and all("01" <= text[4:6] <= "12" and "01" <= text[6:8] <= "31" for text in texts):
+            return pattern
+    return None
 
 
 def _number(text: str) -> float | None:

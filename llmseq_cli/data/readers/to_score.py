@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from llmseq_cli.data.readers.columns import guess, required_column
 from llmseq_cli.data.readers.files import find_files, unreadable
+from llmseq_cli.data.readers.open_table import open_table
 from llmseq_cli.data.readers.rejections import take_rejects
-from llmseq_cli.data.readers.table_files import open_table
 from llmseq_cli.data.readers.times import guess_time_form, typed_form
 from llmseq_cli.progress import Progress
 from llmseq_cli.store.queries import query
