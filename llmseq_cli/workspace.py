@@ -72,12 +72,10 @@ class Workspace:
 
         self._check_free(options.name, options.replace)
         downloads = self.folder / "artifacts" / "downloads"
-        source = Source(
-            paths=fetch_all([str(path) for path in options.paths], downloads, self.progress),
-            items=fetch_all([str(path) for path in options.items], downloads, self.progress),
-            format=options.format,
-            columns=dict(options.columns),
-            strict=options.strict,
+        source = Source.of(
+            options,
+            fetch_all([str(path) for path in options.paths], downloads, self.progress),
+            fetch_all([str(path) for path in options.items], downloads, self.progress),
         )
         with self.store.transaction(f"ingesting '{options.name}'") as con:
             removed = self._remove_dataset(con, options.name) if options.replace else []
@@ -90,6 +88,11 @@ class Workspace:
             "name": options.name,
             "format": report.format,
             "notes": report.notes,
+            "first_time": report.first_time,
+            "last_time": report.last_time,
+            "left_out": report.left_out,
+            "duplicate_rows_removed": report.duplicates,
+            "described_items": report.described_items,
             "runs_removed": sum(path.startswith("runs/") for path in removed),
         } | statistics
 

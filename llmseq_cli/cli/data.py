@@ -46,16 +46,59 @@ def ingest(
     common: Common,
     paths: Annotated[list[str], typer.Argument(help="Files, globs, folders or http(s) addresses.", metavar="PATH...")],
     name: Annotated[str, typer.Option("--name", help="What to call the dataset.", metavar="NAME")],
-    format: Annotated[str, typer.Option("--format", help="auto, amazon, steam, movielens, recbole or table.")] = "auto",
+    format: Annotated[
+        str,
+        typer.Option("--format", help="Of the interactions: auto, amazon, steam, movielens, recbole or table."),
+    ] = "auto",
     items: Annotated[
-        list[str] | None, typer.Option("--items", help="A file of item metadata; may be repeated.", metavar="PATH")
+        list[str] | None,
+        typer.Option(
+            "--items", help="A file of item metadata, in any of the formats; may be repeated.", metavar="PATH"
+        ),
     ] = None,
+    items_format: Annotated[str, typer.Option("--items-format", help="Of the item metadata, as --format.")] = "auto",
     map: Annotated[
         list[str] | None,
         typer.Option(
-            "--map", help="Columns of a table: user=…,item=…,time=…,title=…,category=….", metavar="KEY=COLUMN,…"
+            "--map",
+            help="Which columns are user, session, item, time, order, rating, title, category; any other key is an"
+            " attribute of items.",
+            metavar="KEY=COLUMN,…",
         ),
     ] = None,
+    time_format: Annotated[
+        str | None,
+        typer.Option(
+            "--time-format",
+            help="How times are written: a pattern such as '%d/%m/%Y %H:%M', or s, ms, us, ns, iso.",
+            metavar="FORMAT",
+        ),
+    ] = None,
+    quote: Annotated[
+        str | None,
+        typer.Option("--quote", help="The quote of CSV files, or none where quotes are text.", metavar="CHARACTER"),
+    ] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where", help="Keep only these rows: an SQL condition on the file's columns.", metavar="CONDITION"
+        ),
+    ] = None,
+    min_rating: Annotated[
+        float | None, typer.Option("--min-rating", help="Keep only rows with at least this rating.")
+    ] = None,
+    max_rating: Annotated[
+        float | None, typer.Option("--max-rating", help="Keep only rows with at most this rating.")
+    ] = None,
+    session_gap: Annotated[
+        str | None,
+        typer.Option(
+            "--session-gap", help="Cut users into sessions after a pause of this length: 30m, 2h, 1d.", metavar="TIME"
+        ),
+    ] = None,
+    drop_duplicates: Annotated[
+        bool, typer.Option("--drop-duplicates", help="Keep one of rows with the same user, item and time.")
+    ] = False,
     k_core: Annotated[
         int | None,
         typer.Option(
@@ -67,7 +110,8 @@ def ingest(
         int | None, typer.Option("--min-session", help="Shortest session that stays.  [default: 2; with files 1]")
     ] = None,
     deduplicate: Annotated[
-        bool, typer.Option("--deduplicate", help="Of repeated interactions of a user with an item keep the first.")
+        bool,
+        typer.Option("--deduplicate", help="Keep only a user's first interaction with each item."),
     ] = False,
     tie_break: Annotated[
         str, typer.Option("--tie-break", help="Order of equal times: random, input or item.")
@@ -97,14 +141,17 @@ def ingest(
 ) -> None:
     """Read interactions and item metadata into a dataset, all or nothing.
 
-    The format, columns and unit of time are guessed and shown; --format and --map overrule the guess. With
-    --unseen-items keep, ground truths may be items that training never saw (cold start).
+    Reads CSV, TSV, JSON, Parquet, and the files of Amazon, Steam, MovieLens and RecBole. Format, columns and times are
+    guessed and shown; --format, --map and --time-format overrule the guess. Rows that cannot be read are set aside with
+    file, line and reason. With --unseen-items keep, ground truths may be items that training never saw (cold start).
 
     Examples:
 
         llmseq ingest data/beauty --name beauty
 
         llmseq ingest clicks.csv.gz --items products.csv --name shop --map user=visitor,time=ts --k-core 0
+
+        llmseq ingest log.csv --name visits --map user=visitor,item=page --session-gap 30m --where "country = 'DE'"
 
         llmseq ingest data/beauty --name beauty-cold --unseen-items keep
 
@@ -137,7 +184,15 @@ def ingest(
         name,
         format=format,
         items=items or [],
+        items_format=items_format,
         columns=columns,
+        time_format=time_format,
+        quote=quote,
+        where=where,
+        min_rating=min_rating,
+        max_rating=max_rating,
+        session_gap=session_gap,
+        drop_duplicates=drop_duplicates,
         protocol=protocol,
         replace=replace,
         strict=strict,
@@ -149,19 +204,27 @@ def ingest(
     print_facts(_ingested(done), title=f"Dataset {name}")
 
 
+def _shown(time: str | None) -> str:
+    return "–" if time is None else time.replace("T", " ").partition(".")[0]
+
+
 def _ingested(done: dict[str, Any]) -> list[tuple[str, Any]]:
     removed = [
-        f"{done[key]:,} {what}"
-        for key, what in [
-            ("rejected", "bad rows set aside"),
-            ("duplicates_removed", "duplicates"),
-            ("below_core_removed", "below the k-core or in too short sessions"),
+        f"{done[key]:,} {one if done[key] == 1 else several}"
+        for key, one, several in [
+            ("rejected", "bad row set aside", "bad rows set aside"),
+            ("left_out", "row not asked for", "rows not asked for"),
+            ("duplicate_rows_removed", "duplicate row", "duplicate rows"),
+            ("duplicates_removed", "repeat of an item", "repeats of an item"),
+            *[("below_core_removed", *["below the k-core or in sessions that are too short"] * 2)],
         ]
         if done[key]
     ]
+    rows = done["read"] + done["rejected"] + done["left_out"] + done["duplicate_rows_removed"]
     extra = [("runs removed", done["runs_removed"])] if done["runs_removed"] else []
     return [
-        ("interactions", f"{done['interactions']:,} of {done['read'] + done['rejected']:,} rows read"),
+        ("interactions", f"{done['interactions']:,} of {rows:,} rows read"),
+        ("times", f"{_shown(done['first_time'])} to {_shown(done['last_time'])}"),
         ("left out", "; ".join(removed) or "nothing"),
         ("sessions", f"{done['sessions']:,}, on average {done['average_length']:.1f} interactions"),
         ("items", f"{done['items']:,} in {done['classes']:,} classes, {done['untitled_items']:,} without a title"),

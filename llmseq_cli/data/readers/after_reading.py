@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta
 
+from llmseq_cli.data.read_options import gap_seconds
 from llmseq_cli.data.readers.files import count
 from llmseq_cli.data.readers.parts import Parts
-from llmseq_cli.data.readers.reading import Reading, gap_seconds
+from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.store.queries import query
 
 _COUNTED_WHOLE = 2_000_000  # rows; of more a sample is looked at

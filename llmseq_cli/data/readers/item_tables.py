@@ -16,7 +16,7 @@ from llmseq_cli.errors import LlmseqError
 
 def read_items(reading: Reading, table: Table, *, required: bool, words: Callable[[Any], list[str]] = listed) -> None:
     """Stage the items that a table describes; `words` splits its category column into keywords."""
-    given = reading.source.columns
+    given = dict(reading.source.columns)
     columns = _item_columns(table, given, required)
     if not required and not {"title", "category"} & set(columns):
         return

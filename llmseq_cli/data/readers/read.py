@@ -156,7 +156,7 @@ def _sort_tables(
     reading: Reading, files: list[str], item_files: list[str]
 ) -> tuple[list[str], list[str], dict[str, Table]]:
     """Of several tables one that has items but no users describes the items."""
-    quote, given = reading.source.quote_character, reading.source.columns
+    quote, given = reading.source.quote_character, dict(reading.source.columns)
     tables: dict[str, Table] = {}
     items = []
     for file in files:

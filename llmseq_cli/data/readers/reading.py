@@ -2,78 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
-from llmseq_cli.errors import UsageError, did_you_mean
+from llmseq_cli.data.read_options import ReadOptions
 from llmseq_cli.progress import Progress
 
 if TYPE_CHECKING:
     import duckdb
 
-FORMATS = ("auto", "amazon", "steam", "movielens", "recbole", "table")
-_GAPS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 
-
-@dataclass(frozen=True)
-class Source:
+@dataclass(frozen=True, kw_only=True)
+class Source(ReadOptions):
     """What the user asked for.
 
     paths: files, globs or folders, or s3:// addresses that DuckDB reads itself.
     items: files of item metadata; without them they are looked for among the paths where a format has a convention.
-    format, items_format: of the interactions and of the items; "auto" tells each file's by itself.
-    columns: user, session, item, time, order, rating, title, category or an attribute → a column's name or position.
-    strict: fail on the first bad row instead of setting it aside.
-    quote: the quote of CSV files, "none" where quotes are text.
-    time_format: a pattern as strptime has it, or s, ms, us, ns, iso.
-    where: an SQL condition on the columns of the interactions; other rows are left out.
-    min_rating, max_rating: rows with a rating outside are left out.
-    session_gap: cuts users into sessions where so long nothing happens: 30m, 2h, 1d.
-    drop_duplicates: keep one of rows with the same user, item and time.
     """
 
     paths: list[str]
     items: list[str] = field(default_factory=list)
-    format: str = "auto"
-    columns: dict[str, str] = field(default_factory=dict)
-    strict: bool = False
-    items_format: str = "auto"
-    quote: str | None = None
-    time_format: str | None = None
-    where: str | None = None
-    min_rating: float | None = None
-    max_rating: float | None = None
-    session_gap: str | None = None
-    drop_duplicates: bool = False
 
-    def __post_init__(self) -> None:
-        for option, value in (("format", self.format), ("items format", self.items_format)):
-            if value not in FORMATS:
-                raise UsageError(f"there is no {option} '{value}'", did_you_mean(value, [*FORMATS]))
-        for role, column in self.columns.items():
-            if not column:
-                raise UsageError(f"--map {role}= names no column", f"for example --map {role}=COLUMN")
-        if self.quote not in (None, "none") and len(self.quote or "") != 1:
-            raise UsageError(f"--quote is '{self.quote}'", "give one character, or none")
-        if self.session_gap is not None:
-            gap_seconds(self.session_gap)
-
-    @property
-    def quote_character(self) -> str | None:
-        return "" if self.quote == "none" else self.quote
-
-
-def gap_seconds(text: str) -> float:
-    """'30m' → 1800. Raises UsageError for what is no duration."""
-    number = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
-    unit = text[len(number) :].strip()
-    try:
-        seconds = float(number) * _GAPS[unit or "s"]
-    except (ValueError, KeyError):
-        seconds = 0.0
-    if not 0 < seconds < 1e11:
-        raise UsageError(f"--session-gap is '{text}'", "give a time such as 30m, 2h or 1d")
-    return seconds
+    @classmethod
+    def of(cls, options: ReadOptions, paths: list[str], items: list[str]) -> Source:
+        """These files, read with these options."""
+        return cls(paths=paths, items=items, **{one.name: getattr(options, one.name) for one in fields(ReadOptions)})
 
 
 @dataclass

@@ -103,7 +103,7 @@ def read_interactions(
     part: train, validation or test where the file is one of these.
     """
     source = reading.source
-    given = (given or {}) | source.columns
+    given = (given or {}) | dict(source.columns)
     if isinstance(table, CsvTable) and table.columns[0] == "1":
         given = _positions(reading, table) | given
     if isinstance(table, SequenceTable):
