@@ -11,7 +11,7 @@ from llmseq_cli.data.readers.parts import Parts
 from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.store.queries import query
 
-_COUNTED_WHOLE = 2_000_000  # rows; of more a sample is looked at
+_COUNTED_WHOLE = 250_000  # rows; of more a sample is looked at
 _COUNTERS_UNTIL = datetime(1973, 1, 1)
 _LONGEST_SPAN = timedelta(days=40 * 365)
 _LONGEST_JUMP = timedelta(days=10 * 365)
