@@ -22,14 +22,17 @@ spelt as (
 select
     count(*) as items,
     count(*) filter (where item_id in (select item_id from described)) as described,
-    count(*) filter (where
+    count(*) filter (
+        where
         regexp_replace(item_id, '\.0+$', '') in (select without_fraction from spelt)
     ) as without_fraction,
-    count(*) filter (where
+    count(*) filter (
+        where
         ltrim(item_id, '0') in (select ltrim(item_id, '0') from described)
     ) as without_zeros,
     count(*) filter (where lower(item_id) in (select without_case from spelt)) as without_case,
-    count(*) filter (where
+    count(*) filter (
+        where
         lower(regexp_replace(item_id, '[\s_-]+', '', 'g')) in (select without_space from spelt)
     ) as without_space
 from items

@@ -6,6 +6,6 @@ select distinct
 from staged_interaction
 where
     rowid >= $first
-    and rowid < $end
+    and rowid < $past_last
     and rejected_because is null
     and hash(user_id, item_id, time) % $step = 0

@@ -1,4 +1,5 @@
--- one row per item described: of each attribute the first description that has it, in the order of the first descriptions
+-- one row per item described: of each attribute the first description that has it, in the order of the first
+-- descriptions
 create or replace temp table staged_item as
 with repeated as (
     select item_id

@@ -40,6 +40,8 @@ def _item_columns(table: Table, given: dict[str, str], required: bool) -> dict[s
         column = column or guess(table.columns, role) or (role == "item" and guess_id(table)) or None
         if column:
             columns[role] = column
+    if "item" not in columns and not required:
+        return {}
     if "item" not in columns:
         raise LlmseqError(f"no column of {table.file} looks like the item", "say which with --map item=COLUMN")
     for alias, wanted in given.items():
