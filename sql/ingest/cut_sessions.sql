@@ -1,6 +1,5 @@
 -- one row per interaction staged, in the order of the input, the user now a session of that user: a new one begins
--- where
--- more than $gap seconds lie before an interaction
+-- where more than $gap seconds lie before an interaction
 create or replace temp table staged_interaction as
 with gaps as (
     select

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from support.reading import read_files, write
 
-from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.errors import UsageError
 
 HEADER = "user,item,time\n"
 INTER = "user_id:token\titem_id:token\ttimestamp:float\n"
@@ -336,12 +336,7 @@ def test_a_map_without_a_column_is_refused(tmp_path: Path) -> None:
 def test_deep_json_is_set_aside(tmp_path: Path) -> None:
     good = '{"user": "u", "item": "i", "time": 1577836800}\n'
     deep = '{"user": ' + "[" * 100_000 + "]" * 100_000 + "}\n"
-    try:
-        result = read_files(write(tmp_path, "a.jsonl", good + deep + good))
-    except LlmseqError as error:
-        assert error.hint
-    else:
-        assert len(result.rows) == 2
+    assert len(read_files(write(tmp_path, "a.jsonl", good + deep + good)).rows) == 2
 
 
 def test_column_names_with_braces_are_names(tmp_path: Path) -> None:

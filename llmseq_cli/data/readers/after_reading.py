@@ -56,6 +56,7 @@ def tell_overlaps(reading: Reading) -> None:
     folders = [os.path.dirname(file) for file, _, _ in files]
     if len(set(folders)) == len(folders):
         return
+    base = _base(reading)
     for number, (_, first, end) in enumerate(files):
         reading.con.execute(
             query("ingest/hash_rows" if number else "ingest/hash_first_rows"),
