@@ -60,12 +60,7 @@ def tell_overlaps(reading: Reading) -> None:
     for number, (_, first, end) in enumerate(files):
         reading.con.execute(
             query("ingest/hash_rows" if number else "ingest/hash_first_rows"),
-            {
-                "file": number,
-                "first": _base(reading) + first,
-                "past_last": _base(reading) + end,
-                "step": _step(reading),
-            },
+            {"file": number, "first": base + first, "past_last": base + end, "step": _step(reading)},
         )
     for one, other, shared, rows in reading.con.execute(query("ingest/find_overlaps")).fetchall():
         if folders[one] != folders[other]:
