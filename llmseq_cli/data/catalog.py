@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import cached_property
 from textwrap import shorten
@@ -45,13 +46,20 @@ class Catalog:
         order = np.lexsort((-np.arange(len(self)), self.popularity))
         return {normalise_title(self.titles[item]): int(item) for item in order if self.titles[item]}
 
+    def known(self, text: str) -> int | None:
+        """Dense id of the item with exactly this id or title, in either form of Unicode; None where there is none."""
+        plain = unicodedata.normalize("NFC", text.strip())
+        for one in (text, plain):
+            if one in self._by_external_id:
+                return self._by_external_id[one]
+        return self._by_title.get(normalise_title(plain)) if normalise_title(plain) else None
+
     def find(self, text: str) -> int:
         """Dense id of the item with this id or title. Raises LlmseqError with the closest name where there is none."""
-        if text in self._by_external_id:
-            return self._by_external_id[text]
+        known = self.known(text)
+        if known is not None:
+            return known
         key = normalise_title(text)
-        if key in self._by_title:
-            return self._by_title[key]
         containing = [item for title, item in self._by_title.items() if key and key in title]
         if len(containing) == 1:
             return containing[0]
@@ -69,4 +77,5 @@ class Catalog:
 
 def normalise_title(title: str) -> str:
     """Title as it is compared: entities unescaped, case folded, runs of anything but letters and digits one space."""
-    return re.sub(r"[\W_]+", " ", html.unescape(title).casefold()).strip()
+    plain = unicodedata.normalize("NFC", html.unescape(title).casefold())
+    return re.sub(r"[\W_]+", " ", plain).strip()

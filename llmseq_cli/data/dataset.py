@@ -174,9 +174,13 @@ def item_texts(con: duckdb.DuckDBPyConnection, info: DatasetInfo, template: str)
     attributes = [json.loads(fields) | {"title": title} for title, fields in rows]
     named = template_fields(template)
     known = sorted({name for item in attributes for name in item})
+    in_small_letters = {name.lower(): name for name in known}
     for name in named:
-        if name not in known:
+        spelt = name if name in known else in_small_letters.get(name.lower())
+        if spelt is None:
             raise LlmseqError(f"no item of '{info.name}' has the attribute '{name}'", did_you_mean(name, known))
+        if spelt != name:
+            attributes = [item | {name: item.get(spelt, "")} for item in attributes]
     return [" ".join(template.format_map(_Missing(item)).split()) for item in attributes]
 
 

@@ -108,9 +108,22 @@ def _stage(con: duckdb.DuckDBPyConnection, sessions: str, catalog: Catalog, prog
 
     read_sessions(con, sessions, progress)
     con.register("catalog_items", {"item_id": catalog.external_ids, "item": np.arange(len(catalog), dtype=np.int32)})
+    _name_by_title(con, catalog)
     con.execute(query("score/prompts"))
     unknown = con.execute("select count(*) from staged_session_item anti join catalog_items using (item_id)")
     return unknown.fetchall()[0][0]
+
+
+def _name_by_title(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
+    """Items that the file names by their titles, or by ids in another form of Unicode, get their ids."""
+    texts = con.execute("select distinct item_id from staged_session_item anti join catalog_items using (item_id)")
+    found = {text: catalog.known(text) for (text,) in texts.fetchall()}
+    named = [(text, str(catalog.external_ids[item])) for text, item in found.items() if item is not None]
+    if named:
+        columns = {"text": [text for text, _ in named], "item_id": [item for _, item in named]}
+        con.register("named_item", {name: np.array(texts, dtype=object) for name, texts in columns.items()})
+        con.execute(query("score/name_items"))
+        con.unregister("named_item")
 
 
 def _score(con: duckdb.DuckDBPyConnection, scorer: Scorer, n_sessions: int, k: int, progress: Progress) -> int:

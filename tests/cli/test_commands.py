@@ -408,6 +408,18 @@ def test_a_models_name_means_its_run_on_the_dataset(llmseq, trained, tmp_path):
     assert missing.err.splitlines()[0] == "error: there is no dataset 'shoop'"
 
 
+def test_score_takes_titles_as_recommend_does(llmseq, trained, tmp_path):
+    shown = llmseq("sql", "select item, title from items where title is not null order by item limit 2", "--json").json
+    by_id, by_title, out = tmp_path / "ids.jsonl", tmp_path / "titles.jsonl", tmp_path / "out.csv"
+    lists = []
+    for path, key in ((by_id, "item"), (by_title, "title")):
+        path.write_text("".join(json.dumps({"session": "s", "item": row[key]}) + "\n" for row in shown))
+        done = llmseq("score", "v-sknn", "--sessions", path, "--out", out, "--json").json
+        assert done["unknown_items"] == 0
+        lists.append(out.read_text())
+    assert lists[0] == lists[1]
+
+
 def test_score_spares_its_input_and_says_which_columns_it_wants(llmseq, trained, tmp_path):
     sessions = tmp_path / "today.csv"
     sessions.write_text("session,item\na,i01\n")

@@ -49,3 +49,10 @@ def test_label_falls_back_to_the_id(catalog):
 
 def test_normalise_title():
     assert normalise_title("  L&#39;Oréal &amp; Co. — 50ml ") == "l oréal co 50ml"
+
+
+def test_a_title_typed_in_the_other_form_of_unicode_is_found(catalog):
+    named = Catalog(catalog.external_ids, catalog.titles.copy(), catalog.classes, catalog.popularity, catalog.in_train)
+    named.titles[4] = "Caf\u00e9"
+    assert named.find("cafe\u0301") == 4
+    assert named.known("no such thing") is None

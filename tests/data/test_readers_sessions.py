@@ -50,3 +50,8 @@ def test_a_file_without_sessions_is_refused(tmp_path: Path) -> None:
     assert caught.value.hint
     with pytest.raises(LlmseqError, match="does not exist"):
         sessions(tmp_path / "none.csv")
+
+
+def test_a_quote_that_nothing_closes_costs_its_row_only(tmp_path: Path) -> None:
+    rows = sessions(write(tmp_path, "s.csv", 'session,item,time\ns1,a,1\ns1,"b,2\ns1,c,3\ns2,d,4\n'))
+    assert [row[1] for row in rows] == ["a", "c", "d"]

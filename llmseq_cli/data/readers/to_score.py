@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from llmseq_cli.data.readers.columns import guess, required_column
-from llmseq_cli.data.readers.files import find_files, unreadable
+from llmseq_cli.data.readers.files import count, find_files, unreadable
 from llmseq_cli.data.readers.open_table import open_table
 from llmseq_cli.data.readers.rejections import take_rejects
 from llmseq_cli.data.readers.times import guess_time_form, typed_form
@@ -44,6 +44,18 @@ def read_sessions(con: duckdb.DuckDBPyConnection, path: str, progress: Progress)
             expression = form.expression("time_value") if form else expression
         with progress.task(f"Reading {path}"):
             con.execute(query("ingest/read_sessions").format(time=expression, scan=table.scan(columns)))
-            take_rejects(con)
+            rejects = [*take_rejects(con), *table.torn]
+            if table.needs_mending(_rows(con, table.scan(columns)), len(rejects)):
+                table.mend()
+                con.execute(query("ingest/read_sessions").format(time=expression, scan=table.scan(columns)))
+                rejects = [*take_rejects(con), *table.torn]
+        if rejects:
+            shown = count(len(rejects), "row is", "rows are")
+            progress.warn(f"{path}: {shown} left out, the first: {rejects[0].reason}")
     except duckdb.Error as error:
         raise unreadable(path, error) from error
+
+
+def _rows(con: duckdb.DuckDBPyConnection, scan: str) -> int:
+    with con.cursor() as cursor:
+        return int(cursor.execute(f"select count(*) from {scan}").fetchall()[0][0])
