@@ -14,6 +14,9 @@ from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type
 
 from llmseq_cli.errors import UsageError, did_you_mean
 
+LARGEST_SEED = 2**31 - 1
+"""What the store and all libraries that draw random numbers take."""
+
 RENAMED = {
     "average": "ema_decay",
     "breadth": "ef_search",
@@ -24,10 +27,7 @@ RENAMED = {
     "start": "init",
     "unseen": "cold_items",
 }
-"""Earlier names of settings, and what they are called now."""
-
-LARGEST_SEED = 2**31 - 1
-"""What the store and all libraries that draw random numbers take."""
+"""Old names of settings and the names they have now, for the error that says so."""
 
 
 @dataclass(frozen=True)
@@ -114,12 +114,17 @@ def parse_settings(cls: type[S], given: Mapping[str, Any], owner: str) -> S:
     names = [field.name for field in fields(cls)]
     values = {}
     for name, value in given.items():
-        if name not in names and RENAMED.get(name) in names:
-            raise UsageError(f"the setting '{name}' is now called '{RENAMED[name]}'", f"--set {RENAMED[name]}={value}")
         if name not in names:
-            raise UsageError(f"{owner} has no setting '{name}'", did_you_mean(name, names))
+            raise unknown_setting(name, names, owner)
         values[name] = _convert(name, value, hints[name])
     return cls(**values)
+
+
+def unknown_setting(name: str, names: list[str], owner: str) -> UsageError:
+    """The error for a name that is none of a model's settings; an old name says the new one."""
+    if RENAMED.get(name) in names:
+        return UsageError(f"the setting '{name}' is now called '{RENAMED[name]}'", f"--set {RENAMED[name]}=…")
+    return UsageError(f"{owner} has no setting '{name}'", did_you_mean(name, names))
 
 
 def parse_assignments(words: list[str], example: str = "--set k=140") -> dict[str, str]:

@@ -1,9 +1,10 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import pytest
 
 from llmseq_cli.errors import UsageError
-from llmseq_cli.settings import Settings, parse_assignments, parse_settings, setting
+from llmseq_cli.models.registry import model_class, model_names
+from llmseq_cli.settings import RENAMED, Settings, parse_assignments, parse_settings, setting
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,24 @@ def test_a_near_miss_is_suggested():
     with pytest.raises(UsageError) as error:
         parse_settings(Example, {"decai": "none"}, "example")
     assert error.value.hint == "did you mean 'decay'?"
+
+
+def test_an_old_name_says_the_new_one():
+    with pytest.raises(UsageError) as error:
+        parse_settings(model_class("sasrec").Settings, {"clip": "5"}, "sasrec")
+    assert error.value.message == "the setting 'clip' is now called 'grad_clip'"
+    assert error.value.hint == "--set grad_clip=…"
+
+
+def test_old_names_mean_settings_that_a_model_has_and_no_model_has_the_old_ones():
+    names = {field.name for model in model_names() for field in fields(model_class(model).Settings)}
+    assert set(RENAMED.values()) <= names
+    assert not set(RENAMED) & names
+
+
+def test_an_old_name_that_a_model_never_had_is_unknown():
+    with pytest.raises(UsageError, match="most-popular has no setting 'clip'"):
+        parse_settings(model_class("most-popular").Settings, {"clip": "5"}, "most-popular")
 
 
 def test_a_setting_that_takes_numbers_and_words_says_both():

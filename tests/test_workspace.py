@@ -34,7 +34,7 @@ def test_what_a_run_was_made_with_is_kept(shop):
 
 
 def test_a_dataset_replaced_while_a_model_trains_is_noticed(shop, shop_files, monkeypatch):
-    from llmseq_cli.models.neighbors import SKNN
+    from llmseq_cli.models.session_knn import SKNN
 
     fit = SKNN.fit
 
@@ -53,7 +53,7 @@ def test_other_processes_can_read_while_a_model_trains(shop, monkeypatch):
     import subprocess
     import sys
 
-    from llmseq_cli.models.neighbors import SKNN
+    from llmseq_cli.models.session_knn import SKNN
 
     fit, outputs = SKNN.fit, []
 

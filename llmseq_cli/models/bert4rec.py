@@ -19,7 +19,7 @@ from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
 from llmseq_cli.models.neural.settings import NeuralSettings
-from llmseq_cli.models.neural.transformer import STARTS, Transformer
+from llmseq_cli.models.neural.transformer import INITS, Transformer
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.settings import setting
 
@@ -28,17 +28,23 @@ from llmseq_cli.settings import setting
 class BERT4RecSettings(NeuralSettings):
     layers: int = setting(1, "transformer blocks", low=1, high=64, tune=(1, 4))
     heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 2, 4))
-    ffn_multiplier: int = setting(2, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
-    mask: float = setting(0.3, "share of a session's items that are masked", low=0.01, high=1, tune=(0.05, 0.9))
-    mask_last: float = setting(1.0, "share of sessions whose last item is masked, too, as in use", low=0, high=1)
+    ffn_multiplier: int = setting(2, "width of the feed-forward layers, as a multiple of dim", low=1, high=16)
+    mask: float = setting(0.3, "share of a session's items that training masks", low=0.01, high=1, tune=(0.05, 0.9))
+    mask_last: float = setting(
+        1.0, "share of sessions whose last item is masked as well, as when recommending", low=0, high=1
+    )
     attend_masks: bool | None = setting(
-        None, "items see where others are masked; none: from embeddings they do, from chance they do not"
+        None, "whether items attend to masked places; none: with embeddings they do, without they do not"
     )
     patience: int = setting(
-        20, "epochs without a better NDCG@20 before training stops; 0: train on all sessions, all epochs", low=0
+        20, "stop after this many epochs without a better NDCG@20; 0: train on all sessions for all epochs", low=0
     )
-    norm_first: bool = setting(True, "layer norm before the branches; false: after them, as in BERT")
-    init: str = setting("pool", "what the untrained network adds: harmonic mean, nothing, chance", choices=STARTS)
+    norm_first: bool = setting(True, "layer norm before attention and feed-forward; false: after them, as in BERT")
+    init: str = setting(
+        "pool",
+        "what the untrained network adds to an item's vector: the session's harmonic mean, nothing, or random",
+        choices=INITS,
+    )
 
 
 class BERT4Rec(NeuralRecommender):

@@ -25,19 +25,21 @@ _BLOCK_NUMBERS = 2**22  # entries of a member's lists that stand in memory at on
 
 @dataclass(frozen=True)
 class BlendSettings(MembersSettings):
-    method: str = setting("zscore", "what of the members is added up", choices=METHODS, tune=METHODS)
+    method: str = setting(
+        "zscore", "how scores or ranks are made comparable before they are summed", choices=METHODS, tune=METHODS
+    )
     weights: str = setting(
         "auto",
-        "of the members, as 0.5,0.3,0.2; auto: learnt on sessions held out of training",
+        "weights of the base models, as 0.5,0.3,0.2; auto: learnt on sessions held out of training",
     )
-    item_traits: bool = setting(False, "learn, too, what the newness and popularity of an item are worth")
+    item_traits: bool = setting(False, "also learn weights for how new and how popular an item is")
     list_length: int = setting(
         100,
-        "items of each member's list that count, those of the prompt among them; only they are recommended",
+        "items taken from each base model's list, those of the history included; only these are recommended",
         low=1,
         high=1_000_000,
     )
-    rrf_k: float = setting(60.0, "what rrf adds to a rank: 1/(rrf_k + rank)", low=0, high=1e6, tune=(1.0, 100.0))
+    rrf_k: float = setting(60.0, "k of reciprocal rank fusion: 1/(k + rank)", low=0, high=1e6, tune=(1.0, 100.0))
 
 
 class Blend(MadeOfRuns):
@@ -89,7 +91,7 @@ class Blend(MadeOfRuns):
         prompts, targets = held_out.prompts(), held_out.targets()
         members = []
         for member in context.members:
-            ranking = member.refitted_lists(earlier, prompts, self._depth)
+            ranking = member.refitted_lists(earlier, prompts, self._list_length)
             members.append((ranking, self._gains(ranking, prompts)))
         traits = ItemTraits.of(earlier, self.n_items) if self.settings.item_traits else None
         candidates = Candidates.of(
@@ -104,11 +106,11 @@ class Blend(MadeOfRuns):
         }
 
     @property
-    def _depth(self) -> int:
+    def _list_length(self) -> int:
         return min(self.settings.list_length, self.n_items)
 
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
-        size = max(block_size(self.n_items), _BLOCK_NUMBERS // self._depth)
+        size = max(block_size(self.n_items), _BLOCK_NUMBERS // self._list_length)
         parts = [
             self._lists(prompts.slice(start, min(start + size, len(prompts))), k, exclude_prompt)
             for start in range(0, max(len(prompts), 1), size)
@@ -119,7 +121,9 @@ class Blend(MadeOfRuns):
         # Where items' traits count, so does every list: a member without a weight still says which items there are.
         counted = [place for place, weight in enumerate(self.weights) if weight > 0 or self.traits]
         # Prompt items are asked for even where they are not wanted: the others' scores must not depend on it.
-        rankings = [self.members[place].recommend(prompts, self._depth, exclude_prompt=False) for place in counted]
+        rankings = [
+            self.members[place].recommend(prompts, self._list_length, exclude_prompt=False) for place in counted
+        ]
         said = [self._gains(ranking, prompts) for ranking in rankings]
         size = block_size(self.n_items)
         parts = []

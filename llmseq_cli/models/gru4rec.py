@@ -21,9 +21,9 @@ from llmseq_cli.settings import setting
 
 @dataclass(frozen=True)
 class GRU4RecSettings(NeuralSettings):
-    hidden: int = setting(256, "units of the recurrent layers", low=1, high=8192, tune=(16, 512))
+    hidden: int = setting(256, "units of each recurrent layer", low=1, high=8192, tune=(16, 512))
     layers: int = setting(1, "recurrent layers", low=1, high=16, tune=(1, 3))
-    residual: bool = setting(True, "the item's own vector is added to what the network says, which starts at zero")
+    residual: bool = setting(True, "add the last item's vector to the network's output, which starts at zero")
 
 
 class GRU4Rec(NeuralRecommender):

@@ -32,11 +32,22 @@ _BLOCK_NUMBERS = 2**24  # numbers of found items' vectors that stand in memory a
 
 @dataclass(frozen=True)
 class LLMSeqSimSettings(Settings):
-    pooling: str = setting("harmonic", "how items become a session vector", choices=POOLINGS, tune=POOLINGS)
-    similarity: str = setting("cosine", "of session and item vectors", choices=SIMILARITIES, tune=SIMILARITIES)
-    cold_items: bool = setting(False, "recommend items that training has not seen, too, by their text")
-    index: str = setting("exact", "how the nearest are found: all compared, or most found by a graph", choices=INDEXES)
-    ef_search: int = setting(256, "items that the search of index=hnsw keeps in view", low=1, high=1_000_000)
+    pooling: str = setting(
+        "harmonic", "how a session's item vectors become one vector", choices=POOLINGS, tune=POOLINGS
+    )
+    similarity: str = setting(
+        "cosine", "similarity of session and item vectors", choices=SIMILARITIES, tune=SIMILARITIES
+    )
+    cold_items: bool = setting(False, "also recommend items that never occur in training, by their text")
+    index: str = setting(
+        "exact", "nearest-neighbour search: exact, or approximate with a graph (HNSW)", choices=INDEXES
+    )
+    ef_search: int = setting(
+        256,
+        "with index=hnsw: size of the search's candidate list; larger finds more and takes longer",
+        low=1,
+        high=1_000_000,
+    )
 
 
 class LLMSeqSim(Recommender):

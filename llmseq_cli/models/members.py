@@ -24,7 +24,7 @@ def run_names(members: Sequence[Member]) -> str:
 
 @dataclass(frozen=True)
 class MembersSettings(Settings):
-    runs: str = setting("", "the runs it is made of, as --runs names them")
+    runs: str = setting("", "the runs of its base models, as given with --runs")
 
 
 class MadeOfRuns(Recommender):

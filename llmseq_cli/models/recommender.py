@@ -127,9 +127,9 @@ class Recommender(ABC):
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
         """The k best items for every prompt: Ranking of [n_prompts, k].
 
-        Items that never occur in the training sessions are only recommended by models that know their text, with the
-        setting `cold_items`; items of the prompt only with `exclude_prompt` False. A list is shorter (filled with
-        NO_ITEM) where the model knows no more items.
+        Items that never occur in training are recommended only by models that know their text, with the setting
+        `cold_items`; items of the prompt only with `exclude_prompt` False. Lists are filled up with NO_ITEM where the
+        model knows too few items.
         """
 
     @abstractmethod

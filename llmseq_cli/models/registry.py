@@ -10,10 +10,10 @@ from llmseq_cli.models.recommender import Recommender
 # Modules are named, not imported: listing names costs nothing, a model is imported when it is asked for.
 _MODELS = {
     "most-popular": "llmseq_cli.models.popularity:MostPopular",
-    "sknn": "llmseq_cli.models.neighbors:SKNN",
-    "v-sknn": "llmseq_cli.models.neighbors:VSKNN",
-    "s-sknn": "llmseq_cli.models.neighbors:SSKNN",
-    "sf-sknn": "llmseq_cli.models.neighbors:SFSKNN",
+    "sknn": "llmseq_cli.models.session_knn:SKNN",
+    "v-sknn": "llmseq_cli.models.session_knn:VSKNN",
+    "s-sknn": "llmseq_cli.models.session_knn:SSKNN",
+    "sf-sknn": "llmseq_cli.models.session_knn:SFSKNN",
     "sknn-emb": "llmseq_cli.models.sknn_emb:SKNNEmb",
     "gru4rec": "llmseq_cli.models.gru4rec:GRU4Rec",
     "sasrec": "llmseq_cli.models.sasrec:SASRec",

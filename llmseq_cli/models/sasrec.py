@@ -16,7 +16,7 @@ from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
 from llmseq_cli.models.neural.settings import NeuralSettings
-from llmseq_cli.models.neural.transformer import STARTS, Transformer
+from llmseq_cli.models.neural.transformer import INITS, Transformer
 from llmseq_cli.settings import setting
 
 
@@ -24,8 +24,12 @@ from llmseq_cli.settings import setting
 class SASRecSettings(NeuralSettings):
     layers: int = setting(1, "transformer blocks", low=1, high=64, tune=(1, 4))
     heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 2, 4))
-    ffn_multiplier: int = setting(1, "width of the feed-forward layers, in multiples of dim", low=1, high=16)
-    init: str = setting("pool", "what the untrained network adds: harmonic mean, nothing, chance", choices=STARTS)
+    ffn_multiplier: int = setting(1, "width of the feed-forward layers, as a multiple of dim", low=1, high=16)
+    init: str = setting(
+        "pool",
+        "what the untrained network adds to an item's vector: the session's harmonic mean, nothing, or random",
+        choices=INITS,
+    )
 
 
 class SASRec(NeuralRecommender):

@@ -29,8 +29,8 @@ from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.evaluation.sparse_top_k import blocks, sparse_top_k
 from llmseq_cli.evaluation.top_k import block_size, rank_in_blocks
-from llmseq_cli.models.neighbor_search import SessionIndex
 from llmseq_cli.models.recommender import FitContext, Recommender
+from llmseq_cli.models.session_index import SessionIndex
 from llmseq_cli.settings import Settings, setting
 
 if TYPE_CHECKING:

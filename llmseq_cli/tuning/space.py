@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from llmseq_cli.errors import UsageError, did_you_mean
-from llmseq_cli.settings import SettingInfo, Settings, parse_settings
+from llmseq_cli.errors import UsageError
+from llmseq_cli.settings import SettingInfo, Settings, parse_settings, unknown_setting
 
 if TYPE_CHECKING:
     import optuna
@@ -149,7 +149,7 @@ def searched_settings(
     names = [one.name for one in fields(cls)]
     for name in wider:
         if name not in names:
-            raise UsageError(f"{owner} has no setting '{name}'", did_you_mean(name, names))
+            raise unknown_setting(name, names, owner)
         if name in given:
             raise UsageError(f"'{name}' is both given and searched", f"leave --set {name} or --search {name} out")
     parsed = parse_settings(cls, given, owner)

@@ -103,10 +103,10 @@ def main() -> None:
     print(", ".join(f"{name} {value:.4g}" for name, value in figures.items()))
     assert approximate.index is not None
     print(f"the index takes {approximate.index.to_array().nbytes / 2**20:,.0f} MB")
-    for breadth in (64, 128, 256, 512):
-        searching = LLMSeqSim(LLMSeqSimSettings(index="hnsw", ef_search=breadth), options.items)
+    for ef_search in (64, 128, 256, 512):
+        searching = LLMSeqSim(LLMSeqSimSettings(index="hnsw", ef_search=ef_search), options.items)
         searching.vectors, searching.candidates, searching.index = exact.vectors, exact.candidates, approximate.index
-        found, taken = watched(f"index=hnsw, breadth {breadth}", partial(searching.recommend, prompts, K))
+        found, taken = watched(f"index=hnsw, ef_search {ef_search}", partial(searching.recommend, prompts, K))
         print(f"    recall@{K} {recall(found, all_of_them):.4f}, {seconds / taken:,.0f} times as fast as exact")
 
 

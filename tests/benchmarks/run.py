@@ -16,8 +16,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import bench_embed
 import bench_ingest
-import bench_neighbors
 import bench_report
+import bench_session_knn
 import bench_startup
 import bench_training
 
@@ -26,7 +26,7 @@ from llmseq_cli.training.environment import environment
 BENCHMARKS = {
     "startup": bench_startup.run,
     "report": bench_report.run,
-    "neighbors": bench_neighbors.run,
+    "neighbors": bench_session_knn.run,
     "embed": bench_embed.run,
     "training": bench_training.run,
     "ingest": bench_ingest.run,

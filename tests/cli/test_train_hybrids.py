@@ -76,7 +76,7 @@ def test_weights_are_learnt_and_kept(llmseq, runs):
 
 
 def test_a_blend_is_the_same_again_and_trains_no_member_twice(llmseq, runs, shop, monkeypatch):
-    from llmseq_cli.models.neighbors import VSKNN
+    from llmseq_cli.models.session_knn import VSKNN
 
     [first] = llmseq("train", "blend", "--runs", ",".join(runs), "--json").json
     with monkeypatch.context() as patched:

@@ -5,14 +5,14 @@ from support.similarity_samples import catalog
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError
-from llmseq_cli.models.neighbors import SKNN, NeighborSettings
 from llmseq_cli.models.recommender import FitContext
+from llmseq_cli.models.session_knn import SKNN, SessionKNNSettings
 
 
 @pytest.fixture
 def saved(tmp_path):
     """The folder of a saved model."""
-    model = SKNN(NeighborSettings(), 4)
+    model = SKNN(SessionKNNSettings(), 4)
     model.fit(Sessions.from_lists([[0, 1], [1, 2, 3]]), FitContext(catalog(4)))
     model.save(tmp_path)
     return tmp_path

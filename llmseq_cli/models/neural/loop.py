@@ -57,13 +57,13 @@ class TrainingState:
 class Job:
     """What to train and on what.
 
-    make_batch: (items int64[n, length], lengths int64[n], random) → Batch. ema_decay: how much of the averaged weights
-    a step leaves, 0 for none. chunk: targets whose logits stand in memory at once. draw_weights: how
-    often every row is drawn as a negative, float64[n_rows] that sum to 1, None for equally.
-    validate: () → NDCG@20 of the network as it is, None where nothing is held out. epochs: at most so many; the falling
-    rates of the schedules go by the setting of that name. factors: of the rate in every epoch, for plateau, where they
-    are known from a training before. loss: Batch → the mean loss over its targets, where it is another than that of the
-    network's items; of a share of a batch, what it adds to the mean over the whole. ranks: who trains it together.
+    make_batch: (items int64[n, length], lengths int64[n], random) → Batch. ema_decay: of the weights' moving average,
+    0 for none. chunk: targets whose logits are in memory at once. draw_weights: how often every row is drawn as a
+    negative, float64[n_rows] that sum to 1, None for equally. validate: () → NDCG@20 of the network as it is, None
+    where nothing is held out. epochs: at most so many; schedules go by the setting of that name. factors: of the rate
+    in each epoch, for plateau, where they are known from an earlier training. loss: Batch → the mean loss over its
+    targets, where it is not that of the network's items; of a share of a batch, what it adds to the mean over the
+    whole. ranks: the processes that train it together.
     """
 
     network: nn.Module

@@ -79,7 +79,7 @@ def sampled_softmax_loss(
     return (torch.logsumexp(torch.cat([positive, z], dim=1), dim=1) - positive[:, 0]).mean()
 
 
-def gbce_loss(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, gbce_t: float = 0.75) -> Tensor:
+def gbce_loss(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, t: float = 0.75) -> Tensor:
     """−β log σ(z_t) − Σ_j log σ(−z_j), with β from the calibration t and the share α of the catalog that is drawn:
 
         β = α (t (1 − 1/α) + 1/α)
@@ -88,7 +88,7 @@ def gbce_loss(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor,
     (RecSys 2023). negatives: int64[m], drawn uniformly, shared by all targets.
     """
     share = min(1.0, len(negatives) / max(1, len(items) - 1))
-    beta = share * (gbce_t * (1 - 1 / share) + 1 / share)
+    beta = share * (t * (1 - 1 / share) + 1 / share)
     positive = (hidden * functional.embedding(targets, items)).sum(dim=1)
     z = hidden @ functional.embedding(negatives, items).T
     kept = negatives != targets[:, None]

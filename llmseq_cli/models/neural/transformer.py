@@ -11,7 +11,7 @@ from llmseq_cli.models.neural.dropout import dropout
 
 _OWN = 64  # how far away a mask is from itself: it has nothing to tell itself
 
-STARTS = ("pool", "zero", "random")
+INITS = ("pool", "zero", "random")
 
 
 class Attention(nn.Module):

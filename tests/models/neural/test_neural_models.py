@@ -36,9 +36,9 @@ def test_the_papers_projection_head(name):
 
 
 @pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
-@pytest.mark.parametrize("start", ["pool", "zero", "random"])
-def test_starts(name, start):
-    assert hit_rate(fitted(name, {"epochs": 60, "patience": 15, "init": start, "layers": 2})[0]) > 0.9
+@pytest.mark.parametrize("init", ["pool", "zero", "random"])
+def test_inits(name, init):
+    assert hit_rate(fitted(name, {"epochs": 60, "patience": 15, "init": init, "layers": 2})[0]) > 0.9
 
 
 def test_an_untrained_network_recommends_what_is_like_the_session():
@@ -99,7 +99,7 @@ def test_items_unseen_in_training_by_their_text():
     items, lengths = np.array([[1, 2, 3]]), np.array([3])
     assert len(model.network(model.make_batch(items, lengths, np.random.default_rng(0)))[1]) == 30
     assert listed() == set(range(30))
-    assert listed(unseen=True) == set(range(N_ITEMS)) - {35}
+    assert listed(cold_items=True) == set(range(N_ITEMS)) - {35}
     with pytest.raises(UsageError, match="without their text"):
         fitted("sasrec", {"cold_items": True})
 

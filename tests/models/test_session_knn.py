@@ -7,16 +7,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import neighbor_reference
+from support import session_knn_reference
 from support.beauty_split import load_beauty, measure, needs_beauty
 
 from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
-from llmseq_cli.models import neighbors
-from llmseq_cli.models.neighbors import SFSKNN, SKNN, SSKNN, VSKNN
+from llmseq_cli.models import session_knn
 from llmseq_cli.models.recommender import FitContext, Recommender
+from llmseq_cli.models.session_knn import SFSKNN, SKNN, SSKNN, VSKNN
 from llmseq_cli.settings import parse_settings
 
 MODELS = [SKNN, VSKNN, SSKNN, SFSKNN]
@@ -56,10 +56,10 @@ SETTINGS: list[tuple[type[Recommender], dict[str, Any]]] = [
     *((kind, {}) for kind in MODELS),
     *((kind, {"k": 5, "sample_size": 11}) for kind in MODELS),
     *((SKNN, {"k": 7, "sample_size": 15, "sampling": how}) for how in ("recent", "random")),
-    *((SKNN, {"k": 6, "sample_size": "all", "similarity": name}) for name in neighbors.SIMILARITIES),
-    *((VSKNN, {"k": 8, "sample_size": 20, "decay": name}) for name in neighbors.DECAYS),
-    *((VSKNN, {"k": 8, "similarity": name, "idf": True}) for name in neighbors.SIMILARITIES),
-    *((SSKNN, {"k": 9, "sequential": name}) for name in neighbors.DECAYS),
+    *((SKNN, {"k": 6, "sample_size": "all", "similarity": name}) for name in session_knn.SIMILARITIES),
+    *((VSKNN, {"k": 8, "sample_size": 20, "decay": name}) for name in session_knn.DECAYS),
+    *((VSKNN, {"k": 8, "similarity": name, "idf": True}) for name in session_knn.SIMILARITIES),
+    *((SSKNN, {"k": 9, "sequential": name}) for name in session_knn.DECAYS),
     *((SFSKNN, {"k": 9, "sample_size": 25, "filter": name}) for name in ("training", "neighbor")),
     (SFSKNN, {"filter": "neighbor", "idf": True, "decay": "harmonic", "sequential": "scaling-linear"}),
     (SFSKNN, {"filter": "training", "idf": True, "similarity": "dot", "sampling": "random", "sample_size": 10}),
@@ -75,7 +75,7 @@ def test_lists_are_those_of_plain_loops(kind: type[Recommender], given: dict[str
     prompts = prompts_of_all_kinds()
     found = model.recommend(Sessions.from_lists(prompts), 10, exclude_prompt=exclude)
     for row, prompt in enumerate(prompts):
-        expected = neighbor_reference.recommend(train, model.order.tolist(), prompt, 10, model.settings, exclude)
+        expected = session_knn_reference.recommend(train, model.order.tolist(), prompt, 10, model.settings, exclude)
         missing = 10 - len(expected)
         assert found.items[row].tolist() == [item for item, _ in expected] + [NO_ITEM] * missing
         np.testing.assert_allclose(found.scores[row], [score for _, score in expected] + [-np.inf] * missing, rtol=1e-6)
@@ -94,7 +94,7 @@ def test_batches_order_and_company_change_nothing(
     assert_equal(mixed, Ranking(whole.items[shuffled], whole.scores[shuffled]))
     for row in range(len(prompts)):
         assert_equal(model.recommend(prompts.slice(row, row + 1), 12), Ranking(whole.items[[row]], whole.scores[[row]]))
-    monkeypatch.setattr(neighbors, "_BLOCK_ENTRIES", 100)
+    monkeypatch.setattr(session_knn, "_BLOCK_ENTRIES", 100)
     assert_equal(model.recommend(prompts, 12), whole)
 
 

@@ -33,8 +33,8 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.pooling import POOLINGS, pooling_weights
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.evaluation.sparse_top_k import blocks, sparse_top_k
-from llmseq_cli.models.neighbor_search import Pairs, SessionIndex
 from llmseq_cli.models.recommender import FitContext, Recommender
+from llmseq_cli.models.session_index import Pairs, SessionIndex
 from llmseq_cli.settings import Settings, setting
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _sequential(default: str) -> Any:
 
 
 @dataclass(frozen=True)
-class NeighborSettings(Settings):
+class SessionKNNSettings(Settings):
     """Defaults are the best settings that the paper published for Beauty."""
 
     k: int = _k(140)
@@ -96,7 +96,7 @@ class NeighborSettings(Settings):
 
 
 @dataclass(frozen=True)
-class VSKNNSettings(NeighborSettings):
+class VSKNNSettings(SessionKNNSettings):
     k: int = _k(320)
     sample_size: int | str = _sample_size(1530)
     sampling: str = _sampling("random")
@@ -105,7 +105,7 @@ class VSKNNSettings(NeighborSettings):
 
 
 @dataclass(frozen=True)
-class SSKNNSettings(NeighborSettings):
+class SSKNNSettings(SessionKNNSettings):
     k: int = _k(130)
     sample_size: int | str = _sample_size(1920)
     sampling: str = _sampling("random")
@@ -113,7 +113,7 @@ class SSKNNSettings(NeighborSettings):
 
 
 @dataclass(frozen=True)
-class SFSKNNSettings(NeighborSettings):
+class SFSKNNSettings(SessionKNNSettings):
     k: int = _k(290)
     sample_size: int | str = _sample_size(560)
     filter: str = setting(
@@ -129,7 +129,7 @@ class SKNN(Recommender):
     name = "sknn"
     title = "SKNN"
     summary = "items of the training sessions most like the prompt"
-    Settings: ClassVar[type[Settings]] = NeighborSettings
+    Settings: ClassVar[type[Settings]] = SessionKNNSettings
 
     train: Sessions
     """The training sessions, the most recent last."""

@@ -18,8 +18,8 @@ from threadpoolctl import threadpool_limits
 from llmseq_cli import IngestOptions
 from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.models.neighbors import SKNN, VSKNN
 from llmseq_cli.models.recommender import FitContext
+from llmseq_cli.models.session_knn import SKNN, VSKNN
 
 _WALKED = 100  # prompts that the slow peer is measured on
 
