@@ -33,6 +33,14 @@ EmbeddingsOption = Annotated[
         metavar="SOURCE[:MODEL]",
     ),
 ]
+BertOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bert",
+        help="BERT for steps that need one, made where it is local; else one that is stored.",
+        metavar="SOURCE[:MODEL]",
+    ),
+]
 ModelsOption = Annotated[
     str | None, typer.Option("--models", help="Only these steps, and what they are made of.", metavar="NAME,NAME…")
 ]
@@ -63,6 +71,7 @@ def run(
     dataset: DatasetName = None,
     data: DataOption = None,
     embeddings: EmbeddingsOption = None,
+    bert: BertOption = None,
     models: ModelsOption = None,
     seeds: SeedsOption = None,
     device: DeviceOption = "auto",
@@ -98,7 +107,7 @@ def run(
     if copy is not None:
         _copy(find_file(recipe), copy)
         return
-    work = _prepared(common, load_recipe(recipe), dataset, data, embeddings, models, seeds, device)
+    work = _prepared(common, load_recipe(recipe), dataset, data, embeddings, bert, models, seeds, device)
     _go(work, dry_run, "json" if json else format, to)
 
 
@@ -108,6 +117,7 @@ def reproduce(
     dataset: DatasetName = None,
     data: DataOption = None,
     embeddings: EmbeddingsOption = None,
+    bert: BertOption = None,
     models: ModelsOption = None,
     seeds: SeedsOption = None,
     device: DeviceOption = "auto",
@@ -134,7 +144,7 @@ def reproduce(
 
     if name not in _PAPERS:
         raise UsageError(f"there is no published table of '{name}'", did_you_mean(name, list(_PAPERS)))
-    work = _prepared(common, load_recipe(name), dataset, data, embeddings, models, seeds, device)
+    work = _prepared(common, load_recipe(name), dataset, data, embeddings, bert, models, seeds, device)
     _go(work, dry_run, "json" if json else format, to)
 
 
@@ -151,6 +161,7 @@ def _prepared(
     dataset: str | None,
     data: list[str] | None,
     embeddings: str | None,
+    bert: str | None,
     models: str | None,
     seeds: int | None,
     device: str,

@@ -34,6 +34,12 @@ ReduceOption = Annotated[
     ),
 ]
 DimOption = Annotated[int | None, typer.Option("--dim", help="Dimensions to reduce to; else all, or 512.", min=1)]
+LengthsOption = Annotated[
+    str,
+    typer.Option(
+        "--lengths", help="Lengths of reduced vectors: unit, or keep what the reduction leaves.", metavar="WORD"
+    ),
+]
 RunsOption = Annotated[
     str | None,
     typer.Option(
@@ -64,6 +70,7 @@ def train(
     ] = None,
     reduce: ReduceOption = None,
     dim: DimOption = None,
+    lengths: LengthsOption = "unit",
     permute: Annotated[
         bool,
         typer.Option("--permute", help="Shuffle the vectors across items, to test whether their meaning matters."),
@@ -132,6 +139,7 @@ def train(
             embeddings=embeddings,
             reduce=reduce,
             dim=dim,
+            lengths=lengths,
             permute=permute,
             settings=parse_assignments(set or []),
             seed=seed,

@@ -21,6 +21,7 @@ class ItemEmbeddings:
     source, model: who made them, for example ("openai", "text-embedding-3-small").
     text: the template that made an item's text, for example "{title}".
     reduction: what was done to them since, for example "none", "pca" or "whiten@0.5".
+    lengths: "keep" where models must take the vectors at the lengths that they have, else "unit".
     permuted: whether the items have each other's vectors, see `permute`.
     """
 
@@ -30,6 +31,7 @@ class ItemEmbeddings:
     text: str
     reduction: str = "none"
     permuted: bool = False
+    lengths: str = "unit"
 
     @property
     def dim(self) -> int:
@@ -67,4 +69,6 @@ class ItemEmbeddings:
             "text": self.text,
             "reduce": self.reduction,
             "dim": self.dim,
-        } | ({"permuted": True} if self.permuted else {})
+            **({"permuted": True} if self.permuted else {}),
+            **({"lengths": self.lengths} if self.lengths != "unit" else {}),
+        }

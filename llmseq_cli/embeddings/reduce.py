@@ -1,7 +1,8 @@
 """Reduction of item embeddings: PCA, whitening, LDA, random projection, autoencoder.
 
-All methods are fitted on the items that have a vector, and every row has length 1 afterwards; items without a vector
-keep the zero vector. Methods that need dense vectors get the first principal components of sparse ones.
+All methods are fitted on the items that have a vector. Afterwards every row has length 1, or with lengths "keep" the
+length that the method leaves it, which models then take as it is; items without a vector keep the zero vector.
+Methods that need dense vectors get the first principal components of sparse ones.
 
 Whitening takes the covariance C = U diag(λ) Uᵀ out of the centred vectors x:
 
@@ -33,6 +34,7 @@ from llmseq_cli.files import atomic_path
 from llmseq_cli.progress import Progress, SilentProgress
 
 METHODS = ("none", "pca", "whiten", "lda", "autoencoder", "random")
+LENGTHS = ("unit", "keep")
 SEEDED = ("random", "autoencoder")
 """The methods whose outcome depends on the seed."""
 
@@ -74,15 +76,21 @@ def reduce_kept(
     dim: int | None,
     seed: int,
     progress: Progress,
+    *,
+    lengths: str = "unit",
 ) -> ItemEmbeddings:
     """The embeddings reduced as a user says it, "pca" or "whiten@0.5" (None: the default), kept in the workspace."""
+    if lengths not in LENGTHS:
+        raise UsageError(f"--lengths is '{lengths}'", "unit or keep")
     if words is None and embeddings.is_sparse and dim is not None:
         raise UsageError(
             "--dim needs a reduction: sparse vectors are left as they are by default", "say --reduce pca or whiten, too"
         )
     method, power = parse_method(words or default_method(embeddings))
     folder = workspace / "artifacts" / "reductions"
-    return load_or_reduce(folder, embeddings, classes, method, dim, seed, power=power, progress=progress)
+    return load_or_reduce(
+        folder, embeddings, classes, method, dim, seed, power=power, progress=progress, lengths=lengths
+    )
 
 
 def load_or_reduce(
@@ -95,26 +103,34 @@ def load_or_reduce(
     *,
     power: float | None = None,
     progress: Progress | None = None,
+    lengths: str = "unit",
 ) -> ItemEmbeddings:
     """What `reduce` makes, from a file of the folder if it was made before of the same vectors in the same way."""
     from safetensors import SafetensorError, safe_open
     from safetensors.numpy import save_file
 
     if method == "none":
-        return reduce(embeddings, classes, method, dim, seed)
-    file = folder / f"{_key(embeddings, classes, method, dim, seed, power)}.safetensors"
+        return reduce(embeddings, classes, method, dim, seed, lengths=lengths)
+    file = folder / f"{_key(embeddings, classes, method, dim, seed, power, lengths)}.safetensors"
     if file.is_file():
         # A damaged file is made again.
         with suppress(SafetensorError, KeyError, TypeError, OSError), safe_open(file, framework="numpy") as kept:
-            return replace(embeddings, vectors=kept.get_tensor("vectors"), reduction=kept.metadata()["reduction"])
-    made = reduce(embeddings, classes, method, dim, seed, power=power, progress=progress)
+            vectors, reduction = kept.get_tensor("vectors"), kept.metadata()["reduction"]
+            return replace(embeddings, vectors=vectors, reduction=reduction, lengths=lengths)
+    made = reduce(embeddings, classes, method, dim, seed, power=power, progress=progress, lengths=lengths)
     with atomic_path(file, durable=False, make_folder=True) as partial:
         save_file({"vectors": made.vectors}, partial, metadata={"reduction": made.reduction})
     return made
 
 
 def _key(
-    embeddings: ItemEmbeddings, classes: np.ndarray, method: str, dim: int | None, seed: int, power: float | None
+    embeddings: ItemEmbeddings,
+    classes: np.ndarray,
+    method: str,
+    dim: int | None,
+    seed: int,
+    power: float | None,
+    lengths: str,
 ) -> str:
     """A hash of all that the outcome depends on."""
     v = embeddings.vectors
@@ -127,6 +143,8 @@ def _key(
         "seed": seed if method in SEEDED or v.shape[0] > _MOST_FITTED_LDA else None,
         "classes": [str(name) for name in classes] if method == "lda" else None,
     }
+    if lengths != "unit":
+        about["lengths"] = lengths
     digest = sha256(json.dumps(about).encode())
     for part in parts:
         digest.update(f"{part.dtype}".encode())
@@ -144,12 +162,14 @@ def reduce(
     power: float | None = None,
     items: np.ndarray | None = None,
     progress: Progress | None = None,
+    lengths: str = "unit",
 ) -> ItemEmbeddings:
-    """The embeddings in fewer or better dimensions, float32[n_items, dim] with rows of length 1 (or 0).
+    """The embeddings in fewer or better dimensions, float32[n_items, dim].
 
-    classes: str[n_items], class of every item for lda, '' where it has none. dim: None means all dimensions for
-    dense whitening, and at most DEFAULT_DIM otherwise. power: of whitening; None chooses. items: bool[n_items], which
-    to fit on; those without a vector never are. Raises UsageError where `dim` is more than there can be.
+    classes: str[n_items], class of every item for lda, '' where it has none. dim: None means all dimensions for dense
+    whitening, and at most DEFAULT_DIM otherwise. power: of whitening; None chooses. items: bool[n_items], which to
+    fit on; those without a vector never are. lengths: "unit" for rows of length 1, "keep" to leave them. Raises
+    UsageError where `dim` is more than there can be.
     """
     if method not in METHODS:
         raise UsageError(f"there is no reduction '{method}'", did_you_mean(method, [*METHODS]))
@@ -159,7 +179,7 @@ def reduce(
                 f"--dim {dim} without a reduction: the vectors have {embeddings.dim:,} dimensions",
                 "say --reduce pca or whiten, or leave --dim out",
             )
-        return embeddings
+        return replace(embeddings, lengths=lengths)
     if dim is not None and dim < 1:
         raise UsageError(f"--dim is {dim}", "give at least 1")
     present = _has_vector(embeddings.vectors)
@@ -175,7 +195,9 @@ def reduce(
         vectors = _FUNCTIONS[method](job)
     vectors[~present] = 0
     name = f"whiten@{power:g}" if method == "whiten" and power != 1 else method
-    return replace(embeddings, vectors=_unit_rows(vectors), reduction=name)
+    if lengths == "unit":
+        vectors = _unit_rows(vectors)
+    return replace(embeddings, vectors=vectors, reduction=name, lengths=lengths)
 
 
 @dataclass(frozen=True)

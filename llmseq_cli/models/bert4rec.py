@@ -14,10 +14,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.errors import UsageError
 from llmseq_cli.models.neural.batches import Batch, on_device
 from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
+from llmseq_cli.models.neural.paper_layout import PaperTransformer
 from llmseq_cli.models.neural.settings import NeuralSettings
 from llmseq_cli.models.neural.transformer import INITS, Transformer
 from llmseq_cli.models.recommender import FitContext
@@ -35,6 +37,10 @@ class BERT4RecSettings(NeuralSettings):
     )
     attend_masks: bool | None = setting(
         None, "whether items attend to masked places; none: with embeddings they do, without they do not"
+    )
+    copies: int = setting(1, "masked copies of every session in an epoch, each masked anew", low=0, high=1000)
+    last_only: int = setting(
+        0, "further copies of every session in an epoch, with only the last item masked", low=0, high=1000
     )
     patience: int = setting(
         20, "stop after this many epochs without a better NDCG@20; 0: train on all sessions for all epochs", low=0
@@ -60,18 +66,56 @@ class BERT4Rec(NeuralRecommender):
         # Vectors from chance learn more where training shows no masks either, as in use; those of embeddings do not.
         if self.settings.attend_masks is None:
             self.settings = replace(self.settings, attend_masks=context.embeddings is not None)
+        if self.copies() < 1:
+            raise UsageError("copies and last_only are both 0: there is nothing to train on", "--set copies=1")
         return super().fit(train, context)
 
     def make_encoder(self, dim: int) -> Encoder:
-        return BERT4RecEncoder(dim, self.settings)
+        settings = self.settings
+        if settings.layout == "ours":
+            return BERT4RecEncoder(dim, settings)
+        return PaperTransformer(
+            dim,
+            length=settings.max_length,
+            layers=settings.layers,
+            heads=settings.heads,
+            ffn_width=settings.ffn_multiplier * dim,
+            activation=self.activation,
+            dropout=settings.dropout,
+            embedding_dropout=0.0,
+            norm_first=False,
+            masked=True,
+        )
 
-    def make_batch(self, items: np.ndarray, lengths: np.ndarray, random: np.random.Generator) -> Batch:
-        """Masked items predict themselves; every session has at least one, and one that can be seen."""
+    def window(self) -> int:
+        return super().window() if self.settings.layout == "ours" else self.settings.max_length
+
+    def prompt_length(self) -> int:
+        """The paper's layout has no place for the mask but one of the session's own."""
+        return self.settings.max_length - (self.settings.layout == "paper")
+
+    def copies(self) -> int:
+        return self.settings.copies + self.settings.last_only
+
+    def make_batch(
+        self,
+        items: np.ndarray,
+        lengths: np.ndarray,
+        random: np.random.Generator,
+        copy: np.ndarray | None = None,
+    ) -> Batch:
+        """Masked items predict themselves; every session has at least one, and one that can be seen.
+
+        copy: int64[n], from `copies` on only the last item is masked.
+        """
         as_in_use = random.random(len(items)) < self.settings.mask_last
         steps, last = np.arange(items.shape[1]), (lengths - 1)[:, None]
         draws = np.where(steps <= last, random.random(items.shape), 2.0)
         masked = (draws < self.settings.mask) | (draws == draws.min(axis=1, keepdims=True))
         masked |= as_in_use[:, None] & (steps == last)
+        if self.settings.last_only:
+            last_only = np.full(len(items), self.settings.copies == 0) if copy is None else copy >= self.settings.copies
+            masked = np.where(last_only[:, None], steps == last, masked)
         if self.settings.attend_masks is False:
             masked[:, 0] &= ~(masked | (steps > last)).all(axis=1)
         return on_device(items, lengths, np.flatnonzero(masked), items[masked], self.device)

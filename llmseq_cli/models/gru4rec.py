@@ -11,11 +11,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.errors import UsageError
 from llmseq_cli.models.neural.batches import Batch
 from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
+from llmseq_cli.models.neural.paper_layout import PaperGRU
 from llmseq_cli.models.neural.settings import NeuralSettings
+from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.settings import setting
 
 
@@ -35,7 +39,18 @@ class GRU4Rec(NeuralRecommender):
     settings: GRU4RecSettings
 
     def make_encoder(self, dim: int) -> Encoder:
-        return GRU4RecEncoder(dim, self.settings)
+        settings = self.settings
+        if settings.layout == "ours":
+            return GRU4RecEncoder(dim, settings)
+        return PaperGRU(dim, hidden=settings.hidden, length=settings.max_length, dropout=settings.dropout)
+
+    def head_width(self) -> int:
+        return self.settings.hidden
+
+    def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
+        if self.settings.layout == "paper" and self.settings.layers > 1:
+            raise UsageError("layout=paper has one recurrent layer", "--set layers=1")
+        return super().fit(train, context)
 
 
 class GRU4RecEncoder(Encoder):

@@ -12,9 +12,17 @@ from typing import Any
 import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.models.llmseqsim import LLMSeqSim
-from llmseq_cli.models.members import MadeOfRuns, MembersSettings, first_kept, popularity_cutoff
+from llmseq_cli.models.members import (
+    MadeOfRuns,
+    MembersSettings,
+    first_kept,
+    item_counts,
+    popularity_cutoff,
+    popularity_setting,
+)
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.settings import setting
 
@@ -32,13 +40,23 @@ class HybridPopularitySettings(MembersSettings):
     cutoff: float = setting(
         0.1, "quantile of item popularity below which items are not recommended", low=0, high=1, tune=(0.0, 1.0)
     )
+    popularity: str = popularity_setting()
+    filter_first: int | None = setting(
+        None,
+        "filter only the first items of a list and drop the rest (the paper: 100); none: filter the whole catalog",
+        low=1,
+        high=100_000,
+    )
+    filter_keep: int = setting(
+        20, "with filter_first: fewest items that filtering leaves in a list, unpopular ones if need be", low=0
+    )
     diversity: float | None = setting(
         None, "largest cosine of two items' vectors in a list; none: any", low=-1, high=1, tune=(0.3, 1.0)
     )
 
 
 class HybridPopularity(MadeOfRuns):
-    """The list of an LLMSeqSim run without items that occur in training less often than the cut-off.
+    """The list of an LLMSeqSim run without items that are less popular than the cut-off.
 
     With `diversity`, an item is left out, too, if its vector is more similar than that to one above it in the list;
     lists are filled up with what follows, out of the best 1,000 items.
@@ -56,10 +74,14 @@ class HybridPopularity(MadeOfRuns):
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         self.take_members(context)
-        self.counts = train.counts(self.n_items)
+        if self.settings.filter_first and self.settings.diversity is not None:
+            raise UsageError("filter_first and diversity do not go together", "leave one of them out")
+        self.counts = item_counts(self.settings.popularity, train, self.n_items, context)
         return {"popularity_cutoff": popularity_cutoff(self.counts, self.settings.cutoff)}
 
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+        if self.settings.filter_first:
+            return self._first_filtered(self.settings.filter_first, prompts, k, exclude_prompt)
         member = self._popular_only()
         if self.settings.diversity is None:
             return member.recommend(prompts, k, exclude_prompt=exclude_prompt)
@@ -71,6 +93,15 @@ class HybridPopularity(MadeOfRuns):
             deeper = self._diverse(member, prompts.take(short), most, k, exclude_prompt)
             diverse.items[short], diverse.scores[short] = deeper.items, deeper.scores
         return diverse
+
+    def _first_filtered(self, first: int, prompts: Sessions, k: int, exclude_prompt: bool) -> Ranking:
+        """The first items of every list without unpopular ones, which leave from the top on as long as enough stay."""
+        [member] = self.members
+        ranking = member.recommend(prompts, first, exclude_prompt=exclude_prompt)
+        there = ranking.items != NO_ITEM
+        unpopular = there & (self.counts[ranking.items] < popularity_cutoff(self.counts, self.settings.cutoff))
+        removable = (there.sum(axis=1) - self.settings.filter_keep)[:, None]
+        return first_kept(ranking, there & ~(unpopular & (unpopular.cumsum(axis=1) <= removable)), k)
 
     def _popular_only(self) -> LLMSeqSim:
         [member] = self.members

@@ -11,20 +11,27 @@ import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
-from llmseq_cli.models.members import MadeOfRuns, MembersSettings, popularity_cutoff
+from llmseq_cli.models.members import (
+    MadeOfRuns,
+    MembersSettings,
+    item_counts,
+    popularity_cutoff,
+    popularity_setting,
+)
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.settings import setting
 
 
 @dataclass(frozen=True)
 class HybridSequentialSettings(MembersSettings):
+    popularity: str = popularity_setting()
     cutoff: float = setting(
         0.25, "quantile of item popularity below which a last item is unpopular", low=0, high=1, tune=(0.0, 1.0)
     )
 
 
 class HybridSequential(MadeOfRuns):
-    """Every prompt gets the list of one of two runs, by how often its last item occurs in training.
+    """Every prompt gets the list of one of two runs, by how popular its last item is.
 
     The first run, of LLMSeqSim, answers where that is below the cut-off; the second where it is not, and for prompts
     without any item.
@@ -42,7 +49,7 @@ class HybridSequential(MadeOfRuns):
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         self.take_members(context)
-        self.counts = train.counts(self.n_items)
+        self.counts = item_counts(self.settings.popularity, train, self.n_items, context)
         return {"popularity_cutoff": popularity_cutoff(self.counts, self.settings.cutoff)}
 
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:

@@ -97,8 +97,27 @@ def _load_beside(folder: Path, run: str) -> Recommender:
     return model_class(name).load(beside)
 
 
+POPULARITIES = ("train", "all")
+
+
+def popularity_setting() -> Any:
+    return setting(
+        "train",
+        "sessions in which items are counted; all: also the test sessions, which peeks at them, as the paper does",
+        choices=POPULARITIES,
+    )
+
+
+def item_counts(popularity: str, train: Sessions, n_items: int, context: FitContext) -> np.ndarray:
+    """How often every item occurs, int[n_items], in training or (and says so) in the test sessions, too."""
+    if popularity == "train":
+        return train.counts(n_items)
+    context.progress.message("popularity=all: items are also counted in the test sessions, as the paper's program does")
+    return context.catalog.popularity
+
+
 def popularity_cutoff(counts: np.ndarray, quantile: float) -> float:
-    """The quantile of the popularity of items that occur in training; counts: int[n_items], their interactions."""
+    """The quantile of the popularity of items that occur at all; counts: int[n_items], their interactions."""
     seen = counts[counts > 0]
     return float(np.quantile(seen, quantile)) if len(seen) else 0.0
 

@@ -58,6 +58,8 @@ class S3Rec(SASRec):
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         settings, self._pretrain_seconds = self.settings, 0.0
+        if settings.layout != "ours":
+            raise UsageError("s3rec has no layout of the paper's", "leave layout out")
         wanted = settings.pretrain_epochs and (settings.aap or settings.map)
         if wanted and not Attributes.of(context.catalog.classes[np.unique(train.items)]).names:
             context.progress.message("items have no classes: pre-training without the tasks about attributes")

@@ -15,6 +15,7 @@ from llmseq_cli.models.neural.batches import Batch
 from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
+from llmseq_cli.models.neural.paper_layout import PaperTransformer
 from llmseq_cli.models.neural.settings import NeuralSettings
 from llmseq_cli.models.neural.transformer import INITS, Transformer
 from llmseq_cli.settings import setting
@@ -41,7 +42,21 @@ class SASRec(NeuralRecommender):
     settings: SASRecSettings
 
     def make_encoder(self, dim: int) -> Encoder:
-        return SASRecEncoder(dim, self.settings)
+        settings = self.settings
+        if settings.layout == "ours":
+            return SASRecEncoder(dim, settings)
+        return PaperTransformer(
+            dim,
+            length=settings.max_length,
+            layers=settings.layers,
+            heads=settings.heads,
+            ffn_width=settings.ffn_multiplier * dim,
+            activation=self.activation,
+            dropout=settings.dropout,
+            embedding_dropout=settings.dropout,
+            norm_first=True,
+            masked=False,
+        )
 
 
 class SASRecEncoder(Encoder):

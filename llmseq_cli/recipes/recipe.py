@@ -7,12 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from llmseq_cli.embeddings.reduce import LENGTHS
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.models.registry import model_class, model_names
 from llmseq_cli.settings import parse_settings
 
 FOLDER = Path(__file__).parent
 """Where the recipes lie that ship with llmseq."""
+
+BERT = "bert"
+"""The name of a BERT's embeddings, named by the user or stored; without any, steps that need them are left out."""
 
 AT_HAND = "at-hand"
 """The name of the embeddings that the user chooses, or of the best that are stored."""
@@ -48,6 +52,7 @@ class Train:
     embeddings: str | None
     reduce: str | None
     dim: int | None
+    lengths: str
     settings: dict[str, Any]
     seeds: int
     runs: tuple[str, ...]
@@ -136,7 +141,7 @@ def _embed(reader: _Reader, table: dict[str, Any], place: int) -> Embed:
 
 def _train(reader: _Reader, table: dict[str, Any], place: int, embedded: list[str], before: list[str]) -> Train:
     where = f"[[train]] number {place}"
-    known = ("name", "model", "embeddings", "reduce", "dim", "settings", "seeds", "runs", "minutes")
+    known = ("name", "model", "embeddings", "reduce", "dim", "lengths", "settings", "seeds", "runs", "minutes")
     reader.only(table, where, known)
     model = reader.get(table, "model", str, None, where)
     if model not in model_names():
@@ -152,11 +157,14 @@ def _train(reader: _Reader, table: dict[str, Any], place: int, embedded: list[st
         embeddings=reader.get(table, "embeddings", str, "", where) or None,
         reduce=reader.get(table, "reduce", str, "", where) or None,
         dim=reader.get(table, "dim", int, 0, where) or None,
+        lengths=reader.get(table, "lengths", str, "unit", where),
         settings=settings,
         seeds=reader.get(table, "seeds", int, 1, where),
         runs=tuple(reader.get(table, "runs", list, [], where)),
         minutes=float(reader.get(table, "minutes", (int, float), 0, where)) or None,
     )
+    if step.lengths not in LENGTHS:
+        raise reader.wrong(f"{where}: lengths is '{step.lengths}'", "unit or keep")
     if step.seeds < 1:
         raise reader.wrong(f"{where}: seeds is {step.seeds}", "train at least once")
     if step.name in before:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from llmseq_cli.embeddings.make import SOURCES
 from llmseq_cli.embeddings.options import EmbedOptions
 from llmseq_cli.embeddings.stored import find_embeddings
 from llmseq_cli.errors import InterruptedByUserError, LlmseqError, UsageError, did_you_mean
-from llmseq_cli.recipes.recipe import ALL_SEEDS, AT_HAND, Embed, Recipe, Train
+from llmseq_cli.recipes.recipe import ALL_SEEDS, AT_HAND, BERT, Embed, Recipe, Train
 from llmseq_cli.training.options import TrainOptions
 from llmseq_cli.workspace import Workspace
 
@@ -31,7 +32,8 @@ class RunOptions:
     """What a user changes of a recipe. dataset: its name here. data: files to ingest where it is not there.
 
     embeddings: what "at-hand" means, SOURCE[:MODEL]; local ones that are not stored are made. models: names of steps or
-    models; None for all. seeds: of every step that has several. device: for neural models.
+    models; None for all. seeds: of every step that has several. device: for neural models. bert: what "bert" means, as
+    for embeddings.
     """
 
     dataset: str | None = None
@@ -40,6 +42,7 @@ class RunOptions:
     models: tuple[str, ...] | None = None
     seeds: int | None = None
     device: str = "auto"
+    bert: str | None = None
 
 
 @dataclass
@@ -56,8 +59,15 @@ class Done:
         return [run for runs in self.runs.values() for run in runs]
 
 
+_FOUND = 0.1
+"""A step that takes less than this share of its minutes was there already, and says nothing about the pace."""
+
+_LEAST_MINUTES = 0.05
+"""Less is not worth a word."""
+
+
 class RecipeRun:
-    """One going-through of a recipe in a workspace.
+    """One execution of a recipe in a workspace.
 
     Raises UsageError for options that do not fit it.
     """
@@ -66,9 +76,10 @@ class RecipeRun:
         self.workspace, self.recipe, self.options = workspace, recipe, options
         self.progress = workspace.progress
         self._words: dict[str, str] = {}
-        source = (options.embeddings or SOURCES[0]).partition(":")[0]
-        if source not in SOURCES and not source.isdigit():
-            raise UsageError(f"there is no source of embeddings '{source}'", did_you_mean(source, list(SOURCES)))
+        for word in (options.embeddings, options.bert):
+            source = (word or SOURCES[0]).partition(":")[0]
+            if source not in SOURCES and not source.isdigit():
+                raise UsageError(f"there is no source of embeddings '{source}'", did_you_mean(source, list(SOURCES)))
         self.dataset = options.dataset or recipe.dataset
         self.steps = tuple(self._with_seeds(step) for step in self._wanted())
 
@@ -102,7 +113,7 @@ class RecipeRun:
             {"step": "embed", "what": one.name, "with": one.word, "seeds": None, "minutes": None}
             for one in self._embeds()
         ]
-        for step in self.steps:
+        for step in self._possible():
             parts = ", ".join(step.runs) or self._described(step)
             minutes = step.minutes * step.seeds if step.minutes else None
             rows.append({"step": "train", "what": step.name, "with": parts, "seeds": step.seeds, "minutes": minutes})
@@ -125,16 +136,35 @@ class RecipeRun:
         self._check_at_hand()
         self._ensure_dataset()
         embeds = self._embeds()
-        count = len(embeds) + len(self.steps)
+        steps = self._possible()
+        count = len(embeds) + len(steps)
+        for step in self.steps:
+            if step not in steps:
+                self.progress.message(
+                    f"{step.name} is left out: it needs a BERT's embeddings, --bert huggingface:bert-base-uncased"
+                )
         for place, one in enumerate(embeds, 1):
             self.progress.message(f"step {place} of {count}: embed {one.name} ({one.word})")
             with self._noting(done.failed_embeds, one.name):
                 self._embed(one)
-        for place, step in enumerate(self.steps, len(embeds) + 1):
-            self.progress.message(f"step {place} of {count}: {step.name} ({step.model})")
+        left = _TimeLeft(steps)
+        for place, step in enumerate(steps, len(embeds) + 1):
+            self.progress.message(f"step {place} of {count}: {step.name} ({step.model}){left.words()}")
             with self._noting(done.failed, step.name):
                 done.runs[step.name] = self._train(step, done)
+            left.done(step)
         return done
+
+    def _possible(self) -> list[Train]:
+        """The steps whose embeddings can be had."""
+        return [step for step in self.steps if step.embeddings != BERT or self._bert()]
+
+    def _bert(self) -> str | None:
+        """The BERT that the user named, else the newest that is stored."""
+        if self.options.bert:
+            return self.options.bert
+        names = [f"{row['source']}:{row['model']}" for row in self._stored() if "bert" in row["model"].lower()]
+        return names[-1] if names else None
 
     # Data and embeddings.
 
@@ -179,6 +209,9 @@ class RecipeRun:
         )
         if AT_HAND in used and source in _LOCAL and not is_there:
             listed.append(Embed(AT_HAND, source, model or None, "{title}", {}))
+        source, _, model = (self._bert() or "").partition(":")
+        if BERT in used and source in _LOCAL and not self._is_stored(source, model):
+            listed.append(Embed(BERT, source, model or None, "{title}", {}))
         return listed
 
     def _is_stored(self, source: str, model: str) -> bool:
@@ -226,6 +259,8 @@ class RecipeRun:
             return self._words[name]
         if name is None or name == AT_HAND:
             return self._at_hand()
+        if name == BERT:
+            return self._bert() or BERT
         return next((one.word for one in self.recipe.embed if one.name == name), name)
 
     # Runs.
@@ -240,6 +275,7 @@ class RecipeRun:
             embeddings=word,
             reduce=step.reduce,
             dim=self._fitting(step.dim, word),
+            lengths=step.lengths,
             settings=step.settings,
             seed=self.recipe.seed,
             seeds=step.seeds,
@@ -279,3 +315,32 @@ class RecipeRun:
         except LlmseqError as error:
             failed[name] = f"{error.message}; {error.hint}" if error.hint else error.message
             self.progress.message(f"{name} failed: {failed[name]}")
+
+
+class _TimeLeft:
+    """How long the rest of a recipe takes: what its steps say, at the pace of those that were made just now."""
+
+    def __init__(self, steps: Sequence[Train]) -> None:
+        self.left = sum(map(_minutes, steps))
+        self.planned, self.taken = 0.0, 0.0
+        self.clock = time.perf_counter()
+
+    def done(self, step: Train) -> None:
+        taken = (time.perf_counter() - self.clock) / 60
+        self.clock = time.perf_counter()
+        self.left -= _minutes(step)
+        if taken > _FOUND * _minutes(step):
+            self.planned += _minutes(step)
+            self.taken += taken
+
+    def words(self) -> str:
+        """ ", about 12 minutes left", or nothing where the steps do not say how long they take."""
+        pace = self.taken / self.planned if self.planned else 1.0
+        minutes = self.left * pace
+        if self.left < _LEAST_MINUTES:
+            return ""
+        return f", about {minutes:.0f} minutes left" if minutes < 120 else f", about {minutes / 60:.1f} hours left"
+
+
+def _minutes(step: Train) -> float:
+    return (step.minutes or 0.0) * step.seeds

@@ -13,6 +13,7 @@ from llmseq_cli.reporting.names import is_metric
 _MEANS = ("train_seconds", "epochs", "positions_per_second", "score_seconds", "peak_memory_mb")
 _SECONDARY = ("address", "template_digest", "limit", "job", "base_model", "max_tokens")
 """Settings that other settings or columns say already; shown only where nothing else tells two runs apart."""
+_CHOSEN_BY = "ndcg@20"
 _ABSENT = object()
 
 
@@ -36,7 +37,8 @@ def tell_apart(rows: list[dict[str, Any]]) -> None:
 
 
 def group_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for all runs that are alike but for the seed: means, with their standard deviations in "spread".
+    """One row for all runs that are alike but for the seed: means, with their standard deviations in "spread" and
+    in "best" the figures of the run with the best NDCG@20 on test, to compare with tables that report such a best.
 
     Of runs with the same seed, too, the newest counts; the others are named in "repeats". The row has in "runs" and
     "seeds" what it is made of; a row of a single run keeps its own values and has neither spread nor "seeds".
@@ -74,6 +76,8 @@ def _merged(group: list[dict[str, Any]]) -> dict[str, Any]:
     made["seed"] = None
     made["seeds"] = [row["seed"] for row in members]
     made |= {key: fmean(row[key] for row in members) for key in (*keys, *_MEANS) if made.get(key) is not None}
+    best = max(members, key=lambda row: row.get(_CHOSEN_BY) or 0.0)
+    made["best"] = {"run": best["run"]} | {key: best[key] for key in keys}
     made["spread"] = {key: stdev(row[key] for row in members) for key in keys}
     return made
 

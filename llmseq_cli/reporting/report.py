@@ -128,6 +128,9 @@ def beneath_of(row: dict[str, Any]) -> tuple[Beneath, ...]:
         halves = {key: (high - low) / 2 for key, (low, high) in row["intervals"].items()}
         made.append(Beneath("95 % CI", {key: f"±{digits(key, half)}" for key, half in halves.items()}))
     if row.get("published") and not row.get("is_published"):
+        if row.get("best"):
+            best = {key: digits(key, row["best"][key]) for key in row["published"] if row["best"].get(key) is not None}
+            made.append(Beneath(f"best of {len(row['seeds'])}", best))
         paper = {key: digits(key, value, 3) for key, value in row["published"].items() if value is not None}
         made.append(Beneath("paper", paper))
         away = {key: f"{value:+.{3 if key.startswith('novelty') else 4}f}" for key, value in row["difference"].items()}

@@ -96,7 +96,7 @@ def _cluster(options: TrainOptions) -> Any:
 
 
 def _check_reduction(options: TrainOptions) -> None:
-    if options.embeddings is None and (options.reduce or options.dim or options.permute):
+    if options.embeddings is None and (options.reduce or options.dim or options.permute or options.lengths != "unit"):
         what = "permute" if options.permute else "reduce"
         raise UsageError(f"there are no embeddings to {what}", "say --embeddings SOURCE[:MODEL], too")
     if options.reduce:
@@ -127,7 +127,7 @@ def _reduced(
         method = "whiten"
     if dim is None and cls.reduced_dim and method not in ("none", "lda"):
         dim = _default_dim(embeddings, cls.reduced_dim)
-    reduced = reduce_kept(store.folder, embeddings, classes, method, dim, seed, progress)
+    reduced = reduce_kept(store.folder, embeddings, classes, method, dim, seed, progress, lengths=options.lengths)
     return reduced.permute(seed) if options.permute else reduced
 
 

@@ -147,7 +147,10 @@ class Members:
         # Without a number of dimensions whitening keeps the axes, which it does not where one is named.
         dim = None if reduction == "none" or about["dim"] == loaded.dim else about["dim"]
         classes = self.dataset.catalog.classes
-        reduced = reduce_kept(self.store.folder, loaded, classes, reduction, dim, info.seed, self.progress)
+        lengths = about.get("lengths", "unit")
+        reduced = reduce_kept(
+            self.store.folder, loaded, classes, reduction, dim, info.seed, self.progress, lengths=lengths
+        )
         return reduced.permute(info.seed) if about.get("permuted") else reduced
 
 

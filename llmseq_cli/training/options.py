@@ -23,8 +23,9 @@ class TrainOptions:
     model: its name, as `llmseq models` lists them. embeddings: SOURCE[:MODEL]. reduce, dim: what is done to the
     embeddings before the model gets them: none, pca, whiten (or whiten@POWER), lda, autoencoder or random, to so many
     dimensions; with None dense ones are whitened and sparse ones left as they are, unless the model needs dense ones.
-    permute: then deal the vectors out among the items at random (see `ItemEmbeddings.permute`), a control. runs: what a
-    model that is made of others is made of, by name. settings: of the model, by name.
+    lengths: unit for reduced vectors of length 1, keep for the lengths that the reduction leaves. permute: then deal
+    the vectors out among the items at random (see `ItemEmbeddings.permute`), a control. runs: what a model that is
+    made of others is made of, by name. settings: of the model, by name.
 
     seed: the first. seeds: how many are trained, one run each. depth: recommendations to store per session. resume:
     runs that are finished are not made again, one that was interrupted goes on. from_tuning: take settings and
@@ -38,6 +39,7 @@ class TrainOptions:
     embeddings: str | None = None
     reduce: str | None = None
     dim: int | None = None
+    lengths: str = "unit"
     permute: bool = False
     runs: Sequence[str] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)

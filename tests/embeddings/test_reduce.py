@@ -268,3 +268,33 @@ def test_nearest_items(sparse):
     assert near.items.tolist() == [[1, 4, 2, -1]]
     assert near.scores[0, :3].tolist() == pytest.approx([0.99875, 0.70711, 0], abs=1e-4)
     assert (nearest_items(embeddings(csr_array(vectors) if sparse else vectors), 3, 4).items == -1).all()
+
+
+@pytest.mark.parametrize("method", ["pca", "whiten", "lda", "random"])
+def test_lengths_are_kept_where_that_is_asked_for(method, tmp_path):
+    classes = np.array([f"c{number % 4}" for number in range(N)], dtype=object)
+    dim = 3 if method == "lda" else 5
+    one = reduce(embeddings(), classes, method, dim)
+    kept = load_or_reduce(tmp_path, embeddings(), classes, method, dim, lengths="keep")
+    norms = np.linalg.norm(kept.vectors[with_vector()], axis=1)
+    assert norms.std() > 0.01
+    present = with_vector()
+    np.testing.assert_allclose(unit(kept.vectors[present]), one.vectors[present], atol=1e-5)
+    assert not kept.vectors[~present].any()
+    assert (one.lengths, kept.lengths) == ("unit", "keep")
+    assert (one.describe().get("lengths"), kept.describe()["lengths"]) == (None, "keep")
+    again = load_or_reduce(tmp_path, embeddings(), classes, method, dim, lengths="keep")
+    assert again.lengths == "keep"
+    np.testing.assert_array_equal(again.vectors, kept.vectors)
+    assert len(list(tmp_path.iterdir())) == 1
+    load_or_reduce(tmp_path, embeddings(), classes, method, dim)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_pca_keeps_the_lengths_of_scikit_learn():
+    from sklearn.decomposition import PCA
+
+    vectors, present = some_vectors(), with_vector()
+    kept = reduce(embeddings(vectors), CLASSES, "pca", 5, lengths="keep").vectors[present]
+    expected = PCA(5, svd_solver="full").fit_transform(vectors[present].astype(np.float64))
+    np.testing.assert_allclose(np.linalg.norm(kept, axis=1), np.linalg.norm(expected, axis=1), rtol=1e-4)

@@ -165,3 +165,46 @@ def test_what_is_kept_keeps_its_order():
     kept = first_kept(ranking, np.array([[False, True, False, True, True]]), 4)
     assert kept.items.tolist() == [[*ranking.items[0, [1, 3, 4]].tolist(), NO_ITEM]]
     assert kept.scores[0, 3] == -np.inf
+
+
+def counted_in_all(cls, *members, **settings):
+    """A hybrid whose catalog counts test sessions, too: there item 7 is the most popular, item 0 the least."""
+    from dataclasses import replace
+
+    about = context(*members)
+    model = cls(cls.Settings(popularity="all", **settings), 8)
+    model.fit(TRAIN, replace(about, catalog=replace(about.catalog, popularity=np.arange(1, 9))))
+    return model
+
+
+def test_popularity_may_count_the_test_sessions_too_and_says_so(monkeypatch):
+    from llmseq_cli.progress import SilentProgress
+
+    said = []
+    monkeypatch.setattr(SilentProgress, "message", lambda self, text: said.append(text))
+    prompts = Sessions.from_lists([[3]])
+    assert set(made(HybridPopularity, sim(), cutoff=0.5).recommend(prompts, 8).items[0]) == {0, 1, 2, NO_ITEM}
+    assert said == []
+    both = counted_in_all(HybridPopularity, sim(), cutoff=0.5)
+    assert set(both.recommend(prompts, 8).items[0]) == {4, 5, 6, 7, NO_ITEM}
+    assert "also counted in the test sessions" in said[0]
+    sequence = on_paper("sasrec-2", [8, 7, 6, 5, 4, 3, 2, 1])
+    hybrid = counted_in_all(HybridSequential, sim(), sequence, cutoff=0.5)
+    assert hybrid.recommend(Sessions.from_lists([[7]]), 3).items[0].tolist() == [0, 1, 2], "the sequential run answers"
+
+
+def test_only_the_first_items_are_filtered_as_long_as_enough_stay():
+    """Item 0's neighbours in order are 1, 2, …, 7; at cutoff 0.5 items 4 to 7 are unpopular."""
+    prompts = Sessions.from_lists([[0]])
+
+    def listed(k=8, **settings):
+        items = made(HybridPopularity, sim(), cutoff=0.5, **settings).recommend(prompts, k).items[0]
+        return [int(item) for item in items if item != NO_ITEM]
+
+    assert listed(filter_first=6, filter_keep=1) == [1, 2, 3]
+    assert listed(filter_first=6, filter_keep=4) == [1, 2, 3, 6], "4 and 5 go, then no more may"
+    assert listed(filter_first=6, filter_keep=6) == [1, 2, 3, 4, 5, 6]
+    assert listed(filter_first=6, filter_keep=100) == [1, 2, 3, 4, 5, 6]
+    assert listed(k=2, filter_first=6, filter_keep=4) == [1, 2]
+    with pytest.raises(UsageError, match="do not go together"):
+        made(HybridPopularity, sim(), filter_first=6, diversity=0.5)

@@ -275,3 +275,70 @@ def test_a_model_in_a_folder_goes_by_the_name_of_the_folder(shop, tmp_path):
     for _ in range(2):
         done = RecipeRun(shop, load_recipe(str(file)), RunOptions()).run()
         assert (done.failed, done.runs) == ({}, {"near": ["llmseqsim-1"]})
+
+
+BERTS = (
+    RECIPE.partition("[[train]]")[0]
+    + """
+[[train]]
+name = "bert2sasrec"
+model = "sasrec"
+embeddings = "bert"
+reduce = "pca"
+dim = 4
+lengths = "keep"
+settings = { epochs = 1, patience = 0, layout = "paper" }
+
+[[train]]
+name = "neighbours"
+model = "sknn"
+"""
+)
+
+
+def test_steps_that_need_a_bert_are_left_out_without_one_and_run_with_one(llmseq, shop, recipe, tmp_path):
+    from support.small_bert import save_bert
+
+    recipe.write_text(BERTS)
+    without = llmseq("run", recipe, "--json")
+    assert [row["model"] for row in without.json] == ["sknn"]
+    assert "bert2sasrec is left out" in llmseq("run", recipe).err
+    assert [row["what"] for row in llmseq("run", recipe, "--dry-run", "--json").json] == ["neighbours"]
+    folder = save_bert(tmp_path / "small-bert")
+    done = llmseq("run", recipe, "--bert", f"huggingface:{folder}", "--json")
+    assert done.status == 0, done.err
+    [row] = [row for row in done.json if row["model"] == "sasrec"]
+    assert (row["label"], row["reduce"], row["dim"]) == ("BERT2SASRec", "pca", 4)
+    stored = llmseq("run", recipe, "--json")
+    assert [one["run"] for one in stored.json] == [one["run"] for one in done.json], "a stored BERT is found"
+
+
+def test_what_is_left_is_told_at_the_pace_of_what_was_made(monkeypatch):
+    from llmseq_cli.recipes import run_recipe
+
+    now = [0.0]
+    monkeypatch.setattr(run_recipe.time, "perf_counter", lambda: now[0])
+    steps = [step for step in load_recipe("beauty").train if step.name in ("gru4rec", "sasrec", "bert4rec")]
+    left = run_recipe._TimeLeft(steps)
+    assert left.words() == ", about 105 minutes left"  # 5 × (2 + 4 + 15)
+    now[0] += 20 * 60  # twice as long as the recipe says
+    left.done(steps[0])
+    assert left.words() == ", about 3.2 hours left"
+    now[0] += 1  # was there already
+    left.done(steps[1])
+    assert left.words() == ", about 2.5 hours left"
+    left.done(steps[2])
+    assert left.words() == ""
+
+
+def test_recipes_of_the_paper_train_five_seeds_with_its_layout_and_epoch():
+    for name in ("beauty", "steam", "delivery-hero"):
+        for step in load_recipe(name).train:
+            if step.model not in ("gru4rec", "sasrec", "bert4rec"):
+                continue
+            wanted = {"layout": "paper", "validation_sessions": 500, "patience": 2, "refit": False}
+            assert step.settings.items() >= wanted.items(), (name, step.name)
+            assert step.seeds == 5
+            assert step.lengths == ("keep" if step.embeddings else "unit")
+            if step.model == "bert4rec":
+                assert step.settings.items() >= {"copies": 10, "last_only": 1, "ffn_multiplier": 4}.items()

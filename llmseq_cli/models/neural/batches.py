@@ -67,12 +67,21 @@ class Windows:
     before them give windows, too, which share one item with the next, so that every item but a session's first is a
     target once. Windows with fewer than `least` items are left out. recency: share of the sessions, the most recent
     ones, after which the chance of a window to be drawn is halved, and halved again after as many; None: every window
-    once an epoch.
+    once an epoch. copies: how many times an epoch goes over the windows, all mixed; batches name copy c of window w as
+    w + c · n.
     """
 
     def __init__(
-        self, sessions: Sessions, size: int, least: int, *, every: bool = False, recency: float | None = None
+        self,
+        sessions: Sessions,
+        size: int,
+        least: int,
+        *,
+        every: bool = False,
+        recency: float | None = None,
+        copies: int = 1,
     ) -> None:
+        self.copies = copies
         self.items = np.append(sessions.items.astype(np.int64), 0)  # the place of all that is filled up
         ends, lengths = sessions.offsets[1:], sessions.lengths
         rows = np.arange(len(sessions))
@@ -91,21 +100,32 @@ class Windows:
     def __len__(self) -> int:
         return len(self.lengths)
 
+    @property
+    def per_epoch(self) -> int:
+        """Windows that an epoch goes over, every copy counted."""
+        return len(self) * self.copies
+
+    def items_in(self, windows: np.ndarray) -> int:
+        return int(self.lengths[windows % len(self)].sum())
+
     def batches(self, batch_size: int, random: np.random.Generator) -> list[np.ndarray]:
         """The windows of every step of an epoch, in the order of the steps."""
         if self.chances is None:
-            order = random.permutation(len(self))
+            order = random.permutation(self.per_epoch)
         else:
-            order = random.choice(len(self), len(self), p=self.chances)
+            order = random.choice(len(self), self.per_epoch, p=self.chances)
+            if self.copies > 1:
+                order += len(self) * random.permutation(np.repeat(np.arange(self.copies), len(self)))
         batches = []
         for start in range(0, len(order), batch_size * _POOL):
             pool = order[start : start + batch_size * _POOL]
-            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
+            pool = pool[np.argsort(self.lengths[pool % len(self)], kind="stable")]
             batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
         return [batches[i] for i in random.permutation(len(batches))]
 
     def cut(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(items int64[n, longest], lengths int64[n]), filled up at the end with row 0."""
+        windows = windows % len(self) if len(self) else windows
         lengths = self.lengths[windows]
         steps = np.arange(lengths.max(initial=1))
         inside = steps < lengths[:, None]

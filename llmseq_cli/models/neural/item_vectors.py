@@ -11,6 +11,7 @@ class ItemVectors(nn.Module):
     """float32[n_rows, dim] when called: the input and the output vectors of all items.
 
     text: float32[n_rows, width] or None, with rows of length 1 (0 for items without text).
+    uniform: numbers that start at random lie between minus and plus this; None: see `_random_rows`.
     kind "trained": parameters, from `text` where there is one (width = dim) and at random elsewhere.
     kind "adapter": A·text with a trained map A (at first: a rotation), nothing of its own for an item.
     kind "adapter+free": A·text + a vector of the item's own, which starts at 0.
@@ -21,12 +22,14 @@ class ItemVectors(nn.Module):
     adapter: nn.Linear | None
     vectors: nn.Parameter | None
 
-    def __init__(self, n_rows: int, dim: int, kind: str, scale: float, text: np.ndarray | None) -> None:
+    def __init__(
+        self, n_rows: int, dim: int, kind: str, scale: float, text: np.ndarray | None, *, uniform: float | None = None
+    ) -> None:
         super().__init__()
         self.register_buffer("text", None)
         self.register_module("adapter", None)
         self.register_parameter("vectors", None)
-        vectors = _random_rows(n_rows, dim, scale)
+        vectors = _random_rows(n_rows, dim, scale) if uniform is None else _uniform_rows(n_rows, dim, uniform * scale)
         if text is None:
             self.vectors = nn.Parameter(vectors)
             return
@@ -53,3 +56,7 @@ class ItemVectors(nn.Module):
 def _random_rows(n_rows: int, dim: int, scale: float) -> Tensor:
     """Directions at random, rows about as long as `scale`."""
     return torch.randn(n_rows, dim) * (scale / dim**0.5)
+
+
+def _uniform_rows(n_rows: int, dim: int, most: float) -> Tensor:
+    return torch.empty(n_rows, dim).uniform_(-most, most)

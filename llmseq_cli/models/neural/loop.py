@@ -30,7 +30,7 @@ from llmseq_cli.progress import Progress, Task
 _PLATEAU_FACTOR = 0.5
 _PLATEAU_EPOCHS = 2  # without a better NDCG@20 before the plateau schedule lowers the rate
 
-MakeBatch = Callable[[np.ndarray, np.ndarray, np.random.Generator], Batch]
+MakeBatch = Callable[..., Batch]
 
 
 @dataclass
@@ -57,13 +57,14 @@ class TrainingState:
 class Job:
     """What to train and on what.
 
-    make_batch: (items int64[n, length], lengths int64[n], random) → Batch. ema_decay: of the weights' moving average,
-    0 for none. chunk: targets whose logits are in memory at once. draw_weights: how often every row is drawn as a
-    negative, float64[n_rows] that sum to 1, None for equally. validate: () → NDCG@20 of the network as it is, None
-    where nothing is held out. epochs: at most so many; schedules go by the setting of that name. factors: of the rate
-    in each epoch, for plateau, where they are known from an earlier training. loss: Batch → the mean loss over its
-    targets, where it is not that of the network's items; of a share of a batch, what it adds to the mean over the
-    whole. ranks: the processes that train it together.
+    make_batch: (items int64[n, length], lengths int64[n], random) → Batch; where an epoch has several copies of a
+    window, also (copy int64[n]). ema_decay: of the weights' moving average, 0 for none. chunk: targets whose logits
+    are in memory at once. draw_weights: how often every row is drawn as a negative, float64[n_rows] that sum to 1,
+    None for equally. validate: () → NDCG@20 of the network as it is, None where nothing is held out. epochs: at most
+    so many; schedules go by the setting of that name. factors: of the rate in each epoch, for plateau, where they are
+    known from an earlier training. loss: Batch → the mean loss over its targets, where it is not that of the
+    network's items; of a share of a batch, what it adds to the mean over the whole. ranks: the processes that train
+    it together.
     """
 
     network: nn.Module
@@ -105,7 +106,7 @@ class _Loop:
         self.optimizer = _optimizer(job)
         self.best: dict[str, Tensor] = {}
         self.average = self._copied() if job.ema_decay else {}
-        self.steps = -(-len(job.windows) // job.settings.batch_size)
+        self.steps = -(-job.windows.per_epoch // job.settings.batch_size)
         self.forward: Callable[[Batch], tuple[Tensor, Tensor]] = job.network
         if job.settings.compile:
             self.forward = _compiled(job)
@@ -117,7 +118,7 @@ class _Loop:
         elif job.checkpoints and job.ranks.rank == 0:
             job.checkpoints.remove()
         job.ranks.copy_from_first(self.parameters.values())
-        per_epoch = int(job.windows.lengths.sum())
+        per_epoch = int(job.windows.lengths.sum()) * job.windows.copies
         bar = job.progress.task(f"{job.title} 1", job.epochs * per_epoch, "items")
         with _interrupted_after_the_step() as interrupted, bar as task:
             task.advance(self.state.epoch * per_epoch)
@@ -157,7 +158,7 @@ class _Loop:
             state.step_in_epoch += 1
             state.step += 1
             state.epoch_positions += positions
-            task.advance(int(job.windows.lengths[windows].sum()))
+            task.advance(job.windows.items_in(windows))
             if time.perf_counter() - described > 0.5:
                 described = time.perf_counter()
                 mean = (state.epoch_loss + float(total)) / max(1, state.epoch_positions)
@@ -177,7 +178,9 @@ class _Loop:
         job, state = self.job, self.state
         random = np.random.default_rng([job.seed, 2, state.step])
         torch.manual_seed(int(random.integers(2**62)) + job.ranks.rank)
-        batch = job.ranks.share(job.make_batch(*job.windows.cut(windows), random))
+        # Which of its copies a window is matters only where an epoch has several.
+        copies = (windows // len(job.windows),) if job.windows.copies > 1 else ()
+        batch = job.ranks.share(job.make_batch(*job.windows.cut(windows), random, *copies))
         self._set_rate()
         loss = job.loss(batch) if job.loss else self._loss(batch, random)
         self.optimizer.zero_grad(set_to_none=True)

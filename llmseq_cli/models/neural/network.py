@@ -19,18 +19,26 @@ class Encoder(nn.Module, ABC):
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
         """vectors: float32[n, length, dim] of `batch.items` → float32[n, length, dim], for training."""
 
+    def at_places(self, vectors: Tensor, batch: Batch) -> Tensor:
+        """float32[m, d], what becomes of the batch's places, for the loss."""
+        places: Tensor = self(vectors, batch).flatten(0, 1)[batch.places]
+        return places
+
     @abstractmethod
     def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         """float32[n, length, dim], lengths int64[n] → float32[n, dim], what comes next; a length may be 0."""
 
 
 class ProjectionHead(nn.Module):
-    """Dense layer, activation, layer norm, then the item vectors and a bias for every item, as the paper has it."""
+    """Dense layer, activation, layer norm, then the item vectors and a bias for every item, as the paper says.
 
-    def __init__(self, dim: int, n_rows: int, activation: str) -> None:
+    width: of what comes in, None for dim. norm: the paper's program has no layer norm here.
+    """
+
+    def __init__(self, dim: int, n_rows: int, activation: str, *, width: int | None = None, norm: bool = True) -> None:
         super().__init__()
-        self.dense = nn.Linear(dim, dim)
-        self.norm = nn.LayerNorm(dim)
+        self.dense = nn.Linear(width or dim, dim)
+        self.norm = nn.LayerNorm(dim) if norm else nn.Identity()
         self.bias = nn.Parameter(torch.zeros(n_rows, 1))
         self.activation = functional.relu if activation == "relu" else functional.gelu
 
@@ -57,8 +65,7 @@ class Network(nn.Module):
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(hidden float32[m, d] at the places that count, output vectors float32[n_targets, d])."""
         items = self.item_vectors()
-        encoded = self.encoder(functional.embedding(batch.items, items), batch)
-        return self._head(encoded.flatten(0, 1)[batch.places], items)
+        return self._head(self.encoder.at_places(functional.embedding(batch.items, items), batch), items)
 
     def encode(self, items: Tensor, lengths: Tensor, vectors: Tensor) -> Tensor:
         """What comes next in every session, to be multiplied with `output`: float32[n, d].

@@ -26,6 +26,7 @@ from llmseq_cli.models.neural.item_vectors import ItemVectors
 from llmseq_cli.models.neural.loop import Job, TrainingState, train
 from llmseq_cli.models.neural.memory import forecast
 from llmseq_cli.models.neural.network import Encoder, Network, ProjectionHead
+from llmseq_cli.models.neural.paper_layout import UNIFORM, glorot
 from llmseq_cli.models.neural.ranks import ALONE
 from llmseq_cli.models.neural.scoring import rank_sessions, target_ranks
 from llmseq_cli.models.neural.settings import NeuralSettings
@@ -35,7 +36,6 @@ _DIM = 64  # of item vectors that start from chance
 _REDUCED_DIM = 128
 _RATES = {True: 1e-3, False: 3e-3}  # with embeddings and without: what text says is soon lost at high rates
 _EMA_DECAYS = {True: 0.998, False: 0.995}  # what starts from chance changes too fast for long averages
-_VALIDATED = 5000  # sessions at most that are held out, and a tenth of all
 _VALIDATION_DEPTH = 20
 _ROWS, _STEP = 64, 4  # prompts are encoded so many at a time, of lengths filled up to multiples of four
 
@@ -69,6 +69,14 @@ class NeuralRecommender(Recommender):
     def window(self) -> int:
         """Items of a session that a training example is made of."""
         return self.settings.max_length + 1
+
+    def prompt_length(self) -> int:
+        """Items of a session that are read to recommend."""
+        return self.settings.max_length
+
+    def copies(self) -> int:
+        """How many examples an epoch makes of every session."""
+        return 1
 
     def make_batch(self, items: np.ndarray, lengths: np.ndarray, random: np.random.Generator) -> Batch:
         """Examples of the windows, see `Windows.cut`: every item predicts the next one."""
@@ -132,7 +140,7 @@ class NeuralRecommender(Recommender):
         if context.validation is not None:
             return sessions, self._validation(context.validation, context.seed) if self.settings.patience else None
         places = np.flatnonzero(sessions.lengths >= 2)
-        n = min(_VALIDATED, len(places) // 10)
+        n = min(self.settings.validation_sessions, len(places) // 10)
         if n == 0 or self.settings.patience == 0:
             return sessions, None
         if self.settings.validation == "temporal":
@@ -142,12 +150,13 @@ class NeuralRecommender(Recommender):
         return sessions.take(np.setdiff1d(np.arange(len(sessions)), chosen)), sessions.take(chosen)
 
     def _validation(self, cases: Sessions, seed: int) -> Sessions | None:
-        """At most 5,000 of the split's own cases, of those whose target the network knows and that have a prompt."""
+        """The split's own cases whose target the network knows and that have a prompt, not too many."""
         known = np.isin(cases.targets(), self.item_ids)
         rows = self._rows(cases.take(np.flatnonzero(known)))
         places = np.flatnonzero(rows.lengths >= 2)
-        if len(places) > _VALIDATED:
-            places = np.sort(np.random.default_rng([seed, 3]).choice(places, _VALIDATED, replace=False))
+        most = self.settings.validation_sessions
+        if len(places) > most:
+            places = np.sort(np.random.default_rng([seed, 3]).choice(places, most, replace=False))
         return rows.take(places) if len(places) else None
 
     def _build(self, embeddings: ItemEmbeddings | None) -> Network:
@@ -155,7 +164,9 @@ class NeuralRecommender(Recommender):
         if embeddings is not None:
             if embeddings.is_sparse:
                 raise UsageError(f"{self.name} takes dense vectors", "--reduce whiten --dim 128")
-            text = _unit(np.asarray(embeddings.vectors[self.item_ids], dtype=np.float32))
+            text = np.asarray(embeddings.vectors[self.item_ids], dtype=np.float32)
+            if embeddings.lengths == "unit":
+                text = _unit(text)
         dim = self._dim(text)
         return self._network(dim, text)
 
@@ -172,9 +183,20 @@ class NeuralRecommender(Recommender):
 
     def _network(self, dim: int, text: np.ndarray | None) -> Network:
         settings, n_rows = self.settings, len(self.item_ids)
-        vectors = ItemVectors(n_rows, dim, settings.item_vectors, settings.scale, text)
-        head = ProjectionHead(dim, n_rows, self.activation) if settings.head == "projection" else None
+        paper = settings.layout == "paper"
+        uniform = UNIFORM if paper else None
+        vectors = ItemVectors(n_rows, dim, settings.item_vectors, settings.scale, text, uniform=uniform)
+        head = None
+        if paper:
+            head = ProjectionHead(dim, n_rows, self.activation, width=self.head_width(), norm=False)
+            glorot(head.dense)
+        elif settings.head == "projection":
+            head = ProjectionHead(dim, n_rows, self.activation)
         return Network(vectors, self.make_encoder(dim), head, self.n_seen)
+
+    def head_width(self) -> int | None:
+        """Width of what goes into the head with layout=paper; None: that of the item vectors."""
+        return None
 
     def _train(
         self,
@@ -190,7 +212,9 @@ class NeuralRecommender(Recommender):
         rate = settings.learning_rate
         torch.manual_seed(context.seed)
         self.network = self._build(context.embeddings).to(context.device)
-        windows = Windows(kept, self.window(), 2, every=settings.windows == "all", recency=settings.recency)
+        windows = Windows(
+            kept, self.window(), 2, every=settings.windows == "all", recency=settings.recency, copies=self.copies()
+        )
         if not len(windows):
             raise UsageError("no training session has two items", "a session needs an item to predict from")
         dim = self.network.output(self.network.item_vectors()).shape[1]
@@ -258,7 +282,7 @@ class NeuralRecommender(Recommender):
     def _encode(self, prompts: Sessions) -> Tensor:
         """What comes next in every session, float32[n_prompts, d]. prompts: of rows."""
         hidden = torch.zeros(len(prompts), self._output.shape[1], device=self.device)
-        for places, items, lengths in prompt_blocks(prompts, self.settings.max_length, _ROWS, _STEP):
+        for places, items, lengths in prompt_blocks(prompts, self.prompt_length(), _ROWS, _STEP):
             encoded = self.network.encode(
                 torch.from_numpy(items).to(self.device), torch.from_numpy(lengths).to(self.device), self._vectors
             )

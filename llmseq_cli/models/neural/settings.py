@@ -12,6 +12,7 @@ VALIDATIONS = ("temporal", "random")
 ITEM_VECTORS = ("trained", "text+free", "adapter", "adapter+free")
 HEADS = ("none", "projection")
 WINDOWS = ("all", "last")
+LAYOUTS = ("ours", "paper")
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -74,6 +75,9 @@ class NeuralSettings(Settings):
         "which sessions are held out for early stopping: the most recent, or random ones",
         choices=VALIDATIONS,
     )
+    validation_sessions: int = setting(
+        5000, "sessions to validate on, at most; of those held out no more than a tenth of all", low=1, high=10**9
+    )
     refit: bool = setting(True, "afterwards, train again on all sessions for the best number of epochs")
     loss: str = setting("softmax", "softmax over the whole catalog, sampled softmax, or gBCE", choices=LOSSES)
     negatives: int = setting(512, "negatives that a sampled loss draws per step", low=1, high=1_000_000)
@@ -84,6 +88,12 @@ class NeuralSettings(Settings):
         choices=ITEM_VECTORS,
     )
     scale: float = setting(1.0, "norm of the item vectors before training", low=1e-6, high=1e6)
+    layout: str = setting(
+        "ours",
+        "the network's layers, padding and initial values: ours, or the paper's, which leaves head, init, norm_first, "
+        "attend_masks and residual without effect",
+        choices=LAYOUTS,
+    )
     head: str = setting(
         "none", "layers between the network and the item vectors: none, or the paper's projection head", choices=HEADS
     )

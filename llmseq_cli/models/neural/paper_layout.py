@@ -1,0 +1,202 @@
+"""The networks as the paper's authors built them in Keras, for `layout=paper`.
+
+Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339). What differs from our own networks:
+
+- A session is filled up at the front to `max_length` items, with the mask vector, and items attend to this padding.
+  So positions count from the end.
+- Dropout acts on the results of attention and feed-forward; SASRec and GRU4Rec also drop parts of the embeddings.
+- There is no norm after the last block and none in the head.
+- Items, the mask and positions start uniform in ±0.05, kernels as Glorot & Bengio (2010), biases at 0.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from llmseq_cli.errors import UsageError
+from llmseq_cli.models.neural.batches import Batch
+from llmseq_cli.models.neural.dropout import dropout
+from llmseq_cli.models.neural.network import Encoder
+
+UNIFORM = 0.05
+"""Embeddings start between minus and plus this, as Keras has it."""
+
+
+class PaperTransformer(Encoder):
+    """Blocks over sessions of exactly `length` places.
+
+    masked: the batch's places hold the mask instead of their items (BERT4Rec), and a mask is put after a session to
+    recommend; otherwise (SASRec) the last item's place says what comes next. embedding_dropout: share of the sum of
+    item and position that training drops.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        *,
+        length: int,
+        layers: int,
+        heads: int,
+        ffn_width: int,
+        activation: str,
+        dropout: float,
+        embedding_dropout: float,
+        norm_first: bool,
+        masked: bool,
+    ) -> None:
+        super().__init__()
+        self.mask = nn.Parameter(torch.empty(1, dim).uniform_(-UNIFORM, UNIFORM))
+        self.positions = nn.Parameter(torch.empty(length, dim).uniform_(-UNIFORM, UNIFORM))
+        block = partial(
+            _Block,
+            dim,
+            heads,
+            ffn_width,
+            activation=activation,
+            dropout=dropout,
+            norm_first=norm_first,
+            causal=not masked,
+        )
+        self.blocks = nn.ModuleList([block() for _ in range(layers)])
+        self.embedding_dropout = embedding_dropout
+        self.masked = masked
+
+    def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
+        """What every place of the batch becomes, [n, length, dim]."""
+        n, length, dim = vectors.shape
+        everywhere = torch.arange(n * length, device=vectors.device)
+        return self._run(vectors, batch, everywhere).view(n, length, dim)
+
+    def at_places(self, vectors: Tensor, batch: Batch) -> Tensor:
+        return self._run(vectors, batch, batch.places)
+
+    def _run(self, vectors: Tensor, batch: Batch, places: Tensor) -> Tensor:
+        n, length, dim = vectors.shape
+        if self.masked:
+            masks = self.mask.expand(len(batch.places), dim)
+            vectors = vectors.reshape(n * length, dim).index_copy(0, batch.places, masks).view(n, length, dim)
+        size = len(self.positions)
+        asking = places // length * size + places % length + (size - batch.lengths)[places // length]
+        # A place after a session's end has no place here; nobody reads what becomes of it.
+        return self._encode(vectors, batch.lengths, asking.clamp(max=n * size - 1))
+
+    def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        n, _, dim = vectors.shape
+        if self.masked:
+            vectors = torch.cat([vectors, vectors.new_zeros(n, 1, dim)], dim=1)
+            vectors[torch.arange(n, device=vectors.device), lengths] = self.mask
+            lengths = lengths + 1
+        size = len(self.positions)
+        return self._encode(vectors, lengths, torch.arange(1, n + 1, device=vectors.device) * size - 1)
+
+    def _encode(self, vectors: Tensor, lengths: Tensor, asking: Tensor) -> Tensor:
+        """vectors: float32[n, length, dim], filled up at the end. asking: flattened places of the sessions filled up
+        at the front. → float32[len(asking), dim]"""
+        n, length, dim = vectors.shape
+        size = len(self.positions)
+        source = torch.arange(size, device=vectors.device) - (size - lengths)[:, None]
+        rows = torch.arange(n, device=vectors.device)[:, None] * length + source.clamp(min=0, max=length - 1)
+        real = vectors.reshape(n * length, dim)[rows]
+        x = torch.where((source >= 0)[..., None], real, self.mask) + self.positions
+        x = dropout(x, self.embedding_dropout, self.training)
+        *first, last = self.blocks
+        for block in first:
+            x = block(x)
+        return last(x, asking)
+
+
+class _Block(nn.Module):
+    """norm_first: x + f(norm(x)), as in SASRec; else norm(x + f(x)), as in BERT. causal: places see none after them."""
+
+    def __init__(
+        self, dim: int, heads: int, ffn_width: int, *, activation: str, dropout: float, norm_first: bool, causal: bool
+    ) -> None:
+        super().__init__()
+        if dim < heads:
+            raise UsageError(f"{dim} dimensions cannot be shared among {heads} heads", f"heads can be 1 to {dim}")
+        # As in Keras a head gets dim // heads numbers, which need not be all that there are.
+        self.heads, self.width = heads, dim // heads
+        inner = heads * self.width
+        self.inward = nn.Linear(dim, 3 * inner)
+        self.outward = nn.Linear(inner, dim)
+        self.widen = glorot(nn.Linear(dim, ffn_width))
+        self.narrow = glorot(nn.Linear(ffn_width, dim))
+        self.norms = nn.ModuleList([nn.LayerNorm(dim), nn.LayerNorm(dim)])
+        self.activation = functional.relu if activation == "relu" else functional.gelu
+        self.dropout, self.norm_first, self.causal = dropout, norm_first, causal
+        # Keras counts the fans of attention's kernels, [dim, heads, width] and [heads, width, dim], by their last axes.
+        _uniform(self.inward, heads * dim, self.width * dim)
+        _uniform(self.outward, inner, heads * dim)
+
+    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
+        """x: [n, length, dim]. asking: flattened places whose outcome is wanted, → [len(asking), dim]; None: all."""
+        n, length, dim = x.shape
+        first, second = self.norms
+        inward = self.inward(first(x) if self.norm_first else x)
+        q, k, v = inward.view(n, length, 3, self.heads, self.width).permute(2, 0, 3, 1, 4)
+        y = functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        y = y.transpose(1, 2).reshape(n, length, -1)
+        if asking is not None:
+            x, y = x.reshape(n * length, dim)[asking], y.reshape(n * length, -1)[asking]
+        x = x + dropout(self.outward(y), self.dropout, self.training)
+        if not self.norm_first:
+            x = first(x)
+        y = self.narrow(self.activation(self.widen(second(x) if self.norm_first else x)))
+        x = x + dropout(y, self.dropout, self.training)
+        return x if self.norm_first else second(x)
+
+
+class PaperGRU(Encoder):
+    """A recurrent layer whose states go straight into the head.
+
+    The padding in front of a session is the same for all: its states are computed once a step and handed to the
+    sessions by their lengths. So dropout draws once a step for the padding, and for every item as usual.
+    """
+
+    def __init__(self, dim: int, *, hidden: int, length: int, dropout: float) -> None:
+        super().__init__()
+        self.mask = nn.Parameter(torch.empty(1, dim).uniform_(-UNIFORM, UNIFORM))
+        self.gru = nn.GRU(dim, hidden, batch_first=True)
+        self.length, self.dropout = length, dropout
+        for name, weight in self.gru.named_parameters():
+            if name.startswith("bias"):
+                nn.init.zeros_(weight)
+            elif name.startswith("weight_hh"):
+                nn.init.orthogonal_(weight)
+            else:
+                glorot_(weight, dim, 3 * hidden)
+
+    def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
+        x = dropout(vectors, self.dropout, self.training)
+        return dropout(self._states(x, batch.lengths), self.dropout, self.training)
+
+    def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        places = (lengths - 1).clamp(min=0)
+        return self._states(vectors, lengths)[torch.arange(len(vectors), device=vectors.device), places]
+
+    def _states(self, x: Tensor, lengths: Tensor) -> Tensor:
+        padding = dropout(self.mask.expand(1, self.length, -1), self.dropout, self.training)
+        before = torch.cat([x.new_zeros(1, self.gru.hidden_size), self.gru(padding)[0][0]])
+        states: Tensor = self.gru(x, before[(self.length - lengths).clamp(min=0)][None])[0]
+        return states
+
+
+def glorot(layer: nn.Linear) -> nn.Linear:
+    """The layer with its kernel drawn anew as Glorot & Bengio say, and no bias."""
+    _uniform(layer, layer.in_features, layer.out_features)
+    return layer
+
+
+def glorot_(weight: Tensor, fan_in: int, fan_out: int) -> None:
+    limit = (6 / (fan_in + fan_out)) ** 0.5
+    nn.init.uniform_(weight, -limit, limit)
+
+
+def _uniform(layer: Any, fan_in: int, fan_out: int) -> None:
+    glorot_(layer.weight, fan_in, fan_out)
+    nn.init.zeros_(layer.bias)
