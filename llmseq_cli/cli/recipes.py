@@ -168,7 +168,7 @@ def _prepared(
 ) -> RecipeRun:
     from llmseq_cli.recipes.run_recipe import RecipeRun, RunOptions
 
-    options = RunOptions(dataset, tuple(data or ()), embeddings, listed(models) or None, seeds, device)
+    options = RunOptions(dataset, tuple(data or ()), embeddings, listed(models) or None, seeds, device, bert)
     return RecipeRun(common.open(), recipe, options)
 
 

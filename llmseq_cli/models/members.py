@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import filled_up

@@ -307,6 +307,7 @@ def test_steps_that_need_a_bert_are_left_out_without_one_and_run_with_one(llmseq
     folder = save_bert(tmp_path / "small-bert")
     done = llmseq("run", recipe, "--bert", f"huggingface:{folder}", "--json")
     assert done.status == 0, done.err
+    assert {row["model"] for row in done.json} == {"sasrec", "sknn"}, done.err
     [row] = [row for row in done.json if row["model"] == "sasrec"]
     assert (row["label"], row["reduce"], row["dim"]) == ("BERT2SASRec", "pca", 4)
     stored = llmseq("run", recipe, "--json")
