@@ -24,6 +24,7 @@ from llmseq_cli.clients.errors import (
     TransientError,
     UnreachableError,
 )
+from llmseq_cli.clients.idempotency import bad_answers_before
 from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.clients.rates import RateBudget
 from llmseq_cli.clients.retries import Patience, patiently
@@ -38,6 +39,7 @@ _FAREWELL_SECONDS = 1.0
 
 _LONG_WAIT_SECONDS = 1.0
 _MESSAGE_EVERY_SECONDS = 10.0
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -122,6 +124,20 @@ class Workload(ABC, Generic[Unit, Reply]):
         """Lets go of what answers are kept on: a thread that hangs in `send` may outlive the interpreter."""
 
 
+class _Order(Generic[Unit]):
+    """A unit on its way, with what was estimated when it was handed out."""
+
+    def __init__(self, number: int, unit: Unit, tokens: float, cost: float) -> None:
+        self.number, self.unit, self.tokens, self.cost = number, unit, tokens, cost
+        self.bad_answers = 0
+
+
+@dataclass(frozen=True)
+class _Ended(Generic[Unit, Reply]):
+    order: _Order[Unit]
+    outcome: Outcome[Unit, Reply]
+
+
 @dataclass(frozen=True)
 class _Note:
     """What a thread waits for, and for how many seconds."""
@@ -133,6 +149,22 @@ class _Note:
 @dataclass(frozen=True)
 class _Wasted:
     tokens: int
+
+
+class _Slot:
+    """The right of one thread to have a request under way."""
+
+    def __init__(self, slots: threading.Semaphore) -> None:
+        self.slots, self.taken = slots, False
+
+    def take(self) -> None:
+        self.slots.acquire()
+        self.taken = True
+
+    def release(self) -> None:
+        if self.taken:
+            self.taken = False
+            self.slots.release()
 
 
 class Dispatcher(Generic[Unit, Reply]):
@@ -159,67 +191,69 @@ class Dispatcher(Generic[Unit, Reply]):
         self.failure: BaseException | None = None
         self.stop = threading.Event()
         self.slots = threading.Semaphore(options.concurrency)
-        self.n_threads = options.concurrency * (2 if options.waiting_threads else 1)
-        self.work: queue.SimpleQueue[tuple[int, Unit, float] | None] = queue.SimpleQueue()
-        self.events: queue.SimpleQueue[tuple[int, Outcome[Unit, Reply]] | _Note | _Wasted] = queue.SimpleQueue()
+        self.most_threads = options.concurrency * (2 if options.waiting_threads else 1)
+        self.threads: list[threading.Thread] = []
+        self.work: queue.SimpleQueue[_Order[Unit] | None] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[_Ended[Unit, Reply] | _Note | _Wasted] = queue.SimpleQueue()
         self.numbers = 0
         self.last_message = -float("inf")
 
     def run(self) -> None:
         """Sends until the workload has nothing left. Raises what made it stop; what was answered until then is kept."""
-        threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(self.n_threads)]
-        for thread in threads:
-            thread.start()
         try:
             self._run()
         except BaseException:
-            with suppress(Exception):  # what went wrong first is what is told
-                self._save_what_comes()
+            self._save_what_comes()
             raise
         finally:
             self.stop.set()
-            for _ in threads:
+            for _ in self.threads:
                 self.work.put(None)
-            self._dismiss(threads)
+            self._dismiss()
 
     def _run(self) -> None:
         waiting = self.workload.next()
         while waiting is not None or self.under_way:
             # Twice as many requests as threads: they never wait for what the calling thread is writing.
-            while waiting is not None and self.under_way < 2 * self.n_threads and self._may_spend(waiting):
+            while waiting is not None and self.under_way < 2 * self.most_threads and self._may_spend(waiting):
                 self._hand_out(waiting)
                 waiting = self.workload.next()
             self._collect()
             if waiting is None:
                 waiting = self.workload.next()
 
-    def _dismiss(self, threads: list[threading.Thread]) -> None:
+    def _dismiss(self) -> None:
         """Waits for the threads to end. One that hangs in a request may outlive the interpreter, with all it refers to:
         the connection that answers were kept on must not be among that.
         """
         self.workload.release()
         self.failure = None
         deadline = time.monotonic() + _FAREWELL_SECONDS
-        for thread in threads:
+        for thread in self.threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _hand_out(self, unit: Unit) -> None:
         self.numbers += 1
+        order = _Order(self.numbers, unit, self.workload.tokens(unit), self.workload.cost(unit))
         self.under_way += 1
-        self.reserved += self.workload.cost(unit)
-        self.work.put((self.numbers, unit, self.workload.tokens(unit)))
+        self.reserved += order.cost
+        self.work.put(order)
+        if len(self.threads) < min(self.under_way, self.most_threads):
+            self.threads.append(threading.Thread(target=self._serve, daemon=True))
+            self.threads[-1].start()
 
     def _may_spend(self, unit: Unit) -> bool:
         """Whether a request stays below --max-cost, even if all that is under way costs what was estimated."""
         most = self.options.max_cost
-        if most is None or self.workload.spent() + self.reserved + self.workload.cost(unit) <= most:
+        expected = self.workload.spent() + self.reserved + self.workload.cost(unit)
+        if most is None or expected <= most * (1 + _ROUNDING):
             return True
         if self.under_way:
             return False  # answers may turn out cheaper than estimated
         spent, left = f"{self.workload.spent():.4g} USD are spent", self.workload.left()
         raise LlmseqError(
             f"stopped before --max-cost {most:g}: {spent}{', ' if left else ''}{left}",
-            "what was answered is kept; run the same command again with a larger --max-cost",
+            "answers so far are kept; run the same command again with a larger --max-cost",
         )
 
     def _collect(self) -> None:
@@ -228,31 +262,32 @@ class Dispatcher(Generic[Unit, Reply]):
         with suppress(queue.Empty):
             while True:
                 events.append(self.events.get_nowait())
-        outcomes: list[tuple[int, Outcome[Unit, Reply]]] = []
+        ended: list[_Ended[Unit, Reply]] = []
         for event in events:
             if isinstance(event, _Note):
                 self._show(event)
             elif isinstance(event, _Wasted):
                 self.workload.wasted(event.tokens)
             else:
-                outcomes.append(event)
-        self._take(outcomes)
-        for _, outcome in outcomes:
-            if outcome.error is not None and not isinstance(outcome.error, RefusedError):
-                raise self.failure or outcome.error
+                ended.append(event)
+        self._take(ended)
+        for one in ended:
+            if one.outcome.error is not None and not isinstance(one.outcome.error, RefusedError):
+                raise self.failure or one.outcome.error
 
-    def _take(self, outcomes: list[tuple[int, Outcome[Unit, Reply]]]) -> None:
-        for _, outcome in outcomes:
+    def _take(self, ended: list[_Ended[Unit, Reply]]) -> None:
+        for one in ended:
             self.under_way -= 1
-            self.reserved -= self.workload.cost(outcome.unit)
-        usable = [(n, one) for n, one in outcomes if one.error is None or isinstance(one.error, RefusedError)]
+            self.reserved = self.reserved - one.order.cost if self.under_way else 0.0
+        outcomes = [one.outcome for one in ended]
+        usable = [one for one in outcomes if one.error is None or isinstance(one.error, RefusedError)]
         if usable:
-            self.workload.take([outcome for _, outcome in usable])
+            self.workload.take(usable)
         if self.in_flight:
-            self.in_flight.answered([number for number, one in outcomes if one.error is None])
+            self.in_flight.answered([one.order.number for one in ended if one.outcome.error is None])
 
     def _save_what_comes(self) -> None:
-        """Keeps the answers that are under way: they are paid for."""
+        """Keeps the answers that are under way: they are paid for. What went wrong first is what is told."""
         self.stop.set()
         deadline = time.monotonic() + self.options.grace_seconds
         while self.under_way and (left := deadline - time.monotonic()) > 0:
@@ -260,8 +295,9 @@ class Dispatcher(Generic[Unit, Reply]):
                 event = self.events.get(timeout=left)
             except queue.Empty:
                 return
-            if isinstance(event, tuple):
-                self._take([event])
+            if isinstance(event, _Ended):
+                with suppress(Exception):
+                    self._take([event])
 
     def _show(self, note: _Note) -> None:
         """The bar says at once what is waited for; a line that stays tells of long waits, now and then."""
@@ -275,62 +311,63 @@ class Dispatcher(Generic[Unit, Reply]):
     # What follows runs in the threads.
 
     def _serve(self) -> None:
-        while (given := self.work.get()) is not None:
-            number, unit, tokens = given
+        while (order := self.work.get()) is not None:
+            slot = _Slot(self.slots)
             outcome: Outcome[Unit, Reply]
             try:
-                ask = partial(self._ask, number, unit, tokens)
-                reply = patiently(ask, self.options.patience, self._pause, self._tell, self.reached.is_set)
-                outcome = Outcome(unit, reply)
+                attempt, wait = partial(self._attempt, order, slot), partial(self._wait, slot)
+                reply = patiently(attempt, self.options.patience, wait, self._tell, self.reached.is_set)
+                outcome = Outcome(order.unit, reply)
             except RefusedError as refusal:
-                outcome = Outcome(unit, error=refusal)
+                outcome = Outcome(order.unit, error=refusal)
             except BaseException as error:
-                self._call_off(error)
-                outcome = Outcome(unit, error=error)
-            self.events.put((number, outcome))
+                self.failure = self.failure or error  # what went wrong first is what is told
+                self.stop.set()
+                outcome = Outcome(order.unit, error=error)
+            finally:
+                slot.release()  # only now: whoever takes it finds out that all is called off
+            self.events.put(_Ended(order, outcome))
 
-    def _call_off(self, error: BaseException) -> None:
-        """Nobody sends anything more, not even who gets the next slot. What went wrong first is what is told."""
-        self.failure = self.failure or error
-        self.stop.set()
-
-    def _ask(self, number: int, unit: Unit, tokens: float) -> Reply:
-        """One request, in a slot, when the budgets allow it. Who waits to try again has no slot: others use it."""
-        with self.slots:
-            self._pause(self.budget.take(tokens))
-            while (held := self.budget.held()) > 0:
-                self._pause(held)
-            reply, told = self._sent(number, unit, tokens)
-        self.budget.settle(tokens, told.tokens)
+    def _attempt(self, order: _Order[Unit], slot: _Slot) -> Reply:
+        """One request, in a slot, when the budgets allow it. After a failure the slot is kept until it is clear whether
+        anything may be sent at all; a thread that waits to try again has no slot.
+        """
+        slot.take()
+        self._pause(self.budget.take(order.tokens))
+        while (held := self.budget.held()) > 0:
+            self._pause(held)
+        if self.in_flight:
+            self.in_flight.sent(order.number, self.workload.content(order.unit))
+        try:
+            with bad_answers_before(order.bad_answers):
+                reply, told = self.workload.send(order.unit)
+        except (TransientError, RefusedError, FinalError) as error:
+            self._learn(order, error)
+            raise
+        slot.release()
+        self.reached.set()
+        self.budget.settle(order.tokens, told.tokens)
         self.budget.set_limits(
             None if self.options.fixed_requests else told.requests_per_minute,
             None if self.options.fixed_tokens else told.tokens_per_minute,
         )
         return reply
 
-    def _sent(self, number: int, unit: Unit, tokens: float) -> tuple[Reply, Told]:
-        """What comes back; what others have to know of a failure is told while the slot is held."""
-        if self.in_flight:
-            self.in_flight.sent(number, self.workload.content(unit))
-        try:
-            answer = self.workload.send(unit)
-        except (TransientError, RefusedError) as error:
-            if self.in_flight and not (isinstance(error, TransientError) and error.lost):
-                self.in_flight.answered([number])
-            if not isinstance(error, UnreachableError):
-                self.reached.set()
-            if isinstance(error, BadAnswerError):
-                self.events.put(_Wasted(round(tokens) if error.tokens is None else error.tokens))
-            elif isinstance(error, TransientError) and error.wait is not None:
-                self.budget.hold(error.wait)
-            raise
-        except BaseException as error:
-            self._call_off(error)
-            if self.in_flight and isinstance(error, FinalError):
-                self.in_flight.answered([number])
-            raise
-        self.reached.set()
-        return answer
+    def _learn(self, order: _Order[Unit], error: TransientError | RefusedError | FinalError) -> None:
+        """Tells the others what a failure means for them."""
+        if self.in_flight and not (isinstance(error, TransientError) and error.lost):
+            self.in_flight.answered([order.number])
+        if not isinstance(error, UnreachableError):
+            self.reached.set()
+        if isinstance(error, BadAnswerError):
+            order.bad_answers += 1
+            self.events.put(_Wasted(round(order.tokens) if error.tokens is None else error.tokens))
+        elif isinstance(error, TransientError) and error.wait is not None:
+            self.budget.hold(error.wait)
+
+    def _wait(self, slot: _Slot, seconds: float) -> None:
+        slot.release()
+        self._pause(seconds)
 
     def _pause(self, seconds: float) -> None:
         if self.stop.wait(max(0.0, seconds)):

@@ -7,32 +7,31 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
-from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 HEADER = "Idempotency-Key"
 
+_bad_answers: ContextVar[int] = ContextVar("bad_answers", default=0)
 
-class IdempotencyKeys:
-    """Keys made of what is asked, so that a later run of the program sends the same. May be used from threads."""
 
-    def __init__(self) -> None:
-        self._useless: Counter[str] = Counter()
-        self._lock = threading.Lock()
+def idempotency_header(*asked: Any) -> dict[str, str]:
+    """The header for a request, made of what is asked (JSON), so that a later run of the program sends the same.
 
-    def header(self, asked: Any) -> dict[str, str]:
-        """The header for a request (JSON)."""
-        digest = self._digest(asked)
-        with self._lock:
-            times = self._useless[digest]
-        return {HEADER: f"llmseq-{digest}" + (f"-{times}" if times else "")}
+    A request that got a bad answer has another key the next time, so that it is answered anew.
+    """
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:40]
+    times = _bad_answers.get()
+    return {HEADER: f"llmseq-{digest}" + (f"-{times}" if times else "")}
 
-    def discard(self, asked: Any) -> None:
-        """The answer was of no use: the next request is to be answered anew."""
-        with self._lock:
-            self._useless[self._digest(asked)] += 1
 
-    @staticmethod
-    def _digest(asked: Any) -> str:
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:40]
+@contextmanager
+def bad_answers_before(count: int) -> Iterator[None]:
+    """While this is entered, the request that this thread sends has had so many bad answers before."""
+    token = _bad_answers.set(count)
+    try:
+        yield
+    finally:
+        _bad_answers.reset(token)

@@ -70,7 +70,7 @@ def patiently(
         if error.wait is not None and error.wait > patience.longest_wait:
             raise FinalError(
                 f"{error.reason}; the server asks to wait {error.wait / 60:,.0f} minutes",
-                "run the same command again then: what was answered is kept",
+                "run the same command again then: answers so far are kept",
             ) from error
         if isinstance(error, UnreachableError) and not reached():
             raise FinalError(
@@ -79,7 +79,7 @@ def patiently(
             ) from error
         raise FinalError(
             f"{error.reason} ({state.attempt_number} attempts)",
-            "run the same command again later: what was answered is kept and not paid for twice",
+            "run the same command again later: answers so far are kept and not paid for twice",
         ) from error
 
     return Retrying(
@@ -100,13 +100,14 @@ def _failure(state: RetryCallState) -> TransientError:
 
 def _seconds(state: RetryCallState, patience: Patience) -> float:
     """As long as the server asks for, and a little more so that not all come back at once; else a random pause below
-    a bound that doubles ("full jitter", aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter).
+    a bound that doubles ("full jitter", aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). The pause is
+    the least wait, too, once a server has said "come back soon" more often than `patience.attempts`.
     """
     asked = _failure(state).wait
-    if asked is not None:
+    if asked is not None and state.attempt_number <= patience.attempts:
         return asked + random.uniform(0, min(1.0, 0.1 * asked))
     bound = min(patience.largest_wait, patience.first_wait * 2 ** min(state.attempt_number, 30))
-    return random.uniform(bound / 4, bound)
+    return max(asked or 0.0, random.uniform(bound / 4, bound))
 
 
 def _note(state: RetryCallState) -> tuple[str, float]:

@@ -40,7 +40,6 @@ class TextVectorCache:
         }
         rows = con.execute(query("embeddings/find_text_model"), self._key).fetchall()
         self.model_id: int | None = rows[0][0] if rows else None
-        self._tidy = False
 
     def register(self) -> int:
         """The model's number, given now where it has none."""
@@ -64,11 +63,14 @@ class TextVectorCache:
         rows = self._con.execute(query("embeddings/kept_width"), {"model_id": self.model_id}).fetchall()
         return rows[0][0] if rows else None
 
-    def _forget_unusable(self) -> None:
-        """Deletes vectors of another width than the others: their texts are asked again. Once is enough."""
-        if not self._tidy:
-            self._con.execute(query("embeddings/delete_unusable"), {"model_id": self.model_id, "width": self.width()})
-            self._tidy = True
+    def forget_unusable(self) -> int:
+        """Deletes vectors that are empty, of another width than the others or not finite, so that their texts are asked
+        again; returns how many. To be called before `keep`.
+        """
+        if self.model_id is None:
+            return 0
+        about = {"model_id": self.model_id, "width": self.width()}
+        return len(self._con.execute(query("embeddings/delete_unusable"), about).fetchall())
 
     def keep(
         self,
@@ -88,7 +90,6 @@ class TextVectorCache:
         ]
         self._con.execute("begin transaction")
         try:
-            self._forget_unusable()
             self._with_columns("embeddings/insert_text_vectors", {"model_id": model_id}, hashes, vector=vectors)
             if requests:
                 self._con.executemany(query("embeddings/insert_request"), usage)

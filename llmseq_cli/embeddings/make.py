@@ -135,6 +135,8 @@ class _Work:
         self.price = _price(source, options)
         self.info, self.item_texts = _texts(con, options.dataset, options.text)
         self.cache: TextVectorCache = TextVectorCache(con, source)
+        if unusable := self.cache.forget_unusable():
+            progress.warn(f"{unusable:,} stored vectors cannot be used and were set aside; their texts are sent again")
         if options.retry_refused:
             self.cache.forget_refusals()
 

@@ -214,6 +214,14 @@ def _load_sparse(con: duckdb.DuckDBPyConnection, number: int, n_items: int, dim:
 
 
 def _load_dense(con: duckdb.DuckDBPyConnection, number: int, n_items: int, dim: int) -> np.ndarray:
+    """Raises LlmseqError if stored vectors are missing or cannot be used."""
+    about = {"embedding_id": number, "dimensions": dim}
+    unusable = con.execute(query("embeddings/unusable_vectors"), about).fetchall()[0][0]
+    if unusable:
+        raise LlmseqError(
+            f"the vectors of {unusable:,} items are missing or cannot be used",
+            "`llmseq embed` as before makes them again",
+        )
     vectors = np.zeros((n_items, dim), dtype=np.float32)
     for first in range(0, n_items, _ITEMS_PER_LOAD):
         block = {"embedding_id": number, "first": first, "last": first + _ITEMS_PER_LOAD - 1}

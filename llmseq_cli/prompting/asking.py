@@ -223,7 +223,8 @@ class _Questions(Workload[Question, Completions]):
         self.proven = True
         n, request = len(completions.texts), question.request
         if n < request.n:  # a server that gives fewer answers at a time is asked again
-            self.again.append(replace(question, first=question.first + n, request=replace(request, n=request.n - n)))
+            rest = replace(request, n=request.n - n, first=request.first + n)
+            self.again.append(replace(question, first=question.first + n, request=rest))
         prompt, completion = completions.prompt_tokens, completions.completion_tokens
         prompt = question.prompt_tokens if prompt is None else prompt
         completion = n * self.options.answer_tokens if completion is None else completion

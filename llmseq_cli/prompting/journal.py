@@ -1,4 +1,4 @@
-"""A journal of answers: each is on the disk as soon as it has come, whatever happens to the program or the store.
+"""A journal of answers: each is on the disk as soon as it comes, whatever happens to the program or the store.
 
 The store takes answers over some seconds later, many in one transaction; what a killed program left in the journal is
 taken over by the next one. The journal is locked while it is written, so that two programs never ask the same.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,15 +36,10 @@ class Journal:
             self._file.write(b"".join(json.dumps(entry).encode() + b"\n" for entry in entries))
             self._file.flush()
 
-    def entries(self) -> list[dict[str, Any]]:
-        """All entries; one that a killed program wrote half is left out."""
-        if not self.path.exists():
-            return []
-        found = []
-        for line in self.path.read_bytes().splitlines():
-            with suppress(ValueError):
-                found.append(json.loads(line))
-        return found
+    def entries(self) -> list[Any]:
+        """All entries, whatever they hold; None for a line that cannot be read, such as one that was written half."""
+        lines = self.path.read_bytes().splitlines() if self.path.exists() else []
+        return [_read(line) for line in lines]
 
     def clear(self) -> None:
         """Forgets all entries, once they are elsewhere."""
@@ -53,7 +47,7 @@ class Journal:
         self._file.truncate(0)
 
     def close(self) -> None:
-        """Lets go of the file, and removes it where nothing is in it."""
+        """Lets go of the file, and removes it if it is empty."""
         if self._file is None:
             return
         if not self.path.stat().st_size:
@@ -61,3 +55,10 @@ class Journal:
         self._file.close()
         self._file = None
         self._lock.release()
+
+
+def _read(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):
+        return None

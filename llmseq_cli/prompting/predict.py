@@ -32,7 +32,7 @@ class Prompting:
 
     def plan(self) -> dict[str, Any]:
         """What asking would take, without asking."""
-        with suppress(WorkspaceBusyError), self.ready.replies.opened():
+        with suppress(WorkspaceBusyError), self.ready.replies.opened(self.progress):
             pass  # counts what a killed program has left
         ready, lacking = self.ready, self.ready.missing()
         requests = int((lacking > 0).sum())
@@ -66,7 +66,7 @@ class Prompting:
     def run(self) -> str:
         """Asks for what is missing, then stores the run; returns its name, the old one's where nothing is new."""
         clock = time.perf_counter()
-        with self.ready.replies.opened():
+        with self.ready.replies.opened(self.progress):
             if self.options.retry_refused:
                 self.ready.replies.forget_refused()
             usage = self._ask()

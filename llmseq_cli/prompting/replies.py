@@ -8,10 +8,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.asking import Answered
 from llmseq_cli.prompting.journal import Journal
 from llmseq_cli.store.queries import query
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 
 
 _SECONDS_PER_FLUSH = 2.0
+_MOST_TOKENS = 10**12  # of one request; more is no count
+_MOST_SESSIONS, _MOST_SAMPLES = 2**31, 2**15  # what the columns hold
 
 
 class ReplyStore:
@@ -61,18 +65,19 @@ class ReplyStore:
         return {(session_id, prompt_hash): count for session_id, prompt_hash, count in rows}
 
     @contextmanager
-    def opened(self) -> Iterator[None]:
+    def opened(self, progress: Progress) -> Iterator[None]:
         """While this is entered, answers may be kept; nobody else can ask the same. What an earlier program left in the
-        journal is taken over first.
+        journal is taken over first. Stored answers that cannot be used are set aside, so that they are asked again.
         """
         self.journal.open()
         try:
-            counts = self.counts()
+            set_aside = self._set_aside_rows()
             left = self.journal.entries()
-            # What was taken over just before a program was killed may stand in the journal, too.
-            self.pending = [
-                one for one in left if one["first"] >= counts.get((one["session_id"], one["prompt_hash"]), 0)
-            ]
+            sound = [one for one in left if _is_sound(one)]
+            self.pending = _continuing(sound, self.counts())
+            set_aside += len(left) - len(sound)
+            if set_aside:
+                progress.warn(f"{set_aside:,} stored answers cannot be used and were set aside; they are asked again")
             self.flush()
             try:
                 yield
@@ -80,6 +85,19 @@ class ReplyStore:
                 self.flush()
         finally:
             self.journal.close()
+
+    def _set_aside_rows(self) -> int:
+        """Deletes stored rows that cannot be used; returns how many."""
+        if self.asking_id is None:
+            return 0
+        about = {"asking_id": self.asking_id}
+        with self.store.read("looking for replies") as con:
+            unusable = con.execute(query("prompting/count_unusable"), about | {"most": _MOST_TOKENS}).fetchall()[0][0]
+        if unusable:
+            with self.store.transaction("setting unusable answers aside", wait=True) as con:
+                con.execute(query("prompting/delete_unusable_replies"), about)
+                con.execute(query("prompting/delete_unusable_requests"), about | {"most": _MOST_TOKENS})
+        return int(unusable)
 
     def keep(self, answers: list[Answered]) -> None:
         """Keeps answers: in the journal at once, in the store within seconds."""
@@ -160,11 +178,53 @@ def _entry(answered: Answered) -> dict[str, Any]:
         "prompt_hash": answered.question.prompt_hash,
         "first": answered.question.first,
         "texts": [_storable(text) for text in answered.texts],
-        "finishes": answered.finishes,
-        "prompt_tokens": answered.prompt_tokens,
-        "completion_tokens": answered.completion_tokens,
+        "finishes": [_storable(finish) for finish in answered.finishes],
+        "prompt_tokens": min(max(answered.prompt_tokens, 0), _MOST_TOKENS - 1),
+        "completion_tokens": min(max(answered.completion_tokens, 0), _MOST_TOKENS - 1),
         "cost_usd": answered.cost_usd,
     }
+
+
+def _is_sound(entry: Any) -> bool:
+    """Whether a journal's entry is what `_entry` writes, and fits into the store."""
+    if not isinstance(entry, dict):
+        return False
+    texts, finishes, cost = entry.get("texts"), entry.get("finishes"), entry.get("cost_usd")
+    return (
+        _is_count(entry.get("session_id"), _MOST_SESSIONS)
+        and isinstance(texts, list)
+        and len(texts) > 0
+        and isinstance(finishes, list)
+        and len(finishes) == len(texts)
+        and all(isinstance(one, str) and one == _storable(one) for one in [entry.get("prompt_hash"), *texts, *finishes])
+        and _is_count(entry.get("first"), _MOST_SAMPLES - len(texts))
+        and _is_count(entry.get("prompt_tokens"), _MOST_TOKENS)
+        and _is_count(entry.get("completion_tokens"), _MOST_TOKENS)
+        and (cost is None or _is_cost(cost))
+    )
+
+
+def _is_count(value: Any, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < most
+
+
+def _is_cost(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e12
+
+
+def _continuing(entries: list[dict[str, Any]], counts: dict[tuple[int, str], int]) -> list[dict[str, Any]]:
+    """The entries that go on where the store's samples end, each sample once. What the store took over just before a
+    program was killed may be in the journal, too; entries behind a gap are left out, for their samples are asked again.
+    """
+    found = []
+    ordered = sorted(entries, key=lambda one: (one["session_id"], one["prompt_hash"], one["first"]))
+    for asked, group in groupby(ordered, key=lambda one: (one["session_id"], one["prompt_hash"])):
+        count = counts.get(asked, 0)
+        for entry in group:
+            if entry["first"] == count:
+                found.append(entry)
+                count += len(entry["texts"])
+    return found
 
 
 def _storable(text: str) -> str:

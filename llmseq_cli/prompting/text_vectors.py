@@ -96,6 +96,7 @@ class TextVectors:
         source = self._source
         with self.store.write("embedding answers") as con:
             cache = TextVectorCache(con, source)
+            cache.forget_unusable()
             plan = make_plan(texts, source, cache)
             price = usd_per_token(source.name, source.model, file=self.prices) if source.remote else 0.0
 

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from llmseq_cli.clients.answers import Page
-from llmseq_cli.clients.errors import FinalError, RefusedError, TransientError
-from llmseq_cli.clients.idempotency import IdempotencyKeys
+from llmseq_cli.clients.errors import FinalError, RefusedError
+from llmseq_cli.clients.idempotency import idempotency_header
 from llmseq_cli.clients.openai import OPENAI_TOKENS, OPENAI_URL, OpenAIClient, told_limits
 from llmseq_cli.clients.openai_answers import File, TuningEvent, TuningJob, openai_chat
 from llmseq_cli.language_model.messages import ChatRequest, Completions, JobEvent, RemoteJob
@@ -66,7 +66,6 @@ class OpenAIProvider(FineTuneProvider):
         )
         self._limit_name = "max_completion_tokens" if own else "max_tokens"
         self._many = True
-        self._keys = IdempotencyKeys()
 
     def count_tokens(self, texts: list[str]) -> np.ndarray:
         return OPENAI_TOKENS.count(texts)
@@ -215,22 +214,16 @@ class OpenAIProvider(FineTuneProvider):
         }
         if self._many and request.n > 1:
             asked["n"] = min(request.n, _MOST_CHOICES)
-        numbered = {**asked, "first": request.first}  # equal questions for further answers are told apart
+        header = idempotency_header(asked, request.first)  # equal questions for further answers are told apart
         try:
-            raw = self.client.sdk.chat.completions.with_raw_response.create(
-                **asked, extra_headers=self._keys.header(numbered)
-            )
+            raw = self.client.sdk.chat.completions.with_raw_response.create(**asked, extra_headers=header)
         except openai.APIStatusError as error:
             if self._adapted(error, asked):
                 return self.complete(request)
             raise self._explained(error, request.model) from None
         except openai.OpenAIError as error:
             raise self.client.explained(error, request.model) from None
-        try:
-            found = openai_chat(self.client.answer(raw), _CHECK)
-        except TransientError:
-            self._keys.discard(numbered)
-            raise
+        found = openai_chat(self.client.answer(raw), _CHECK)
         tokens = found.prompt_tokens, found.completion_tokens
         return Completions(found.texts, found.finishes, *tokens, *told_limits(raw.headers))
 

@@ -1,3 +1,11 @@
--- no row: deletes the vectors of a model that are not as wide as its others, all where $width is null
+-- one row per vector of a model that is deleted, because it is not as wide as the others (all are, where $width is
+-- null) or holds what is no finite number
 delete from core.text_vector
-where model_id = $model_id and len(vector) is distinct from $width
+where
+    model_id = $model_id
+    and (
+        len(vector) is distinct from $width
+        or list_count(vector) <> len(vector)
+        or not isfinite(list_sum(vector))
+    )
+returning text_hash

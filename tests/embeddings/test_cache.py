@@ -15,6 +15,7 @@ from llmseq_cli.embeddings.stored import (
     load_embeddings,
     save_text_embeddings,
 )
+from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.connection import Store
 
 
@@ -218,3 +219,36 @@ def test_many_items_load_in_blocks(con, monkeypatch):
     cache.keep(1, hashes(10), vectors(10), [])
     save(con, cache, [texts(10)[item % 10] for item in range(50)])
     assert np.array_equal(load_embeddings(con, 1, "words", 50).vectors, vectors(10)[np.arange(50) % 10])
+
+
+UNUSABLE = [[], [1.0], [1.0] * 6, [float("nan")] * 5, [float("inf"), 0, 0, 0, 0], [None, 0.0, 0.0, 0.0, 0.0]]
+
+
+@pytest.mark.parametrize("vector", UNUSABLE, ids=str)
+def test_an_unusable_vector_is_not_known_and_is_replaced(con, vector):
+    add_items(con, [None] * 3)
+    source = Words()
+    cache, kept = TextVectorCache(con, source), vectors(3)
+    cache.keep(1, hashes(3), kept, [])
+    save(con, cache, [f"text {place}" for place in range(3)])
+    con.execute("update core.text_vector set vector = ? where text_hash = ?", [vector, hashes(3)[1]])
+    assert cache.known(hashes(3)).tolist() == [True, False, True]
+    assert cache.width() == 5
+    plan = make_plan([f"text {place}" for place in range(3)], source, cache)
+    assert plan.to_send.tolist() == [1]
+    with pytest.raises(LlmseqError, match="the vectors of 1 items are missing or cannot be used"):
+        load_embeddings(con, 1, "words", 3)
+    assert (cache.forget_unusable(), cache.forget_unusable()) == (1, 0)
+    with pytest.raises(LlmseqError, match="the vectors of 1 items are missing or cannot be used"):
+        load_embeddings(con, 1, "words", 3)
+    cache.keep(1, hashes(3)[1:2], kept[1:2], [])
+    assert np.array_equal(load_embeddings(con, 1, "words", 3).vectors, kept)
+
+
+def test_a_cache_of_empty_vectors_knows_nothing(con):
+    cache = TextVectorCache(con, Words())
+    cache.keep(1, hashes(3), np.zeros((3, 0), dtype=np.float32), [])
+    assert not cache.known(hashes(3)).any()
+    assert (cache.width(), cache.forget_unusable()) == (None, 3)
+    cache.keep(1, hashes(3), vectors(3), [])
+    assert cache.known(hashes(3)).all()

@@ -270,3 +270,18 @@ def test_all_of_beauty_against_a_server_that_fails(llmseq, server, tmp_path):
             assert np.array_equal(vector, vector_of(" ".join(title.split()), 16))
         else:
             assert np.isfinite(vector).all()
+
+
+@pytest.mark.parametrize("damage", ["[]", "[1, 2]", "['nan'::float]", "list_value(null)"])
+def test_vectors_that_cannot_be_used_are_told_and_sent_again(llmseq, server, tmp_path, damage):
+    workspace = catalog(tmp_path, ROWS)
+    llmseq("embed", "--source", "openai")
+    with workspace.store.write("damaging") as con:
+        con.execute(f"update core.text_vector set vector = {damage} where rowid = 0")
+    refused = llmseq("train", "llmseqsim", "--embeddings", "openai")
+    assert (refused.status, "items are missing or cannot be used" in refused.err) == (1, True), refused.err
+    done = llmseq("embed", "--source", "openai", "--json")
+    assert (done.status, done.json["texts_sent"]) == (0, 1), done.err
+    assert "1 stored vectors cannot be used and were set aside" in done.err
+    assert max(server.paid.values()) == 2
+    assert np.array_equal(stored(workspace)[1][0], vector_of("red sock", 16))

@@ -7,8 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from llmseq_cli.clients.errors import TransientError
-from llmseq_cli.clients.idempotency import IdempotencyKeys
+from llmseq_cli.clients.idempotency import idempotency_header
 from llmseq_cli.clients.openai import OPENAI_TOKENS, OpenAIClient, refused_parameter, told_limits
 from llmseq_cli.clients.vector_answers import openai_vectors
 from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
@@ -61,7 +60,6 @@ class OpenAISource(EmbeddingSource):
         self.width = self.dimensions or known
         self.limits = self._limits()
         self._encoding: Any = "base64"
-        self._keys = IdempotencyKeys()
 
     def _limits(self) -> Limits:
         given, own = self.settings, self.client.is_openai
@@ -86,7 +84,7 @@ class OpenAISource(EmbeddingSource):
         if self.dimensions is not None:
             asked["dimensions"] = self.dimensions
         try:
-            raw = self.client.sdk.embeddings.with_raw_response.create(**asked, extra_headers=self._keys.header(asked))
+            raw = self.client.sdk.embeddings.with_raw_response.create(**asked, extra_headers=idempotency_header(asked))
         except openai.APIStatusError as error:
             if asked["encoding_format"] == "base64" and _dislikes_encoding(error):
                 self._encoding = "float"
@@ -94,11 +92,7 @@ class OpenAISource(EmbeddingSource):
             raise self.client.explained(error, self.model) from None
         except openai.OpenAIError as error:
             raise self.client.explained(error, self.model) from None
-        try:
-            found = openai_vectors(self.client.answer(raw), len(texts), self.width)
-        except TransientError:
-            self._keys.discard(asked)
-            raise
+        found = openai_vectors(self.client.answer(raw), len(texts), self.width)
         return Answer(found.vectors, found.tokens, *told_limits(raw.headers))
 
 
