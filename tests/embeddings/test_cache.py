@@ -146,8 +146,8 @@ def add_items(con, categories):
     con.execute(
         "insert into core.dataset values (1, 'shop', ?, '{}', '{}', '{}')", [datetime.now(UTC).replace(tzinfo=None)]
     )
-    rows = [[1, item, f"i{item}", None, kind, None, 1, 1] for item, kind in enumerate(categories)]
-    con.executemany("insert into core.item values (?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    rows = [[1, item, f"i{item}", None, kind, None, 1] for item, kind in enumerate(categories)]
+    con.executemany("insert into core.item values (?, ?, ?, ?, ?, ?, ?)", rows)
 
 
 def save(con, cache, of_items, dim=5, text="{title}", tokens=9):
