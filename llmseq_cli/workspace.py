@@ -411,6 +411,17 @@ class Workspace:
         details, words = show_run(self.store, run, dataset=dataset, sessions=sessions, k=k, seed=seed)
         return asdict(details) | {"samples": words}
 
+    def sampled_metrics(
+        self, run: str, n: int = 100, *, drawn: str = "uniform", seed: int = 0, dataset: str | None = None
+    ) -> dict[str, Any]:
+        """Metrics of a run's targets among n drawn items each ("uniform" or "popular"), in "metrics".
+
+        They are not stored and compare with no figure over the whole catalog: "comparable" is False.
+        """
+        from llmseq_cli.training.use import sampled_metrics_of
+
+        return sampled_metrics_of(self.store, run, n, drawn, seed, dataset)
+
     def compare(
         self,
         first: str,

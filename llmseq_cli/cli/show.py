@@ -30,6 +30,18 @@ def show(
     dataset: DatasetOption = None,
     sessions: Annotated[int, typer.Option("--sessions", help="How many sessions to show.", min=0)] = 10,
     k: Annotated[int, typer.Option("-k", help="How many recommendations of each.", min=1)] = 5,
+    sampled: Annotated[
+        int | None,
+        typer.Option(
+            "--sampled",
+            help="Rank each target among so many drawn items, too; not comparable with the leaderboard.",
+            min=1,
+            metavar="N",
+        ),
+    ] = None,
+    drawn: Annotated[
+        str, typer.Option("--drawn", help="With --sampled: draw items uniform or popular.", metavar="WORD")
+    ] = "uniform",
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
@@ -37,16 +49,24 @@ def show(
 
     The sessions are drawn at random; another --seed draws others.
 
-    Example:
+    Examples:
 
         llmseq show latest --sessions 3
+
+        llmseq show sasrec --sampled 100 --drawn popular
     """
-    about = common.open().show(run, dataset=dataset, sessions=sessions, k=k, seed=seed)
+    workspace = common.open()
+    about = workspace.show(run, dataset=dataset, sessions=sessions, k=k, seed=seed)
+    if sampled is not None:
+        about["sampled"] = workspace.sampled_metrics(about["run"], sampled, drawn=drawn, seed=seed)
     if json:
         print_json(about)
         return
     _print_head(about)
     _print_metrics(about["metrics"])
+    if sampled is not None:
+        out.print(f"among {sampled} {drawn} items each; compares with no figure over the whole catalog:")
+        _print_metrics(about["sampled"]["metrics"])
     _print_curve(about["history"])
     for one in about["samples"]:
         out.print()

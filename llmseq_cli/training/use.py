@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmseq_cli.data.catalog import Catalog
-from llmseq_cli.data.dataset import find_dataset, load_catalog
+from llmseq_cli.data.dataset import find_dataset, load_catalog, load_test, load_train
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.files import atomic_path, temporary_folder
@@ -52,6 +53,22 @@ def recommend_items(
         for place, (item, score) in enumerate(zip(ranking.items[0], ranking.scores[0], strict=True))
         if item >= 0
     ]
+
+
+def sampled_metrics_of(
+    store: Store, run: str, n: int, drawn: str, seed: int, dataset: str | None = None
+) -> dict[str, Any]:
+    """Metrics of the run's targets among n drawn items each; see `Workspace.sampled_metrics`."""
+    from llmseq_cli.evaluation.sampled import sampled_metrics
+
+    with store.read("reading a run") as con:
+        info = find_run(con, run, dataset and find_dataset(con, dataset).name)
+        of = find_dataset(con, info.dataset)
+        train, test, n_items = load_train(con, of), load_test(con, of), of.statistics["items"]
+    model = load_model(store.folder, info.run, info.model)
+    recommend = partial(model.recommend, exclude_prompt=not of.allows_repeats)
+    metrics = sampled_metrics(recommend, test, train.counts(n_items), n, drawn, seed)
+    return {"run": info.run, "negatives": n, "drawn": drawn, "seed": seed, "comparable": False, "metrics": metrics}
 
 
 def score_file(store: Store, options: ScoreOptions, progress: Progress) -> dict[str, Any]:

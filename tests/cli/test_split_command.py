@@ -211,3 +211,16 @@ def test_the_recipe_of_the_fields_table_is_planned(llmseq):
     assert {"most-popular", "v-sknn", "llmseqsim", "llm2sasrec", "blend"} <= {row["step"] for row in plan.json} | {
         row["what"] for row in plan.json
     }
+
+
+def test_sampled_metrics_only_on_request_and_never_beside_others(llmseq, both):
+    assert llmseq("train", "v-sknn", "--split", "leave-one-out").status == 0
+    whole = llmseq("report", "--json").json[0]
+    about = llmseq("show", "latest", "--sampled", "10", "--json").json["sampled"]
+    assert (about["comparable"], about["negatives"], about["drawn"]) == (False, 10, "uniform")
+    everything = llmseq("show", "latest", "--sampled", "40", "--json").json["sampled"]["metrics"]
+    assert everything["mrr@10"] == pytest.approx(whole["mrr@10"]), "among all items it is the whole catalog"
+    shown = " ".join(llmseq("show", "latest", "--sampled", "10", "--drawn", "popular").out.split())
+    assert "among 10 popular items each; compares with no figure over the whole catalog" in shown
+    assert llmseq("report", "--json").json[0] == whole, "nothing of it is stored"
+    assert llmseq("show", "latest", "--sampled", "10", "--drawn", "often").status == 2

@@ -1,0 +1,77 @@
+"""Metrics among drawn negatives, as older papers have them: on request, for a look at such a paper, never stored.
+
+They say another thing than metrics over the whole catalog, and order models differently (Krichene & Rendle, "On sampled
+metrics for item recommendation", KDD 2020).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.errors import UsageError, did_you_mean
+from llmseq_cli.evaluation.metrics import per_session
+from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+
+DRAWS = ("uniform", "popular")
+CUTOFFS = (1, 5, 10)
+_CELLS = 2**22  # of the tables of a block of prompts
+
+
+def sampled_metrics(
+    recommend: Callable[[Sessions, int], Ranking], test: Sessions, popularity: np.ndarray, n: int, draw: str, seed: int
+) -> dict[str, float]:
+    """{"ndcg@10": …, "hr@10": …, "mrr@10": …} of each target among it and n drawn items.
+
+    recommend: (prompts, k) → Ranking. popularity: int64[n_items], interactions of every item in training. draw:
+    "uniform" among all other items, or "popular", as likely as an item is popular; none twice, none of the prompt.
+    A target that a model does not rank counts as not found.
+    """
+    if draw not in DRAWS:
+        raise UsageError(f"negatives cannot be drawn '{draw}'", did_you_mean(draw, list(DRAWS)))
+    if n < 1:
+        raise UsageError(f"--sampled is {n}", "give at least 1, for example --sampled 100")
+    random = np.random.default_rng([seed, 6])
+    n_items = len(popularity)
+    size = max(1, _CELLS // max(n_items, 1))
+    parts = [
+        _ranks(recommend, test.slice(start, min(start + size, len(test))), popularity, n, draw, random)
+        for start in range(0, len(test), size)
+    ]
+    ranks = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
+    return {
+        f"{name}@{k}": float(values.mean()) if len(values) else 0.0
+        for k in CUTOFFS
+        for name, values in per_session(ranks, k).items()
+    }
+
+
+def _ranks(
+    recommend: Callable[[Sessions, int], Ranking],
+    block: Sessions,
+    popularity: np.ndarray,
+    n: int,
+    draw: str,
+    random: np.random.Generator,
+) -> np.ndarray:
+    """int64[n_cases]: 1-based rank of each target among it and the drawn items, 0 where it is not ranked."""
+    n_items, rows = len(popularity), np.arange(len(block))
+    prompts, targets = block.prompts(), block.targets()
+    lists = recommend(prompts, n_items).items
+    places = np.full((len(block), n_items + 1), n_items, dtype=np.int64)
+    np.put_along_axis(places, np.where(lists == NO_ITEM, n_items, lists), np.arange(lists.shape[1]), axis=1)
+    places = places[:, :n_items]
+    # The n largest of log weight + Gumbel noise are drawn without replacement by weight.
+    with np.errstate(divide="ignore"):
+        weights = np.log(popularity) if draw == "popular" else np.zeros(n_items)
+    keys = weights + random.gumbel(size=(len(block), n_items))
+    keys[rows, targets] = -np.inf
+    keys[prompts.rows(), prompts.items] = -np.inf
+    count = min(n, n_items)
+    drawn = np.argpartition(keys, n_items - count, axis=1)[:, n_items - count :]
+    counts = np.take_along_axis(keys, drawn, axis=1) > -np.inf
+    own = places[rows, targets]
+    ahead = (np.take_along_axis(places, drawn, axis=1) < own[:, None]) & counts
+    return np.where(own < n_items, ahead.sum(axis=1) + 1, 0)
