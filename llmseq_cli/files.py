@@ -51,15 +51,23 @@ def atomic_path(path: Path, *, durable: bool = True, make_folder: bool = False) 
 
 @contextmanager
 def atomic_folder(
-    path: Path, *, existing: Literal["replace", "keep", "fail"] = "replace", durable: bool = True
+    path: Path,
+    *,
+    existing: Literal["replace", "keep", "fail"] = "replace",
+    durable: bool = True,
+    checksums: bool = False,
 ) -> Iterator[Path]:
     """A new folder beside `path` to write files into. It becomes `path` at the end, and goes away on failure.
 
     existing: what happens to a folder that is there at the end: it is replaced, or kept and the new one dropped, or
-    FileExistsError is raised.
+    FileExistsError is raised. checksums: of all files are added (see `llmseq_cli.checksums`).
     """
     with temporary_folder(path, make_parent=True) as partial:
         yield partial
+        if checksums:
+            from llmseq_cli.checksums import write_checksums
+
+            write_checksums(partial)
         move_folder(partial, path, existing, durable=durable)
 
 

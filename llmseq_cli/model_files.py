@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from llmseq_cli.checksums import MANIFEST, check_checksums
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.machine import machine_errors
 
@@ -40,6 +41,7 @@ _MODULES = frozenset(
     )
 )
 _ACTIVATION = re.compile(r"torch\.nn(\.modules\.(activation|linear))?\.[A-Z]\w*")
+_CHANGED = f"make or copy the model again; if you changed it yourself, delete its {MANIFEST}"
 _MOST_ADAPTERS = 4  # one on top of the other
 
 
@@ -120,6 +122,7 @@ def _snapshot(model: str) -> Path:
 
 def _check(folder: Path, *, of_hub: bool) -> None:
     with machine_errors(folder):
+        check_checksums(folder, _CHANGED)
         modules = _module_folders(folder)
         for place in [folder, *modules]:
             files = [file for file in place.iterdir() if not file.is_dir()]

@@ -11,7 +11,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "llmseq_cli"
 FLOORS = [
     {"errors", "progress", "_version"},
-    {"settings", "devices", "backend", "ray_cluster", "machine", "files", "model_files", "printable"},
+    {"settings", "devices", "backend", "ray_cluster", "machine", "files", "model_files", "printable", "checksums"},
     {"store", "clients"},
     {"data"},
     {"evaluation"},

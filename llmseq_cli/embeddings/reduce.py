@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from llmseq_cli.checksums import array_checksum
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import UsageError, did_you_mean
 from llmseq_cli.files import atomic_path
@@ -106,20 +107,23 @@ def load_or_reduce(
     lengths: str = "unit",
 ) -> ItemEmbeddings:
     """What `reduce` makes, from a file of the folder if it was made before of the same vectors in the same way."""
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
     from safetensors.numpy import save_file
 
     if method == "none":
         return reduce(embeddings, classes, method, dim, seed, lengths=lengths)
     file = folder / f"{_key(embeddings, classes, method, dim, seed, power, lengths)}.safetensors"
     if file.is_file():
-        # A damaged file is made again.
-        with suppress(SafetensorError, KeyError, TypeError, OSError), safe_open(file, framework="numpy") as kept:
-            vectors, reduction = kept.get_tensor("vectors"), kept.metadata()["reduction"]
-            return replace(embeddings, vectors=vectors, reduction=reduction, lengths=lengths)
+        # A damaged file is made again, and so is one of an older version, which has no checksum.
+        with suppress(Exception), safe_open(file, framework="numpy") as kept:
+            vectors, about = kept.get_tensor("vectors"), kept.metadata()
+            same = about["sha256"] == array_checksum(vectors, about["reduction"])
+            if same and len(vectors) == embeddings.vectors.shape[0]:
+                return replace(embeddings, vectors=vectors, reduction=about["reduction"], lengths=lengths)
     made = reduce(embeddings, classes, method, dim, seed, power=power, progress=progress, lengths=lengths)
     with atomic_path(file, durable=False, make_folder=True) as partial:
-        save_file({"vectors": made.vectors}, partial, metadata={"reduction": made.reduction})
+        about = {"reduction": made.reduction, "sha256": array_checksum(made.vectors, made.reduction)}
+        save_file({"vectors": np.ascontiguousarray(made.vectors)}, partial, metadata=about)
     return made
 
 

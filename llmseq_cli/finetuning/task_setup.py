@@ -119,7 +119,7 @@ def gather(store: Store, dataset: Dataset, setup: TaskSetup, progress: Progress,
             progress.message(
                 f"{run.run} has learnt from the training sessions: its lists for them are better than for others"
             )
-        model = load_model(store.folder, run.run, run.model)
+        model = load_model(store.folder, run.run, run.model, len(dataset.catalog))
 
         def candidates(prompts: Sessions, k: int) -> np.ndarray:
             return model.recommend(prompts, k).items

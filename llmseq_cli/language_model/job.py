@@ -42,7 +42,11 @@ class LocalJob:
         return self.folder / _MODEL
 
     def read(self) -> dict[str, Any]:
-        return json.loads((self.folder / _STATE).read_text(encoding="utf-8"))
+        file = self.folder / _STATE
+        try:
+            return {"events": []} | json.loads(file.read_text(encoding="utf-8"))
+        except (ValueError, TypeError, RecursionError):
+            raise LlmseqError(f"{file} is damaged", "fine-tune again with --again") from None
 
     def write(self, **news: Any) -> None:
         """Notes what is new; the file is whole at any time."""
@@ -154,7 +158,7 @@ class LocalJob:
 
     def _keep(self, model: Any, tokenizer: Any, done: Progressed) -> None:
         """The model beside its place, then there: it is whole or not there."""
-        with atomic_folder(self.model) as partial, quiet():
+        with atomic_folder(self.model, checksums=True) as partial, quiet():
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
         best = done.history[done.best_epoch - 1 if done.best is not None else -1]

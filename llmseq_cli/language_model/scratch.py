@@ -46,7 +46,7 @@ def make_scratch(
         return folder
     if not distinct:
         raise LlmseqError("no item of the catalog has a title", "a model of titles needs some")
-    with atomic_folder(folder, existing="keep") as partial, quiet():
+    with atomic_folder(folder, existing="keep", checksums=True) as partial, quiet():
         tokenizer = _make_tokenizer(distinct, settings.vocabulary, frames)
         model = _make_model(tokenizer, settings, seed)
         if settings.title_epochs:

@@ -225,10 +225,16 @@ class Trainer:
         self.checkpoints.write(self.at.step * 2 + (self.at.step_in_epoch == 0), tensors, {"at": vars(self.at)})
 
     def _restore(self) -> None:
-        found = self.checkpoints.read(str(self.device)) if self.checkpoints else None
-        if found is None:
+        if self.checkpoints is None:
             return
-        tensors, about = found
+        with self.checkpoints.explained():
+            found = self.checkpoints.read(str(self.device))
+            if found is None:
+                return
+            self._take(*found)
+        self.told(f"going on after step {self.at.step:,}")
+
+    def _take(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
         self.at = Progressed(**about["at"])
         of_step = str(self.device) if self.device.type == "cuda" else "cpu"  # where the optimizer counts its steps
         with torch.no_grad():
@@ -238,7 +244,6 @@ class Trainer:
                 self.optimizer.state[weight] = moments | {"step": tensors[f"step.{name}"].to(of_step)}
                 if f"best.{name}" in tensors:
                     self.best_weights[name] = tensors[f"best.{name}"]
-        self.told(f"going on after step {self.at.step:,}")
 
 
 def _parts(lengths: np.ndarray, places: np.ndarray, tokens_at_once: int) -> Iterator[np.ndarray]:

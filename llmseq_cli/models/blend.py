@@ -16,6 +16,7 @@ from llmseq_cli.models.gains import METHODS, gains, is_in_prompt
 from llmseq_cli.models.item_traits import TRAITS, ItemTraits
 from llmseq_cli.models.members import MadeOfRuns, MembersSettings
 from llmseq_cli.models.recommender import FitContext
+from llmseq_cli.models.saved_arrays import DamagedError, array
 from llmseq_cli.settings import setting
 
 _HELD_OUT = 0.2
@@ -148,9 +149,15 @@ class Blend(MadeOfRuns):
         return {"weights": self.weights, "trait_weights": self.trait_weights, **traits}
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        self.weights = arrays["weights"]
-        self.trait_weights = arrays.get("trait_weights", np.zeros(0))  # a blend of an older version has none
-        self.traits = ItemTraits(arrays["traits"]) if "traits" in arrays else None
+        self.weights = array(arrays, "weights", "f", (len(self.settings.runs.split(",")),), low=0)
+        if not self.weights.sum() > 0:
+            raise DamagedError("all weights are 0")
+        # A blend of an older version has none.
+        self.trait_weights = array(arrays, "trait_weights", "f", (None,)) if "trait_weights" in arrays else np.zeros(0)
+        self.traits = None
+        if "traits" in arrays:
+            self.traits = ItemTraits(array(arrays, "traits", "f", (len(TRAITS) - 2, self.n_items)))
+            self.trait_weights = array(arrays, "trait_weights", "f", (len(TRAITS),))
 
 
 def _sums(lists: list[np.ndarray], said: list[np.ndarray], n_items: int) -> np.ndarray:

@@ -24,6 +24,7 @@ from llmseq_cli.models.members import (
     popularity_setting,
 )
 from llmseq_cli.models.recommender import FitContext
+from llmseq_cli.models.saved_arrays import array
 from llmseq_cli.settings import setting
 
 MOST_COMPARED = 1000
@@ -125,7 +126,7 @@ class HybridPopularity(MadeOfRuns):
         return {"counts": self.counts}
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        self.counts = arrays["counts"]
+        self.counts = array(arrays, "counts", "if", (self.n_items,), low=0)
 
 
 def _dissimilar(items: np.ndarray, vectors: Any, most: float) -> np.ndarray:

@@ -19,6 +19,7 @@ from llmseq_cli.models.members import (
     popularity_setting,
 )
 from llmseq_cli.models.recommender import FitContext
+from llmseq_cli.models.saved_arrays import array
 from llmseq_cli.settings import setting
 
 
@@ -71,4 +72,4 @@ class HybridSequential(MadeOfRuns):
         return {"counts": self.counts}
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        self.counts = arrays["counts"]
+        self.counts = array(arrays, "counts", "if", (self.n_items,), low=0)

@@ -18,7 +18,9 @@ from llmseq_cli.embeddings.products import Products, item_products
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import rank_in_blocks, top_k_of, without_noise
+from llmseq_cli.models import saved_arrays
 from llmseq_cli.models.recommender import FitContext, Recommender
+from llmseq_cli.progress import Progress, SilentProgress
 from llmseq_cli.settings import Settings, setting
 
 SIMILARITIES = ("cosine", "dot", "euclidean")
@@ -69,6 +71,7 @@ class LLMSeqSim(Recommender):
     vectors: Any
     candidates: np.ndarray
     index: NearestIndex | None = None
+    unsafe_arrays = ("index",)
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         if context.embeddings is None:
@@ -87,8 +90,7 @@ class LLMSeqSim(Recommender):
         if not isinstance(self.vectors, np.ndarray):
             raise UsageError("index=hnsw takes dense vectors", "--reduce whiten --dim 128, or leave it at index=exact")
         clock = time.perf_counter()
-        items = np.flatnonzero(self.candidates)
-        self.index = NearestIndex.build(self.vectors, items, self.settings.similarity, context.progress)
+        self.index = self._make_index(context.progress)
         seconds = time.perf_counter() - clock
         places = np.flatnonzero(train.lengths >= 2)
         drawn = np.random.default_rng([context.seed, 5]).permutation(places)[:_RECALL_PROMPTS]
@@ -100,6 +102,10 @@ class LLMSeqSim(Recommender):
             "index_prompts": len(prompts),
             "index_seconds": seconds,
         }
+
+    def _make_index(self, progress: Progress) -> NearestIndex:
+        items = np.flatnonzero(self.candidates)
+        return NearestIndex.build(self.vectors, items, self.settings.similarity, progress)
 
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
         if self.index is None:
@@ -194,16 +200,12 @@ class LLMSeqSim(Recommender):
         }
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        self.candidates = arrays["candidates"]
-        if "vectors" in arrays:
-            self.vectors = arrays["vectors"]
-            if "index" in arrays:
-                self.index = NearestIndex.from_array(arrays["index"], self.vectors)
-            return
-        from scipy.sparse import csr_array
-
-        parts = (arrays["data"], arrays["indices"], arrays["indptr"])
-        self.vectors = csr_array(parts, shape=tuple(arrays["shape"].tolist()))
+        self.candidates = saved_arrays.mask(arrays, "candidates", self.n_items)
+        self.vectors = saved_arrays.vectors(arrays, self.n_items)
+        if "index" in arrays:
+            self.index = NearestIndex.from_array(arrays["index"], self.vectors)
+        elif self.settings.index == "hnsw" and isinstance(self.vectors, np.ndarray):
+            self.index = self._make_index(SilentProgress())
 
 
 def recall(found: Ranking, exact: Ranking) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import filled_up
 from llmseq_cli.models.recommender import FitContext, Member, Recommender
 from llmseq_cli.settings import Settings, setting
+
+_RUN = re.compile(r"[\w.-]*\w")  # a name, no path
 
 
 def run_names(members: Sequence[Member]) -> str:
@@ -76,26 +79,28 @@ class MadeOfRuns(Recommender):
         return "--runs " + (",".join(names) if len(set(names)) == len(names) else f"{names[0]}-1,{names[0]}-2")
 
     @classmethod
-    def load(cls, folder: Path) -> Recommender:
+    def load(cls, folder: Path, n_items: int | None = None) -> Recommender:
         """The model that `save` wrote, with its members. Raises LlmseqError where files of one of them are gone."""
-        model = super().load(folder)
+        model = super().load(folder, n_items)
         assert isinstance(model, MadeOfRuns)
-        model.members = [_load_beside(folder, run) for run in model.settings.runs.split(",")]
+        model.members = [_load_beside(folder, run, model.n_items) for run in model.settings.runs.split(",")]
         return model
 
 
-def _load_beside(folder: Path, run: str) -> Recommender:
+def _load_beside(folder: Path, run: str, n_items: int) -> Recommender:
     from llmseq_cli.models.registry import model_class
 
     beside = folder.parent / run
+    if not _RUN.fullmatch(run) or run == folder.name:
+        raise LlmseqError(f"{folder.name} is made of '{run[:80]}', which is no other run", "train it again")
     try:
         name = json.loads((beside / "model.json").read_text(encoding="utf-8"))["model"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise LlmseqError(
             f"{folder.name} is made of '{run}', whose files are gone or damaged ({beside})",
             f"train the model of {run} again, then the one made of it",
         ) from error
-    return model_class(name).load(beside)
+    return model_class(name).load(beside, n_items)
 
 
 POPULARITIES = ("train", "all")

@@ -13,6 +13,7 @@ from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import filled_up
 from llmseq_cli.models.recommender import FitContext, Recommender
+from llmseq_cli.models.saved_arrays import array
 from llmseq_cli.settings import Settings, setting
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -103,7 +104,7 @@ class MostPopular(Recommender):
         return {"counts": self.counts}
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        self.counts = arrays["counts"]
+        self.counts = array(arrays, "counts", "if", (self.n_items,), low=0)
 
 
 def microseconds(name: str, words: str) -> float:

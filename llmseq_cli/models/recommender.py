@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from llmseq_cli.checksums import check_checksums
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.progress import Progress, SilentProgress
 from llmseq_cli.settings import Settings, parse_settings
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
     from llmseq_cli.evaluation.ranking import Ranking
     from llmseq_cli.models.neural.ranks import Ranks
+
+_TRAIN_AGAIN = "train it again"
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,10 @@ class Recommender(ABC):
     reduced_dim: ClassVar[int | None] = None
     """Dimensions that embeddings are reduced to where the user names none; None for as many as there are."""
 
+    unsafe_arrays: ClassVar[tuple[str, ...]] = ()
+    """Arrays that only compiled code can read, which trusts them: they are used with a checksum alone, and made again
+    without."""
+
     free_to_change: ClassVar[tuple[str, ...]] = ()
     """Settings that may change between an interrupted training and its resumption."""
 
@@ -149,22 +156,44 @@ class Recommender(ABC):
         (folder / "model.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
     @classmethod
-    def load(cls, folder: Path) -> Recommender:
-        """The model that `save` wrote. Raises LlmseqError where files are missing or damaged."""
+    def load(cls, folder: Path, n_items: int | None = None) -> Recommender:
+        """The model that `save` wrote. n_items: of the catalog that it must fit.
+
+        Raises LlmseqError where files are missing or damaged.
+        """
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
+        verified = check_checksums(folder, _TRAIN_AGAIN)
         try:
             about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
             arrays = load_file(folder / "model.safetensors")
-        except (OSError, ValueError, SafetensorError) as error:
-            raise LlmseqError(f"cannot read the model in {folder}: {error}", "train it again") from error
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError, SafetensorError) as error:
+            raise LlmseqError(f"cannot read the model in {folder}: {error}", _TRAIN_AGAIN) from error
+        if not isinstance(about, dict) or not isinstance(about.get("settings", {}), dict):
+            raise LlmseqError(f"cannot read the model in {folder}: model.json is damaged", _TRAIN_AGAIN)
         try:
             model = cls(parse_settings(cls.Settings, about["settings"], cls.name), about["n_items"])
         except (KeyError, UsageError) as error:
             said = error.message if isinstance(error, UsageError) else f"it lacks {error}"
             raise LlmseqError(
-                f"the model in {folder} was saved by another version of llmseq: {said}", "train it again"
+                f"the model in {folder} was saved by another version of llmseq: {said}", _TRAIN_AGAIN
             ) from error
-        model.restore_arrays(arrays)
+        _check_size(model.n_items, n_items, folder)
+        if not verified:
+            for name in cls.unsafe_arrays:
+                arrays.pop(name, None)
+        try:
+            model.restore_arrays(arrays)
+        except LlmseqError:
+            raise
+        except Exception as error:  # damaged arrays fail in a dozen ways
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            raise LlmseqError(f"the model in {folder} is damaged: {said}", _TRAIN_AGAIN) from error
         return model
+
+
+def _check_size(found: Any, wanted: int | None, folder: Path) -> None:
+    if not isinstance(found, int) or not 0 <= found < 2**31 or (wanted is not None and found != wanted):
+        fits = f", and the catalog has {wanted:,}" if wanted is not None else ""
+        raise LlmseqError(f"the model in {folder} is of {str(found)[:40]} items{fits}", _TRAIN_AGAIN)

@@ -33,6 +33,7 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.pooling import POOLINGS, pooling_weights
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.evaluation.sparse_top_k import blocks, sparse_top_k
+from llmseq_cli.models import saved_arrays
 from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.models.session_index import Pairs, SessionIndex
 from llmseq_cli.settings import Settings, setting
@@ -202,7 +203,8 @@ class SKNN(Recommender):
         }
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        self._index(Sessions(arrays["items"], arrays["offsets"], arrays["ids"]), arrays["order"])
+        train = saved_arrays.sessions(arrays, self.n_items)
+        self._index(train, saved_arrays.order(arrays, len(train)))
 
 
 class VSKNN(SKNN):

@@ -29,6 +29,7 @@ from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.evaluation.sparse_top_k import blocks, sparse_top_k
 from llmseq_cli.evaluation.top_k import block_size, rank_in_blocks
+from llmseq_cli.models import saved_arrays
 from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.models.session_index import SessionIndex
 from llmseq_cli.settings import Settings, setting
@@ -161,13 +162,9 @@ class SKNNEmb(Recommender):
         return arrays | {"data": v.data, "indices": v.indices, "indptr": v.indptr, "shape": np.array(v.shape)}
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        vectors: Any = arrays.get("vectors")
-        if vectors is None:
-            from scipy.sparse import csr_array
-
-            parts = (arrays["data"], arrays["indices"], arrays["indptr"])
-            vectors = csr_array(parts, shape=tuple(arrays["shape"].tolist()))
-        self._index(Sessions(arrays["items"], arrays["offsets"], arrays["ids"]), arrays["order"], vectors)
+        train = saved_arrays.sessions(arrays, self.n_items)
+        vectors = saved_arrays.vectors(arrays, self.n_items)
+        self._index(train, saved_arrays.order(arrays, len(train)), vectors)
 
 
 def _session_products(sessions: Sessions, vectors: Any, pooling: str, factors: np.ndarray) -> Products:

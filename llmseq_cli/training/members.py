@@ -96,7 +96,9 @@ class Members:
             same = train is self.dataset.train and self.dataset.validation is not None
             return (model if same else self._refitted(info, train)).recommend(prompts, k, exclude_prompt=False)
 
-        model = load_model(self.store.folder, info.run, info.model) if train is None else self._refitted(info, train)
+        if train is not None:
+            return Member(info.run, self._refitted(info, train), refitted_lists)
+        model = load_model(self.store.folder, info.run, info.model, len(self.dataset.catalog))
         return Member(info.run, model, refitted_lists)
 
     def _refitted(self, info: RunInfo, train: Sessions) -> Recommender:
@@ -109,7 +111,7 @@ class Members:
         folder = run_folder(self.store.folder, info.run) / f"earlier-{_digest(train)}"
         if folder.is_dir():
             with suppress(LlmseqError):  # a damaged one is made again
-                return cls.load(folder)
+                return cls.load(folder, len(self.dataset.catalog))
         model = cls(parse_settings(cls.Settings, info.settings, info.model), len(self.dataset.catalog))
         device = resolve_device(self.device) if cls.uses_device else "cpu"
         context = FitContext(
@@ -127,7 +129,7 @@ class Members:
         with self.progress.task(f"Training {info.run} without the latest {left_out:,} sessions"):
             model.fit(train, context)
         if not members:  # one made of others would find them as they are, not as they were trained here
-            with atomic_folder(folder, durable=False) as partial:
+            with atomic_folder(folder, durable=False, checksums=True) as partial:
                 model.save(partial)
         return model
 

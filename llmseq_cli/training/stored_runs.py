@@ -35,7 +35,7 @@ def store_run(
     with store.transaction(f"storing a run of {record.model}", wait=True) as con:
         run_id = next_run_id(con)
         run = run_name(record.model, run_id)
-        with atomic_folder(run_folder(store.folder, run)) as folder:
+        with atomic_folder(run_folder(store.folder, run), checksums=True) as folder:
             write_files(folder)
             insert_run(
                 con,
@@ -57,8 +57,10 @@ def run_folder(workspace: Path, run: str) -> Path:
     return workspace / "artifacts" / "runs" / run
 
 
-def load_model(workspace: Path, run: str, model: str) -> Recommender:
-    """The trained model of a stored run. Raises LlmseqError where its files are gone, or a language model made it."""
+def load_model(workspace: Path, run: str, model: str, n_items: int | None = None) -> Recommender:
+    """The trained model of a stored run. n_items: of its catalog. Raises LlmseqError where its files are gone or
+    damaged, or a language model made it.
+    """
     if model.startswith("prompt-"):
         raise UsageError(
             f"{run} holds answers of a language model, which are for the test sessions alone",
@@ -67,4 +69,4 @@ def load_model(workspace: Path, run: str, model: str) -> Recommender:
     folder = run_folder(workspace, run)
     if not folder.is_dir():
         raise LlmseqError(f"the files of run '{run}' are gone ({folder})", f"train it again: `llmseq train {model}`")
-    return model_class(model).load(folder)
+    return model_class(model).load(folder, n_items)

@@ -190,4 +190,4 @@ def _open(store: Store, run: str, dataset: str | None) -> tuple[Catalog, Recomme
         info = find_run(con, run, dataset, store.progress)
         of = find_dataset(con, info.dataset)
         catalog = load_catalog(con, of)
-    return catalog, load_model(store.folder, info.run, info.model), of.allows_repeats
+    return catalog, load_model(store.folder, info.run, info.model, len(catalog)), of.allows_repeats

@@ -12,14 +12,18 @@ import copy
 import json
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
 from torch import Tensor
 
+from llmseq_cli.checksums import check_checksums
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.files import atomic_folder, write_json
 from llmseq_cli.progress import Progress
+
+_HINT = "train without --resume, or delete this folder, to start from the beginning"
 
 
 def begin(folder: Path | None, resume: bool, progress: Progress) -> None:
@@ -50,7 +54,7 @@ class Checkpoints:
         place = self.folder / f"step-{step:09d}"
         if place in older:  # nothing happened since
             return
-        with atomic_folder(place) as partial:
+        with atomic_folder(place, checksums=True) as partial:
             save_file(
                 {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()},
                 partial / "state.safetensors",
@@ -61,18 +65,25 @@ class Checkpoints:
 
     def read(self, device: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """(tensors, about) of the latest, None where there is none. Raises LlmseqError for a damaged one."""
-        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
         for folder in sorted(self._whole(), reverse=True):
-            try:
+            with self.explained():
+                check_checksums(folder, _HINT)
                 about = json.loads((folder / "state.json").read_text(encoding="utf-8"))
                 return load_file(folder / "state.safetensors", device=device), about
-            except (OSError, ValueError, SafetensorError) as error:
-                raise LlmseqError(
-                    f"cannot read the checkpoint in {folder}: {error}", "train without --resume"
-                ) from error
         return None
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """While a checkpoint is put to use: what is wrong with its contents becomes an LlmseqError."""
+        try:
+            yield
+        except LlmseqError:
+            raise
+        except Exception as error:  # damaged files fail in a dozen ways
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            raise LlmseqError(f"cannot read the checkpoint in {self.folder}: {said}", _HINT) from error
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -274,10 +274,17 @@ class _Loop:
         self.job.checkpoints.write(self.state.step, tensors, asdict(self.state))
 
     def _restore(self) -> None:
-        found = self.job.checkpoints.read(self.job.device) if self.job.checkpoints else None
-        if found is None:
+        if self.job.checkpoints is None:
             return
-        tensors, about = found
+        with self.job.checkpoints.explained():
+            found = self.job.checkpoints.read(self.job.device)
+            if found is None:
+                return
+            self._take(*found)
+        done = f"{self.job.title.lower()} {self.state.epoch}, step {self.state.step_in_epoch}"
+        self.job.progress.message(f"going on after {done}")
+
+    def _take(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
         self.state = TrainingState(**about)
         self._load(_part(tensors, "weights."))
         self.best, self.average = _part(tensors, "best."), _part(tensors, "average.")
@@ -290,8 +297,6 @@ class _Loop:
             if moments:
                 moments["step"] = moments["step"].to("cpu" if self.job.device == "cpu" else self.job.device)
                 self.optimizer.state[parameter] = moments
-        done = f"{self.job.title.lower()} {self.state.epoch}, step {self.state.step_in_epoch}"
-        self.job.progress.message(f"going on after {done}")
 
     def _load(self, weights: dict[str, Tensor]) -> None:
         with torch.no_grad():

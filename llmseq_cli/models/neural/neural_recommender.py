@@ -20,6 +20,7 @@ from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.metrics import per_session
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.models import saved_arrays
 from llmseq_cli.models.neural.batches import Batch, Windows, next_item, prompt_blocks
 from llmseq_cli.models.neural.checkpoints import Checkpoints, begin
 from llmseq_cli.models.neural.item_vectors import ItemVectors
@@ -307,13 +308,18 @@ class NeuralRecommender(Recommender):
         return state | {"item_ids": self.item_ids}
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        self.item_ids = arrays["item_ids"]
+        self.item_ids = saved_arrays.places(arrays, "item_ids", self.n_items)
+        if len(np.unique(self.item_ids)) < len(self.item_ids):
+            raise saved_arrays.DamagedError("'item_ids' names an item twice")
         self.n_seen = len(self.item_ids)  # matters in training only
         state = {
             name.removeprefix("network."): torch.from_numpy(array)
             for name, array in arrays.items()
             if name.startswith("network.")
         }
+        for name, tensor in state.items():
+            if not torch.isfinite(tensor).all():
+                raise saved_arrays.DamagedError(f"'{name}' holds numbers that are not finite")
         text = arrays.get("network.item_vectors.text")
         name = "item_vectors.vectors" if "item_vectors.vectors" in state else "item_vectors.adapter.weight"
         dim = state[name].shape[1 if name.endswith("vectors") else 0]
