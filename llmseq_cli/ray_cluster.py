@@ -29,12 +29,12 @@ def connect(address: str | None, cpus: int | None = None) -> Any:
         raise LlmseqError("Ray is not installed", "pip install 'llmseq[ray]'") from error
     if ray.is_initialized():
         return ray
-    own: dict[str, Any] = {} if address else {"num_cpus": cpus, "include_dashboard": False}
     try:
         if address:
             _knock(address)
-        # "local" starts one: without it, Ray joins any cluster that it finds on this machine.
-        ray.init(address=address or "local", logging_level=logging.ERROR, log_to_driver=False, **own)
+            ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+        else:
+            _start(ray, cpus)
     except (OSError, RuntimeError, ValueError) as error:
         where = f"no Ray cluster answers at {address}" if address else "Ray does not start here"
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -44,6 +44,36 @@ def connect(address: str | None, cpus: int | None = None) -> Any:
         raise LlmseqError(f"{where}: {said}", hint) from error
     _keep_off_stdout()
     return ray
+
+
+def _start(ray: Any, cpus: int | None) -> None:
+    """A cluster of this machine's own, which listens to this machine alone.
+
+    On Linux Ray listens on all interfaces, whatever address it is given, unless clusters of several machines are
+    turned off as they are on Windows and macOS.
+    """
+    from ray._private import ray_constants
+
+    name, several = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", ray_constants.ENABLE_RAY_CLUSTER
+    before = os.environ.get(name)
+    os.environ[name] = "0"  # for what Ray starts
+    ray_constants.ENABLE_RAY_CLUSTER = False  # for this process, which may have read the variable before
+    try:
+        # "local" starts one: without it, Ray joins any cluster that it finds on this machine.
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            dashboard_host="127.0.0.1",
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+        )
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = several
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def _keep_off_stdout() -> None:

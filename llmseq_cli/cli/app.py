@@ -35,6 +35,7 @@ from llmseq_cli.cli import (
 from llmseq_cli.cli.common import RENAMED
 from llmseq_cli.cli.console import print_error
 from llmseq_cli.errors import LlmseqError
+from llmseq_cli.machine import machine_error
 
 app = typer.Typer(
     name="llmseq",
@@ -121,6 +122,10 @@ def run(arguments: list[str] | None = None) -> int:
     except Exception as error:
         if debug:
             raise
+        state = machine_error(error)
+        if state is not None:
+            print_error(_one_line(state.message), _one_line(state.hint))
+            return state.exit_code
         print_error(
             f"{type(error).__name__}: {_one_line(str(error))}", "this is a bug; --debug shows where it happened"
         )

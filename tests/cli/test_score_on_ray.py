@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
+import sys
 
 import numpy as np
 import pytest
-from support.ray_nodes import free_port
+from support.ray_nodes import free_port, listening
 
 from llmseq_cli import EmbedOptions, TrainOptions
 from llmseq_cli.training import scorers
@@ -106,6 +107,20 @@ def test_a_worker_that_goes_away_costs_nothing(llmseq, runs, sessions, tmp_path,
     assert made.status == 0, made.err
     assert once.exists()
     assert rows(tmp_path / "ray.parquet") == rows(tmp_path / "here.parquet")
+
+
+@needs_ray
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.usefixtures("cluster")
+def test_a_cluster_of_ones_own_listens_to_this_machine_alone():
+    import ray
+
+    assert ray.get(ray.remote(os.getpid).remote()) != os.getpid()
+    sockets = listening(os.getpid())
+    assert {"gcs_server", "raylet"} <= {program for _, program in sockets}
+    loopback = ("0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000")
+    assert [one for one in sockets if one[0] not in loopback] == []
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in os.environ, "other clusters are joined as before"
 
 
 def test_words_that_do_not_go_together(llmseq, runs, sessions, tmp_path):

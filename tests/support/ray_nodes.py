@@ -84,3 +84,24 @@ def two_nodes(quiet_ray, monkeypatch):
     for node in (second, head):
         if node.poll() is None:
             kill(node)
+
+
+def listening(process: int) -> list[tuple[str, str]]:
+    """(address, program) of all sockets on which a process and all that it started listen, from /proc."""
+    import psutil
+
+    owners: dict[str, str] = {}
+    for number in children(process):
+        try:
+            files = [os.readlink(file) for file in Path(f"/proc/{number}/fd").iterdir()]
+            name = psutil.Process(number).name()
+        except (OSError, psutil.Error):
+            continue
+        owners |= {file[len("socket:[") : -1]: name for file in files if file.startswith("socket:[")}
+    found = []
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and words[9] in owners:
+                found.append((words[1].rpartition(":")[0], owners[words[9]]))
+    return found
