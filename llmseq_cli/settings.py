@@ -115,15 +115,15 @@ def parse_settings(cls: type[S], given: Mapping[str, Any], owner: str) -> S:
     values = {}
     for name, value in given.items():
         if name not in names:
-            raise unknown_setting(name, names, owner)
+            raise unknown_setting(name, names, owner, value)
         values[name] = _convert(name, value, hints[name])
     return cls(**values)
 
 
-def unknown_setting(name: str, names: list[str], owner: str) -> UsageError:
+def unknown_setting(name: str, names: list[str], owner: str, value: Any = "…") -> UsageError:
     """The error for a name that is none of a model's settings; an old name says the new one."""
     if RENAMED.get(name) in names:
-        return UsageError(f"the setting '{name}' is now called '{RENAMED[name]}'", f"--set {RENAMED[name]}=…")
+        return UsageError(f"the setting '{name}' is now called '{RENAMED[name]}'", f"--set {RENAMED[name]}={value}")
     return UsageError(f"{owner} has no setting '{name}'", did_you_mean(name, names))
 
 

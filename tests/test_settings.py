@@ -75,13 +75,6 @@ def test_a_near_miss_is_suggested():
     assert error.value.hint == "did you mean 'decay'?"
 
 
-def test_an_old_name_says_the_new_one():
-    with pytest.raises(UsageError) as error:
-        parse_settings(model_class("sasrec").Settings, {"clip": "5"}, "sasrec")
-    assert error.value.message == "the setting 'clip' is now called 'grad_clip'"
-    assert error.value.hint == "--set grad_clip=…"
-
-
 def test_old_names_mean_settings_that_a_model_has_and_no_model_has_the_old_ones():
     names = {field.name for model in model_names() for field in fields(model_class(model).Settings)}
     assert set(RENAMED.values()) <= names
