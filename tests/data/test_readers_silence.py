@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from support.reading import read_files, write
 
-from llmseq_cli.errors import UsageError
+from llmseq_cli.errors import LlmseqError, UsageError
 
 HEADER = "user,item,time\n"
 INTER = "user_id:token\titem_id:token\ttimestamp:float\n"
@@ -343,3 +343,12 @@ def test_column_names_with_braces_are_names(tmp_path: Path) -> None:
     clicks = write(tmp_path, "a.csv", HEADER + "u,1,1577836800\n")
     items = write(tmp_path, "items.csv", 'item,title,"a{b}",Brand,brand\n1,T,x,y,z\n')
     assert read_files(clicks, items=[items]).items[0][3]["a{b}"] == "x"
+
+
+def test_a_lone_carriage_return_in_a_line_is_no_fault_of_the_program(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", b"user,item,time\nu,i,1577836800\nu,a\rb,1577836801\r\nu,j,1577836802\n")
+    try:
+        rows = read_files(path).rows
+    except LlmseqError as refused:
+        rows = [(refused.hint,)]
+    assert rows

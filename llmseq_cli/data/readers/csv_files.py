@@ -202,7 +202,11 @@ def untyped(names: list[str]) -> list[str]:
 def _records(lines: list[str], delimiter: str, quote: str | None) -> list[list[str]]:
     if quote == "":
         return [line.split(delimiter) for line in lines]
-    return [record for line in lines for record in csv.reader([line], delimiter=delimiter, quotechar=quote or '"')]
+    return [
+        record
+        for line in lines
+        for record in csv.reader([" ".join(line.splitlines())], delimiter=delimiter, quotechar=quote or '"')
+    ]
 
 
 def _quotes_are_text(con: duckdb.DuckDBPyConnection, file: str) -> bool:

@@ -107,14 +107,23 @@ def _is_open(lines: list[str], delimiter: str, quote: str) -> bool:
 
 def _lines_of_record(lines: list[str], delimiter: str, quote: str) -> int:
     """How many of the lines the first record takes; 0 where a quote is still open after the last."""
-    reader = csv.reader([*(line + "\n" for line in lines), _END], delimiter=delimiter, quotechar=quote)
+    reader = csv.reader(
+        [*(line.replace("\r", " ").replace("\n", " ") + "\n" for line in lines), _END],
+        delimiter=delimiter,
+        quotechar=quote,
+    )
     next(reader)
     return reader.line_num if reader.line_num <= len(lines) else 0
 
 
 def _is_whole(lines: list[str], delimiter: str, quote: str, width: int) -> bool:
     """Whether the lines are one record, and no text follows a closing quote."""
-    reader = csv.reader([line + "\n" for line in lines], delimiter=delimiter, quotechar=quote, strict=True)
+    reader = csv.reader(
+        [line.replace("\r", " ").replace("\n", " ") + "\n" for line in lines],
+        delimiter=delimiter,
+        quotechar=quote,
+        strict=True,
+    )
     try:
         return len(next(reader)) == width
     except csv.Error:
