@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from llmseq_cli.backend import Backend
     from llmseq_cli.data.ingest import Protocol
     from llmseq_cli.data.options import IngestOptions
+    from llmseq_cli.data.splits import SplitRule
     from llmseq_cli.embeddings.options import EmbedOptions
     from llmseq_cli.finetuning.options import FinetuneOptions
     from llmseq_cli.prompting.options import PromptOptions
@@ -40,6 +41,7 @@ __all__ = [
     "Protocol",
     "ReportWishes",
     "ScoreOptions",
+    "SplitRule",
     "TrainOptions",
     "TuneOptions",
     "Workspace",
@@ -56,6 +58,7 @@ _HOMES = {
     "Protocol": "llmseq_cli.data.ingest",
     "ReportWishes": "llmseq_cli.reporting.leaderboard",
     "ScoreOptions": "llmseq_cli.training.options",
+    "SplitRule": "llmseq_cli.data.splits",
     "TrainOptions": "llmseq_cli.training.options",
     "TuneOptions": "llmseq_cli.tuning.options",
     "Workspace": "llmseq_cli.workspace",

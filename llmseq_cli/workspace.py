@@ -20,6 +20,7 @@ from llmseq_cli.store.connection import Store
 
 if TYPE_CHECKING:
     from llmseq_cli.data.options import IngestOptions
+    from llmseq_cli.data.splits import SplitRule
     from llmseq_cli.embeddings.options import EmbedOptions
     from llmseq_cli.finetuning.options import FinetuneOptions
     from llmseq_cli.prompting.options import PromptOptions
@@ -130,17 +131,14 @@ class Workspace:
                 con.execute(f"delete from core.{table} where dataset_id = ?", [dataset_id])
         return folders
 
-    def split(
-        self, dataset: str | None, kind: str, name: str | None = None, **options: str | float | int | None
-    ) -> dict[str, Any]:
+    def split(self, rule: SplitRule, *, dataset: str | None = None, name: str | None = None) -> dict[str, Any]:
         """Split a dataset in another way; returns what the split holds.
 
-        kind: sessions, leave-one-out, global-time or users. name: to call it by, else its kind. options: the fields of
-        `SplitRule` (data.splits). Other verbs take it as `dataset="DATASET/NAME"`.
+        name: of the split; else the kind of its rule. Other verbs take it as `dataset="DATASET/NAME"`.
         """
-        from llmseq_cli.data.splits import add_split, rule_of
+        from llmseq_cli.data.splits import add_split
 
-        return add_split(self.store, dataset, name or kind, rule_of(kind, options), self.progress)
+        return add_split(self.store, dataset, name or rule.kind, rule, self.progress)
 
     def datasets(self) -> list[dict[str, Any]]:
         """One dict a dataset."""

@@ -99,6 +99,8 @@ def split(
 
         llmseq train sasrec --dataset beauty --split leave-one-out
     """
+    from llmseq_cli.data.splits import rule_of
+
     given = {
         "test_fraction": test_fraction,
         "point": point,
@@ -110,7 +112,7 @@ def split(
         "folds": folds,
         "seed": seed,
     }
-    done = common.open().split(name, kind, called, **given)
+    done = common.open().split(rule_of(kind, given), dataset=name, name=called)
     if json:
         print_json(done)
         return

@@ -8,7 +8,6 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from llmseq_cli.data.dataset import find_dataset
 from llmseq_cli.data.names import checked_name
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.settings import LARGEST_SEED
@@ -210,6 +209,8 @@ def make_split(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str, rule:
 
 def add_split(store: Store, dataset: str | None, name: str, rule: SplitRule, progress: Progress) -> dict[str, Any]:
     """Part a dataset that is stored in another way; returns the names of both, the rule in words, and statistics."""
+    from llmseq_cli.data.dataset import find_dataset
+
     checked_name(name, "split", "--as by-month")
     with store.read("looking for a dataset") as con:
         info = find_dataset(con, dataset)

@@ -258,7 +258,7 @@ def test_hints_fit_what_is_wrong(llmseq, server, ready, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(OpenAIProvider, "events", interrupt)
         stopped = llmseq("finetune", "--wait")
-    assert (stopped.status, "goes on at its provider" in stopped.err) == (130, True)
+    assert (stopped.status, "a submitted job continues at its provider" in stopped.err) == (130, True)
     assert llmseq("finetune", "--wait", "--json").json["status"] == "succeeded"
     assert len(server.jobs) == 1
 
@@ -326,5 +326,5 @@ def test_two_programs_never_submit_the_same(llmseq, server, ready):
     server.after = meanwhile
     assert llmseq("finetune").status == 0
     assert seen[1][0] == 1
-    assert "another llmseq submits a job" in seen[1][1]
+    assert "another llmseq process is submitting a job" in seen[1][1]
     assert len(server.jobs) == 1

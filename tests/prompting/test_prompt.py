@@ -293,7 +293,7 @@ def test_two_programs_never_ask_the_same(llmseq, server, ready):
     server.after = meanwhile
     prompt(llmseq, "--base-model", BASE, "--concurrency", "1")
     assert seen[1][0] == 1
-    assert "another llmseq asks" in seen[1][1]
+    assert "another llmseq process is running this prompt job" in seen[1][1]
     assert set(server.paid.values()) == {20}
 
 
