@@ -151,6 +151,13 @@ def take_lock(path: Path, doing: str) -> Any:
     return held
 
 
+def forget_lock(held: Any) -> None:
+    """Releases a lock for good: its file goes, too."""
+    with suppress(OSError):  # Windows removes no open files
+        os.unlink(held.lock_file)
+    held.release()
+
+
 def shared_lock(path: Path) -> Any:
     """A lock to wait for: `with shared_lock(path):` has one process at a time inside, one after the other."""
     from filelock import FileLock

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
-from llmseq_cli.files import take_lock
+from llmseq_cli.files import forget_lock, take_lock
 from llmseq_cli.store.connection import explained
 
 
@@ -50,11 +50,13 @@ class Journal:
         """Lets go of the file, and removes it if it is empty."""
         if self._file is None:
             return
-        if not self.path.stat().st_size:
-            self.path.unlink()
         self._file.close()
         self._file = None
-        self._lock.release()
+        if self.path.stat().st_size:
+            self._lock.release()
+            return
+        self.path.unlink()
+        forget_lock(self._lock)
 
 
 def _read(line: bytes) -> Any:
