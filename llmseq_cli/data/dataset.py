@@ -197,6 +197,8 @@ def template_fields(template: str) -> list[str]:
     names = [name for _, name, _, _ in parts if name is not None]
     if not names or not all(name.isidentifier() for name in names):
         raise UsageError(f"the text template '{template}' names no attribute", "for example '{title} {brand}'")
+    if any(spec or conversion for _, _, spec, conversion in parts):
+        raise UsageError(f"the text template '{template}' formats an attribute", "only plain names such as {title}")
     return names
 
 

@@ -76,6 +76,11 @@ class FineTuning:
                         "parsed": self._parsed(task.parse(example.completion), block, place),
                     }
                 )
+        if not shown:
+            raise LlmseqError(
+                "no session makes an example: all lack a title, are too short, or do not fit the model's context",
+                "`llmseq finetune --dry-run` counts what is left out; see --context",
+            )
         return shown
 
     def _parsed(self, titles: list[str], block: ExampleBlock, place: int) -> list[dict[str, Any]]:

@@ -67,7 +67,7 @@ class InProcess:
 
 
 class Loky:
-    """Processes beside this one (joblib's loky), which map the arrays from files: one copy for all of them.
+    """Processes beside this one (loky), which map the arrays from files: one copy for all of them.
 
     folder: where the files lie; they are kept, since a study that goes on needs the same.
     """
@@ -85,7 +85,7 @@ class Loky:
                 np.save(partial, np.asarray(array), allow_pickle=False)
 
     def _executor(self) -> Any:
-        from joblib.externals.loky import get_reusable_executor
+        from loky import get_reusable_executor
 
         # A broken executor is replaced by a new one.
         threads = str(max(1, usable_cores() // self.slots))

@@ -96,6 +96,8 @@ def test_every_command_has_help_with_an_example(llmseq):
         (["train", "v-sknn", "--seed", "99999999999999999999"], "Invalid value for '--seed'"),
         (["embed", "--text", "foo"], "the text template 'foo' names no attribute"),
         (["embed", "--text", "{title"], "is not well formed"),
+        (["embed", "--text", "{title!r:>1000000000}"], "formats an attribute"),
+        (["embed", "--text", "{title:>1000000000}"], "formats an attribute"),
         (["sql", " "], "the query is empty"),
         (["sql", "/* only a comment */"], "the query is empty"),
         (["report", "--k", "ten"], "'ten' is no list of cut-offs"),
