@@ -17,7 +17,8 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="limits and moun
 
 NEURAL = ["--set", "dim=8", "--set", "epochs=2", "--set", "patience=0", "--set", "threads=1"]
 RECIPE = """
-dataset = "shop"
+[dataset]
+name = "shop"
 [[train]]
 model = "most-popular"
 [[train]]
@@ -35,7 +36,7 @@ def commands(shop: Path, out: Path) -> dict[str, list[Any]]:
     return {
         "ingest": [*ingest, "--name", "other"],
         "ingest --replace": [*ingest, "--name", "shop", "--replace"],
-        "embed": ["embed", "--source", "lexical", "--text", "{title} {category}"],
+        "embed": ["embed", "--source", "lexical", "--text", "{title} {categories}"],
         "train sknn": ["train", "sknn", "--set", "k=7"],
         "train sasrec": ["train", "sasrec", *NEURAL],
         "train reduced": ["train", "llmseqsim", "--embeddings", "lexical", "--reduce", "pca", "--dim", "4"],
@@ -107,6 +108,13 @@ def check_told(done, command: list[Any]) -> None:
         lines = [line for line in said.splitlines() if line.startswith(("error:", "hint:"))]
         assert lines, said
         assert any(line.startswith("hint:") for line in lines), said
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_with_room_for_it_the_same_command_works(llmseq, on_disk, shop_files, name):
+    done = llmseq(*commands(shop_files[0].parent, on_disk / "out")[name])
+    assert done.status == 0, done.err
+    assert state(llmseq, on_disk)[3] == []
 
 
 @pytest.mark.parametrize("left", [0, 300_000])
