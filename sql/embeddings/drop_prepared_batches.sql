@@ -1,4 +1,4 @@
--- no row: batches that were prepared and never handed over are under way no more
+-- one row per batch that was prepared and never handed over: it is under way no more
 update core.embedding_batch
 set
     state = 'lost',
