@@ -117,8 +117,13 @@ def test_with_room_for_it_the_same_command_works(llmseq, on_disk, shop_files, na
     assert state(llmseq, on_disk)[3] == []
 
 
-@pytest.mark.parametrize("left", [0, 300_000])
-@pytest.mark.parametrize("name", NAMES)
+FULL = [(name, left) for left in (0, 300_000) for name in NAMES]
+SLOW = ("finetune local", 300_000)  # half a minute
+
+
+@pytest.mark.parametrize(
+    ("name", "left"), [pytest.param(*case, marks=[pytest.mark.slow] if case == SLOW else []) for case in FULL]
+)
 def test_full_disk(llmseq, disk, on_disk, shop_files, name, left):
     command = commands(shop_files[0].parent, on_disk / "out")[name]
     before = state(llmseq, on_disk)

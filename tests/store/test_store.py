@@ -248,7 +248,7 @@ def test_every_query_file_says_what_a_row_is():
     for file in sorted(sql_root().rglob("*.sql")):
         name = str(file.relative_to(sql_root()).with_suffix(""))
         assert query(name).startswith("--"), name
-        if file.parent.name != "schema":
+        if file.parent.name != "schema" and file.stem != "macros":
             assert "one row" in query(name), f"{name} does not say what one row is"
 
 
