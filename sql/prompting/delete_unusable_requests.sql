@@ -1,4 +1,4 @@
--- no row: deletes the counts of an asking's requests that make no sense: nan is above every number
+-- one row per request that goes: its counts make no sense (nan is above every number)
 delete from core.reply_request
 where
     asking_id = $asking_id
