@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.disks import Disk, small_disk
+from support.prompting_steps import BASE
 
 from llmseq_cli import EmbedOptions, TrainOptions
 
@@ -36,6 +37,9 @@ def commands(shop: Path, out: Path) -> dict[str, list[Any]]:
     return {
         "ingest": [*ingest, "--name", "other"],
         "ingest --replace": [*ingest, "--name", "shop", "--replace"],
+        "split": ["split", "shop", "--split", "leave-one-out"],
+        "describe": ["describe", "shop", "--plot", out / "lengths.png"],
+        "prompt": ["prompt", "--task", "genitem", "--base-model", BASE, "--samples", "2", "--limit", "9"],
         "embed": ["embed", "--source", "lexical", "--text", "{title} {categories}"],
         "train sknn": ["train", "sknn", "--set", "k=7"],
         "train sasrec": ["train", "sasrec", *NEURAL],
@@ -58,6 +62,7 @@ def commands(shop: Path, out: Path) -> dict[str, list[Any]]:
 
 NAMES = [
     *("ingest", "ingest --replace", "embed", "train sknn", "train sasrec", "train reduced", "tune", "tune loky"),
+    *("split", "describe", "prompt"),
     *("finetune", "finetune local", "export parquet", "export trec", "report html", "report csv", "plot", "score"),
     *("run", "run --copy", "demo"),
 ]
@@ -70,8 +75,8 @@ def disk(tmp_path_factory):
 
 
 @pytest.fixture
-def on_disk(disk: Disk, shop, shop_files, prepared, monkeypatch) -> Path:
-    """A workspace with runs, on the small disk, and a folder for outputs."""
+def on_disk(disk: Disk, shop, shop_files, prepared, server, monkeypatch) -> Path:
+    """A workspace with runs, on the small disk, and a folder for outputs; a chat server that answers."""
 
     def build(workspace) -> None:
         workspace.embed(EmbedOptions("lexical"))
@@ -151,6 +156,6 @@ def test_read_only_disk(llmseq, disk, on_disk, shop_files, name):
         done = llmseq(*command)
     check_told(done, command)
     assert done.status == 1, done.out
-    if name.startswith(("export", "report", "plot", "score", "run --copy")):
+    if name.startswith(("export", "report", "plot", "describe", "score", "run --copy")):
         assert str(on_disk / "out") in done.err.replace("\n", ""), "the folder that cannot be written is named"
     assert state(llmseq, on_disk) == before
