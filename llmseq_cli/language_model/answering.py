@@ -37,7 +37,7 @@ class Answerer:
             except torch.OutOfMemoryError:
                 if len(batch) == 1:
                     raise FinalError(
-                        f"an answer needs more memory than {self.model.device} has", "take a smaller model"
+                        f"an answer needs more memory than {self.model.device} has", "choose a smaller model"
                     ) from None
                 self.tokens_at_once = max(1, self.tokens_at_once // 2)
                 continue

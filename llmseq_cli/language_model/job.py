@@ -151,7 +151,7 @@ class LocalJob:
         except torch.OutOfMemoryError:
             raise LlmseqError(
                 f"{tuning.tokens_at_once:,} tokens at once need more memory than {loading.device} has",
-                "--set tokens_at_once=… fewer, --set checkpointing=true, or a smaller model",
+                "lower --set tokens_at_once, --set checkpointing=true, or choose a smaller model",
             ) from None
         self._keep(model, tokenizer, done)
         checkpoints.remove()

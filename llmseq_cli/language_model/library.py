@@ -44,7 +44,7 @@ def make_loading(device: str, precision: str, four_bit: bool) -> Loading:
         has = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         precision = "bfloat16" if has else "float32"
     if four_bit and device != "cuda":
-        raise LlmseqError("4-bit weights need a CUDA GPU, and there is none", "leave four_bit out")
+        raise LlmseqError("4-bit weights need a CUDA GPU, and there is none", "leave out four_bit")
     if four_bit and find_spec("bitsandbytes") is None:
         raise LlmseqError("4-bit weights need the package 'bitsandbytes'", "pip install bitsandbytes")
     return Loading(device, precision, four_bit)
@@ -109,7 +109,9 @@ def check_folder(model: str) -> None:
     path = Path(model).expanduser()
     outside_hub = path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1 or "\\" in model
     if outside_hub and not path.is_dir():
-        raise FinalError(f"there is no folder '{model}'", "give a folder with a model, an id of the hub, or scratch")
+        raise FinalError(
+            f"there is no folder '{model}'", "name a folder with a model, an id of the Hugging Face hub, or scratch"
+        )
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A small language model that is made here, from nothing: no download, and no knowledge but that of one catalog.
+"""A small language model that is made here, from scratch: nothing is downloaded, and it knows one catalog only.
 
 A Llama (Touvron et al. 2023) of a few hundred thousand to some million weights, randomly initialised, with a tokenizer
 learnt from the catalog's titles; before it sees any session it learns to write titles. It shows what fine-tuning does,
@@ -45,7 +45,10 @@ def make_scratch(
     if folder.is_dir():
         return folder
     if not distinct:
-        raise LlmseqError("no item of the catalog has a title", "a model of titles needs some")
+        raise LlmseqError(
+            "no item of the catalog has a title",
+            "--model scratch learns titles; ingest items with --items, or choose another --model",
+        )
     with atomic_folder(folder, existing="keep", checksums=True) as partial, quiet():
         tokenizer = _make_tokenizer(distinct, settings.vocabulary, frames)
         model = _make_model(tokenizer, settings, seed)
