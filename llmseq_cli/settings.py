@@ -149,7 +149,7 @@ def _type_name(hint: Any) -> str:
 
 
 def _convert(name: str, value: Any, hint: Any) -> Any:
-    for member in _members(hint):
+    for member in sorted(_members(hint), key=lambda member: member is not type(None)):  # "none" is no text
         try:
             return _convert_to(value, member)
         except (ValueError, TypeError, OverflowError):

@@ -163,7 +163,7 @@ def test_a_node_that_is_killed_leaves_the_rest_at_work(llmseq, shop, two_nodes, 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["sasrec", "--backend", "loky"], "there is no backend 'loky'"),
+        (["sasrec", "--backend", "loky"], "only tuning has the backend 'loky'"),
         (["sasrec", "--workers", "2"], "--workers without Ray"),
         (["sasrec", "--ray-address", "auto"], "--ray-address without Ray"),
         (["sknn", "--backend", "ray"], "sknn is not trained by several workers"),

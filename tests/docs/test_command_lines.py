@@ -16,6 +16,7 @@ PAGES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
 RUN_ELSEWHERE = {
     "howto/fine-tuning.md": "finetuning/test_beauty_scratch.py",
     "howto/tuning.md": "tuning/test_ray.py",
+    "howto/your-data.md": "data/test_readers_silence.py",
 }
 """Pages that show commands for real data or a cluster, as `console`, and the tests that run the like."""
 

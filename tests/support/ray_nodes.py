@@ -8,10 +8,14 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+
+with suppress(ImportError):  # loaded late, beside all that other tests load, its library crashes the process
+    import ray  # noqa: F401
 
 RAY = Path(sys.executable).with_name("ray")
 

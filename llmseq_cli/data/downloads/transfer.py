@@ -197,7 +197,7 @@ class Transfer:
         self.part.truncate()
         self.resumed_from = 0
         self.origin = origin
-        write_json(self.origin_path, asdict(origin))
+        write_json(self.origin_path, asdict(origin), durable=False)
 
     def _fetch_whole(self) -> str:
         """SHA-256 of the part, complete as far as its size tells."""

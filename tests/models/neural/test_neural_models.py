@@ -238,7 +238,7 @@ def test_refitted_on_all_sessions_for_as_many_epochs_as_were_best():
     whole, _ = fitted("sasrec", {"epochs": figures["best_epoch"], "patience": 0})
     assert figures["refit_epochs"] == figures["best_epoch"]
     assert all(np.array_equal(array, whole.arrays()[key]) for key, array in search.arrays().items())
-    kept, _ = search._split(sessions(), 0)
+    kept, _ = search._split(sessions(), FitContext(None, seed=0))
     trained_on = figures["epochs"] * (kept.lengths - 1).sum() + figures["refit_epochs"] * (sessions().lengths - 1).sum()
     assert figures["trained_positions"] == trained_on
 
@@ -253,7 +253,7 @@ def test_without_patience_all_sessions_are_trained_on_for_all_epochs():
 @pytest.mark.parametrize("validation", ["temporal", "random"])
 def test_what_is_held_out(validation):
     model, _ = fitted("sasrec", {"epochs": 1, "validation": validation})
-    kept, held_out = model._split(sessions(), 0)
+    kept, held_out = model._split(sessions(), FitContext(None, seed=0))
     assert len(held_out) == 30
     assert sorted([*kept.ids, *held_out.ids]) == list(range(300))
     assert (held_out.ids.min() > kept.ids.max()) == (validation == "temporal")
