@@ -1,4 +1,4 @@
--- one row per reply that goes: those of an asking that come twice, or whose samples do not go on 0, 1, 2 … without a gap
+-- one row per reply that goes: those of an asking that come twice, or whose samples do not go on 0, 1, 2 …
 delete from core.reply
 where
     asking_id = $asking_id
