@@ -207,5 +207,5 @@ def _reflowed(help_text: str) -> str:
 def safe_cells_for(format: str, given: bool | None) -> bool:
     """Whether cells are to be made safe. Raises UsageError where the option is given for anything but CSV."""
     if given is not None and format != "csv":
-        raise UsageError("--safe-cells and --no-safe-cells are for CSV", "leave it out, or say --format csv")
+        raise UsageError("--safe-cells and --no-safe-cells are for CSV", "leave it out, or write CSV")
     return given is not False

@@ -164,7 +164,8 @@ def _show_studies(workspace: Workspace, dataset: str | None, format: str) -> Non
 
     if format not in ("table", "json"):
         raise UsageError(
-            f"studies are not written as {format}", '`llmseq sql "from trials" --format csv` writes trials'
+            f"studies are not written as {format}",
+            "`llmseq sql --write \"copy (from trials) to 'trials.csv'\"` writes all trials",
         )
     studies = [one for one in workspace.studies() if dataset in (None, one["dataset"])]
     if format == "json":

@@ -108,9 +108,11 @@ def _print_metrics(metrics: dict[str, float]) -> None:
     from llmseq_cli.reporting.table import digits
 
     cutoffs = sorted({int(key.partition("@")[2]) for key in metrics})
-    rows = [[f"@{k}", *(digits(name, metrics.get(f"{name}@{k}")) for name in METRIC_NAMES)] for k in cutoffs]
+    known = {key.partition("@")[0] for key in metrics}
+    headings = {name: heading for name, heading in METRIC_NAMES.items() if name in known}
+    rows = [[f"@{k}", *(digits(name, metrics.get(f"{name}@{k}")) for name in headings)] for k in cutoffs]
     out.print()
-    print_table(["", *METRIC_NAMES.values()], rows, right=list(METRIC_NAMES.values()))
+    print_table(["", *headings.values()], rows, right=list(headings.values()))
 
 
 def _print_curve(history: list[dict[str, Any]]) -> None:

@@ -15,11 +15,13 @@ from llmseq_cli.cli.common import (
     DeviceOption,
     JsonOption,
     RayAddressOption,
+    SafeCellsOption,
     SeedOption,
     SetOption,
     WorkersOption,
     command,
     listed,
+    safe_cells_for,
 )
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.leaderboard import print_leaderboard, print_spread
@@ -221,6 +223,7 @@ def score(
     backend: BackendOption = None,
     ray_address: RayAddressOption = None,
     workers: WorkersOption = None,
+    safe_cells: SafeCellsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Recommend for all sessions of a file.
@@ -236,7 +239,15 @@ def score(
     """
     from llmseq_cli.training.options import ScoreOptions
 
-    options = ScoreOptions(run, sessions, to, k=k, dataset=dataset, backend=Backend(backend, ray_address, workers))
+    options = ScoreOptions(
+        run,
+        sessions,
+        to,
+        k=k,
+        dataset=dataset,
+        backend=Backend(backend, ray_address, workers),
+        safe_cells=safe_cells_for(to.suffix.removeprefix("."), safe_cells),
+    )
     done = common.open().score(options)
     if json:
         print_json(done)

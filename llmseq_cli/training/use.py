@@ -94,7 +94,7 @@ def score_file(store: Store, options: ScoreOptions, progress: Progress) -> dict[
                 f"{sessions} holds no session", "below the header belongs a row for each item of a session"
             )
         without = _score(staged, scorer, n_sessions, min(options.k, len(catalog)), progress)
-        _write(staged, out)
+        _write(staged, out, safe=options.safe_cells and out.suffix == ".csv")
     return {
         "run": options.run,
         "sessions": n_sessions,
@@ -174,11 +174,13 @@ def _prompts(con: duckdb.DuckDBPyConnection, start: int, stop: int) -> Sessions:
     return Sessions.from_lengths(item, np.bincount(number - start, minlength=stop - start), np.arange(start, stop))
 
 
-def _write(con: duckdb.DuckDBPyConnection, out: Path) -> None:
+def _write(con: duckdb.DuckDBPyConnection, out: Path, *, safe: bool) -> None:
+    con.execute(query("export/macros"))
     with atomic_path(out) as partial:
         con.execute(
             f"copy ({query('score/output')}) to '{str(partial).replace(chr(39), chr(39) * 2)}'"
-            f" (format {_OUTPUTS[out.suffix]})"
+            f" (format {_OUTPUTS[out.suffix]})",
+            {"safe": safe},
         )
 
 

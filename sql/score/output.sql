@@ -1,8 +1,8 @@
--- one row per recommended item of a scored session, best first
+-- one row per recommended item of a scored session, best first; safe: a ' before what a spreadsheet would run
 select
-    s.session_id as session,
+    if($safe, safe_cell(s.session_id), s.session_id) as session,
     x.rank,
-    c.item_id as item,
+    if($safe, safe_cell(c.item_id), c.item_id) as item,
     x.score
 from scored as x
 inner join scored_session as s on x.number = s.number

@@ -389,6 +389,24 @@ def test_score_writes_what_recommend_says(llmseq, trained, tmp_path, ending):
     assert llmseq("score", "v-sknn", "--sessions", sessions, "--out", tmp_path / "out.xls").status == 2
 
 
+def test_score_writes_no_formula_into_csv_unless_told(llmseq, trained, tmp_path):
+    sessions, out = tmp_path / "today.csv", tmp_path / "out.csv"
+    sessions.write_text('session_id,item_id\n"=1+2",i09\n-7,i08\n')
+    words = ["score", "v-sknn", "--sessions", sessions, "--out", out, "-k", "1"]
+    assert llmseq(*words).status == 0
+    assert [line.split(",")[0] for line in out.read_text().splitlines()[1:]] == ["'=1+2", "-7"]
+    assert llmseq(*words, "--no-safe-cells").status == 0
+    assert [line.split(",")[0] for line in out.read_text().splitlines()[1:]] == ["=1+2", "-7"]
+    assert llmseq(*words[:-4], "--out", tmp_path / "x.parquet", "--safe-cells").status == 2
+
+
+def test_show_has_a_column_for_each_metric_that_the_run_has(llmseq, trained):
+    lines = llmseq("show", "latest").out.splitlines()
+    [head] = [line for line in lines if "NDCG" in line and "MRR" in line]
+    assert head.split() == ["NDCG", "HR", "MRR", "Cov", "Ser", "Nov"]
+    assert not [line for line in lines if line.startswith("@") and "–" in line]
+
+
 def test_a_models_name_means_its_run_on_the_dataset(llmseq, trained, tmp_path):
     clicks = tmp_path / "other.csv"
     clicks.write_text(
