@@ -81,7 +81,7 @@ def make_setup(store: Store, dataset: Dataset, options: TaskOptions, progress: P
     candidates = embeddings = categories = None
     if "candidates" in needed:
         with store.read("looking for candidates") as con:
-            candidates = _candidate_run(con, dataset, options.candidates).run
+            candidates = _candidate_run(con, dataset, options.candidates, progress).run
     if "categories" in needed:
         loaded = find_item_vectors(store, dataset, options.embeddings, progress)
         embeddings = f"{loaded.source}:{loaded.model}"
@@ -138,9 +138,9 @@ def template_of(setup: TaskSetup) -> Template:
     return Template(**setup.template)
 
 
-def _candidate_run(con: duckdb.DuckDBPyConnection, dataset: Dataset, name: str | None) -> RunInfo:
+def _candidate_run(con: duckdb.DuckDBPyConnection, dataset: Dataset, name: str | None, progress: Progress) -> RunInfo:
     try:
-        run = find_run(con, name or "llmseqsim", dataset.info.name)
+        run = find_run(con, name or "llmseqsim", dataset.info.name, progress)
     except LlmseqError as error:
         if name:
             raise
