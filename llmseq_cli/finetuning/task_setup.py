@@ -114,7 +114,7 @@ def gather(store: Store, dataset: Dataset, setup: TaskSetup, progress: Progress,
     candidates = categories = None
     if "candidates" in needed:
         with store.read("looking for candidates") as con:
-            run = _candidate_run(con, dataset, setup.candidates)
+            run = _candidate_run(con, dataset, setup.candidates, progress)
         if training and run.model not in _UNTAUGHT:
             progress.message(
                 f"{run.run} has learnt from the training sessions: its lists for them are better than for others"
