@@ -183,7 +183,7 @@ def reduce(
                 f"--dim {dim} without a reduction: the vectors have {embeddings.dim:,} dimensions",
                 "say --reduce pca or whiten, or leave --dim out",
             )
-        return replace(embeddings, lengths=lengths)
+        return embeddings if lengths == embeddings.lengths else replace(embeddings, lengths=lengths)
     if dim is not None and dim < 1:
         raise UsageError(f"--dim is {dim}", "give at least 1")
     present = _has_vector(embeddings.vectors)

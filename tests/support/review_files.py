@@ -1,4 +1,4 @@
-"""A small folder of reviews in Amazon's format, for the pages that read one."""
+"""A small folder of reviews in Amazon's format, for the pages that read one; they reach past 2014-04-01, as Beauty does."""
 
 from __future__ import annotations
 
@@ -26,4 +26,4 @@ def write_reviews(folder: Path) -> None:
             shelf = int(random.integers(5))
             for step, place in enumerate(random.choice(12, size=6, replace=False)):
                 review = {"reviewerID": f"A{user}", "asin": items[shelf + 5 * int(place)]}
-                print(json.dumps(review | {"unixReviewTime": 1_300_000_000 + 86_400 * (user + step)}), file=file)
+                print(json.dumps(review | {"unixReviewTime": 1_387_700_000 + 86_400 * (user + step)}), file=file)
