@@ -352,11 +352,11 @@ class Workspace:
         """The next items for a session typed in (ids or titles, oldest first): one dict an item, best first.
 
         run: a run, "latest" or a model's name (its best run by validation, else its newest); with a dataset, of the
-        runs on it.
+        runs on it. Or the folder of a bundle, as a path with a slash in it.
         """
-        from llmseq_cli.training.use import recommend_items
+        from llmseq_cli.bundle.read import open_model
 
-        return recommend_items(self.store, run, items, k, dataset)
+        return open_model(self.store, run, dataset).next_items([items], k)[0]
 
     def score(self, options: ScoreOptions) -> dict[str, Any]:
         """Recommend for all sessions of a file; writes session, rank, item and score."""
@@ -451,7 +451,8 @@ class Workspace:
         """Write runs for other programs; returns what was written.
 
         format: parquet, csv, json (recommendations, one file), trec (a folder: a run file a run, and qrels), recbole (a
-        folder: atomic files of the dataset) or mlflow (a folder or tracking server). k: the first k items of a list.
+        folder: atomic files of the dataset) or mlflow (a folder or tracking server) or bundle (a new folder that
+        recommends without a workspace; one run). k: the first k items of a list.
         safe_cells: in CSV, put a ' before texts that a spreadsheet would take for a formula.
         """
         from llmseq_cli.reporting.export import export_runs

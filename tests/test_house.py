@@ -18,6 +18,7 @@ FLOORS = [
     {"embeddings"},
     {"models"},
     {"training"},
+    {"bundle"},
     {"tuning"},
     {"language_model"},
     {"providers"},
@@ -33,7 +34,10 @@ FILES = [file for file in sorted(PACKAGE.rglob("*.py")) if file.parent != PACKAG
 
 
 def room_of(file: Path) -> str:
+    """A `__main__.py` is what the user types: it belongs to the command line."""
     first = file.relative_to(PACKAGE).parts[0]
+    if file.name == "__main__.py":
+        return "cli"
     return first.removesuffix(".py")
 
 

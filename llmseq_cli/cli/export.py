@@ -17,14 +17,14 @@ def register(app: typer.Typer) -> None:
 def export(
     common: Common,
     to: Annotated[
-        str, typer.Option("--out", help="A file; a folder for trec, recbole and mlflow.", metavar="FILE|DIR")
+        str, typer.Option("--out", help="A file; a folder for trec, recbole, mlflow and bundle.", metavar="FILE|DIR")
     ],
     runs: Annotated[
         list[str] | None,
         typer.Argument(help="Runs, models (their best by validation, else newest) or latest.", metavar="RUN..."),
     ] = None,
     format: Annotated[
-        str, typer.Option("--format", help="parquet, csv, json, trec, recbole or mlflow.", metavar="FORMAT")
+        str, typer.Option("--format", help="parquet, csv, json, trec, recbole, mlflow or bundle.", metavar="FORMAT")
     ] = "parquet",
     dataset: DatasetOption = None,
     k: Annotated[int | None, typer.Option("-k", help="Only the first K items of a list.", show_default=False)] = None,
@@ -36,7 +36,9 @@ def export(
     parquet, csv and json hold the recommendations: run, session, rank, item, score, title, is_ground_truth. trec is a
     folder of run files and qrels for trec_eval and its kin, whose scores are made of the ranks, for they order by
     score alone. recbole is the runs' dataset (or --dataset) as atomic files, whole and split. mlflow logs settings,
-    metrics and training curves to a folder or tracking server; what is there already is left alone.
+    metrics and training curves to a folder or tracking server; what is there already is left alone. bundle is one run
+    as a folder that recommends without a workspace: model, items, vectors, checksums, a README, and for networks an
+    ONNX graph.
 
     Examples:
 
@@ -45,6 +47,8 @@ def export(
         llmseq export sasrec-7 -k 20 --out recommendations.parquet
 
         llmseq export latest --format mlflow --out http://localhost:5000
+
+        llmseq export sasrec --format bundle --out sasrec-bundle
     """
     done = common.open().export(
         runs or [], format, to, dataset=dataset, k=k, safe_cells=safe_cells_for(format, safe_cells)
@@ -55,4 +59,6 @@ def export(
     facts = [("runs", ", ".join(done["runs"])), ("written to", "\n".join(done["files"]))]
     if done.get("known"):
         facts.insert(1, ("there already", ", ".join(done["known"])))
+    if done.get("onnx"):
+        facts.append(("no model.onnx", done["onnx"]))
     print_facts([fact for fact in facts if fact[1]])

@@ -183,7 +183,10 @@ def recommend(
     common: Common,
     run: Annotated[
         str,
-        typer.Argument(help="A run, a model (its best run by validation, else its newest) or latest.", metavar="RUN"),
+        typer.Argument(
+            help="A run, a model (its best run by validation, else its newest), latest, or a bundle (a path with a /).",
+            metavar="RUN|FOLDER/",
+        ),
     ],
     items: Annotated[list[str], typer.Argument(help="Ids or titles, oldest first.", metavar="ITEM...")],
     dataset: RunDatasetOption = None,

@@ -71,7 +71,7 @@ class GRU4RecEncoder(Encoder):
         return self._outcome(x, dropout(self.gru(x)[0], self.dropout, self.training))
 
     def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
-        at = (torch.arange(len(vectors), device=vectors.device), (lengths - 1).clamp(min=0))
+        at = (torch.arange(vectors.shape[0], device=vectors.device), (lengths - 1).clamp(min=0))
         return self._outcome(vectors[at], self.gru(vectors)[0][at])
 
     def _outcome(self, x: Tensor, states: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import rank_in_blocks, top_k_of, without_noise
 from llmseq_cli.models import saved_arrays
-from llmseq_cli.models.recommender import FitContext, Recommender
+from llmseq_cli.models.recommender import FitContext, ItemSpace, Recommender
 from llmseq_cli.progress import Progress, SilentProgress
 from llmseq_cli.settings import Settings, setting
 
@@ -186,6 +186,12 @@ class LLMSeqSim(Recommender):
             np.negative(scores, out=scores)
         scores[session_norms == 0] = -np.inf
         return scores
+
+    def item_space(self) -> ItemSpace | None:
+        if not isinstance(self.vectors, np.ndarray):
+            return None
+        vectors, pooling = self.vectors, self.settings.pooling
+        return ItemSpace(vectors, self.candidates, self.settings.similarity, lambda one: pool(one, vectors, pooling))
 
     def arrays(self) -> dict[str, np.ndarray]:
         if isinstance(self.vectors, np.ndarray):

@@ -41,6 +41,20 @@ class Member:
 
 
 @dataclass(frozen=True)
+class ItemSpace:
+    """The vectors by which a model scores: an item's score is the similarity of its vector to the session's.
+
+    vectors: float32[n_items, d]. candidates: bool[n_items], what may be recommended; only their rows mean anything.
+    similarity: "dot", "cosine" or "euclidean". of_sessions: float32[n, d], the vectors of sessions.
+    """
+
+    vectors: np.ndarray
+    candidates: np.ndarray
+    similarity: str
+    of_sessions: Callable[[Sessions], np.ndarray]
+
+
+@dataclass(frozen=True)
 class FitContext:
     """What a model may need besides the training sessions.
 
@@ -146,6 +160,10 @@ class Recommender(ABC):
     @abstractmethod
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """The inverse of `arrays`."""
+
+    def item_space(self) -> ItemSpace | None:
+        """The vectors by which the model scores; None for models that do not score by dense vectors."""
+        return None
 
     def save(self, folder: Path) -> None:
         """Write model.safetensors (arrays) and model.json (name, settings) into an existing folder."""

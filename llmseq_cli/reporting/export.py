@@ -1,4 +1,4 @@
-"""Runs for other programs: Parquet, CSV, JSON, trec_eval, RecBole; `mlflow_log` has MLflow."""
+"""Runs for other programs: Parquet, CSV, JSON, trec_eval, RecBole; `mlflow_log` has MLflow, `bundle` has bundles."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _TABLES = {
 _TREC = "format csv, header false, delimiter ' ', quote '', escape ''"
 _RECBOLE = "format csv, header, delimiter '\t', quote '', escape ''"
 
-EXPORTS = ("parquet", "csv", "json", "trec", "recbole", "mlflow")
+EXPORTS = ("parquet", "csv", "json", "trec", "recbole", "mlflow", "bundle")
 
 
 def export_runs(
@@ -43,8 +43,8 @@ def export_runs(
 
     runs: names or numbers, "latest", or a model's name, see `find_run`. out: a file for parquet, csv and json;
     a folder for trec (a run file a run, and qrels) and recbole (atomic files of the runs' dataset); a folder or address
-    of a tracking server for mlflow. k: only the first k items of every list. safe_cells: in CSV, put a '
-    before texts that a spreadsheet would take for a formula.
+    of a tracking server for mlflow; a new folder for bundle, which is of one run. k: only the first k items of every
+    list. safe_cells: in CSV, put a ' before texts that a spreadsheet would take for a formula.
     Raises UsageError for an unknown format or runs that do not go together, LlmseqError where it cannot be written.
     """
     if format not in EXPORTS:
@@ -53,6 +53,8 @@ def export_runs(
         raise UsageError(f"-k is {k}", "give at least 1")
     if not runs and format != "recbole":
         raise UsageError("which runs?", f"for example llmseq export latest --format {format} --out {out}")
+    if format == "bundle":
+        return _bundle(store, runs, Path(out), dataset, k)
     if format == "mlflow":
         from llmseq_cli.reporting.mlflow_log import log_runs
 
@@ -70,6 +72,17 @@ def export_runs(
                 raise UsageError("the runs are on several datasets", "export those of one dataset at a time")
             written = _write_recbole(con, names.pop(), Path(out))
     return {"format": format, "runs": [run.run for run in found], "files": [str(file) for file in written]}
+
+
+def _bundle(store: Store, runs: Sequence[str], out: Path, dataset: str | None, k: int | None) -> dict[str, Any]:
+    from llmseq_cli.bundle.write import write_bundle
+
+    if len(runs) > 1:
+        raise UsageError("a bundle holds one run", "make one for each")
+    if k is not None:
+        raise UsageError("-k is for lists, which a bundle has none of", "leave it out")
+    done = write_bundle(store, runs[0], out, dataset)
+    return {"format": "bundle", "runs": [done["run"]], "files": [str(out)], "onnx": done["onnx"]}
 
 
 def _distinct(runs: list[RunInfo]) -> list[RunInfo]:

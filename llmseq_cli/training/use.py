@@ -1,8 +1,8 @@
-"""Use a trained run: recommend for a typed session, score a file of sessions."""
+"""Use a trained run: open it, score a file of sessions."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,9 +19,10 @@ from llmseq_cli.progress import Progress
 from llmseq_cli.store.connection import explained
 from llmseq_cli.store.interrupts import interruptible
 from llmseq_cli.store.queries import query
-from llmseq_cli.store.runs import find_run
+from llmseq_cli.store.runs import RunInfo, find_run
 from llmseq_cli.training import scorers
 from llmseq_cli.training.options import ScoreOptions
+from llmseq_cli.training.ready import ReadyModel
 from llmseq_cli.training.scorers import Scorer, open_scorer
 from llmseq_cli.training.stored_runs import load_model
 
@@ -32,27 +33,6 @@ if TYPE_CHECKING:
     from llmseq_cli.store.connection import Store
 
 _OUTPUTS = {".parquet": "parquet", ".csv": "csv", ".jsonl": "json"}
-
-
-def recommend_items(
-    store: Store, run: str, items: Sequence[str], k: int, dataset: str | None = None
-) -> list[dict[str, Any]]:
-    """Next items for one session; see `Workspace.recommend`."""
-    if k < 1:
-        raise UsageError(f"-k is {k}", "give at least 1")
-    catalog, model, repeats = _open(store, run, dataset)
-    prompt = Sessions.from_lists([[catalog.find(text) for text in items]])
-    ranking = model.recommend(prompt, min(k, len(catalog)), exclude_prompt=not repeats)
-    return [
-        {
-            "rank": place + 1,
-            "item": str(catalog.external_ids[item]),
-            "title": str(catalog.titles[item]),
-            "score": float(score),
-        }
-        for place, (item, score) in enumerate(zip(ranking.items[0], ranking.scores[0], strict=True))
-        if item >= 0
-    ]
 
 
 def sampled_metrics_of(
@@ -84,7 +64,7 @@ def score_file(store: Store, options: ScoreOptions, progress: Progress) -> dict[
         raise LlmseqError(f"the folder {out.parent} does not exist", "make it first, or give another --out")
     if out.exists() and Path(sessions).exists() and out.samefile(sessions):
         raise UsageError(f"--out is the file of sessions, {out}", "give another --out")
-    catalog, model, repeats = _open(store, options.run, options.dataset)
+    _, catalog, model, repeats = _open(store, options.run, options.dataset)
     # A cluster that is not there is told before a large file is read.
     with open_scorer(model, options.backend, exclude_prompt=not repeats) as scorer, _staged(out) as staged:
         unknown = _stage(staged, sessions, catalog, progress)
@@ -184,12 +164,18 @@ def _write(con: duckdb.DuckDBPyConnection, out: Path, *, safe: bool) -> None:
         )
 
 
-def _open(store: Store, run: str, dataset: str | None) -> tuple[Catalog, Recommender, bool]:
-    """The run's catalog, its model, and whether lists may hold items of the prompt."""
+def open_run(store: Store, run: str, dataset: str | None = None) -> ReadyModel:
+    """A stored run, ready for use; run: as `find_run` takes it."""
+    info, catalog, model, repeats = _open(store, run, dataset)
+    return ReadyModel(info.run, info.dataset, catalog, model, repeats)
+
+
+def _open(store: Store, run: str, dataset: str | None) -> tuple[RunInfo, Catalog, Recommender, bool]:
+    """The run, its catalog, its model, and whether lists may hold items of the prompt."""
     with store.read("reading a run") as con:
         if dataset is not None:
             dataset = find_dataset(con, dataset).name
         info = find_run(con, run, dataset, store.progress)
         of = find_dataset(con, info.dataset)
         catalog = load_catalog(con, of)
-    return catalog, load_model(store.folder, info.run, info.model, len(catalog)), of.allows_repeats
+    return info, catalog, load_model(store.folder, info.run, info.model, len(catalog)), of.allows_repeats

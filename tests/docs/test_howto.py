@@ -7,6 +7,7 @@ import importlib.util
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.chat_server import KEY, ChatServer
@@ -163,6 +164,16 @@ def test_train_on_ray(llmseq, shop, monkeypatch):
     monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 otherwise: beside other tests they would starve
     [printed] = [run(llmseq, command) for command in commands("howto/train-on-ray.md")]
     assert "SASRec" in printed
+
+
+def test_use_elsewhere(llmseq, runs):
+    printed = [run(llmseq, command) for command in commands("howto/use-elsewhere.md")]
+    assert Path("v-sknn-bundle/README.md").is_file()
+    [code] = blocks("howto/use-elsewhere.md", "python")
+    names: dict[str, Any] = {}
+    exec(compile(code, "use-elsewhere.md", "exec"), names)  # noqa: S102 our own file
+    assert len(names["bundle"].recommend(["i01", "i02"], k=5)) == 5
+    assert names["bundle"].recommend(["i01", "i02"], k=1)[0]["item"] in printed[1]
 
 
 def test_recipes(llmseq, shop):

@@ -11,7 +11,11 @@ DOCS = Path(__file__).parent.parent.parent / "docs"
 
 def blocks(page: str, language: str) -> list[str]:
     """The code of a page in one language, block by block."""
-    return re.findall(rf"```{language}\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL)
+    return blocks_of((DOCS / page).read_text(encoding="utf-8"), language)
+
+
+def blocks_of(text: str, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def commands(page: str, *, having: str = "", without: str = "\0") -> list[str]:

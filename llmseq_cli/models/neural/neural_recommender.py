@@ -31,7 +31,7 @@ from llmseq_cli.models.neural.paper_layout import UNIFORM, glorot
 from llmseq_cli.models.neural.ranks import ALONE
 from llmseq_cli.models.neural.scoring import rank_sessions, target_ranks
 from llmseq_cli.models.neural.settings import NeuralSettings
-from llmseq_cli.models.recommender import FitContext, Recommender
+from llmseq_cli.models.recommender import FitContext, ItemSpace, Recommender
 
 _DIM = 64  # of item vectors that start from chance
 _REDUCED_DIM = 128
@@ -294,14 +294,30 @@ class NeuralRecommender(Recommender):
         with _torch_state(self.settings.threads, 0, self.device):
             known = self._rows(prompts)
             hidden = self._encode(known)
-            output = torch.zeros(self.n_items, hidden.shape[1], device=self.device)
-            output[torch.from_numpy(self.item_ids.astype(np.int64)).to(self.device)] = self._output
-            candidates = np.zeros(self.n_items, dtype=bool)
-            candidates[self.item_ids] = True
-            lists = rank_sessions(hidden, output, candidates, prompts, k, exclude_prompt=exclude_prompt)
+            output = self.by_item(self._output)
+            lists = rank_sessions(hidden, output, self.candidates(), prompts, k, exclude_prompt=exclude_prompt)
         nothing = known.lengths == 0
         lists.items[nothing], lists.scores[nothing] = NO_ITEM, -np.inf
         return lists
+
+    def by_item(self, rows: Tensor) -> Tensor:
+        """Vectors of rows as vectors of the catalog's items, 0 for items without a row: float32[n_items, d]."""
+        vectors = torch.zeros(self.n_items, rows.shape[1], device=rows.device)
+        vectors[torch.from_numpy(self.item_ids.astype(np.int64)).to(rows.device)] = rows
+        return vectors
+
+    def candidates(self) -> np.ndarray:
+        """bool[n_items]: the items that the network has a row for, which it reads and may recommend."""
+        candidates = np.zeros(self.n_items, dtype=bool)
+        candidates[self.item_ids] = True
+        return candidates
+
+    def item_space(self) -> ItemSpace:
+        def of_sessions(sessions: Sessions) -> np.ndarray:
+            with _torch_state(self.settings.threads, 0, self.device):
+                return self._encode(self._rows(sessions)).cpu().numpy()
+
+        return ItemSpace(self.by_item(self._output).cpu().numpy(), self.candidates(), "dot", of_sessions)
 
     def arrays(self) -> dict[str, np.ndarray]:
         state = {f"network.{name}": tensor.cpu().numpy() for name, tensor in self.network.state_dict().items()}

@@ -177,7 +177,7 @@ class PaperGRU(Encoder):
 
     def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         places = (lengths - 1).clamp(min=0)
-        return self._states(vectors, lengths)[torch.arange(len(vectors), device=vectors.device), places]
+        return self._states(vectors, lengths)[torch.arange(vectors.shape[0], device=vectors.device), places]
 
     def _states(self, x: Tensor, lengths: Tensor) -> Tensor:
         padding = dropout(self.mask.expand(1, self.length, -1), self.dropout, self.training)

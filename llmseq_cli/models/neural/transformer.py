@@ -93,7 +93,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None, at: Tensor | None) -> Tensor:
         first, second = self.norms
-        asked = x if at is None else x[torch.arange(len(x), device=x.device), at].unsqueeze(1)
+        asked = x if at is None else x[torch.arange(x.shape[0], device=x.device), at].unsqueeze(1)
         if self.norm_first:
             x = asked + self.attention(first(x), mask, at)
             return x + self.feed_forward(second(x))

@@ -1,0 +1,105 @@
+"""Use a bundle: everything is compared with its checksums before anything in it is read."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llmseq_cli.bundle.layout import ABOUT, FORMAT, ITEMS, MODELS, ONNX, read_items
+from llmseq_cli.checksums import MANIFEST, check_checksums
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.machine import machine_errors
+from llmseq_cli.models.registry import model_class
+from llmseq_cli.training.ready import Lists, ReadyModel
+from llmseq_cli.training.use import open_run
+
+if TYPE_CHECKING:
+    from llmseq_cli.store.connection import Store
+
+_AGAIN = "copy the bundle again, or make it again with `llmseq export RUN --format bundle`"
+_RUN = re.compile(r"[\w.-]*\w")  # a name, no path
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """An opened bundle.
+
+    about: what bundle.json says: run, model, dataset, settings, metrics, rules, how it was made.
+    """
+
+    folder: Path
+    about: dict[str, Any]
+    ready: ReadyModel
+
+    @classmethod
+    def open(cls, folder: str | Path, *, onnx: bool = False) -> Bundle:
+        """The bundle in a folder, ready to recommend. onnx: let onnxruntime compute the scores instead of torch.
+
+        Raises LlmseqError where it is no bundle, a file was changed or is gone, or it has no ONNX graph.
+        """
+        folder = Path(folder).expanduser()
+        _check(folder)
+        try:
+            about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+            if about["format"] > FORMAT:
+                raise LlmseqError(f"the bundle {folder} was made by a newer llmseq", "update llmseq")
+            run, dataset, name, repeats = about["run"], about["dataset"], about["model"], about["rules"]["repeats"]
+            if not all(isinstance(text, str) for text in (run, dataset, name)) or not _RUN.fullmatch(run):
+                raise ValueError("the names in it are no names")
+            catalog, known = read_items(folder / ITEMS)
+            longest = about["onnx"] and int(about["onnx"]["longest"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+            raise LlmseqError(f"the bundle {folder} is damaged: {str(error)[:100]}", _AGAIN) from error
+        place = folder / MODELS / run
+        model = _graph(folder, longest, known) if onnx else model_class(name).load(place, len(catalog))
+        return cls(folder, about, ReadyModel(run, dataset, catalog, model, repeats == "allow"))
+
+    def recommend(self, items: Sequence[str], *, k: int = 20) -> list[dict[str, Any]]:
+        """The next items for a session of ids or titles, oldest first: one dict an item, best first."""
+        return self.ready.next_items([items], k)[0]
+
+    def recommend_many(self, sessions: Sequence[Sequence[str]], *, k: int = 20) -> list[list[dict[str, Any]]]:
+        """The same for many sessions at once."""
+        return self.ready.next_items(sessions, k)
+
+
+def open_model(store: Store, name: str, dataset: str | None = None) -> ReadyModel:
+    """A run of the workspace, or the bundle in a folder: a name with a slash, or of dots, is a folder's."""
+    if "/" not in name and os.sep not in name and name.strip("."):
+        return open_run(store, name, dataset)
+    if dataset is not None:
+        raise UsageError(f"{name} is a bundle, which knows its dataset", "leave --dataset out")
+    return Bundle.open(name).ready
+
+
+def _graph(folder: Path, longest: int | None, known: np.ndarray) -> Lists:
+    if not longest:
+        raise LlmseqError(f"the bundle {folder} has no ONNX graph", "open it without onnx=True")
+    from llmseq_cli.bundle.onnx_lists import OnnxLists
+
+    return OnnxLists(folder / ONNX, known, longest)
+
+
+def _check(folder: Path) -> None:
+    """Raises LlmseqError unless everything that is read is as the checksums say."""
+    with machine_errors(folder):
+        if not (folder / ABOUT).is_file():
+            raise LlmseqError(f"{folder} is no bundle", "`llmseq export RUN --format bundle --out FOLDER` makes one")
+        if not check_checksums(folder, _AGAIN):
+            raise LlmseqError(f"the bundle {folder} has lost its {MANIFEST}", _AGAIN)
+        listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
+        for file in folder.rglob("*"):
+            name = file.relative_to(folder).as_posix()
+            inside = name.startswith(f"{MODELS}/") or name in (ABOUT, ITEMS, ONNX)
+            if inside and file.is_file() and name not in listed:
+                raise LlmseqError(f"{file} is not among the bundle's checksums", _AGAIN)
+            # Such a list would vouch for arrays that only compiled code can check: bundles hold none of these.
+            if file.name == MANIFEST and file.parent != folder:
+                raise LlmseqError(f"{file} does not belong into a bundle", _AGAIN)

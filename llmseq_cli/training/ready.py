@@ -1,0 +1,52 @@
+"""A trained model that is ready for use: sessions in words go in, items with titles come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from llmseq_cli.data.catalog import Catalog
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.errors import UsageError
+from llmseq_cli.evaluation.ranking import Ranking
+
+
+class Lists(Protocol):
+    """What recommends: a `Recommender`, or what stands in for one."""
+
+    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking: ...
+
+
+@dataclass(frozen=True)
+class ReadyModel:
+    """run, dataset: their names. repeats: whether lists may hold items of the session."""
+
+    run: str
+    dataset: str
+    catalog: Catalog
+    model: Lists
+    repeats: bool
+
+    def next_items(self, sessions: Sequence[Sequence[str]], k: int = 20) -> list[list[dict[str, Any]]]:
+        """The next items of every session, best first: rank, item, title, score.
+
+        sessions: of ids or titles, oldest first. Raises LlmseqError for an item that is not known.
+        """
+        if k < 1:
+            raise UsageError(f"-k is {k}", "give at least 1")
+        prompts = Sessions.from_lists([[self.catalog.find(text) for text in session] for session in sessions])
+        ranking = self.model.recommend(prompts, min(k, len(self.catalog)), exclude_prompt=not self.repeats)
+        return [
+            [
+                {
+                    "rank": place,
+                    "item": str(self.catalog.external_ids[item]),
+                    "title": str(self.catalog.titles[item]),
+                    "score": score,
+                }
+                for place, (item, score) in enumerate(zip(items, scores, strict=True), 1)
+                if item >= 0
+            ]
+            for items, scores in zip(ranking.items.tolist(), ranking.scores.tolist(), strict=True)
+        ]
