@@ -1,4 +1,4 @@
-"""A small folder of reviews in Amazon's format, for the pages that read one; they reach past April 2014, as Beauty does."""
+"""A small folder of reviews in Amazon's format, for pages that read one; they reach past April 2014, as Beauty does."""
 
 from __future__ import annotations
 
