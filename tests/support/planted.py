@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 
 from llmseq_cli.data.catalog import Catalog
@@ -13,6 +15,8 @@ from llmseq_cli.models.registry import model_class
 N_ITEMS = 40
 MODELS = ["gru4rec", "sasrec", "bert4rec", "s3rec"]
 SMALL = {"dim": 32, "batch_size": 16, "dropout": 0.1, "learning_rate": 0.005, "threads": 1}
+# Enough to learn the pattern.
+LEARNING = {"epochs": 20, "patience": 5, "learning_rate": 0.01, "refit": False}
 
 
 def following(item):
@@ -46,9 +50,16 @@ def fitted(
 ):
     """(model, figures) of a model that was trained on the pattern."""
     cls = model_class(name)
-    model = cls(cls.Settings(**(SMALL | (settings or {}))), n_items)
+    small = SMALL | ({"pretrain_epochs": 2} if name == "s3rec" else {})
+    model = cls(cls.Settings(**(small | (settings or {}))), n_items)
     figures = model.fit(train or sessions(), FitContext(catalog(n_items), **context))
     return model, figures
+
+
+@cache
+def fitted_once(name: str, **settings):
+    """(model, figures) of a model that several tests look at and none changes."""
+    return fitted(name, settings)
 
 
 def hit_rate(model, n: int = 100) -> float:

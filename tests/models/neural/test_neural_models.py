@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from support.planted import MODELS, N_ITEMS, catalog, embeddings, fitted, hit_rate, sessions
+from support.planted import LEARNING, MODELS, N_ITEMS, catalog, embeddings, fitted, fitted_once, hit_rate, sessions
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
@@ -17,7 +17,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_learns_a_planted_pattern(name):
-    model, figures = fitted(name, {"epochs": 60, "patience": 15})
+    model, figures = fitted(name, LEARNING | {"refit": True})
     assert hit_rate(model) > 0.95
     assert figures["validation_ndcg"] > 0.9
     assert figures["trained_positions"] > 0
@@ -26,19 +26,19 @@ def test_learns_a_planted_pattern(name):
 
 @pytest.mark.parametrize("loss", ["sampled", "gbce"])
 def test_sampled_losses_learn_it_too(loss):
-    assert hit_rate(fitted("sasrec", {"epochs": 60, "patience": 20, "loss": loss, "negatives": 20})[0]) > 0.95
+    assert hit_rate(fitted("sasrec", LEARNING | {"loss": loss, "negatives": 20})[0]) > 0.95
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_papers_projection_head(name):
-    model, _ = fitted(name, {"epochs": 60, "patience": 15, "head": "projection", "dropout": 0.0})
+    model, _ = fitted(name, LEARNING | {"head": "projection", "dropout": 0.0})
     assert hit_rate(model) > 0.9
 
 
 @pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
 @pytest.mark.parametrize("init", ["pool", "zero", "random"])
 def test_inits(name, init):
-    assert hit_rate(fitted(name, {"epochs": 60, "patience": 15, "init": init, "layers": 2})[0]) > 0.9
+    assert hit_rate(fitted(name, LEARNING | {"init": init, "layers": 2})[0]) > 0.9
 
 
 def test_an_untrained_network_recommends_what_is_like_the_session():
@@ -58,7 +58,7 @@ def test_an_untrained_network_recommends_what_is_like_the_session():
 
 @pytest.mark.parametrize("kind", ["trained", "text+free", "adapter", "adapter+free"])
 def test_embeddings_enter(kind):
-    settings = {"epochs": 30, "item_vectors": kind} | ({"dim": 24} if kind.startswith("adapter") else {"dim": None})
+    settings = LEARNING | {"item_vectors": kind} | ({"dim": 24} if kind.startswith("adapter") else {"dim": None})
     model, _ = fitted("sasrec", settings, embeddings=embeddings())
     assert hit_rate(model) > 0.9
     assert type(model).label(embeddings()) == "LLM2SASRec"
@@ -107,7 +107,7 @@ def test_items_unseen_in_training_by_their_text():
 @pytest.mark.parametrize("name", MODELS)
 def test_the_future_and_the_masked_cannot_be_seen(name):
     """What the network says where a loss is taken does not change with the item that is to be said, or later ones."""
-    model, _ = fitted(name, {"epochs": 1, "dropout": 0.0})
+    model, _ = fitted_once(name, epochs=1, dropout=0.0)
     random = np.random.default_rng(0)
     items = random.integers(N_ITEMS, size=(6, 8))
     lengths = np.full(6, 8)
@@ -135,7 +135,7 @@ def test_the_future_and_the_masked_cannot_be_seen(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_padding_and_company_never_change_scores(name):
-    model, _ = fitted(name, {"epochs": 2})
+    model, _ = fitted_once(name, epochs=2)
     prompts = sessions(150, seed=4).prompts()
     whole = model.recommend(prompts, 10)
     for start, stop in ((0, 1), (3, 40), (149, 150)):
@@ -146,7 +146,7 @@ def test_padding_and_company_never_change_scores(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_padding_never_changes_what_is_encoded(name):
-    model, _ = fitted(name, {"epochs": 2})
+    model, _ = fitted_once(name, epochs=2)
     random = np.random.default_rng(3)
     short = torch.from_numpy(random.integers(N_ITEMS, size=(5, 4)))
     lengths = torch.tensor([4, 3, 1, 4, 2])
@@ -169,7 +169,7 @@ def test_batches_filled_up_give_the_same_loss(name):
     """The mean loss of a batch is that of its sessions, however far they are filled up."""
     from llmseq_cli.models.neural.losses import softmax_loss
 
-    model, _ = fitted(name, {"epochs": 1, "dropout": 0.0})
+    model, _ = fitted_once(name, epochs=1, dropout=0.0)
     random = np.random.default_rng(3)
     lists = [random.integers(N_ITEMS, size=n) for n in (8, 3, 5)]
     items, lengths = np.zeros((3, 8), dtype=np.int64), np.array([8, 3, 5])
@@ -190,7 +190,9 @@ def test_batches_filled_up_give_the_same_loss(name):
 
 @pytest.mark.parametrize("name", MODELS)
 def test_same_seed_same_weights(name):
-    first, second, other = (fitted(name, {"epochs": 2}, seed=seed)[0].arrays() for seed in (1, 1, 2))
+    first, second, other = (
+        fitted(name, {"epochs": 2}, train=sessions(60), seed=seed)[0].arrays() for seed in (1, 1, 2)
+    )
     assert all(np.array_equal(first[key], second[key]) for key in first)
     assert any(not np.array_equal(first[key], other[key]) for key in first)
 
@@ -207,7 +209,7 @@ def test_training_leaves_the_random_state_of_torch_and_its_threads_alone():
 
 @pytest.mark.parametrize("name", MODELS)
 def test_saved_and_loaded(name, tmp_path):
-    model, _ = fitted(name, {"epochs": 2, "head": "projection"})
+    model, _ = fitted(name, {"epochs": 2, "head": "projection"}, train=sessions(60))
     model.save(tmp_path)
     loaded: Recommender = model_class(name).load(tmp_path)
     prompts = sessions(20, seed=2).prompts()
@@ -219,7 +221,7 @@ def test_saved_and_loaded(name, tmp_path):
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "plateau"])
 def test_schedules_train(schedule):
-    assert hit_rate(fitted("sasrec", {"epochs": 30, "schedule": schedule, "grad_clip": 5.0})[0]) > 0.9
+    assert hit_rate(fitted("sasrec", LEARNING | {"schedule": schedule, "grad_clip": 5.0})[0]) > 0.9
 
 
 def test_the_best_weights_come_back():
@@ -355,7 +357,7 @@ def test_sparse_vectors_need_a_reduction():
 
 def masked_places(settings, lengths, seed=0):
     """bool[n, length]: where a batch of BERT4Rec is masked, and where a session has an item."""
-    model, _ = fitted("bert4rec", {"epochs": 1} | settings)
+    model, _ = fitted("bert4rec", {"epochs": 1} | settings, train=sessions(40))
     items = np.tile(np.arange(max(lengths)), (len(lengths), 1))
     batch = model.make_batch(items, np.array(lengths), np.random.default_rng(seed))
     masked = np.zeros(items.size, dtype=bool)
