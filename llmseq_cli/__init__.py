@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from llmseq_cli.embeddings.options import EmbedOptions
     from llmseq_cli.finetuning.options import FinetuneOptions
     from llmseq_cli.prompting.options import PromptOptions
-    from llmseq_cli.reporting.leaderboard import ReportWishes
-    from llmseq_cli.reporting.make_figure import FigureWishes
+    from llmseq_cli.reporting.options import PlotOptions, ReportOptions
     from llmseq_cli.training.options import ScoreOptions, TrainOptions
     from llmseq_cli.tuning.options import TuneOptions
     from llmseq_cli.workspace import Workspace
@@ -33,13 +32,13 @@ if TYPE_CHECKING:
 __all__ = [
     "Backend",
     "EmbedOptions",
-    "FigureWishes",
     "FinetuneOptions",
     "IngestOptions",
     "LlmseqError",
+    "PlotOptions",
     "PromptOptions",
     "Protocol",
-    "ReportWishes",
+    "ReportOptions",
     "ScoreOptions",
     "SplitRule",
     "TrainOptions",
@@ -51,12 +50,12 @@ __all__ = [
 _HOMES = {
     "Backend": "llmseq_cli.backend",
     "EmbedOptions": "llmseq_cli.embeddings.options",
-    "FigureWishes": "llmseq_cli.reporting.make_figure",
+    "PlotOptions": "llmseq_cli.reporting.options",
     "FinetuneOptions": "llmseq_cli.finetuning.options",
     "IngestOptions": "llmseq_cli.data.options",
     "PromptOptions": "llmseq_cli.prompting.options",
     "Protocol": "llmseq_cli.data.ingest",
-    "ReportWishes": "llmseq_cli.reporting.leaderboard",
+    "ReportOptions": "llmseq_cli.reporting.options",
     "ScoreOptions": "llmseq_cli.training.options",
     "SplitRule": "llmseq_cli.data.splits",
     "TrainOptions": "llmseq_cli.training.options",

@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from llmseq_cli.embeddings.options import EmbedOptions
     from llmseq_cli.finetuning.options import FinetuneOptions
     from llmseq_cli.prompting.options import PromptOptions
-    from llmseq_cli.reporting.figures import Figure
-    from llmseq_cli.reporting.leaderboard import ReportWishes
-    from llmseq_cli.reporting.make_figure import FigureWishes
+    from llmseq_cli.reporting.options import PlotOptions, ReportOptions
+    from llmseq_cli.reporting.plot import Plot
     from llmseq_cli.reporting.report import Report
     from llmseq_cli.training.options import ScoreOptions, TrainOptions
     from llmseq_cli.tuning.options import TuneOptions
@@ -373,19 +372,20 @@ class Workspace:
         cutoffs: tuple[int, ...] = (10, 20),
     ) -> list[dict[str, Any]]:
         """The leaderboard: one dict a run, best first; `leaderboard` does more."""
-        from llmseq_cli.reporting.leaderboard import ReportWishes
+        from llmseq_cli.reporting.options import ReportOptions
 
-        return self.leaderboard(dataset, ReportWishes(sort=sort, models=models, cutoffs=cutoffs)).rows
+        return self.leaderboard(dataset, ReportOptions(sort=sort, models=models, cutoffs=cutoffs)).rows
 
-    def leaderboard(self, dataset: str | None = None, options: ReportWishes | None = None) -> Report:
+    def leaderboard(self, dataset: str | None = None, options: ReportOptions | None = None) -> Report:
         """The leaderboard with all that tables of it need; `write_report` (reporting.formats) makes text of it."""
         from llmseq_cli.data.dataset import find_dataset
-        from llmseq_cli.reporting.leaderboard import ReportWishes, make_report
+        from llmseq_cli.reporting.leaderboard import make_report
+        from llmseq_cli.reporting.options import ReportOptions
 
         with self.store.read("reporting") as con:
             if dataset is not None:
                 find_dataset(con, dataset)
-            return make_report(con, dataset, options or ReportWishes(), self.store)
+            return make_report(con, dataset, options or ReportOptions(), self.store)
 
     def prompting_report(self, dataset: str | None = None, *, paper: bool = False) -> Report:
         """The paper's Table 7 of our runs of `prompt`: hallucinations, unique recommendations, tokens, money."""
@@ -459,18 +459,19 @@ class Workspace:
 
         return export_runs(self.store, list(runs), format, str(out), dataset=dataset, k=k, safe_cells=safe_cells)
 
-    def figure(self, kind: str, options: FigureWishes | None = None) -> Figure:
+    def plot(self, kind: str, options: PlotOptions | None = None) -> Plot:
         """What a plot shows: of a dataset (popularity, lengths, diversity) or of runs (training, time, …).
 
-        kind: one of `reporting.make_figure.KINDS`. `reporting.plots.draw` makes PNG or SVG of it.
+        kind: one of `reporting.make_plot.KINDS`. `reporting.draw_files.draw` makes PNG or SVG of it.
         """
-        from llmseq_cli.reporting.make_figure import FigureWishes, make_figure
+        from llmseq_cli.reporting.make_plot import make_plot
+        from llmseq_cli.reporting.options import PlotOptions
         from llmseq_cli.training.stored_runs import load_model
 
-        return make_figure(
+        return make_plot(
             self.store,
             kind,
-            options or FigureWishes(),
+            options or PlotOptions(),
             lambda run: load_model(self.store.folder, run.run, run.model),
             self.progress,
         )

@@ -321,7 +321,7 @@ def describe(
         llmseq describe beauty --plot beauty.svg
     """
     if plot is not None:
-        from llmseq_cli.reporting.plots import check_suffix
+        from llmseq_cli.reporting.draw_files import check_suffix
 
         check_suffix(plot.suffix)
     if name and dataset and name != dataset:
@@ -329,10 +329,10 @@ def describe(
     workspace = common.open()
     dataset, name = dataset_address(name or dataset, split), None
     if plot is not None:
-        from llmseq_cli.reporting.make_figure import FigureWishes
+        from llmseq_cli.reporting.options import PlotOptions
 
-        shown = FigureWishes(dataset=name or dataset)
-        write_plot([workspace.figure(kind, shown) for kind in ("popularity", "lengths")], plot)
+        shown = PlotOptions(dataset=name or dataset)
+        write_plot([workspace.plot(kind, shown) for kind in ("popularity", "lengths")], plot)
     if audit:
         findings = workspace.audit(name or dataset)
         if json:

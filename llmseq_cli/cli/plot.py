@@ -11,7 +11,7 @@ from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
 from llmseq_cli.cli.console import out, print_json
 
 if TYPE_CHECKING:
-    from llmseq_cli.reporting.figures import Figure
+    from llmseq_cli.reporting.plot import Plot
 
 
 def register(app: typer.Typer) -> None:
@@ -20,33 +20,35 @@ def register(app: typer.Typer) -> None:
 
 def plot(
     common: Common,
-    kind: Annotated[str, typer.Argument(help="What to plot, see below.", metavar="KIND")],
+    kind: Annotated[str, typer.Argument(help="What to plot (see below).", metavar="KIND")],
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Runs, numbers or models; else, of the best models, the run that is best on test sessions.",
+            help="Runs, by name, number or model (default: of the best models the run that is best by test).",
             metavar="[RUN...]",
         ),
     ] = None,
     dataset: DatasetOption = None,
     to: Annotated[
-        Path | None, typer.Option("--out", help="A .png or .svg file; else the terminal.", metavar="FILE")
+        Path | None,
+        typer.Option("--out", help="Write a .png or .svg file.", metavar="FILE"),
     ] = None,
-    k: Annotated[int, typer.Option("-k", help="Length of the lists that count.", min=1)] = 20,
+    k: Annotated[int, typer.Option("-k", help="Length of the lists to evaluate.", min=1)] = 20,
     embeddings: Annotated[
-        str, typer.Option("--embeddings", help="Those that diversity is measured by.", metavar="SOURCE[:MODEL]")
+        str, typer.Option("--embeddings", help="Embeddings to measure diversity with.", metavar="SOURCE[:MODEL]")
     ] = "lexical",
     positions: Annotated[
-        int, typer.Option("--positions", help="How many items from the end hits-by-position goes.", min=1)
+        int, typer.Option("--positions", help="For hits-by-position: how many items to go back from the end.", min=1)
     ] = 5,
     json: JsonOption = False,
 ) -> None:
     """Plot a dataset or its runs, in the terminal or as PNG or SVG.
 
-    Of a dataset: popularity, lengths (the paper's Figure 11), diversity (within sessions, by embeddings; Figure 12).
+    Of a dataset: popularity and lengths (the paper's Figure 11), diversity (within sessions, by embeddings;
+    Figure 12).
 
-    Of runs: hits-by-popularity (of the prompt's last item; Figure 9), hits-by-position (of the item taken as last;
-    Figure 10; scores again), hits-by-length, training (curves), coverage and time (against accuracy).
+    Of runs: hits-by-popularity (of the history's last item; Figure 9), hits-by-position (of the item taken as last;
+    Figure 10; this scores again), hits-by-length, training (curves), coverage and time (against accuracy).
 
     Examples:
 
@@ -56,32 +58,32 @@ def plot(
 
         llmseq plot time --out time.png
     """
-    from llmseq_cli.reporting.make_figure import FigureWishes
+    from llmseq_cli.reporting.options import PlotOptions
 
     if to is not None:
-        from llmseq_cli.reporting.plots import check_suffix
+        from llmseq_cli.reporting.draw_files import check_suffix
 
         check_suffix(to.suffix)
-    options = FigureWishes(tuple(runs or ()), dataset, k, embeddings, positions)
-    figure = common.open().figure(kind, options)
+    options = PlotOptions(tuple(runs or ()), dataset, k, embeddings, positions)
+    made = common.open().plot(kind, options)
     if json:
-        print_json(figure.to_dict())
+        print_json(made.to_dict())
     if to is not None:
-        write_plot([figure], to)
+        write_plot([made], to)
     elif not json:
-        print_plot(figure)
+        print_plot(made)
 
 
-def print_plot(figure: Figure) -> None:
-    from llmseq_cli.reporting.text_plots import draw_text
+def print_plot(plot: Plot) -> None:
+    from llmseq_cli.reporting.draw_text import draw_text
 
-    text = draw_text(figure, min(out.width, 120), color=out.is_terminal and not out.no_color)
+    text = draw_text(plot, min(out.width, 120), color=out.is_terminal and not out.no_color)
     out.file.write(text)
-    out.print(figure.caption, highlight=False)
+    out.print(plot.caption, highlight=False)
 
 
-def write_plot(figures: list[Figure], to: Path) -> None:
+def write_plot(plots: list[Plot], to: Path) -> None:
     from llmseq_cli.cli.output import write_bytes
-    from llmseq_cli.reporting.plots import draw
+    from llmseq_cli.reporting.draw_files import draw
 
-    write_bytes(draw(figures, to.suffix), to)
+    write_bytes(draw(plots, to.suffix), to)

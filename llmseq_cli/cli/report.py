@@ -30,7 +30,7 @@ def report(
     common: Common,
     baseline: Annotated[
         str | None,
-        typer.Argument(help="With --significance: the run to test against; else the first line.", metavar="RUN"),
+        typer.Argument(help="With --significance: the run to compare with (default: the best).", metavar="RUN"),
     ] = None,
     dataset: DatasetOption = None,
     sort: Annotated[str, typer.Option("--sort", help="Column to sort by, for example hr@10.")] = "ndcg@20",
@@ -39,46 +39,46 @@ def report(
     ] = None,
     where: Annotated[
         str | None,
-        typer.Option("--where", help="Only rows for which this SQL over the columns holds.", metavar="CONDITION"),
+        typer.Option("--where", help="Only rows that fit this SQL condition on the columns.", metavar="CONDITION"),
     ] = None,
     columns: Annotated[
         str | None,
-        typer.Option("--columns", help="Just these; any key of --json, settings.NAME, differs.", metavar="NAME,…"),
+        typer.Option("--columns", help="Columns to show: keys of --json, settings.NAME, differs.", metavar="NAME,…"),
     ] = None,
-    k: Annotated[str, typer.Option("--k", help="Cut-offs; any up to the depth that runs keep.")] = "10,20",
+    k: Annotated[str, typer.Option("--k", help="Cut-offs, up to the length of the stored lists.")] = "10,20",
     group: Annotated[
         bool | None,
         typer.Option(
             "--group/--no-group",
-            help="One line for runs alike but for the seed, mean ± standard deviation. Tables do unless told not to; "
-            "JSON and CSV have one object a run unless told to.",
+            help="One row for runs that differ only in their seed: mean ± standard deviation. On by default, "
+            "except for JSON and CSV.",
             show_default=False,
         ),
     ] = None,
     segments: Annotated[
         bool,
-        typer.Option("--segments", help="NDCG and HR by ground truth, too: warm, tail, cold (unseen in training)."),
+        typer.Option("--segments", help="Add NDCG and HR by ground truth: warm, tail and cold (unseen in training)."),
     ] = False,
-    paper: Annotated[
-        bool, typer.Option("--paper", help="The paper's figures, and how far ours are from them.")
-    ] = False,
+    paper: Annotated[bool, typer.Option("--paper", help="Add published results and the difference from them.")] = False,
     significance: Annotated[
         bool,
-        typer.Option("--significance", help="95 % intervals; ▲ ▼ where significantly better or worse than RUN."),
+        typer.Option("--significance", help="Add 95 % intervals; mark ▲ ▼ significantly better or worse than RUN."),
     ] = False,
     test: Annotated[
         str, typer.Option("--test", help="Paired test over sessions: t, permutation or wilcoxon.", metavar="TEST")
     ] = "t",
     prompting: Annotated[
-        bool, typer.Option("--prompting", help="Runs of `llmseq prompt` as in the paper's Table 7: hallucinations, …")
+        bool,
+        typer.Option("--prompting", help="Runs of `llmseq prompt`, as in the paper's Table 7."),
     ] = False,
     tuning: Annotated[
-        bool, typer.Option("--tuning", help="Studies of `llmseq tune`: the best trials, and what mattered.")
+        bool,
+        typer.Option("--tuning", help="Studies of `llmseq tune`: best trials, settings that mattered."),
     ] = False,
     sql: Annotated[
-        Path | None, typer.Option("--sql", help="A leaderboard of your own: the query in this file.", metavar="FILE")
+        Path | None, typer.Option("--sql", help="Show the result of the query in this file.", metavar="FILE")
     ] = None,
-    show_sql: Annotated[bool, typer.Option("--show-sql", help="Print a query to start from, for --sql.")] = False,
+    show_sql: Annotated[bool, typer.Option("--show-sql", help="Print a query to start from for --sql.")] = False,
     format: Annotated[
         str, typer.Option("--format", help="table, json, csv, markdown, latex or html.", metavar="FORMAT")
     ] = "table",
@@ -88,9 +88,9 @@ def report(
 ) -> None:
     """The leaderboard: all runs with their metrics, the best first.
 
-    Best of a metric bold, second underlined. Datasets have tables of their own; a run that saw only some of the
-    sessions bears a star and is not compared. Significance is tested on NDCG, HR, MRR and serendipity of each
-    session, all comparisons of a table corrected after Holm.
+    One table per dataset; the best value of a metric is bold, the second best underlined. A run that scored only some
+    of the sessions is marked * and left out of comparisons. Significance tests compare NDCG, HR, MRR and serendipity
+    session by session, with Holm's correction over all comparisons of a table.
 
     Examples:
 
@@ -106,7 +106,8 @@ def report(
     """
     from llmseq_cli.cli.output import write_output
     from llmseq_cli.reporting.formats import check_format, write_report
-    from llmseq_cli.reporting.leaderboard import ReportWishes, parse_columns, parse_cutoffs
+    from llmseq_cli.reporting.leaderboard import parse_columns, parse_cutoffs
+    from llmseq_cli.reporting.options import ReportOptions
     from llmseq_cli.store.queries import query
 
     cutoffs = parse_cutoffs(k)
@@ -114,7 +115,9 @@ def report(
     if json and format not in ("table", "json"):
         raise UsageError(f"--json and --format {format} contradict each other", "leave one of them out")
     if baseline and not significance:
-        raise UsageError(f"what to do with '{baseline}'?", f"llmseq report --significance {baseline}, or --models")
+        raise UsageError(
+            f"'{baseline}' is given without --significance", f"llmseq report --significance {baseline}, or --models"
+        )
     format = "json" if json else format
     safe = safe_cells_for(format, safe_cells)
     shaping = {
@@ -139,7 +142,7 @@ def report(
     elif prompting:
         made = workspace.prompting_report(dataset, paper=paper)
     else:
-        options = ReportWishes(
+        options = ReportOptions(
             sort=f"ndcg@{cutoffs[-1]}" if sort == "ndcg@20" and 20 not in cutoffs else sort,
             models=[name.strip() for name in models.split(",")] if models else None,
             cutoffs=cutoffs,
@@ -172,14 +175,14 @@ def _show_studies(workspace: Workspace, dataset: str | None, format: str) -> Non
         print_json(studies)
         return
     if not studies:
-        raise LlmseqError("nothing has been tuned yet", "`llmseq tune MODEL` does")
+        raise LlmseqError("no model has been tuned yet", "run `llmseq tune MODEL` first")
     for one in studies:
         print_study(one)
         out.print()
 
 
 def _check_alone(option: str, given: Any, others: dict[str, Any]) -> None:
-    """Rather than to leave unsaid that an option does nothing."""
+    """An option that would do nothing is an error."""
     for other, value in others.items():
         if given and value:
             raise UsageError(f"{option} and {other} do not go together", "leave one of them out")
@@ -203,7 +206,7 @@ def show(made: Report, to: Path | None) -> None:
         print_leaderboard(made, bare=False)
         return
     file = io.StringIO()
-    # Columns that were asked for are not folded in a file.
+    # A file shows all columns that the user chose on one line.
     width = _FILE_WIDTH if made.columns is None else _NO_LIMIT
     print_leaderboard(made, console=PlainConsole(file=file, width=width), bare=False)
     write_output(file.getvalue(), to)

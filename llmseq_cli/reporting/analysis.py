@@ -1,4 +1,4 @@
-"""What data and runs look like from nearer: the figures behind the paper's Figures 9 to 12, and some more."""
+"""Plots of datasets and runs, among them the paper's Figures 9 to 12."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.models.recommender import Recommender
 from llmseq_cli.progress import Task
-from llmseq_cli.reporting.figures import Figure, Series
+from llmseq_cli.reporting.plot import Plot, Series
 from llmseq_cli.store.queries import query
 from llmseq_cli.store.runs import RunInfo
 
@@ -22,35 +22,33 @@ if TYPE_CHECKING:
 
 _BINS = 8
 _LENGTHS = (1, 2, 3, 4, 5, 7, 10, 20)
-"""First prompt lengths of the bins."""
+"""Where the bins of history lengths begin."""
 
 _SESSIONS_OF_DIVERSITY = 5000
 _Z = 1.959964
 """The 97.5 % point of the normal distribution."""
 
 
-def popularity_curve(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Figure:
+def popularity_curve(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Plot:
     """Occurrences of an item by its rank, both logarithmic (the paper's Figure 11, left)."""
     counts = _column(con, "analysis/popularities", info, "popularity")
     ranks = np.arange(1, len(counts) + 1)
     shown = np.unique(np.geomspace(1, len(counts), 400).astype(int)) - 1
     caption = f"{len(counts):,} items of '{info.name}', the most popular first: how often each occurs."
     series = Series(info.name, ranks[shown].astype(float), counts[shown].astype(float))
-    return Figure(
-        "popularity", "Popularity of items", caption, "rank", "interactions", (series,), x_log=True, y_log=True
-    )
+    return Plot("popularity", "Popularity of items", caption, "rank", "interactions", (series,), x_log=True, y_log=True)
 
 
-def session_lengths(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Figure:
+def session_lengths(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Plot:
     """How many sessions have how many items (the paper's Figure 11, right)."""
     lengths = _column(con, "analysis/lengths", info, "length")
     counts = _column(con, "analysis/lengths", info, "sessions")
     caption = f"{int(counts.sum()):,} sessions of '{info.name}' by their number of items."
     series = Series(info.name, lengths.astype(float), counts.astype(float))
-    return Figure("lengths", "Length of sessions", caption, "items", "sessions", (series,), "bars", y_log=True)
+    return Plot("lengths", "Length of sessions", caption, "items", "sessions", (series,), "bars", y_log=True)
 
 
-def diversity(sessions: Sessions, embeddings: ItemEmbeddings, name: str, seed: int = 0) -> Figure:
+def diversity(sessions: Sessions, embeddings: ItemEmbeddings, name: str, seed: int = 0) -> Plot:
     """Histogram of the mean Euclidean distance between the item vectors of a session, at length 1 (Figure 12).
 
     Sessions of at least two items; of more than 5,000 a sample by the seed.
@@ -68,7 +66,7 @@ def diversity(sessions: Sessions, embeddings: ItemEmbeddings, name: str, seed: i
         f"vectors of their items, at length 1. Median {np.median(means):.2f}; the greater, the more diverse."
     )
     series = Series(name, middles, counts.astype(float))
-    return Figure("diversity", "Diversity within sessions", caption, "mean distance", "sessions", (series,), "bars")
+    return Plot("diversity", "Diversity within sessions", caption, "mean distance", "sessions", (series,), "bars")
 
 
 def _mean_distance(vectors: Any) -> float:
@@ -80,32 +78,38 @@ def _mean_distance(vectors: Any) -> float:
     return float(np.sqrt(np.maximum(0.0, 2 - 2 * cosines)).mean())
 
 
-def hits_by_popularity(con: duckdb.DuckDBPyConnection, info: DatasetInfo, runs: Sequence[RunInfo], k: int) -> Figure:
-    """HR@k by how often the last item of the prompt occurs in training (the paper's Figure 9)."""
+def hits_by_popularity(con: duckdb.DuckDBPyConnection, info: DatasetInfo, runs: Sequence[RunInfo], k: int) -> Plot:
+    """HR@k by how often the last item of the history occurs in training (the paper's Figure 9)."""
     popularity = _column(con, "analysis/prompts", info, "popularity")
     edges = np.unique(np.quantile(popularity, np.linspace(0, 1, _BINS + 1)[1:-1], method="higher"))
     firsts = np.concatenate([[popularity.min()], edges[edges > popularity.min()]])
     series, ticks = _hits_by(con, info, runs, k, popularity, firsts)
     caption = f"Share of sessions of '{info.name}' whose ground truth is among the first {k}, with 95% intervals."
-    return Figure(
+    return Plot(
         "hits-by-popularity",
         "Hits by popularity of the last item",
         caption,
-        "training interactions of the prompt's last item",
+        "training interactions of the last item",
         f"HR@{k}",
         series,
         ticks=ticks,
     )
 
 
-def hits_by_length(con: duckdb.DuckDBPyConnection, info: DatasetInfo, runs: Sequence[RunInfo], k: int) -> Figure:
-    """HR@k by the number of items of the prompt."""
+def hits_by_length(con: duckdb.DuckDBPyConnection, info: DatasetInfo, runs: Sequence[RunInfo], k: int) -> Plot:
+    """HR@k by the number of items in the history."""
     lengths = _column(con, "analysis/prompts", info, "length")
     firsts = np.array([first for first in _LENGTHS if first <= lengths.max()])
     series, ticks = _hits_by(con, info, runs, k, lengths, firsts)
     caption = f"Share of sessions of '{info.name}' whose ground truth is among the first {k}, with 95% intervals."
-    return Figure(
-        "hits-by-length", "Hits by length of the prompt", caption, "items of the prompt", f"HR@{k}", series, ticks=ticks
+    return Plot(
+        "hits-by-length",
+        "Hits by length of the history",
+        caption,
+        "items in the history",
+        f"HR@{k}",
+        series,
+        ticks=ticks,
     )
 
 
@@ -137,12 +141,12 @@ def _hits_by(
 
 def hits_by_position(
     models: Sequence[tuple[str, Recommender]], test: Sessions, name: str, k: int, positions: int, task: Task
-) -> Figure:
-    """HR@k where prompts end 0, 1, 2, … items earlier (the paper's Figure 10), for sessions long enough for all."""
+) -> Plot:
+    """HR@k with histories cut 0, 1, 2, … items earlier (the paper's Figure 10), for sessions long enough for all."""
     prompts, targets = test.prompts(), test.targets()
     long = np.flatnonzero(prompts.lengths >= positions)
     if not len(long):
-        raise UsageError(f"no prompt of '{name}' has {positions} items", "give a smaller --positions")
+        raise UsageError(f"no history in '{name}' has {positions} items", "give a smaller --positions")
     prompts, targets = prompts.take(long), targets[long]
     series = []
     for label, model in models:
@@ -152,11 +156,11 @@ def hits_by_position(
             task.advance(1)
         series.append(_shares(label, hits, np.full(positions, len(long))))
     caption = (
-        f"{len(long):,} sessions of '{name}' with prompts of at least {positions} items: share whose ground truth is "
-        f"among the first {k} if the prompt ends at that item, with 95% intervals."
+        f"{len(long):,} sessions of '{name}' with histories of at least {positions} items: share whose ground truth is "
+        f"among the first {k} if the history ends at that item, with 95% intervals."
     )
     ticks = ("last", *(f"{place + 1} from end" for place in range(1, positions)))
-    return Figure(
+    return Plot(
         "hits-by-position",
         "Hits by the item taken as last",
         caption,
@@ -168,7 +172,7 @@ def hits_by_position(
 
 
 def _shortened(prompts: Sessions, dropped: int) -> Sessions:
-    """The prompts without their last `dropped` items."""
+    """The histories without their last `dropped` items."""
     kept = prompts.positions_from_end() > dropped
     return Sessions.from_lengths(prompts.items[kept], prompts.lengths - dropped, prompts.ids)
 
@@ -182,17 +186,17 @@ def _shares(name: str, hits: np.ndarray, counts: np.ndarray) -> Series:
     return Series(name, places.astype(float), share, np.minimum(middle - half, share), np.maximum(middle + half, share))
 
 
-def training_curves(curves: Sequence[tuple[str, list[dict[str, Any]]]]) -> Figure:
+def training_curves(curves: Sequence[tuple[str, list[dict[str, Any]]]]) -> Plot:
     """NDCG@20 on held-out sessions by epoch, of runs that have it; their losses where none was validated."""
     validated = _by_epoch(curves, "ndcg")
     if validated:
         caption = "NDCG@20 on the training sessions held out, after every epoch of the search for the best."
-        return Figure("training", "Training", caption, "epoch", "NDCG@20, held out", validated)
+        return Plot("training", "Training", caption, "epoch", "NDCG@20, held out", validated)
     losses = _by_epoch(curves, "loss")
     if not losses:
         raise LlmseqError("none of these runs was trained in epochs", "name runs of a neural model")
     caption = "Mean loss of a training target, after every epoch; none of these runs held out sessions."
-    return Figure("training", "Training", caption, "epoch", "loss", losses, from_zero=False)
+    return Plot("training", "Training", caption, "epoch", "loss", losses, from_zero=False)
 
 
 def _by_epoch(curves: Sequence[tuple[str, list[dict[str, Any]]]], key: str) -> tuple[Series, ...]:
@@ -205,7 +209,7 @@ def _by_epoch(curves: Sequence[tuple[str, list[dict[str, Any]]]], key: str) -> t
     return tuple(series)
 
 
-def against(rows: Sequence[dict[str, Any]], kind: str, k: int) -> Figure:
+def against(rows: Sequence[dict[str, Any]], kind: str, k: int) -> Plot:
     """Every run as a point: NDCG@k over coverage ("coverage") or over seconds of training and scoring ("time")."""
     names = [row["run"] for row in rows]
     said = f"NDCG@{k} of {len(rows)} run{'s' if len(rows) > 1 else ''} on '{rows[0]['dataset']}'"
@@ -220,7 +224,7 @@ def against(rows: Sequence[dict[str, Any]], kind: str, k: int) -> Figure:
     series = tuple(
         Series(name, np.array([one]), np.array([value])) for name, one, value in zip(names, x, y, strict=True)
     )
-    return Figure(kind, title, caption, label, f"NDCG@{k}", series, "points", x_log=kind == "time")
+    return Plot(kind, title, caption, label, f"NDCG@{k}", series, "points", x_log=kind == "time")
 
 
 def _column(con: duckdb.DuckDBPyConnection, name: str, info: DatasetInfo, column: str) -> np.ndarray:

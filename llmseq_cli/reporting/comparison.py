@@ -9,7 +9,8 @@ import numpy as np
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM
 from llmseq_cli.reporting.inspection import RunDetails, read_details, sessions_in_words
-from llmseq_cli.reporting.leaderboard import ReportWishes, make_report
+from llmseq_cli.reporting.leaderboard import make_report
+from llmseq_cli.reporting.options import ReportOptions
 from llmseq_cli.reporting.significance import LEVEL, TESTED, SessionRanks, holm, interval, paired_p
 from llmseq_cli.store.queries import query
 
@@ -158,8 +159,8 @@ def _metrics(
     test: str,
 ) -> list[dict[str, Any]]:
     """One dict a metric; on the common sessions where it is a mean over sessions, else as the leaderboard has it."""
-    wishes = ReportWishes(sort=f"ndcg@{k}", models=[run.run for run in runs], cutoffs=(k,))
-    report = make_report(con, runs[0].dataset, wishes, store)
+    options = ReportOptions(sort=f"ndcg@{k}", models=[run.run for run in runs], cutoffs=(k,))
+    report = make_report(con, runs[0].dataset, options, store)
     by_run = {row["run"]: row for row in report.rows}
     made = []
     for metric in report.metrics():

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, replace
+from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
-from llmseq_cli.evaluation.evaluate import CUTOFFS
 from llmseq_cli.evaluation.metrics import metrics_at
 from llmseq_cli.reporting.filters import rows_where
 from llmseq_cli.reporting.groups import group_seeds, tell_apart
 from llmseq_cli.reporting.names import is_metric
+from llmseq_cli.reporting.options import ReportOptions
 from llmseq_cli.reporting.paper import add_paper
 from llmseq_cli.reporting.report import Report
 from llmseq_cli.reporting.segments import add_segments, segment_layouts, segment_notes
@@ -31,62 +32,38 @@ METRICS = ("ndcg", "hr", "mrr", "coverage", "serendipity", "novelty")
 _SORTED_DOWN = ("positions_per_second", "started_at")
 
 
-@dataclass(frozen=True)
-class ReportWishes:
-    """What a report is to show.
-
-    sort: the column that orders the rows. models: only these models or runs. cutoffs: of the metrics. where: a
-    condition in SQL over the columns. columns: which columns tables show, None for the usual ones. group: runs alike
-    but for the seed are one row. paper: with the published figures. significance: with tests against `baseline`, a
-    run, or the best row where it is None; test: t, permutation or wilcoxon. segments: with the metrics of the sessions
-    that end in warm, tail and cold items, at the last of the cutoffs in tables.
-    """
-
-    sort: str = "ndcg@20"
-    models: list[str] | None = None
-    cutoffs: tuple[int, ...] = CUTOFFS
-    where: str | None = None
-    columns: tuple[str, ...] | None = None
-    group: bool = False
-    paper: bool = False
-    significance: bool = False
-    baseline: str | None = None
-    test: str = "t"
-    segments: bool = False
-
-
-def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, wishes: ReportWishes, store: Store) -> Report:
-    """The leaderboard of one dataset or all. Raises UsageError for wishes that name what is not there."""
-    rows = _of_models(rows_of(con, "report/leaderboard", {"dataset": dataset}), wishes.models)
+def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, options: ReportOptions, store: Store) -> Report:
+    """The leaderboard of one dataset or all. Raises UsageError for options that name what is not there."""
+    rows = _of_models(rows_of(con, "report/leaderboard", {"dataset": dataset}), options.models)
     for row in rows:
         row["settings"] = json.loads(row["settings"])
         row["started_at"] = row["started_at"].isoformat()
-    early = wishes.where is not None and "@" not in wishes.where
-    if wishes.where and early:
-        rows = rows_where(rows, wishes.where)
-    _add_metrics(con, dataset, rows, _cutoffs(wishes))
-    if wishes.segments:
-        add_segments(con, dataset, rows, _cutoffs(wishes))
-    if wishes.where and not early:
-        rows = rows_where(rows, wishes.where)
+    early = options.where is not None and "@" not in options.where
+    if options.where and early:
+        rows = rows_where(rows, options.where)
+    _add_metrics(con, dataset, rows, _cutoffs(options))
+    if options.segments:
+        add_segments(con, dataset, rows, _cutoffs(options))
+    if options.where and not early:
+        rows = rows_where(rows, options.where)
     tell_apart(rows)
-    if wishes.group:
+    if options.group:
         rows = group_seeds(rows)
-    rows = _sorted(rows, wishes.sort)
-    _check_columns(rows, wishes.columns)
-    report = Report(rows, wishes.columns, dataset_facts(con, dataset), wishes.sort, _notes(rows), store)
-    if wishes.segments:
-        report = replace(report, layouts=segment_layouts(rows, wishes.cutoffs[-1]))
-        for name, notes in segment_notes(rows, wishes.cutoffs[-1]).items():
+    rows = _sorted(rows, options.sort)
+    _check_columns(rows, options.columns)
+    report = Report(rows, options.columns, dataset_facts(con, dataset), options.sort, _notes(rows, options.sort), store)
+    if options.segments:
+        report = replace(report, layouts=segment_layouts(rows, options.cutoffs[-1]))
+        for name, notes in segment_notes(rows, options.cutoffs[-1]).items():
             report.notes[name] = notes + report.notes.get(name, [])
-    if wishes.where:
+    if options.where:
         report = replace(report, nothing="No run fits --where.")
-    if wishes.significance:
+    if options.significance:
         from llmseq_cli.reporting.significance import add_significance
 
-        add_significance(con, report, wishes.baseline, wishes.test)
-    if wishes.paper:
-        add_paper(report, with_others=not wishes.models and not wishes.where)
+        add_significance(con, report, options.baseline, options.test)
+    if options.paper:
+        add_paper(report, with_others=not options.models and not options.where)
     for row in rows:
         for name in ("run_id", "run_ids"):
             row.pop(name, None)
@@ -163,10 +140,10 @@ def _of_models(runs: list[dict[str, Any]], models: list[str] | None) -> list[dic
     return [run for run in runs if {run["model"], run["run"], str(run["run_id"])} & set(models)]
 
 
-def _cutoffs(wishes: ReportWishes) -> tuple[int, ...]:
-    """The cut-offs asked for, and those that other wishes name."""
-    named = [*(wishes.columns or ()), wishes.sort, *re.findall(r"\w+@\d+", wishes.where or "")]
-    return tuple(sorted({*wishes.cutoffs, *(int(key.partition("@")[2]) for key in named if is_metric(key))}))
+def _cutoffs(options: ReportOptions) -> tuple[int, ...]:
+    """The cut-offs asked for, and those that other options name."""
+    named = [*(options.columns or ()), options.sort, *re.findall(r"\w+@\d+", options.where or "")]
+    return tuple(sorted({*options.cutoffs, *(int(key.partition("@")[2]) for key in named if is_metric(key))}))
 
 
 def _add_metrics(
@@ -196,16 +173,24 @@ def dataset_facts(con: duckdb.DuckDBPyConnection, dataset: str | None) -> dict[s
     }
 
 
-def _notes(rows: list[dict[str, Any]]) -> dict[str, list[str]]:
-    """What groups leave out, by dataset."""
-    repeats: dict[str, list[str]] = {}
-    for row in rows:
-        repeats.setdefault(row["dataset"], []).extend(row.get("repeats", []))
-    return {
-        dataset: [f"left out: {_some(names)}, older runs of the same model, settings and seed; --no-group shows all"]
-        for dataset, names in repeats.items()
-        if names
-    }
+def _notes(rows: list[dict[str, Any]], sort: str) -> dict[str, list[str]]:
+    """By dataset: what groups leave out, and where to pick the best row is to choose by test."""
+    notes: dict[str, list[str]] = {}
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        own = [row for row in rows if row["dataset"] == dataset]
+        repeats = [name for row in own for name in row.get("repeats", [])]
+        if repeats:
+            notes.setdefault(dataset, []).append(
+                f"left out: {_some(repeats)}, older runs of the same model, settings and seed; --no-group shows all"
+            )
+        counts = Counter(row["label"] for row in own if not is_partial(row))
+        several = [label for label, count in counts.items() if count > 1]
+        if several and is_metric(sort):
+            notes.setdefault(dataset, []).append(
+                f"several runs of {_some(several)}: to pick the best of them here is to choose by test; "
+                "a model's name means its best run by validation"
+            )
+    return notes
 
 
 def _some(names: list[str]) -> str:

@@ -53,13 +53,15 @@ class Beneath:
 
 @dataclass(frozen=True)
 class Line:
-    """cells: one a column. beneath: further figures. published: the paper's, not a run's.
+    """cells: one a column. beneath: further results. run: its name, of a group of seeds the first's; "" for none.
 
-    partial: the run was scored on fewer sessions than the dataset has, so it is not compared with the others.
+    published: the paper's, not a run's. partial: the run was scored on fewer sessions than the dataset has, so it is
+    left out of comparisons.
     """
 
     cells: tuple[Cell, ...]
     beneath: tuple[Beneath, ...] = ()
+    run: str = ""
     published: bool = False
     partial: bool = False
 
@@ -123,11 +125,18 @@ def make_lines(
         Line(
             cells=tuple(_cell(row, column, marks, starred) for column in columns),
             beneath=beneath(row) if beneath else (),
+            run=_run_of(row),
             published=is_published(row),
             partial=is_partial(row),
         )
         for row in rows
     )
+
+
+def _run_of(row: dict[str, Any]) -> str:
+    if is_published(row):
+        return ""
+    return str((row.get("runs") or [row.get("run") or ""])[0])
 
 
 def is_published(row: dict[str, Any]) -> bool:

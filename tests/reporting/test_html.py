@@ -132,5 +132,26 @@ def test_nothing_of_the_workspace_becomes_markup(llmseq, report, shop, tmp_path)
     assert "&lt;img src=x" in changed
 
 
+def test_no_text_of_the_workspace_breaks_out_of_its_place(llmseq, report, shop, page):
+    """In texts, attributes, settings, versions, drawings and their captions."""
+    nasty = """' onclick='alert(1)" onmouseover="alert(2)"><svg onload=alert(3)>{{ 7 * 7 }}</style></script>"""
+    quoted = nasty.replace("'", "''")
+    name = nasty.replace("/", "")  # which would begin the name of a split
+    shop.sql(f"update core.dataset set name = '{quoted.replace('/', '')}'", write=True)
+    shop.sql(f"update core.run set model = '{quoted}', label = '{quoted}'", write=True)
+    for column in ("settings", "environment", "figures"):
+        shop.sql(f"update core.run set {column} = json_object('{quoted}', '{quoted}')", write=True)
+    made = llmseq("report", "--format", "html", "--out", report)
+    assert made.status == 0, made.err
+    page.goto(report.as_uri())
+    assert page.locator(".board tbody").count() == 2
+    assert page.locator("[onclick], [onmouseover], [onload], svg svg").count() == 0
+    assert page.locator("style").count() + page.locator("script").count() == 2 + page.locator("figure style").count()
+    assert page.locator("section h2").first.inner_text() == name
+    page.locator(".open").first.click()
+    assert nasty in page.locator("dialog[open]").inner_text()
+    assert name in page.locator("figcaption").first.inner_text()
+
+
 def test_no_runs(llmseq, shop):
     assert "There are no runs yet" in llmseq("report", "--format", "html").out

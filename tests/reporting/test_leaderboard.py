@@ -8,7 +8,7 @@ from statistics import fmean, stdev
 import pytest
 from rich.color import ColorSystem
 
-from llmseq_cli import EmbedOptions, ReportWishes, TrainOptions
+from llmseq_cli import EmbedOptions, ReportOptions, TrainOptions
 from llmseq_cli.cli.console import out
 from llmseq_cli.reporting.published import paper_dataset, published_figures, published_prompting, same_label
 from llmseq_cli.workspace import Workspace
@@ -47,6 +47,16 @@ def test_of_runs_with_the_same_seed_the_newest_counts(llmseq, shop):
     assert "v-sknn-2" in done.out
     assert "left out: v-sknn-1, older runs of the same model, settings and seed" in " ".join(done.out.split())
     assert "±" not in done.out
+
+
+def test_where_the_best_of_several_runs_would_be_chosen_by_test_a_note_says_so(llmseq, seeds):
+    warning = "several runs of V_SKNN: to pick the best of them here is to choose by test"
+    assert " ".join(llmseq("report").out.split()).count(warning) == 1
+    assert warning in " ".join(llmseq("report", "--format", "markdown", "--no-group").out.split())
+    for choice in (["--sort", "run"], ["--where", "settings.k = 40 or model = 'most-popular'"]):
+        said = llmseq("report", *choice)
+        assert said.status == 0, said.err
+        assert "choose by test" not in said.out
 
 
 def test_runs_of_a_model_are_told_apart_by_just_what_differs(llmseq, shop):
@@ -192,7 +202,7 @@ def test_published_figures_are_those_of_the_paper():
 
 
 def test_reports_from_python(seeds: Workspace):
-    made = seeds.leaderboard("shop", ReportWishes(group=True, sort="hr@10"))
+    made = seeds.leaderboard("shop", ReportOptions(group=True, sort="hr@10"))
     [table] = made.tables()
     assert len(table.lines) == 3
     assert [column.key for column in table.columns][:2] == ["label", "run"]

@@ -1,4 +1,4 @@
-"""Figures of data and runs: their numbers, and how they are drawn."""
+"""Plots of data and runs: their numbers, and how they are drawn."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from llmseq_cli import EmbedOptions, TrainOptions
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.reporting.analysis import diversity
-from llmseq_cli.reporting.figures import Figure, Series, log_ticks
-from llmseq_cli.reporting.make_figure import KINDS
-from llmseq_cli.reporting.plots import _draw_one
-from llmseq_cli.reporting.text_plots import draw_text
+from llmseq_cli.reporting.draw_files import _draw_one
+from llmseq_cli.reporting.draw_text import draw_text
+from llmseq_cli.reporting.make_plot import KINDS
+from llmseq_cli.reporting.plot import Plot, Series, log_ticks
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_logarithmic_axes_have_numbers_within(low, high, ticks):
 
 def test_a_histogram_in_the_terminal_counts_from_nothing(monkeypatch):
     series = Series("toy", np.array([2.0, 3.0, 9.0]), np.array([100.0, 1.0, 10.0]))
-    drawn = draw_text(Figure("lengths", "Toy", "", "items", "sessions", (series,), "bars", y_log=True), 60, color=False)
+    drawn = draw_text(Plot("lengths", "Toy", "", "items", "sessions", (series,), "bars", y_log=True), 60, color=False)
     body = [line[line.index("│") + 1 :] if "│" in line else line for line in drawn.splitlines()[2:17]]
     filled = [sum(line.startswith("█") for line in body), sum(line.rstrip("│").endswith(("█", "▌")) for line in body)]
     assert filled[0] > filled[1] > 0
@@ -114,7 +114,7 @@ def test_names_of_points_do_not_hide_one_another():
     ax = Canvas(figsize=(6.4, 4.4), layout="constrained").subplots()
     places = {"embedding-ensemble-13": (0.995, 0.073), "llmseqsim-6": (0.996, 0.07), "most-popular-1": (0.03, 0.02)}
     series = tuple(Series(name, np.array([x]), np.array([y])) for name, (x, y) in places.items())
-    _draw_one(Figure("coverage", "Toy", "", "coverage", "NDCG", series, "points"), ax)
+    _draw_one(Plot("coverage", "Toy", "", "coverage", "NDCG", series, "points"), ax)
     ax.figure.canvas.draw()
     boxes = [text.get_window_extent() for text in ax.texts]
     assert len(boxes) == 3

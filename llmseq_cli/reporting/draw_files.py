@@ -1,4 +1,4 @@
-"""Figures drawn by matplotlib, as PNG or SVG."""
+"""Plots drawn by matplotlib, as PNG or SVG."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmseq_cli.errors import LlmseqError, UsageError
-from llmseq_cli.reporting.figures import Figure, in_words, log_ticks
+from llmseq_cli.reporting.plot import Plot, in_words, log_ticks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,8 +29,8 @@ def check_suffix(suffix: str) -> None:
         raise UsageError(f"plots are not written as '{suffix}'", f"end the file in {' or '.join(SUFFIXES)}")
 
 
-def draw(figures: Sequence[Figure], suffix: str, *, words: bool = True) -> bytes:
-    """The figures side by side as the bytes of a PNG or SVG file. Raises LlmseqError without matplotlib.
+def draw(plots: Sequence[Plot], suffix: str, *, words: bool = True) -> bytes:
+    """The plots side by side, as the bytes of a PNG or SVG file. Raises LlmseqError without matplotlib.
 
     words: with titles and captions, for pictures that stand alone.
     """
@@ -40,13 +40,13 @@ def draw(figures: Sequence[Figure], suffix: str, *, words: bool = True) -> bytes
     except ImportError as error:
         raise LlmseqError("plots need matplotlib", "pip install 'llmseq[plots]'") from error
     matplotlib.use("agg")
-    # Text in SVG stays text, and the same figure gives the same file.
+    # Text in SVG stays text, and the same plot gives the same file.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "llmseq", "font.size": 9}):
         from matplotlib.figure import Figure as Canvas
 
-        canvas = Canvas(figsize=(_INCHES[0] * len(figures), _INCHES[1] + 0.4), layout="constrained")
-        axes = canvas.subplots(1, len(figures), squeeze=False)[0]
-        for one, ax in zip(figures, axes, strict=True):
+        canvas = Canvas(figsize=(_INCHES[0] * len(plots), _INCHES[1] + 0.4), layout="constrained")
+        axes = canvas.subplots(1, len(plots), squeeze=False)[0]
+        for one, ax in zip(plots, axes, strict=True):
             _draw_one(one, ax)
             if words:
                 _say(one, ax)
@@ -56,57 +56,57 @@ def draw(figures: Sequence[Figure], suffix: str, *, words: bool = True) -> bytes
     return file.getvalue()
 
 
-def _say(figure: Figure, ax: Axes) -> None:
+def _say(plot: Plot, ax: Axes) -> None:
     from textwrap import fill
 
-    ax.set_title(figure.title, loc="left", fontweight="bold")
-    ax.set_xlabel(f"{figure.x_label}\n{fill(figure.caption, 85)}")
+    ax.set_title(plot.title, loc="left", fontweight="bold")
+    ax.set_xlabel(f"{plot.x_label}\n{fill(plot.caption, 85)}")
 
 
-def _draw_one(figure: Figure, ax: Axes) -> None:
+def _draw_one(plot: Plot, ax: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    ax.set_xlabel(figure.x_label)
-    ax.set_ylabel(figure.y_label)
-    if figure.ticks:
-        ax.set_xticks(range(len(figure.ticks)), figure.ticks)
-    elif all((one.x == np.floor(one.x)).all() for one in figure.series):
+    ax.set_xlabel(plot.x_label)
+    ax.set_ylabel(plot.y_label)
+    if plot.ticks:
+        ax.set_xticks(range(len(plot.ticks)), plot.ticks)
+    elif all((one.x == np.floor(one.x)).all() for one in plot.series):
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for number, series in enumerate(figure.series):
+    for number, series in enumerate(plot.series):
         style: dict[str, Any] = {"color": COLORS[number % len(COLORS)], "marker": MARKERS[number % len(MARKERS)]}
-        if figure.style == "points":
+        if plot.style == "points":
             ax.plot(series.x, series.y, linestyle="none", **style)
             continue
-        if figure.style == "bars":
+        if plot.style == "bars":
             ax.bar(series.x, series.y, width=series.bar_width(), color=style["color"], edgecolor="white", linewidth=0.3)
             continue
         if len(series.x) > 40:
             style["marker"] = None
         # A little apart, so that intervals of several series do not hide one another.
-        x = series.x + (0.06 * (number - (len(figure.series) - 1) / 2) if figure.ticks else 0)
+        x = series.x + (0.06 * (number - (len(plot.series) - 1) / 2) if plot.ticks else 0)
         ax.plot(x, series.y, label=series.name, markersize=4, linewidth=1.4, **style)
         if series.low is not None and series.high is not None:
             ax.vlines(x, series.low, series.high, colors=style["color"], linewidth=1, alpha=0.6)
     ax.grid(visible=True, color="#dddddd", linewidth=0.6)
     ax.set_axisbelow(True)
     ax.spines[["top", "right"]].set_visible(False)
-    if not figure.y_log and figure.from_zero and all(np.min(one.y) >= 0 for one in figure.series):
+    if not plot.y_log and plot.from_zero and all(np.min(one.y) >= 0 for one in plot.series):
         ax.set_ylim(bottom=0)
-    _scale(figure, ax)
-    if figure.style == "points":
-        _name_points(figure, ax)
-    elif len(figure.series) > 1:
-        if figure.ticks:
+    _scale(plot, ax)
+    if plot.style == "points":
+        _name_points(plot, ax)
+    elif len(plot.series) > 1:
+        if plot.ticks:
             # Room for the names above the intervals.
-            ax.set_ylim(top=ax.get_ylim()[1] * (1.08 + 0.045 * len(figure.series)))
-        ax.legend(frameon=False, fontsize=8, ncols=2 if len(figure.series) > 2 else 1)
+            ax.set_ylim(top=ax.get_ylim()[1] * (1.08 + 0.045 * len(plot.series)))
+        ax.legend(frameon=False, fontsize=8, ncols=2 if len(plot.series) > 2 else 1)
 
 
-def _scale(figure: Figure, ax: Axes) -> None:
+def _scale(plot: Plot, ax: Axes) -> None:
     """Logarithmic axes, with numbers as people write them."""
     for log, axis, scale, values in (
-        (figure.x_log, ax.xaxis, ax.set_xscale, [one.x for one in figure.series]),
-        (figure.y_log, ax.yaxis, ax.set_yscale, [one.y for one in figure.series]),
+        (plot.x_log, ax.xaxis, ax.set_xscale, [one.x for one in plot.series]),
+        (plot.y_log, ax.yaxis, ax.set_yscale, [one.y for one in plot.series]),
     ):
         if log:
             scale("log")
@@ -114,17 +114,17 @@ def _scale(figure: Figure, ax: Axes) -> None:
             ticks = log_ticks(low, high)
             axis.set_ticks(ticks, [in_words(tick) for tick in ticks])
             axis.set_minor_formatter("")
-    if figure.style == "bars" and figure.y_log:
-        ax.set_ylim(bottom=min(one.y.min() for one in figure.series) / 2)
+    if plot.style == "bars" and plot.y_log:
+        ax.set_ylim(bottom=min(one.y.min() for one in plot.series) / 2)
 
 
-def _name_points(figure: Figure, ax: Axes) -> None:
+def _name_points(plot: Plot, ax: Axes) -> None:
     """Names beside their points, where they hide neither another name nor a point, as far as there is room."""
     to_inches = ax.transScale + ax.transLimits
     wide, high = _INCHES[0] * 0.88 * 72, _INCHES[1] * 0.8 * 72  # the axes in points, nearly
-    places = [to_inches.transform((one.x[0], one.y[0])) * (wide, high) for one in figure.series]
+    places = [to_inches.transform((one.x[0], one.y[0])) * (wide, high) for one in plot.series]
     taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in places]
-    for series, (x, y) in zip(figure.series, places, strict=True):
+    for series, (x, y) in zip(plot.series, places, strict=True):
         length = 0.62 * _NAME_SIZE * len(series.name)
         aligned = [("left", 5.0)] if x + length + 5 < wide else []
         aligned += [("right", -5.0 - length)] if x > length + 5 or not aligned else []

@@ -1,9 +1,8 @@
-"""From the kind of a plot and the names of runs to its `Figure`."""
+"""From the kind of a plot and the names of runs to its `Plot`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import find_dataset, load_test, load_train
@@ -11,9 +10,10 @@ from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.models.recommender import Recommender
 from llmseq_cli.progress import Progress
 from llmseq_cli.reporting import analysis
-from llmseq_cli.reporting.figures import Figure
 from llmseq_cli.reporting.inspection import history_of
-from llmseq_cli.reporting.leaderboard import ReportWishes, make_report
+from llmseq_cli.reporting.leaderboard import make_report
+from llmseq_cli.reporting.options import PlotOptions, ReportOptions
+from llmseq_cli.reporting.plot import Plot
 from llmseq_cli.store.runs import RunInfo, find_run
 
 if TYPE_CHECKING:
@@ -29,71 +29,58 @@ _MOST_RUNS = 6
 """Lines that an eye still tells apart."""
 
 
-@dataclass(frozen=True)
-class FigureWishes:
-    """runs: by name, number or model; none: the best run of each of the best models. k: length of the lists that count.
-    embeddings: those of diversity. positions: how many items from the end hits-by-position goes.
-    """
-
-    runs: tuple[str, ...] = ()
-    dataset: str | None = None
-    k: int = 20
-    embeddings: str = "lexical"
-    positions: int = 5
-
-
-def make_figure(
-    store: Store, kind: str, wishes: FigureWishes, load: Callable[[RunInfo], Recommender], progress: Progress
-) -> Figure:
-    """The figure of this kind. load: a run's trained model. Raises UsageError for an unknown kind or what it cannot
+def make_plot(
+    store: Store, kind: str, options: PlotOptions, load: Callable[[RunInfo], Recommender], progress: Progress
+) -> Plot:
+    """The plot of this kind. load: a run's trained model. Raises UsageError for an unknown kind or what it cannot
     have, LlmseqError for runs and datasets that are not there.
     """
     if kind not in KINDS:
         raise UsageError(f"there is no plot '{kind}'", did_you_mean(kind, list(KINDS)))
-    if kind in OF_DATA and wishes.runs:
+    if kind in OF_DATA and options.runs:
         raise UsageError(f"{kind} is a plot of a dataset, not of runs", "leave the runs out")
-    if wishes.k < 1 or wishes.positions < 1:
+    if options.k < 1 or options.positions < 1:
         raise UsageError("-k and --positions are at least 1", "leave them out, or give larger ones")
     with store.read(f"plotting {kind}") as con:
         if kind in OF_DATA:
-            return _of_data(con, kind, wishes)
+            return _of_data(con, kind, options)
         if kind == "training":
-            return analysis.training_curves(_histories(con, wishes, store))
-        runs = _runs(con, wishes, store)
+            return analysis.training_curves(_histories(con, options, store))
+        runs = _runs(con, options, store)
         info = find_dataset(con, runs[0].dataset)
         if kind == "hits-by-popularity":
-            return analysis.hits_by_popularity(con, info, runs, _within_depth(con, runs, wishes.k))
+            return analysis.hits_by_popularity(con, info, runs, _within_depth(con, runs, options.k))
         if kind == "hits-by-length":
-            return analysis.hits_by_length(con, info, runs, _within_depth(con, runs, wishes.k))
+            return analysis.hits_by_length(con, info, runs, _within_depth(con, runs, options.k))
         if kind in ("coverage", "time"):
-            return analysis.against(_rows(con, info.name, wishes, store), kind, wishes.k)
+            return analysis.against(_rows(con, info.name, options, store), kind, options.k)
         test = load_test(con, info)
-    with progress.task("Scoring shortened prompts", len(runs) * wishes.positions, "scorings") as task:
+    with progress.task("Scoring shortened histories", len(runs) * options.positions, "scorings") as task:
         models = [(run.run, load(run)) for run in runs]
-        return analysis.hits_by_position(models, test, info.name, wishes.k, wishes.positions, task)
+        return analysis.hits_by_position(models, test, info.name, options.k, options.positions, task)
 
 
-def _of_data(con: duckdb.DuckDBPyConnection, kind: str, wishes: FigureWishes) -> Figure:
-    info = find_dataset(con, wishes.dataset)
+def _of_data(con: duckdb.DuckDBPyConnection, kind: str, options: PlotOptions) -> Plot:
+    info = find_dataset(con, options.dataset)
     if kind == "popularity":
         return analysis.popularity_curve(con, info)
     if kind == "lengths":
         return analysis.session_lengths(con, info)
     from llmseq_cli.embeddings.stored import load_embeddings
 
-    vectors = load_embeddings(con, info.dataset_id, wishes.embeddings, info.statistics["items"])
+    vectors = load_embeddings(con, info.dataset_id, options.embeddings, info.statistics["items"])
     return analysis.diversity(load_train(con, info), vectors, info.name)
 
 
-def _runs(con: duckdb.DuckDBPyConnection, wishes: FigureWishes, store: Store) -> list[RunInfo]:
+def _runs(con: duckdb.DuckDBPyConnection, options: PlotOptions, store: Store) -> list[RunInfo]:
     """The runs named, of one dataset; else the best of each model, best first."""
-    names: Sequence[str] = wishes.runs
+    names: Sequence[str] = options.runs
     if not names:
-        dataset = find_dataset(con, wishes.dataset).name
-        names = [row["run"] for row in _rows(con, dataset, FigureWishes(), store)][:_MOST_RUNS]
+        dataset = find_dataset(con, options.dataset).name
+        names = [row["run"] for row in _rows(con, dataset, PlotOptions(), store)][:_MOST_RUNS]
     if not names:
         raise LlmseqError("there are no runs yet", "`llmseq train MODEL` makes one")
-    runs = [find_run(con, name, wishes.dataset, store.progress) for name in dict.fromkeys(names)]
+    runs = [find_run(con, name, options.dataset, store.progress) for name in dict.fromkeys(names)]
     others = [run for run in runs if run.dataset != runs[0].dataset]
     if others:
         raise UsageError(
@@ -103,12 +90,12 @@ def _runs(con: duckdb.DuckDBPyConnection, wishes: FigureWishes, store: Store) ->
 
 
 def _histories(
-    con: duckdb.DuckDBPyConnection, wishes: FigureWishes, store: Store
+    con: duckdb.DuckDBPyConnection, options: PlotOptions, store: Store
 ) -> list[tuple[str, list[dict[str, Any]]]]:
     """(run, its epochs) of the runs named; else of the best of each model that was trained in epochs, best first."""
-    if wishes.runs:
-        return [(run.run, history_of(store, run.run)) for run in _runs(con, wishes, store)]
-    rows = make_report(con, find_dataset(con, wishes.dataset).name, ReportWishes(), store).rows
+    if options.runs:
+        return [(run.run, history_of(store, run.run)) for run in _runs(con, options, store)]
+    rows = make_report(con, find_dataset(con, options.dataset).name, ReportOptions(), store).rows
     found: dict[str, tuple[str, list[dict[str, Any]]]] = {}
     for row in rows:
         if row["label"] not in found and (history := history_of(store, row["run"])):
@@ -116,11 +103,11 @@ def _histories(
     return list(found.values())[:_MOST_RUNS]
 
 
-def _rows(con: duckdb.DuckDBPyConnection, dataset: str, wishes: FigureWishes, store: Store) -> list[dict[str, Any]]:
+def _rows(con: duckdb.DuckDBPyConnection, dataset: str, options: PlotOptions, store: Store) -> list[dict[str, Any]]:
     """The leaderboard's rows of the runs named, or else of the best run of each model, best first."""
-    ask = ReportWishes(models=list(wishes.runs) or None, cutoffs=(wishes.k,), sort=f"ndcg@{wishes.k}")
+    ask = ReportOptions(models=list(options.runs) or None, cutoffs=(options.k,), sort=f"ndcg@{options.k}")
     rows = make_report(con, dataset, ask, store).rows
-    if wishes.runs:
+    if options.runs:
         return rows
     best: dict[str, dict[str, Any]] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""Figures drawn with characters, for the terminal."""
+"""Plots drawn with characters, for the terminal."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from string import ascii_lowercase, ascii_uppercase
 import numpy as np
 
 from llmseq_cli.errors import LlmseqError
-from llmseq_cli.reporting.figures import Figure, Series, in_words, log_ticks
+from llmseq_cli.reporting.plot import Plot, Series, in_words, log_ticks
 
 _ROWS = 20
 _TICKS = 5
 _COLORS = ("blue+", "orange", "green+", "magenta", "cyan+", "yellow", "default")
 
 
-def draw_text(figure: Figure, width: int, *, color: bool) -> str:
-    """The figure in so many columns, below it which letter is which series. Raises LlmseqError without plotext."""
+def draw_text(plot: Plot, width: int, *, color: bool) -> str:
+    """The plot in so many columns, with a key of its series below. Raises LlmseqError without plotext."""
     try:
         import plotext
     except ImportError as error:
@@ -24,37 +24,37 @@ def draw_text(figure: Figure, width: int, *, color: bool) -> str:
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plot_size(width, _ROWS)
-    plotext.title(figure.title)
-    plotext.xlabel(figure.x_label)
-    plotext.ylabel(figure.y_label)
+    plotext.title(plot.title)
+    plotext.xlabel(plot.x_label)
+    plotext.ylabel(plot.y_label)
     letters = ascii_lowercase + ascii_uppercase
-    alone = len(figure.series) == 1
-    xs = [float(one) for series in figure.series for one in series.x]
-    ys = [float(one) for series in figure.series for one in series.y]
-    low = _lowest(figure, ys)
-    [floor] = _scaled(np.array([low]), figure.y_log)
-    for number, series in enumerate(figure.series):
+    alone = len(plot.series) == 1
+    xs = [float(one) for series in plot.series for one in series.x]
+    ys = [float(one) for series in plot.series for one in series.y]
+    low = _lowest(plot, ys)
+    [floor] = _scaled(np.array([low]), plot.y_log)
+    for number, series in enumerate(plot.series):
         # plotext's own logarithmic axes mark exponents only: the numbers are given as words here.
-        x, y = _scaled(series.x, figure.x_log), _scaled(series.y, figure.y_log)
+        x, y = _scaled(series.x, plot.x_log), _scaled(series.y, plot.y_log)
         color_of = _COLORS[number % len(_COLORS)]
-        if figure.style == "bars":
+        if plot.style == "bars":
             # Bars are filled down to 0, which is therefore the lowest place.
             plotext.plot(*_outline(series, x, [one - floor for one in y]), marker="hd", color=color_of, fillx=True)
             continue
-        draw = plotext.scatter if figure.style == "points" else plotext.plot
+        draw = plotext.scatter if plot.style == "points" else plotext.plot
         draw(x, y, marker="braille" if alone else letters[number % len(letters)], color=color_of)
-    if figure.ticks:
-        plotext.xticks(list(range(len(figure.ticks))), list(figure.ticks))
+    if plot.ticks:
+        plotext.xticks(list(range(len(plot.ticks))), list(plot.ticks))
     else:
         whole = 1.0 if all(one.is_integer() for one in xs) else 0.0
-        plotext.xticks(*(_decades(min(xs), max(xs)) if figure.x_log else _round_numbers(min(xs), max(xs), whole)))
-    shift = floor if figure.style == "bars" else 0.0
-    [top] = _scaled(np.array([max(ys)]), figure.y_log)
+        plotext.xticks(*(_decades(min(xs), max(xs)) if plot.x_log else _round_numbers(min(xs), max(xs), whole)))
+    shift = floor if plot.style == "bars" else 0.0
+    [top] = _scaled(np.array([max(ys)]), plot.y_log)
     plotext.ylim(floor - shift, top - shift)
-    places, words = _decades(low, max(ys)) if figure.y_log else _round_numbers(low, max(ys))
+    places, words = _decades(low, max(ys)) if plot.y_log else _round_numbers(low, max(ys))
     plotext.yticks([place - shift for place in places], words)
     text = plotext.build()
-    key = [] if alone else [f"{letters[place % len(letters)]} {one.name}" for place, one in enumerate(figure.series)]
+    key = [] if alone else [f"{letters[place % len(letters)]} {one.name}" for place, one in enumerate(plot.series)]
     return (text if color else plotext.uncolorize(text)) + "\n" + "".join(f"{line}\n" for line in wrap_key(key, width))
 
 
@@ -73,11 +73,11 @@ def _scaled(values: np.ndarray, log: bool) -> list[float]:
     return [math.log10(max(float(one), 1e-9)) if log else float(one) for one in values]
 
 
-def _lowest(figure: Figure, ys: list[float]) -> float:
+def _lowest(plot: Plot, ys: list[float]) -> float:
     """Where the y axis begins; a bar of the lowest number is to be seen, too."""
-    if figure.y_log:
-        return min(ys) / 2 if figure.style == "bars" else min(ys)
-    return 0.0 if min(ys) >= 0 and figure.from_zero else min(ys)
+    if plot.y_log:
+        return min(ys) / 2 if plot.style == "bars" else min(ys)
+    return 0.0 if min(ys) >= 0 and plot.from_zero else min(ys)
 
 
 def _outline(series: Series, x: list[float], y: list[float]) -> tuple[list[float], list[float]]:

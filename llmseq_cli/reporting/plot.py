@@ -1,4 +1,4 @@
-"""`Figure`: what a plot shows, before anybody draws it: `plots` as PNG or SVG, `text_plots` in the terminal."""
+"""`Plot`: what a plot shows, before anybody draws it: `draw_files` as PNG or SVG, `draw_text` in the terminal."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Series:
 
 
 @dataclass(frozen=True)
-class Figure:
+class Plot:
     """Series over one pair of axes.
 
     style: "line", "bars" (a histogram) or "points" (named one by one). ticks: words at x = 0, 1, 2, …, where x is no

@@ -1,0 +1,70 @@
+"""The plots of the HTML report, drawn as SVG that takes the colors of its page."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from llmseq_cli.errors import LlmseqError
+from llmseq_cli.progress import SilentProgress
+from llmseq_cli.reporting.make_plot import make_plot
+from llmseq_cli.reporting.options import PlotOptions
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from llmseq_cli.store.connection import Store
+
+_KINDS = ("hits-by-popularity", "hits-by-length", "coverage", "time", "popularity", "lengths", "training")
+_COLORS = {
+    "stroke: #ffffff": "stroke: var(--back)",
+    "fill: #ffffff": "fill: none",
+    "#000000": "currentColor",
+    "#dddddd": "var(--line)",
+}
+"""By color of a drawing that of the page, light or dark."""
+
+
+@dataclass(frozen=True)
+class DrawnPlot:
+    """drawing: SVG, in which matplotlib has escaped every text."""
+
+    title: str
+    caption: str
+    drawing: Markup
+
+
+def draw_plots(store: Store | None, datasets: Iterable[str]) -> dict[str, list[DrawnPlot]] | None:
+    """By dataset what can be drawn of it; None where matplotlib is not installed."""
+    if store is None:
+        return {}
+    if find_spec("matplotlib") is None:
+        return None
+    drawn = {
+        dataset: [plot for kind in _KINDS if (plot := _draw(store, dataset, kind)) is not None] for dataset in datasets
+    }
+    return {dataset: plots for dataset, plots in drawn.items() if plots}
+
+
+def _draw(store: Store, dataset: str, kind: str) -> DrawnPlot | None:
+    from markupsafe import Markup
+
+    from llmseq_cli.reporting.draw_files import draw
+
+    def load(run: Any) -> Any:
+        raise LlmseqError("nothing is scored for a report")
+
+    try:
+        plot = make_plot(store, kind, PlotOptions(dataset=dataset), load, SilentProgress())
+    except LlmseqError:
+        return None  # no run has a curve, or lists are too short
+    svg = draw([plot], ".svg", words=False).decode("utf-8")
+    # Ids are unique within a drawing only: they get a prefix, so that several drawings can share a page.
+    prefix = re.sub(r"[^a-z0-9]+", "-", f"{dataset}-{kind}".lower())
+    svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg[svg.index("<svg") :])
+    for color, of_page in _COLORS.items():
+        svg = svg.replace(color, of_page)
+    return DrawnPlot(plot.title, plot.caption, Markup(svg))
