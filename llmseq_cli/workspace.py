@@ -65,7 +65,7 @@ class Workspace:
         All or nothing: where anything fails the workspace is as before. Raises LlmseqError for files that cannot be
         read or leave nothing to train on.
         """
-        from llmseq_cli.data.downloads.addresses import fetch_all
+        from llmseq_cli.data.downloads.download import fetch_all
         from llmseq_cli.data.ingest import build_dataset
         from llmseq_cli.data.readers import Source, read
         from llmseq_cli.store.queries import query

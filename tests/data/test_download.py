@@ -5,17 +5,16 @@ import gzip
 import hashlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import pytest
 from support.file_server import BODY, SHA256, FileServer, Recorder
 
-from llmseq_cli.data.downloads.download import download, file_name, plain_url
+from llmseq_cli.data.downloads.addresses import file_name, plain_url
+from llmseq_cli.data.downloads.download import download
 from llmseq_cli.data.downloads.public_datasets import PUBLIC_DATASETS, download_dataset
 from llmseq_cli.data.downloads.transfer import LONGEST_PAUSE, Patience
 from llmseq_cli.errors import LlmseqError, UsageError
@@ -283,9 +282,9 @@ def test_no_server(tmp_path, monkeypatch):
     closed = FileServer()
     url = closed.url
     closed.stop()
-    with pytest.raises(LlmseqError, match="refuses the connection"):
+    with pytest.raises(LlmseqError, match=r"127\.0\.0\.1:\d+ cannot be reached: .*refused"):
         download(f"{url}/file.bin", tmp_path, patience=QUICK)
-    with pytest.raises(LlmseqError, match=r"no server is called nowhere\.invalid"):
+    with pytest.raises(LlmseqError, match=r"nowhere\.invalid cannot be reached"):
         download("https://nowhere.invalid/file.bin", tmp_path, patience=QUICK)
     assert names(tmp_path) == []
 
@@ -449,7 +448,7 @@ def test_killed_process_is_resumed(server, tmp_path):
     deadline = time.monotonic() + 20
     while (not part.exists() or part.stat().st_size < HALF) and time.monotonic() < deadline:
         time.sleep(0.01)
-    with pytest.raises(LlmseqError, match="another process is downloading"):
+    with pytest.raises(LlmseqError, match=r"another llmseq process is downloading file\.bin"):
         fetch(server, tmp_path)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -460,21 +459,15 @@ def test_killed_process_is_resumed(server, tmp_path):
     assert server.sent[1] == len(BODY) - HALF
 
 
-def test_too_little_space_is_said_before_it_is_filled(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
-    with pytest.raises(LlmseqError, match="only 10 are free"):
-        fetch(server, tmp_path)
-
-
 def test_disk_that_is_full_at_the_end(server, tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "fsync", full)
-        with pytest.raises(LlmseqError, match="is full") as caught:
+        with pytest.raises(LlmseqError, match="the disk is full") as caught:
             fetch(server, tmp_path)
-    assert "goes on where it stopped" in caught.value.hint
+    assert caught.value.hint == "free some space, then run the command again"
     assert fetch(server, tmp_path).resumed_from == len(BODY)
     assert len(server.requests) == 1
 
@@ -484,7 +477,7 @@ def test_part_survives_a_limit_on_file_sizes(server, tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (HALF, hard))
     try:
-        with pytest.raises(LlmseqError, match="cannot hold a file as large"):
+        with pytest.raises(LlmseqError, match="the file would be larger than this machine allows"):
             fetch(server, tmp_path)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
@@ -493,9 +486,9 @@ def test_part_survives_a_limit_on_file_sizes(server, tmp_path):
 
 def test_folder_that_is_a_file(server, tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(LlmseqError, match="cannot be written") as caught:
+    with pytest.raises(LlmseqError, match="something of that name is there already") as caught:
         fetch(server, tmp_path / "out")
-    assert "--out" in caught.value.hint
+    assert caught.value.hint == "choose another name"
 
 
 def test_certificates_that_are_not_there(server, tmp_path, monkeypatch):

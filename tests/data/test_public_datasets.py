@@ -1,11 +1,11 @@
 """Public datasets from a server of our own: files, mirrors, archives."""
 
+import errno
 import gzip
 import hashlib
 import io
-import shutil
+import os
 import zipfile
-from types import SimpleNamespace
 from urllib.parse import urlsplit
 
 import pytest
@@ -156,8 +156,11 @@ def test_a_part_is_taken_up_at_the_mirror_that_it_came_from(server, mirrored, tm
 
 
 def test_a_full_disk_is_no_reason_to_try_another_mirror(server, mirrored, tmp_path, monkeypatch):
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
-    with pytest.raises(LlmseqError, match="only 10 are free"):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LlmseqError, match="the disk is full"):
         fetch("mirrored", tmp_path)
     assert len(server.requests) == 1
 

@@ -1,25 +1,41 @@
-"""Paths as users give them: what is an http(s) address is fetched, everything else stays as it is."""
+"""Addresses of files: how they are shown, and what the files are called."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from pathlib import Path
+import re
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
-from llmseq_cli.progress import Progress
+from llmseq_cli.errors import UsageError
 
 
-def fetch_all(paths: Sequence[str], folder: Path, progress: Progress) -> list[str]:
-    """Local paths for all paths; addresses are downloaded below `folder`, once, and resumed where they were cut off.
+def parse_url(url: str) -> SplitResult:
+    """The parts of an http(s) address. Raises UsageError for anything else."""
+    try:
+        split = urlsplit(url.strip())
+        usable = split.scheme in ("http", "https") and bool(split.hostname) and (split.port or 1) > 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise UsageError("only complete http and https addresses can be downloaded", "for example https://host/file.gz")
+    return split
 
-    Every address has a subfolder of its own: two files of the same name stay two files.
-    """
-    from llmseq_cli.data.downloads.download import download, plain_url
 
-    local = []
-    for path in paths:
-        if path.startswith(("http://", "https://")):
-            own = hashlib.sha256(plain_url(path).encode()).hexdigest()[:12]
-            path = str(download(path, folder / own, progress=progress).path)
-        local.append(path)
-    return local
+def plain_url(url: str) -> str:
+    """The address as it may be shown and kept: without user, password, query and fragment."""
+    split = parse_url(url)
+    return urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, "", ""))
+
+
+def query_digest(url: str) -> str:
+    """What tells queries apart without showing them: they may hold a key. Empty without a query."""
+    query = parse_url(url).query
+    return hashlib.sha256(query.encode()).hexdigest() if query else ""
+
+
+def file_name(url: str) -> str:
+    """The name of a file from this address: its last part, decoded, without what file systems forbid."""
+    last = unquote(parse_url(url).path).rstrip("/").rpartition("/")[2]
+    safe = re.sub(r'[\x00-\x1f\x7f<>:"/\\|?*]', "_", last).strip(" .")
+    # File systems count bytes, and the notes beside the file have longer names.
+    return safe.encode()[-150:].decode(errors="ignore").strip(" .") or "download"

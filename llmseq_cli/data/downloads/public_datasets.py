@@ -8,11 +8,12 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmseq_cli.data.downloads.download import begun_at, download, file_name, plain_url, present
-from llmseq_cli.data.downloads.transfer import Patience
-from llmseq_cli.data.downloads.transfer_errors import SourceError, cannot_write
+from llmseq_cli.data.downloads.addresses import file_name, plain_url
+from llmseq_cli.data.downloads.download import begun_at, download, present
+from llmseq_cli.data.downloads.transfer import Patience, SourceError
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.files import atomic_path
+from llmseq_cli.machine import machine_errors
 from llmseq_cli.progress import Progress, SilentProgress
 
 _SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
@@ -27,7 +28,7 @@ class PublicFile:
 
     urls: mirrors, tried in this order.
     sha256: of files that their owners have frozen.
-    members: of an archive, what is unpacked; the first of them are what `ingest` reads, a README comes along.
+    members: of an archive, what to unpack: what `ingest` reads, then a README.
     """
 
     urls: tuple[str, ...]
@@ -41,7 +42,7 @@ class PublicFile:
 
 @dataclass(frozen=True)
 class PublicDataset:
-    """format: for `ingest`. k_core: what is common with this dataset. page: licence, and what to cite."""
+    """format: for `ingest`. k_core: the usual one. page: licence, and what to cite."""
 
     files: tuple[PublicFile, ...]
     format: str
@@ -81,7 +82,7 @@ def _mcauley(release: str, names: tuple[str, ...], page: str) -> PublicDataset:
 
 
 def _movielens(version: str, data: str, items: str, readme: str, sha256: str | None = None) -> PublicDataset:
-    # Their certificate has lapsed before. What bears a checksum may as well come without one.
+    # Their certificate has lapsed before. With a checksum, a file may come without one.
     schemes = ("https", "http") if sha256 else ("https",)
     archive = PublicFile(
         tuple(f"{scheme}://{_MOVIELENS}/{version}.zip" for scheme in schemes),
@@ -165,10 +166,10 @@ def download_dataset(
 ) -> DownloadedDataset:
     """Fetch the files of a public dataset into the folder `out`, and unpack what is packed together.
 
-    base_url: replaces everything before the names of the files, for a mirror of one's own.
+    base_url: of a mirror of your own; replaces everything before the files' names.
     patience: how often and how long to try each address.
 
-    Raises UsageError for an unknown name, LlmseqError where a file cannot be had from any of its mirrors.
+    Raises UsageError for an unknown name, LlmseqError where no mirror gives a file.
     """
     dataset = find_public_dataset(name)
     progress = progress or SilentProgress()
@@ -187,7 +188,7 @@ def download_dataset(
 def _from_any(
     file: PublicFile, urls: tuple[str, ...], out: Path, progress: Progress, patience: Patience | None
 ) -> Path:
-    """The file from the first mirror that gives it; one that a part of it came from goes first."""
+    """The file from the first mirror that gives it, starting with the one that a part of it came from."""
     for url in urls:
         if present(url, out, name=file.name, sha256=file.sha256):
             progress.message(f"{file.name} is already there")
@@ -205,18 +206,16 @@ def _from_any(
 
 
 def _unpack(archive: Path, members: tuple[str, ...], out: Path) -> list[Path]:
-    """Paths of the unpacked members but for the README. Only what is named is unpacked, whatever else is in there."""
+    """Unpack these members and nothing else; returns their paths without the README's."""
     paths = [out / member for member in members]
     try:
-        with zipfile.ZipFile(archive) as packed:
+        with machine_errors(out), zipfile.ZipFile(archive) as packed:
             for member, path in zip(members, paths, strict=True):
                 _unpack_one(packed, member, path)
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:
         raise LlmseqError(
             f"{archive} is damaged or not the archive that was expected", f"delete {archive} and download it again"
         ) from error
-    except OSError as error:
-        raise cannot_write(error, out) from error
     return [path for path in paths if not path.name.startswith("README")]
 
 
