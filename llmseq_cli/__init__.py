@@ -18,6 +18,7 @@ from llmseq_cli.errors import LlmseqError
 
 if TYPE_CHECKING:
     from llmseq_cli.backend import Backend
+    from llmseq_cli.data.append import AppendOptions
     from llmseq_cli.data.ingest import Protocol
     from llmseq_cli.data.options import IngestOptions
     from llmseq_cli.data.splits import SplitRule
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from llmseq_cli.workspace import Workspace
 
 __all__ = [
+    "AppendOptions",
     "Backend",
     "EmbedOptions",
     "FinetuneOptions",
@@ -48,6 +50,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AppendOptions": "llmseq_cli.data.append",
     "Backend": "llmseq_cli.backend",
     "EmbedOptions": "llmseq_cli.embeddings.options",
     "PlotOptions": "llmseq_cli.reporting.options",

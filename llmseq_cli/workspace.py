@@ -19,6 +19,7 @@ from llmseq_cli.progress import Progress, SilentProgress
 from llmseq_cli.store.connection import Store
 
 if TYPE_CHECKING:
+    from llmseq_cli.data.append import AppendOptions
     from llmseq_cli.data.options import IngestOptions
     from llmseq_cli.data.splits import SplitRule
     from llmseq_cli.embeddings.options import EmbedOptions
@@ -96,6 +97,24 @@ class Workspace:
             "runs_removed": sum(path.startswith("runs/") for path in removed),
         } | statistics
 
+    def append(self, options: AppendOptions) -> dict[str, Any]:
+        """Add interactions and items to a dataset as a new version, which takes its name; returns what came in.
+
+        The version before is called NAME@1, NAME@2, …, and keeps its splits, embeddings and runs. All or nothing.
+        """
+        from llmseq_cli.data.append import append
+        from llmseq_cli.data.downloads.addresses import fetch_all
+        from llmseq_cli.data.readers import Source
+
+        downloads = self.folder / "artifacts" / "downloads"
+        source = Source.of(
+            options,
+            fetch_all([str(path) for path in options.paths], downloads, self.progress),
+            fetch_all([str(path) for path in options.items], downloads, self.progress),
+        )
+        with self.store.transaction("appending to a dataset") as con:
+            return append(con, options.dataset, source, self.progress)
+
     def _check_free(self, name: str, replace: bool) -> None:
         """Refuse early, before hours of reading, what would be refused at the end."""
         if replace or not self.store.file.exists():
@@ -116,7 +135,8 @@ class Workspace:
         from llmseq_cli.store.runs import delete_runs
 
         folders: list[str] = []
-        for (dataset_id,) in con.execute("select dataset_id from core.dataset where name = ?", [name]).fetchall():
+        versions = "select dataset_id from core.dataset where name = $name or starts_with(name, $name || '@')"
+        for (dataset_id,) in con.execute(versions, {"name": name}).fetchall():
             delete_embeddings(con, dataset_id)
             folders += [f"runs/{run}" for run in delete_runs(con, dataset_id)]
             studies = con.execute(query("tuning/studies"), {"dataset_id": dataset_id}).fetchall()

@@ -12,6 +12,7 @@ import typer
 
 from llmseq_cli._version import __version__
 from llmseq_cli.cli import (
+    append,
     compare,
     data,
     demo,
@@ -50,6 +51,7 @@ for group in (
     demo,
     doctor,
     data,
+    append,
     split,
     embed,
     neighbors,

@@ -73,6 +73,7 @@ def find_dataset(con: duckdb.DuckDBPyConnection, name: str | None, *, one_split:
     dataset, slash, split = (name or "").partition("/")
     names = [row[0] for row in con.execute("select name from core.dataset order by dataset_id").fetchall()]
     if not dataset:
+        names = [name for name in names if "@" not in name]  # older versions must be named
         if len(names) == 1:
             dataset = names[0]
         elif not names:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -92,11 +93,17 @@ class Protocol:
 
 
 def build_dataset(
-    con: duckdb.DuckDBPyConnection, name: str, protocol: Protocol, source: dict[str, Any], progress: Progress
+    con: duckdb.DuckDBPyConnection,
+    name: str,
+    protocol: Protocol,
+    source: dict[str, Any],
+    progress: Progress,
+    splits: Sequence[tuple[str, SplitRule]] = (),
 ) -> dict[str, Any]:
     """Turn the staged rows into a stored dataset; returns its statistics.
 
-    The connection must be in a transaction. `source` says where the rows came from and is kept as it is.
+    The connection must be in a transaction. `source` says where the rows came from and is kept as it is. splits: names
+    and rules of splits to make instead of the protocol's.
     Raises LlmseqError where nothing is left to train on or to evaluate.
     """
     with progress.task("Naming users and items", 4, "steps") as task:
@@ -122,10 +129,10 @@ def build_dataset(
             )
         dataset_id, statistics = _store(con, name, protocol, source)
         task.advance()
-        splits = {}
-        for rule in protocol.rules():
-            task.describe(f"Splitting: {rule.kind}")
-            splits[rule.kind] = make_split(con, dataset_id, rule.kind, rule)
+        made = {}
+        for split, rule in splits or [(rule.kind, rule) for rule in protocol.rules()]:
+            task.describe(f"Splitting: {split}")
+            made[split] = make_split(con, dataset_id, split, rule)
     statistics |= {
         "read": removed["read"],
         "duplicates_removed": removed["duplicates"],
@@ -137,7 +144,7 @@ def build_dataset(
     con.execute(
         "update core.dataset set statistics = $s where name = $name", {"s": json.dumps(statistics), "name": name}
     )
-    return statistics | splits[protocol.splits[0]] | {"splits": splits}
+    return statistics | next(iter(made.values())) | {"splits": made}
 
 
 def _scalar(con: duckdb.DuckDBPyConnection, sql: str, parameters: Any = None) -> Any:

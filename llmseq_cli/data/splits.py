@@ -171,6 +171,13 @@ def in_words(protocol: dict[str, Any], cases: int) -> str:
     return f"{held_out}, {cases:,} sessions scored, {ties}{unseen}, repeats {repeats}"
 
 
+def rule_of_stored(text: str) -> SplitRule:
+    """The rule that `SplitRule.to_dict` gave, as it is stored."""
+    stored = json.loads(text)
+    known = {"seed" if name == "split_seed" else name: value for name, value in stored.items()}
+    return SplitRule(**{name: value for name, value in known.items() if name in ("kind", *option_names())})
+
+
 def make_split(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str, rule: SplitRule) -> dict[str, Any]:
     """Part a stored dataset; returns the statistics of the split. The connection must be in a transaction.
 

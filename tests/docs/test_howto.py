@@ -22,6 +22,8 @@ from support.vertex_tuning_server import VertexTuningServer
 from llmseq_cli import EmbedOptions, TrainOptions
 from llmseq_cli.finetuning import jobs
 
+NEW = ["i00", "i01", "new", "i02", "i03"]
+
 
 @pytest.fixture(autouse=True)
 def _in_a_folder_of_its_own(tmp_path, monkeypatch):
@@ -56,6 +58,17 @@ def test_your_data(llmseq, tmp_path):
     for command in commands("howto/your-data.md"):
         run(llmseq, command)
     assert Path("recommendations.parquet").stat().st_size > 0
+
+
+def test_keep_fresh(llmseq, shop):
+    rows = [f"n{user},{item},{1_700_000_000 + 100 * user + step}" for user in range(9) for step, item in enumerate(NEW)]
+    Path("this-week.csv").write_text("\n".join(["user_id,item_id,timestamp", *rows]), encoding="utf-8")
+    Path("new-products.csv").write_text("item_id,title\nnew,red wool cape\n", encoding="utf-8")
+    shop.embed(EmbedOptions("lexical"))
+    shop.train(TrainOptions("sasrec", embeddings="lexical", settings={"epochs": 2}, device="cpu"))
+    grown, *_, old = [run(llmseq, command) for command in commands("howto/keep-fresh.md")]
+    assert "shop@1" in grown
+    assert "SASRec" in old
 
 
 def test_embedding_server(llmseq, shop, monkeypatch):

@@ -1,0 +1,104 @@
+"""New interactions and items make a new version of a dataset; the old one stays, with its splits and runs.
+
+The new version takes the dataset's name. The one before it is called NAME@1, the next one NAME@2, and so on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from llmseq_cli.data.dataset import DatasetInfo, find_dataset
+from llmseq_cli.data.ingest import Protocol, build_dataset
+from llmseq_cli.data.read_options import ReadOptions
+from llmseq_cli.data.splits import SplitRule, rule_of_stored
+from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.store.queries import query
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from llmseq_cli.data.readers import Source
+    from llmseq_cli.progress import Progress
+
+
+@dataclass(frozen=True)
+class AppendOptions(ReadOptions):
+    """Files to add to a dataset; `ReadOptions` has what the fields of reading mean.
+
+    dataset: which; None for the only one. paths: files, globs, folders or http(s) addresses. items: files of metadata
+    of new items.
+    """
+
+    paths: Sequence[str | Path]
+    dataset: str | None = None
+    items: Sequence[str | Path] = field(default=(), kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.session_gap is not None:
+            raise UsageError("append does not cut sessions", "give files whose sessions have names")
+
+
+def append(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, progress: Progress) -> dict[str, Any]:
+    """Reads the files and stores the new version; returns what came in. The connection must be in a transaction.
+
+    Interactions that are there already (same session, item and time) are left out. Items keep their descriptions.
+    Raises LlmseqError where nothing new is in the files, or the dataset's parts come from files.
+    """
+    from llmseq_cli.data.readers import read
+
+    old = find_dataset(con, dataset)
+    if "@" in old.dataset:
+        newest = old.dataset.partition("@")[0]
+        raise UsageError(f"'{old.dataset}' is an older version", f"append to the newest: {newest}")
+    splits = _splits(con, old)
+    con.execute(query("ingest/staging"))
+    report = read(con, source, progress)
+    [(n_read,)] = con.execute("select count(*) from staged_interaction").fetchall()
+    con.execute(query("append/stage_stored"), {"dataset_id": old.dataset_id})
+    con.execute(query("append/stage_stored_items"), {"dataset_id": old.dataset_id})
+    [(n_all,)] = con.execute("select count(*) from staged_interaction").fetchall()
+    new = n_all - old.statistics["interactions"]
+    if not new:
+        raise LlmseqError(f"'{old.dataset}' has all {n_read:,} interactions of the files already", "give newer files")
+    version = _version_name(con, old.dataset)
+    con.execute("update core.dataset set name = ? where dataset_id = ?", [version, old.dataset_id])
+    known = {name: old.protocol[name] for name in ("k_core", "min_session", "deduplicate", "tie_break", "seed")}
+    about = asdict(report) | {"version_before": version}
+    statistics = build_dataset(con, old.dataset, Protocol(**known), about, progress, splits)
+    [(dataset_id,)] = con.execute("select dataset_id from core.dataset where name = ?", [old.dataset]).fetchall()
+    grown = con.execute(query("append/growth"), {"old": old.dataset_id, "new": dataset_id}).fetchall()[0]
+    return {
+        "name": old.dataset,
+        "version_before": version,
+        "read": n_read,
+        "there_already": n_read - new,
+        "new_interactions": statistics["interactions"] - old.statistics["interactions"],
+        **dict(zip(("new_items", "new_sessions", "longer_sessions"), grown, strict=True)),
+        "rejected": report.rejected,
+        "sessions": statistics["sessions"],
+        "items": statistics["items"],
+        "interactions": statistics["interactions"],
+        "evaluated_sessions": statistics["evaluated_sessions"],
+    }
+
+
+def _splits(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> list[tuple[str, SplitRule]]:
+    """The splits of a dataset with their rules, for the new version to have the same."""
+    rows = con.execute(
+        "select name, kind, rule from core.split where dataset_id = ? order by split_id", [info.dataset_id]
+    ).fetchall()
+    if any(kind == "files" for _, kind, _ in rows):
+        raise UsageError(
+            f"the parts of '{info.dataset}' come from files, which say what is trained on", "ingest all files anew"
+        )
+    return [(name, rule_of_stored(rule)) for name, _, rule in rows]
+
+
+def _version_name(con: duckdb.DuckDBPyConnection, name: str) -> str:
+    """NAME@N, one above the versions that there are."""
+    rows = con.execute("select name from core.dataset where starts_with(name, ? || '@')", [name]).fetchall()
+    return f"{name}@{1 + max((int(row[0].rpartition('@')[2]) for row in rows), default=0)}"
