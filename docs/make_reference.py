@@ -109,6 +109,7 @@ def _owners() -> list[tuple[str, str, list[tuple[str, str, type[Settings]]]]]:
 def _setting(field: Field[Any]) -> list[str]:
     info = field.metadata["setting"]
     default = "" if field.default == "" else f"`{field.default}`"
+    default += "".join(f"; {split}: `{value}`" for split, value in info.by_split.items())
     is_range = info.tune and len(info.tune) == 2 and all(isinstance(one, (int, float)) for one in info.tune)
     between = " … " if is_range and not any(isinstance(one, bool) for one in info.tune) else ", "
     search = between.join(f"{one:g}" if isinstance(one, float) else str(one) for one in info.tune or ())

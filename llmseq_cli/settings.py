@@ -39,6 +39,7 @@ class SettingInfo:
     choices: the accepted words (strings).
     tune: the range or choices that tuning searches; None leaves the setting at its value.
     log: search on a logarithmic scale.
+    by_split: defaults on datasets split in these ways, by the kind of split, where they are not the usual one.
     """
 
     help: str
@@ -47,6 +48,7 @@ class SettingInfo:
     choices: tuple[Any, ...] | None = None
     tune: tuple[Any, ...] | None = None
     log: bool = False
+    by_split: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def setting(
@@ -58,9 +60,10 @@ def setting(
     choices: tuple[Any, ...] | None = None,
     tune: tuple[Any, ...] | None = None,
     log: bool = False,
+    by_split: Mapping[str, Any] | None = None,
 ) -> Any:
     """A dataclass field that carries a `SettingInfo`; see there for the arguments."""
-    info = SettingInfo(help, low, high, choices, tune, log)
+    info = SettingInfo(help, low, high, choices, tune, log, by_split or {})
     return dataclasses.field(default=default, metadata={"setting": info})
 
 
@@ -78,8 +81,14 @@ class Settings:
         return dataclasses.asdict(self)
 
     @classmethod
+    def defaults_on(cls, split: str) -> dict[str, Any]:
+        """The defaults on a split of this kind, as far as they are not the usual ones."""
+        by_split = {one.name: one.metadata["setting"].by_split for one in fields(cls)}
+        return {name: values[split] for name, values in by_split.items() if split in values}
+
+    @classmethod
     def describe(cls) -> list[dict[str, Any]]:
-        """One dict a setting: name, type, default, help, range or choices, what tuning searches."""
+        """One dict a setting: name, type, default (by split, too), help, range or choices, what tuning searches."""
         hints = get_type_hints(cls)
         rows = []
         for field in fields(cls):
@@ -89,6 +98,7 @@ class Settings:
                     "name": field.name,
                     "type": _type_name(hints[field.name]),
                     "default": field.default,
+                    "by_split": dict(info.by_split),
                     "low": info.low,
                     "high": info.high,
                     "choices": list(info.choices) if info.choices else None,
@@ -104,15 +114,16 @@ S = TypeVar("S", bound=Settings)
 _LARGEST_INT = 2**63 - 1
 
 
-def parse_settings(cls: type[S], given: Mapping[str, Any], owner: str) -> S:
+def parse_settings(cls: type[S], given: Mapping[str, Any], owner: str, split: str | None = None) -> S:
     """Settings of `cls` from words typed by a user or values of a stored run.
 
-    `owner` is the model's name, for messages. Raises UsageError for an unknown name, a value of the wrong type or
+    owner: the model's name, for messages. split: the kind of split whose defaults count for what is not given; None:
+    the usual ones. Raises UsageError for an unknown name, a value of the wrong type or
     out of range.
     """
     hints = get_type_hints(cls)
     names = [field.name for field in fields(cls)]
-    values = {}
+    values = cls.defaults_on(split) if split else {}
     for name, value in given.items():
         if name not in names:
             raise unknown_setting(name, names, owner, value)

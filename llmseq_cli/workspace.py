@@ -366,16 +366,21 @@ class Workspace:
         return json.loads(rows[0][0])
 
     def recommend(
-        self, run: str, items: Sequence[str], *, k: int = 20, dataset: str | None = None
+        self, run: str, items: Sequence[str], *, k: int = 20, dataset: str | None = None, fallback: str | None = None
     ) -> list[dict[str, Any]]:
         """The next items for a session typed in (ids or titles, oldest first): one dict an item, best first.
 
         run: a run, "latest" or a model's name (its best run by validation, else its newest); with a dataset, of the
-        runs on it. Or the folder of a bundle, as a path with a slash in it.
+        runs on it. Or the folder of a bundle, as a path with a slash in it. fallback: the run to ask where that one has
+        nothing to recommend, as for an empty session.
         """
         from llmseq_cli.bundle.read import open_model
 
-        return open_model(self.store, run, dataset).next_items([items], k)[0]
+        ready = open_model(self.store, run, dataset)
+        rows = ready.next_items([items], k)[0]
+        if fallback and not rows:
+            rows = open_model(self.store, fallback, ready.dataset).next_items([items], k)[0]
+        return rows
 
     def score(self, options: ScoreOptions) -> dict[str, Any]:
         """Recommend for all sessions of a file; writes session, rank, item and score."""

@@ -20,6 +20,20 @@ def test_defaults_are_kept():
     assert parse_settings(Example, {}, "example") == Example()
 
 
+@dataclass(frozen=True)
+class BySplit(Settings):
+    length: int = setting(20, "length", low=1, by_split={"leave-one-out": 50})
+    decay: str = setting("harmonic", "decay", choices=("none", "harmonic"))
+
+
+def test_defaults_follow_the_split_and_what_is_given_counts_before_them():
+    assert parse_settings(BySplit, {}, "example", "leave-one-out") == BySplit(length=50)
+    assert parse_settings(BySplit, {}, "example", "sessions") == BySplit() == parse_settings(BySplit, {}, "example")
+    given = parse_settings(BySplit, {"length": "7", "decay": "none"}, "example", "leave-one-out")
+    assert given == BySplit(length=7, decay="none")
+    assert [row["by_split"] for row in BySplit.describe()] == [{"leave-one-out": 50}, {}]
+
+
 def test_words_become_values():
     settings = parse_settings(
         Example, {"k": "320", "sample": "1530", "decay": "none", "idf": "true", "clip": "1.5"}, "example"

@@ -59,8 +59,13 @@ def _print_model(row: dict[str, Any]) -> None:
         return
     print_table(
         ["setting", "default", "takes", "what it is"],
-        [[one["name"], str(one["default"]), _accepted(one), one["help"]] for one in row["settings"]],
+        [[one["name"], _default(one), _accepted(one), one["help"]] for one in row["settings"]],
     )
+
+
+def _default(setting: dict[str, Any]) -> str:
+    by_split = (f"; {split}: {value}" for split, value in setting["by_split"].items())
+    return f"{setting['default']}{''.join(by_split)}"
 
 
 def _accepted(setting: dict[str, Any]) -> str:

@@ -54,6 +54,14 @@ RunsOption = Annotated[
 RunDatasetOption = Annotated[
     str | None, typer.Option("--dataset", help="Only look for runs on this dataset.", metavar="NAME")
 ]
+FallbackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--fallback",
+        help="Run whose lists sessions get that RUN has nothing for, such as sessions without a known item.",
+        metavar="RUN",
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -188,8 +196,11 @@ def recommend(
             metavar="RUN|FOLDER/",
         ),
     ],
-    items: Annotated[list[str], typer.Argument(help="Ids or titles, oldest first.", metavar="ITEM...")],
+    items: Annotated[
+        list[str] | None, typer.Argument(help="Ids or titles, oldest first.", metavar="ITEM...", show_default=False)
+    ] = None,
     dataset: RunDatasetOption = None,
+    fallback: FallbackOption = None,
     k: Annotated[int, typer.Option("-k", help="How many items.", min=1)] = 20,
     json: JsonOption = False,
 ) -> None:
@@ -200,13 +211,16 @@ def recommend(
         llmseq recommend latest B0001 B0007
 
         llmseq recommend llmseqsim "spaghetti no. 5" -k 5
+
+        llmseq recommend most-popular
     """
-    rows = common.open().recommend(run, items, k=k, dataset=dataset)
+    rows = common.open().recommend(run, items or [], k=k, dataset=dataset, fallback=fallback)
     if json:
         print_json(rows)
         return
     if not rows:
-        out.print("The run has nothing to recommend for this session.")
+        hint = "" if fallback else " --fallback most-popular asks another run."
+        out.print(f"The run has nothing to recommend for this session.{hint}")
         return
     print_table(["rank", "item", "score", "title"], [[r["rank"], r["item"], r["score"], r["title"]] for r in rows])
 
@@ -223,6 +237,7 @@ def score(
     to: Annotated[Path, typer.Option("--out", help="Where to write: .parquet, .csv or .jsonl.", metavar="FILE")],
     dataset: RunDatasetOption = None,
     k: Annotated[int, typer.Option("-k", help="How many items a session.", min=1)] = 20,
+    fallback: FallbackOption = None,
     backend: BackendOption = None,
     ray_address: RayAddressOption = None,
     workers: WorkersOption = None,
@@ -238,6 +253,8 @@ def score(
 
         llmseq score v-sknn --sessions today.csv --out recommendations.parquet
 
+        llmseq score sasrec --sessions all.csv --out lists.parquet --fallback most-popular
+
         llmseq score sasrec --sessions all.csv --out lists.parquet --backend ray
     """
     from llmseq_cli.training.options import ScoreOptions
@@ -248,6 +265,7 @@ def score(
         to,
         k=k,
         dataset=dataset,
+        fallback=fallback,
         backend=Backend(backend, ray_address, workers),
         safe_cells=safe_cells_for(to.suffix.removeprefix("."), safe_cells),
     )
@@ -258,6 +276,7 @@ def score(
     print_facts(
         [
             ("sessions", done["sessions"]),
+            *([("from the fallback", done["sessions_from_fallback"])] if fallback else []),
             ("without recommendations", done["sessions_without_recommendations"]),
             ("items not in the catalog", done["unknown_items"]),
             ("written to", done["out"]),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmseq_cli.data.dataset import Dataset, load_dataset
+from llmseq_cli.data.dataset import Dataset, find_dataset, load_dataset
 from llmseq_cli.devices import resolve_device
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.embeddings.reduce import parse_method, reduce_kept
@@ -47,7 +47,7 @@ def run_experiment(store: Store, options: TrainOptions, progress: Progress) -> l
     The store is open only while data is read and while a run is written, so others can use the workspace meanwhile.
     """
     cls = model_class(options.model)
-    settings = parse_settings(cls.Settings, options.settings, options.model)
+    parse_settings(cls.Settings, options.settings, options.model)  # what is wrong is told before anything is read
     if options.embeddings and cls.embeddings_use == "none":
         raise UsageError(f"{options.model} does not use item embeddings", "leave --embeddings out")
     if not options.embeddings and cls.embeddings_use == "required":
@@ -58,6 +58,8 @@ def run_experiment(store: Store, options: TrainOptions, progress: Progress) -> l
     _check_reduction(options)
     _check_backend(cls, options.backend)
     with store.read(f"reading data for {options.model}") as con:
+        kind = find_dataset(con, options.dataset, one_split=True).kind
+        settings = parse_settings(cls.Settings, options.settings, options.model, kind)
         dataset = load_dataset(con, options.dataset, times=cls.needs_times(settings))
         embeddings = None
         if options.embeddings:
@@ -67,7 +69,7 @@ def run_experiment(store: Store, options: TrainOptions, progress: Progress) -> l
     members = Members(store, dataset, options.device, progress).open(cls, options.runs or parse_runs(given.get("runs")))
     _say_what_is_never_hit(dataset, settings, embeddings, progress)
     if members:
-        settings = parse_settings(cls.Settings, given | {"runs": run_names(members)}, options.model)
+        settings = parse_settings(cls.Settings, given | {"runs": run_names(members)}, options.model, kind)
     runs = []
     with _cluster(options) as cluster:
         for seed in range(options.seed, options.seed + options.seeds):

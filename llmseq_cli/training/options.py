@@ -68,8 +68,9 @@ class ScoreOptions:
 
     run: a run, "latest" or a model's name, see `store.runs.find_run`. sessions: a table with a session and an item
     column, and a time column where its rows are not in order. out: Parquet, CSV or JSON lines, by its ending. k:
-    recommendations per session. dataset: look among the runs on this one. backend: the workers of a Ray cluster can
-    score; the lists are the same. safe_cells: in CSV, put a ' before texts that a spreadsheet would run as a formula.
+    recommendations per session. dataset: look among the runs on this one. fallback: the run whose lists sessions get
+    that `run` has nothing for, such as those without a known item. backend: the workers of a Ray cluster can score; the
+    lists are the same. safe_cells: in CSV, put a ' before texts that a spreadsheet would run as a formula.
     """
 
     run: str
@@ -78,6 +79,7 @@ class ScoreOptions:
     _: KW_ONLY
     k: int = 20
     dataset: str | None = None
+    fallback: str | None = None
     backend: Backend = HERE
     safe_cells: bool = True
 

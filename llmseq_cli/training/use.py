@@ -64,20 +64,25 @@ def score_file(store: Store, options: ScoreOptions, progress: Progress) -> dict[
         raise LlmseqError(f"the folder {out.parent} does not exist", "make it first, or give another --out")
     if out.exists() and Path(sessions).exists() and out.samefile(sessions):
         raise UsageError(f"--out is the file of sessions, {out}", "give another --out")
-    _, catalog, model, repeats = _open(store, options.run, options.dataset)
+    info, catalog, model, repeats = _open(store, options.run, options.dataset)
+    fallback = open_run(store, options.fallback, info.dataset) if options.fallback else None
     # A cluster that is not there is told before a large file is read.
-    with open_scorer(model, options.backend, exclude_prompt=not repeats) as scorer, _staged(out) as staged:
+    with (
+        open_scorer(model, options.backend, exclude_prompt=not repeats) as scorer,
+        _staged(out) as staged,
+    ):
         unknown = _stage(staged, sessions, catalog, progress)
         [[n_sessions]] = staged.execute("select count(*) from scored_session").fetchall()
         if not n_sessions:
             raise LlmseqError(
                 f"{sessions} holds no session", "below the header belongs a row for each item of a session"
             )
-        without = _score(staged, scorer, n_sessions, min(options.k, len(catalog)), progress)
+        fallen, without = _score(staged, scorer, fallback, n_sessions, min(options.k, len(catalog)), progress)
         _write(staged, out, safe=options.safe_cells and out.suffix == ".csv")
     return {
         "run": options.run,
         "sessions": n_sessions,
+        "sessions_from_fallback": fallen,
         "sessions_without_recommendations": without,
         "unknown_items": unknown,
         "out": str(out),
@@ -123,16 +128,30 @@ def _name_by_title(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:
         con.unregister("named_item")
 
 
-def _score(con: duckdb.DuckDBPyConnection, scorer: Scorer, n_sessions: int, k: int, progress: Progress) -> int:
-    """Fills the table `scored`; returns how many sessions got no recommendation."""
+def _score(
+    con: duckdb.DuckDBPyConnection,
+    scorer: Scorer,
+    fallback: ReadyModel | None,
+    n_sessions: int,
+    k: int,
+    progress: Progress,
+) -> tuple[int, int]:
+    """Fills the table `scored`; returns how many sessions got the fallback's list, and how many none."""
     size = scorers.SESSIONS_PER_BLOCK
     starts = range(0, n_sessions, size)
-    without = 0
+    fallen = without = 0
     con.execute("create table scored (number integer, rank integer, item integer, score float)")
     with progress.task("Scoring", n_sessions, "sessions") as task, con.cursor() as reading:
         blocks = (_prompts(reading, start, min(start + size, n_sessions)) for start in starts)
         for start, ranking in zip(starts, scorer.lists(blocks, k), strict=True):
             listed = ranking.items >= 0
+            missing = np.flatnonzero(~listed.any(axis=1))
+            if fallback and len(missing):
+                prompts = _prompts(con, start, start + len(ranking)).take(missing)
+                instead = fallback.model.recommend(prompts, k, exclude_prompt=not fallback.repeats)
+                ranking.items[missing], ranking.scores[missing] = instead.items, instead.scores
+                listed = ranking.items >= 0
+                fallen += int(listed[missing].any(axis=1).sum())
             without += int((~listed.any(axis=1)).sum())
             block = {
                 "number": np.repeat(np.arange(start, start + len(ranking)), listed.sum(axis=1)),
@@ -144,7 +163,7 @@ def _score(con: duckdb.DuckDBPyConnection, scorer: Scorer, n_sessions: int, k: i
             con.execute("insert into scored select * from scored_block")
             con.unregister("scored_block")
             task.advance(len(ranking))
-    return without
+    return fallen, without
 
 
 def _prompts(con: duckdb.DuckDBPyConnection, start: int, stop: int) -> Sessions:

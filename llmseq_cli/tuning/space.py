@@ -99,13 +99,10 @@ class Space:
                 dim = self.dim.suggest(trial, DIM)
         return Configuration(self.fixed | drawn, source, reduce, dim)
 
-    def defaults(self, cls: type[Settings]) -> dict[str, Any]:
-        """The default settings as far as the space holds them: what a search should not end below."""
-        return {
-            one.name: one.default
-            for one in fields(cls)
-            if one.name in self.settings and self.settings[one.name].holds(one.default)
-        }
+    def defaults(self, cls: type[Settings], split: str | None = None) -> dict[str, Any]:
+        """The default settings as far as the space holds them: what a search should not end below. split: its kind."""
+        usual = {one.name: one.default for one in fields(cls)} | (cls.defaults_on(split) if split else {})
+        return {name: usual[name] for name, one in self.settings.items() if one.holds(usual[name])}
 
     @property
     def names(self) -> list[str]:

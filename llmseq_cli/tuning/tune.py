@@ -143,6 +143,7 @@ class Tuning:
             keeps_unseen=self.dataset.info.keeps_unseen,
             validates=self.dataset.validation is not None,
             allows_repeats=self.dataset.info.allows_repeats,
+            split=self.dataset.info.kind,
         )
         self.pending[executor.submit(unit)] = work
 
@@ -225,7 +226,7 @@ class Tuning:
         options, name = self.options, self.folder.name
         if not options.resume:
             spec = self._spec()
-            return Study.create(self.folder, spec, spec.space.defaults(self.cls.Settings))
+            return Study.create(self.folder, spec, spec.space.defaults(self.cls.Settings, self.dataset.info.kind))
         study = Study.open(self.folder)
         if (study.spec.model, study.spec.split_id) != (options.model, self.dataset.info.split_id):
             raise UsageError(

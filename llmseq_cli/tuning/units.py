@@ -50,7 +50,7 @@ class Unit:
 
     keeps_unseen: whether its held-out sessions hold items that the fold has not seen. validates: whether the model
     stops by the held-out cases, too, as it does where the split hands them out. allows_repeats: whether lists may hold
-    items of their prompt.
+    items of their prompt. split: the kind of split, whose defaults count for what is not in `settings`.
     """
 
     trial: int
@@ -64,6 +64,7 @@ class Unit:
     keeps_unseen: bool = False
     validates: bool = False
     allows_repeats: bool = False
+    split: str | None = None
 
     def arrays(self) -> list[str]:
         """The names of the arrays that it reads."""
@@ -116,7 +117,7 @@ def measure(unit: Unit, arrays: Arrays, members: tuple[Member, ...] = ()) -> Mea
     clock = time.perf_counter()
     cls = model_class(unit.model)
     catalog = _catalog(arrays)
-    model = cls(parse_settings(cls.Settings, unit.settings, unit.model), len(catalog))
+    model = cls(parse_settings(cls.Settings, unit.settings, unit.model, unit.split), len(catalog))
     embeddings = _embeddings(unit.vectors, arrays) if unit.vectors else None
     train, held_out = (_sessions(arrays, f"fold{unit.fold}.{part}") for part in ("train", "held_out"))
     context = FitContext(

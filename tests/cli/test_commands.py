@@ -462,6 +462,26 @@ def test_score_counts_sessions_that_get_nothing(llmseq, trained, tmp_path):
     assert "without recommendations   1" in llmseq(*words).out
 
 
+def test_a_fallback_serves_sessions_without_history(llmseq, trained, tmp_path):
+    assert llmseq("train", "most-popular").status == 0
+    popular = llmseq("recommend", "most-popular", "-k", 3, "--json").json
+    assert [row["rank"] for row in popular] == [1, 2, 3]
+    assert llmseq("recommend", "v-sknn", "--json").json == []
+    assert "--fallback most-popular" in llmseq("recommend", "v-sknn").out
+    assert llmseq("recommend", "v-sknn", "-k", 3, "--fallback", "most-popular", "--json").json == popular
+    known = llmseq("recommend", "v-sknn", "i01", "--json").json
+    assert llmseq("recommend", "v-sknn", "i01", "--fallback", "most-popular", "--json").json == known
+    sessions, out, alone = tmp_path / "today.csv", tmp_path / "out.jsonl", tmp_path / "alone.jsonl"
+    sessions.write_text("session,item\na,i01\nb,unheard-of\nc,i02\n")
+    words = ["score", "v-sknn", "--sessions", sessions, "-k", 3, "--json"]
+    done = llmseq(*words, "--out", out, "--fallback", "most-popular").json
+    assert (done["sessions_from_fallback"], done["sessions_without_recommendations"]) == (1, 0)
+    llmseq(*words, "--out", alone)
+    rows, of_run = ([json.loads(line) for line in file.read_text().splitlines()] for file in (out, alone))
+    assert [row["item"] for row in rows if row["session"] == "b"] == [row["item"] for row in popular]
+    assert [row for row in rows if row["session"] != "b"] == of_run
+
+
 def test_a_file_without_sessions_is_an_error(llmseq, trained, tmp_path):
     sessions, out = tmp_path / "today.csv", tmp_path / "out.csv"
     sessions.write_text("session,item\n")

@@ -93,6 +93,24 @@ def test_validation_belongs_to_the_split(llmseq, both):
     assert (missing.status, "no trial" in missing.err) == (1, True)
 
 
+def test_defaults_follow_the_split(llmseq, both):
+    words = ("train", "sasrec", "--set", "epochs=1", "--set", "dim=8")
+    for split in ("sessions", "leave-one-out"):
+        assert llmseq(*words, "--split", split).status == 0
+    assert llmseq(*words, "--split", "leave-one-out", "--set", "max_length=7").status == 0
+    stored = [json.loads(row["settings"]) for row in llmseq("sql", "select settings from runs", "--json").json]
+    names = ("last_weight", "max_length", "dim_without_embeddings", "dim")
+    assert [tuple(one[name] for name in names) for one in stored] == [(4, 20, 64, 8), (1, 50, 128, 8), (1, 7, 128, 8)]
+    told = {one["name"]: one["by_split"] for one in llmseq("models", "sasrec", "--json").json[0]["settings"]}
+    assert (told["last_weight"], told["dropout"]) == ({"leave-one-out": 1}, {})
+    assert "leave-one-out" in llmseq("models", "sasrec").out
+    tuned = llmseq(
+        "tune", "sasrec", "--split", "leave-one-out", "--trials", 1, "--set", "epochs=1", "--set", "dim=8",
+        "--search", "dropout=0.1,0.2", "--search", "last_weight=1..4", "--json",
+    )  # fmt: skip
+    assert tuned.json["best"]["settings"]["last_weight"] == 1
+
+
 @pytest.fixture
 def repeating(llmseq, tmp_path):
     """Users who take the same two items again and again, under both rules."""

@@ -33,7 +33,6 @@ from llmseq_cli.models.neural.scoring import rank_sessions, target_ranks
 from llmseq_cli.models.neural.settings import NeuralSettings
 from llmseq_cli.models.recommender import FitContext, ItemSpace, Recommender
 
-_DIM = 64  # of item vectors that start from chance
 _REDUCED_DIM = 128
 _RATES = {True: 1e-3, False: 3e-3}  # with embeddings and without: what text says is soon lost at high rates
 _EMA_DECAYS = {True: 0.998, False: 0.995}  # what starts from chance changes too fast for long averages
@@ -174,7 +173,7 @@ class NeuralRecommender(Recommender):
     def _dim(self, text: np.ndarray | None) -> int:
         wanted = self.settings.dim
         if text is None:
-            return wanted or _DIM
+            return wanted or self.settings.dim_without_embeddings
         if wanted and wanted != text.shape[1] and not self.settings.item_vectors.startswith("adapter"):
             raise UsageError(
                 f"dim is {wanted}, and the embeddings have {text.shape[1]} dimensions",
