@@ -8,4 +8,4 @@ where
     rowid >= $first
     and rowid < $past_last
     and rejected_because is null
-    and hash(user_id, item_id, time) % $step = 0
+    and hash(user_id, item_id, time) % $step::ubigint = 0

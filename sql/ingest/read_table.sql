@@ -20,9 +20,7 @@ select
         when problem is not null then problem
         when not kept then $left_out
         when coalesce(user_id, '') = '' then 'no user'
-        when {user_missing} then 'no user: ''' || user_id || ''''
         when coalesce(item_id, '') = '' then 'no item'
-        when {item_missing} then 'no item: ''' || item_id || ''''
         when time is null then 'no time: ''' || coalesce(time_value::varchar, '') || ''''
         when time not between $earliest::timestamp and $latest::timestamp
             then 'time out of range: ''' || time_value::varchar || ''''

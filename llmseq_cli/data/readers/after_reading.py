@@ -11,7 +11,7 @@ from llmseq_cli.data.readers.parts import Parts
 from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.store.queries import query
 
-_COUNTED_WHOLE = 250_000  # rows; of more a sample is looked at
+_COUNTED_WHOLE = 100_000  # rows; of more a sample is looked at
 _COUNTERS_UNTIL = datetime(1973, 1, 1)
 _LONGEST_SPAN = timedelta(days=40 * 365)
 _LONGEST_JUMP = timedelta(days=10 * 365)
@@ -121,17 +121,20 @@ def put_in_order(reading: Reading) -> None:
 
 def tell_times(reading: Reading) -> None:
     """Report the first and the last time, and warn of spans and jumps that cannot be."""
-    con, step = reading.con, _step(reading)
+    con = reading.con
     [(first, last)] = con.execute("select min(time), max(time) from staged_interaction").fetchall()
     reading.report.first_time, reading.report.last_time = first.isoformat(), last.isoformat()
-    [(early, late)] = con.execute(query("ingest/time_quantiles"), {"step": step}).fetchall()
     if last < _COUNTERS_UNTIL and first >= datetime(1970, 1, 1):
         return  # numbers that count, not times
     shown = f"the times run from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
     hint = "check the unit and the form of the times (--time-format), or leave rows out with --where"
     if last > datetime.now() + timedelta(days=2):
         reading.warn(f"{shown}, which is in the future; {hint}")
-    elif early - first > _LONGEST_JUMP or last - late > _LONGEST_JUMP:
+        return
+    if last - first <= _LONGEST_JUMP:
+        return
+    [(early, late)] = con.execute(query("ingest/time_quantiles"), {"step": _step(reading)}).fetchall()
+    if early - first > _LONGEST_JUMP or last - late > _LONGEST_JUMP:
         few = "the earliest" if early - first > _LONGEST_JUMP else "the latest"
         reading.warn(f"{shown}, and a few of {few} are far from all others; {hint}")
     elif last - first > _LONGEST_SPAN:

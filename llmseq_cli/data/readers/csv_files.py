@@ -26,7 +26,7 @@ from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
 
 _DELIMITERS = (",", "\t", ";", "|")
-_CHUNK = 1 << 22
+_CHUNK = 1 << 20
 
 
 @dataclass

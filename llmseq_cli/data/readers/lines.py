@@ -7,6 +7,7 @@ import gzip
 import json
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.readers.files import LONGEST_LINE, address, is_remote, quoted, unreadable
@@ -62,13 +63,17 @@ def _holds_objects(array: str) -> bool:
 
 def _start_of(file: str) -> str:
     """The first characters of a local file; '' where they cannot be had."""
+    return _first_bytes(file).decode("utf-8-sig", errors="replace")
+
+
+def _first_bytes(file: str) -> bytes:
     if is_remote(file) or ".parquet" in file or file.lower().endswith(".zst"):
-        return ""
+        return b""
     try:
         with gzip.open(file) if file.lower().endswith(".gz") else open(file, "rb") as opened:
-            return opened.read(_SNIFFED_BYTES).decode("utf-8-sig", errors="replace")
+            return opened.read(_SNIFFED_BYTES)
     except (OSError, EOFError, zlib.error):
-        return ""
+        return b""
 
 
 def first_line(con: duckdb.DuckDBPyConnection, file: str) -> str:
@@ -80,6 +85,9 @@ def first_lines(con: duckdb.DuckDBPyConnection, file: str, n: int) -> list[str]:
     """The first n lines that are not blank. Raises LlmseqError for a file that cannot be read."""
     import duckdb
 
+    plain = _plain_lines(file, n)
+    if plain is not None:
+        return plain
     # A cursor of its own, so that a failure does not end the caller's transaction.
     with con.cursor() as cursor:
         try:
@@ -87,6 +95,22 @@ def first_lines(con: duckdb.DuckDBPyConnection, file: str, n: int) -> list[str]:
         except duckdb.Error as error:
             raise unreadable(file, error) from error
     return [line for (line,) in rows]
+
+
+def _plain_lines(file: str, n: int) -> list[str] | None:
+    """The same without DuckDB, which fetches megabytes; None where the start of the file is not plain text."""
+    start = _first_bytes(file)
+    whole = len(start) < _SNIFFED_BYTES
+    if not whole:
+        start = start[: start.rfind(b"\n") + 1]
+    start = start.replace(b"\r\n", b"\n")
+    if not start or any(sign in start for sign in b"\r\x00\x01") or is_document(file):
+        return None
+    try:
+        lines = list(islice(filter(str.strip, start.decode("utf-8-sig").split("\n")), n))
+    except UnicodeDecodeError:
+        return None
+    return lines if whole or len(lines) == n else None
 
 
 def is_json(line: str) -> bool:

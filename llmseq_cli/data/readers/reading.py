@@ -65,8 +65,8 @@ class Reading:
 
     def first_row(self) -> int:
         """The rowid of the first row staged since the last file was finished."""
-        [(base,)] = self.con.execute("select coalesce(min(rowid), 0) from staged_interaction").fetchall()
-        return int(base) + self.rows_staged
+        first = self.con.execute("select rowid from staged_interaction limit 1").fetchall()
+        return (int(first[0][0]) if first else 0) + self.rows_staged
 
     def rows_since_last_file(self) -> int:
         [(rows,)] = self.con.execute("select count(*) from staged_interaction").fetchall()

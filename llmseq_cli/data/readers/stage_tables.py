@@ -60,14 +60,14 @@ class _Layout:
             scan = f"(select * replace ({casts}) from {scan})"
         user = self._id("user_id")
         if "session_part" in self.columns:
-            user = f"{user} || ':' || {self._id('session_part')}"
+            session = self._id("session_part")
+            neither = f"{is_missing_sql(user)} or {is_missing_sql(session)}"
+            user = f"case when {neither} then null else {user} || ':' || {session} end"
         in_order = f"make_timestamp(({rows_before} + row_number() over ()) * 1000000)"
         return query("ingest/read_table").format(
             scan=scan,
             user=user,
             item=self._id("item_id"),
-            user_missing=is_missing_sql("user_id"),
-            item_missing=is_missing_sql("item_id"),
             time_value="time_value" if self.form else "null::varchar",
             time=self.form.expression("time_value") if self.form else in_order,
             sort_key="try_cast(sort_value as double)" if "sort_value" in self.columns else "null::double",
@@ -76,7 +76,9 @@ class _Layout:
 
     def _id(self, alias: str) -> str:
         """One form of Unicode for all ids, and integers where a program wrote 7.0 for 7."""
-        plain = f"nfc_normalize(trim({alias}::varchar))"
+        text = f"{alias}::varchar"
+        is_plain = f"strlen({text}) = length({text}) and not contains({text}, ' ')"  # most are, and need no care
+        plain = f"case when {is_plain} then {text} else nfc_normalize(trim({text})) end"
         return f"regexp_replace({plain}, '^(-?\\d+)\\.0+$', '\\1')" if alias in self.whole else plain
 
 
@@ -301,9 +303,18 @@ def _execute(reading: Reading, table: Table, layout: _Layout) -> list[Rejection]
     try:
         with reading.progress.task(f"Reading {table.file}"):
             reading.con.execute(layout.statement(table, reading.rows_staged), given)
+            _mark_missing(reading)
         return take_rejects(reading.con)
     except duckdb.Error as error:
         raise unreadable(table.file, error) from error
+
+
+def _mark_missing(reading: Reading) -> None:
+    """Set aside the rows just staged whose user or item is a word for none."""
+    first = reading.first_row()
+    for column, reason in (("user_id", "no user"), ("item_id", "no item")):
+        marked = query("ingest/mark_missing").format(column=column, missing=is_missing_sql(column))
+        reading.con.execute(marked, {"first": first, "reason": reason})
 
 
 def _mixes_units(reading: Reading) -> bool:
