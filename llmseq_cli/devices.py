@@ -35,7 +35,7 @@ def has_native_bfloat16(device: str) -> bool:
     if device == "cuda":
         import torch
 
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device != "cpu":
         return False
     try:

@@ -1,7 +1,7 @@
 """How long work reports on itself without printing: the rooms below `cli` call these, `cli` draws them."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
 
@@ -16,7 +16,7 @@ class Task(Protocol):
 class Progress(Protocol):
     """What `cli` implements with rich and everything else only calls."""
 
-    def task(self, description: str, total: float | None = None, unit: str = ""):
+    def task(self, description: str, total: float | None = None, unit: str = "") -> AbstractContextManager[Task]:
         """Context manager that yields a `Task`; `total` None means that the end is not known."""
         ...
 

@@ -114,7 +114,7 @@ class RayTasks:
         return max(1, int(self._ray.cluster_resources().get("GPU" if device == "cuda" else "CPU", 1)))
 
     def has_gpus(self) -> bool:
-        return self._ray.cluster_resources().get("GPU", 0) >= 1
+        return bool(self._ray.cluster_resources().get("GPU", 0) >= 1)
 
     def share(self, value: Any) -> Any:
         """Lays a value into the object store, once for all tasks that get what this returns; arrays in it are read
@@ -132,7 +132,7 @@ class RayTasks:
     def wait(self, pending: Iterable[Any], seconds: float) -> list[Any]:
         """A job that is done, if one is within so many seconds."""
         done, _ = self._ray.wait(list(pending), num_returns=1, timeout=seconds)
-        return done
+        return list(done)
 
     def result(self, job: Any) -> Any:
         """What the function returned, or raised if that is an LlmseqError; WorkerLostError where its worker went away

@@ -363,7 +363,8 @@ class Workspace:
             rows = con.execute("select figures from runs where run = ?", [run]).fetchall()
         if not rows:
             raise LlmseqError(f"there is no run '{run}'", "`llmseq report` lists runs")
-        return json.loads(rows[0][0])
+        kept: dict[str, Any] = json.loads(rows[0][0])
+        return kept
 
     def recommend(
         self, run: str, items: Sequence[str], *, k: int = 20, dataset: str | None = None, fallback: str | None = None

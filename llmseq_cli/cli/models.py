@@ -73,7 +73,7 @@ def _accepted(setting: dict[str, Any]) -> str:
         words = ", ".join(str(choice) for choice in setting["choices"])
         return words if setting["type"] == "text" else f"{setting['type'].replace('text', words)}"
     if setting["low"] is None and setting["high"] is None:
-        return setting["type"]
+        return str(setting["type"])
     low = "" if setting["low"] is None else f"{setting['low']:g}"
     high = "" if setting["high"] is None else f"{setting['high']:g}"
     return f"{setting['type']} {low}…{high}"

@@ -156,7 +156,7 @@ def _said(error: openai.APIStatusError) -> str:
     if isinstance(body, dict):
         for key in ("message", "error", "detail"):
             if isinstance(body.get(key), str):
-                return body[key]
+                return str(body[key])
     return str(body) if body else error.response.reason_phrase
 
 

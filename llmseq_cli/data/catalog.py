@@ -34,7 +34,7 @@ class Catalog:
 
     def label(self, item: int) -> str:
         """Title of an item, or its id where it has none."""
-        return self.titles[item] or self.external_ids[item]
+        return str(self.titles[item] or self.external_ids[item])
 
     @cached_property
     def _by_external_id(self) -> dict[str, int]:

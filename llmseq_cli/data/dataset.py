@@ -38,12 +38,12 @@ class DatasetInfo:
     @property
     def keeps_unseen(self) -> bool:
         """Whether what is evaluated holds items that are never trained on, ground truths among them."""
-        return self.protocol["unseen_items"] == "keep"
+        return bool(self.protocol["unseen_items"] == "keep")
 
     @property
     def allows_repeats(self) -> bool:
         """Whether a list may hold items of its prompt."""
-        return self.protocol["repeats"] == "allow"
+        return bool(self.protocol["repeats"] == "allow")
 
 
 @dataclass(frozen=True)

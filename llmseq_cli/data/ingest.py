@@ -206,7 +206,7 @@ def _k_core(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> int:
 def _drop_users(con: duckdb.DuckDBPyConnection, least: int) -> int:
     """Drop users with fewer interactions than `least` and count what is left of their items; returns how many."""
     con.execute(query("ingest/k_core_drop_users"), {"k": least})
-    dropped = _scalar(con, "select count(*) from dropped_user")
+    dropped: int = _scalar(con, "select count(*) from dropped_user")
     if dropped:
         con.execute("delete from live_user where n < $k", {"k": least})
         con.execute(query("ingest/k_core_recount_items"))
@@ -216,7 +216,7 @@ def _drop_users(con: duckdb.DuckDBPyConnection, least: int) -> int:
 def _drop_items(con: duckdb.DuckDBPyConnection, least: int) -> int:
     """Drop items with fewer interactions than `least` and count what is left of their users; returns how many."""
     con.execute(query("ingest/k_core_drop_items"), {"k": least})
-    dropped = _scalar(con, "select count(*) from dropped_item")
+    dropped: int = _scalar(con, "select count(*) from dropped_item")
     if dropped:
         con.execute("delete from live_item where n < $k", {"k": least})
         con.execute(query("ingest/k_core_recount_users"))

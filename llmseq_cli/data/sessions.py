@@ -103,7 +103,8 @@ class Sessions:
 
     def targets(self) -> np.ndarray:
         """The last item of every session, int32[n_sessions]; every session must hold at least one."""
-        return self.items[self.offsets[1:] - 1]
+        last: np.ndarray = self.items[self.offsets[1:] - 1]
+        return last
 
     def counts(self, n_items: int) -> np.ndarray:
         """Interactions of every item, int64[n_items]."""

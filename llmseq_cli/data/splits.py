@@ -270,7 +270,8 @@ def _point(con: duckdb.DuckDBPyConnection, dataset_id: int, rule: SplitRule) -> 
     point = parse_point(rule.point)
     if isinstance(point, datetime):
         return point
-    return con.execute(query("splits/point"), {"dataset_id": dataset_id, "share": point}).fetchall()[0][0]
+    moment: datetime = con.execute(query("splits/point"), {"dataset_id": dataset_id, "share": point}).fetchall()[0][0]
+    return moment
 
 
 def _store_targets(con: duckdb.DuckDBPyConnection, ids: dict[str, int], part: str, rule: SplitRule) -> None:

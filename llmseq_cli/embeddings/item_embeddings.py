@@ -35,7 +35,7 @@ class ItemEmbeddings:
 
     @property
     def dim(self) -> int:
-        return self.vectors.shape[1]
+        return int(self.vectors.shape[1])
 
     @property
     def is_sparse(self) -> bool:

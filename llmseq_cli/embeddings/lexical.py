@@ -76,7 +76,8 @@ class LexicalVectors:
         from sklearn.preprocessing import normalize
 
         assert self._svd is not None
-        return normalize(self._svd.transform(sparse), copy=False).astype(np.float32)
+        reduced: np.ndarray = normalize(self._svd.transform(sparse), copy=False).astype(np.float32)
+        return reduced
 
 
 def _analyzers(settings: LexicalSettings) -> list[tuple[str, int, int, float]]:

@@ -108,7 +108,8 @@ def _laid_out(vectors: np.ndarray, similarity: str, longest: float) -> np.ndarra
     scaled = vectors / np.float32(longest)
     squares = np.einsum("ij,ij->i", scaled, scaled)
     if similarity == "cosine":
-        return scaled / np.sqrt(squares)[:, None]
+        unit: np.ndarray = scaled / np.sqrt(squares)[:, None]
+        return unit
     if similarity == "euclidean":
         return scaled
     return np.concatenate([scaled, np.sqrt(np.maximum(0, 1 - squares))[:, None]], axis=1)

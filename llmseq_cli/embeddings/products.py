@@ -88,5 +88,5 @@ def threads() -> int:
     """Cores for products and searches; like the BLAS libraries it keeps to OMP_NUM_THREADS."""
     from joblib import cpu_count
 
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return min(cpu_count(), int(asked)) if asked.isdigit() and int(asked) else cpu_count()
+    asked, cores = os.environ.get("OMP_NUM_THREADS", ""), int(cpu_count())
+    return min(cores, int(asked)) if asked.isdigit() and int(asked) else cores

@@ -263,7 +263,8 @@ def _sparse_components(job: _Job, power: float) -> np.ndarray:
     dim = job.dimensions(min(len(job.rows), job.vectors.shape[1]) - 1, _shape_in_words(job))
     pca = PCA(dim, svd_solver="arpack", random_state=0).fit(job.vectors[job.rows])
     matrix = pca.components_.T * np.maximum(pca.explained_variance_, _floor(pca.explained_variance_)) ** (-power / 2)
-    return (job.vectors @ matrix - pca.mean_ @ matrix).astype(np.float32)
+    projected: np.ndarray = (job.vectors @ matrix - pca.mean_ @ matrix).astype(np.float32)
+    return projected
 
 
 def _lda(job: _Job) -> np.ndarray:
@@ -339,7 +340,8 @@ class _Spread:
         off_identity = squares - d * mu**2
         noise = (self.fourth - squares) / self.n
         rho = 0.0 if off_identity <= 0 else min(1.0, max(0.0, noise / off_identity))
-        return (1 - rho) * self.covariance + rho * mu * np.eye(d)
+        shrunk: np.ndarray = (1 - rho) * self.covariance + rho * mu * np.eye(d)
+        return shrunk
 
 
 def _spread(vectors: np.ndarray, rows: np.ndarray) -> _Spread:
@@ -402,7 +404,8 @@ def _has_vector(vectors: Any) -> np.ndarray:
 
 def _unit_rows(vectors: np.ndarray) -> np.ndarray:
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
-    return np.divide(vectors, norms, out=vectors, where=norms > 0, casting="unsafe")
+    unit: np.ndarray = np.divide(vectors, norms, out=vectors, where=norms > 0, casting="unsafe")
+    return unit
 
 
 def _shape_in_words(job: _Job) -> str:

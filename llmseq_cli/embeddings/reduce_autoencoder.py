@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,6 +18,9 @@ _LEARNING_RATE = 1e-3
 _PENALTY = 1e-3  # of the mean square of the codes
 _HELD_OUT = 0.1
 _ROWS_PER_BLOCK = 65_536
+
+_Inputs = Callable[[np.ndarray | slice], torch.Tensor]
+"""The vectors at some places, centred and scaled."""
 
 
 def encode(vectors: np.ndarray, rows: np.ndarray, dim: int, seed: int, progress: Progress) -> np.ndarray:
@@ -55,7 +59,15 @@ def _halves(d: int, dim: int) -> tuple[nn.Module, nn.Module]:
     return encoder, decoder
 
 
-def _train(encoder, decoder, inputs, training, held_out, random, progress: Progress) -> None:
+def _train(
+    encoder: nn.Module,
+    decoder: nn.Module,
+    inputs: _Inputs,
+    training: np.ndarray,
+    held_out: np.ndarray,
+    random: np.random.Generator,
+    progress: Progress,
+) -> None:
     """Trains in place and leaves the weights of the epoch with the least error on the vectors held out."""
     both = nn.ModuleList([encoder, decoder])
     optimizer = torch.optim.Adam(both.parameters(), lr=_LEARNING_RATE)
@@ -79,7 +91,7 @@ def _train(encoder, decoder, inputs, training, held_out, random, progress: Progr
     both.load_state_dict(best)
 
 
-def _error(encoder, decoder, inputs, places: np.ndarray) -> float:
+def _error(encoder: nn.Module, decoder: nn.Module, inputs: _Inputs, places: np.ndarray) -> float:
     total = 0.0
     with torch.inference_mode():
         for start in range(0, len(places), _ROWS_PER_BLOCK):

@@ -50,7 +50,7 @@ def save_embeddings(
         "created_at": datetime.now(UTC).replace(tzinfo=None),
         "seconds": seconds,
     }
-    number = con.execute(query("embeddings/insert"), key | details).fetchall()[0][0]
+    number: int = con.execute(query("embeddings/insert"), key | details).fetchall()[0][0]
     _insert_vectors(con, number, embeddings.vectors, np.arange(embeddings.vectors.shape[0]))
     with_text = [item for item, text in enumerate(texts) if text]
     con.register("text_columns", _texts(with_text, [texts[item] for item in with_text], [""] * len(with_text)))
@@ -104,10 +104,10 @@ def save_text_embeddings(
         for (old,) in con.execute(query("embeddings/same"), of_same).fetchall():
             for took, newest in con.execute(query("embeddings/unchanged"), {"embedding_id": old}).fetchall():
                 if newest:
-                    return old
+                    return int(old)
                 usage = took
             _delete(con, old)
-        number = con.execute(query("embeddings/insert"), key | details).fetchall()[0][0]
+        number: int = con.execute(query("embeddings/insert"), key | details).fetchall()[0][0]
         con.execute(
             "update core.embedding set model_id = ?, usage = ? where embedding_id = ?", [made.model_id, usage, number]
         )

@@ -65,7 +65,8 @@ def is_among_most_popular(items: np.ndarray, popularity: np.ndarray, k: int) -> 
     """bool per item: whether it is one of the k most popular (of equally popular ones the lower ids)."""
     expected = np.zeros(len(popularity), dtype=bool)
     expected[np.argsort(-popularity, kind="stable")[:k]] = True
-    return expected[items]
+    popular: np.ndarray = expected[items]
+    return popular
 
 
 def novelty(lists: np.ndarray, popularity: np.ndarray) -> float:

@@ -30,7 +30,7 @@ class Ranking:
 
     @property
     def k(self) -> int:
-        return self.items.shape[1]
+        return int(self.items.shape[1])
 
     def ranks(self, targets: np.ndarray) -> np.ndarray:
         """1-based place of each session's target in its list, 0 where it is not in it; int32[n_sessions]."""

@@ -53,7 +53,8 @@ class TaskSetup:
     categories: tuple[int, ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        return json.loads(json.dumps(dataclasses.asdict(self)))
+        plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        return plain
 
     @classmethod
     def from_dict(cls, kept: dict[str, Any]) -> TaskSetup:
@@ -173,4 +174,5 @@ def _dense(store: Store, embeddings: ItemEmbeddings, dataset: Dataset, progress:
         embeddings = reduce_kept(store.folder, embeddings, dataset.catalog.classes, "pca", dim, 0, progress)
     vectors = np.asarray(embeddings.vectors, dtype=np.float32)
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    unit: np.ndarray = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    return unit

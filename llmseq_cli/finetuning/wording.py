@@ -61,7 +61,8 @@ class Wording:
         """Tokens of all that is asked, int64[n_sessions]."""
         total = np.concatenate([[0], np.cumsum(self.item_tokens(prompts.items))])
         sessions = total[prompts.offsets[1:]] - total[prompts.offsets[:-1]]
-        return self._of_frame + sessions + self._line_tokens(options, self._of_option)
+        tokens: np.ndarray = self._of_frame + sessions + self._line_tokens(options, self._of_option)
+        return tokens
 
     def item_tokens(self, items: np.ndarray) -> np.ndarray:
         """Tokens of the line of each item of a session, int64[n]; 0 for an untitled one, which has no line."""
@@ -82,4 +83,5 @@ class Wording:
     def _line_tokens(self, items: np.ndarray, around: int) -> np.ndarray:
         if not items.shape[1]:
             return np.zeros(len(items), dtype=np.int64)
-        return np.where(items >= 0, self.title_tokens[items] + around, 0).sum(axis=1)
+        tokens: np.ndarray = np.where(items >= 0, self.title_tokens[items] + around, 0).sum(axis=1)
+        return tokens

@@ -85,7 +85,7 @@ class Answerer:
 
     def _text(self, request: ChatRequest, answer: GeneratedAnswer) -> str:
         if request.constraint is None or answer.said is None:
-            return self.tokenizer.decode(answer.tokens, skip_special_tokens=True).strip()
+            return str(self.tokenizer.decode(answer.tokens, skip_special_tokens=True).strip())
         return request.constraint.answer([request.constraint.titles[place] for place in answer.said])
 
 

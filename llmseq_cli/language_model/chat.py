@@ -78,7 +78,10 @@ def plain_tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
     """Tokens of texts, without special ones around them."""
     if not texts:
         return []
-    return tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)["input_ids"]
+    tokens: list[list[int]] = tokenizer(
+        list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
+    )["input_ids"]
+    return tokens
 
 
 def read_examples(file: Path, tokenizer: Any, longest: int) -> Encoded:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from llmseq_cli.errors import LlmseqError, WorkspaceBusyError
 from llmseq_cli.files import atomic_folder, exclusive, write_json
 from llmseq_cli.language_model.chat import read_examples
-from llmseq_cli.language_model.library import Loading, load_model, load_tokenizer, quiet
+from llmseq_cli.language_model.library import Loading, load_model, load_tokenizer
 from llmseq_cli.language_model.messages import CANCELLED, SUCCEEDED, JobEvent, RemoteJob
 from llmseq_cli.language_model.settings import LocalTuning
+from llmseq_cli.model_files import quiet_libraries
 from llmseq_cli.progress import Progress
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ class LocalJob:
     def read(self) -> dict[str, Any]:
         file = self.folder / _STATE
         try:
-            return {"events": []} | json.loads(file.read_text(encoding="utf-8"))
+            state: dict[str, Any] = {"events": []} | json.loads(file.read_text(encoding="utf-8"))
+            return state
         except (ValueError, TypeError, RecursionError):
             raise LlmseqError(f"{file} is damaged", "fine-tune again with --again") from None
 
@@ -158,7 +160,7 @@ class LocalJob:
 
     def _keep(self, model: Any, tokenizer: Any, done: Progressed) -> None:
         """The model beside its place, then there: it is whole or not there."""
-        with atomic_folder(self.model, checksums=True) as partial, quiet():
+        with atomic_folder(self.model, checksums=True) as partial, quiet_libraries():
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
         best = done.history[done.best_epoch - 1 if done.best is not None else -1]
@@ -186,7 +188,7 @@ def _trainable(base: str, method: str, tuning: LocalTuning, loading: Loading, se
             target_modules=modules if modules in (None, "all-linear") else modules.split(","),
             base_model_name_or_path=base,
         )
-        with torch.random.fork_rng(), quiet():
+        with torch.random.fork_rng(), quiet_libraries():
             torch.manual_seed(seed)
             try:
                 model = get_peft_model(model, config)

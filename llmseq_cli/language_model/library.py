@@ -13,8 +13,7 @@ from typing import Any
 from llmseq_cli.clients.errors import FinalError
 from llmseq_cli.devices import resolve_device
 from llmseq_cli.errors import LlmseqError
-from llmseq_cli.model_files import SAFE, bases_of
-from llmseq_cli.model_files import quiet_libraries as quiet
+from llmseq_cli.model_files import SAFE, bases_of, quiet_libraries
 
 _PACKAGES = ("transformers", "peft", "tokenizers")
 
@@ -52,7 +51,7 @@ def make_loading(device: str, precision: str, four_bit: bool) -> Loading:
 
 def load_tokenizer(model: str) -> Any:
     """The tokenizer of a model, padding on the left. Raises LlmseqError."""
-    with _explained(model), quiet():
+    with _explained(model), quiet_libraries():
         from transformers import AutoTokenizer
 
         own, *bases = bases_of(model)
@@ -66,7 +65,7 @@ def load_tokenizer(model: str) -> Any:
 
 def load_model(model: str, loading: Loading) -> Any:
     """A causal language model; adapters are merged into the model that they were trained on. Raises LlmseqError."""
-    with _explained(model), quiet():
+    with _explained(model), quiet_libraries():
         *adapters, whole = bases_of(model)
         loaded = _load_whole(whole, loading)
         for adapter in reversed(adapters):
@@ -98,7 +97,7 @@ def _load_whole(folder: Path, loading: Loading) -> Any:
 
 def load_config(model: str) -> Any:
     """A model's configuration, without its weights. Raises LlmseqError."""
-    with _explained(model), quiet():
+    with _explained(model), quiet_libraries():
         from transformers import AutoConfig
 
         return AutoConfig.from_pretrained(str(bases_of(model)[-1]), **SAFE)

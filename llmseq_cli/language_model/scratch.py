@@ -18,8 +18,8 @@ import numpy as np
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.files import atomic_folder
 from llmseq_cli.language_model.chat import Encoded, plain_tokens
-from llmseq_cli.language_model.library import quiet
 from llmseq_cli.language_model.settings import LocalTuning
+from llmseq_cli.model_files import quiet_libraries
 from llmseq_cli.progress import Progress
 
 SCRATCH = "scratch"
@@ -49,7 +49,7 @@ def make_scratch(
             "no item of the catalog has a title",
             "--model scratch learns titles; ingest items with --items, or choose another --model",
         )
-    with atomic_folder(folder, existing="keep", checksums=True) as partial, quiet():
+    with atomic_folder(folder, existing="keep", checksums=True) as partial, quiet_libraries():
         tokenizer = _make_tokenizer(distinct, settings.vocabulary, frames)
         model = _make_model(tokenizer, settings, seed)
         if settings.title_epochs:

@@ -150,7 +150,8 @@ class BERT4RecEncoder(Encoder):
         inside = _inside(batch.lengths, length)
         if not self.attend_masks:
             inside = inside.reshape(-1).index_fill(0, batch.places, False).view(n, length)
-        return self.norm(self.transformer(x, causal=False, inside=inside))
+        hidden: Tensor = self.norm(self.transformer(x, causal=False, inside=inside))
+        return hidden
 
     def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         n, length, dim = vectors.shape
@@ -160,7 +161,8 @@ class BERT4RecEncoder(Encoder):
         inside = _inside(lengths + 1, length + 1)
         if not self.attend_masks:  # but where there is nothing else to attend to
             inside[torch.arange(n, device=x.device), lengths] = lengths == 0
-        return self.norm(self.transformer(x, causal=False, inside=inside, at=lengths))[:, 0]
+        hidden: Tensor = self.norm(self.transformer(x, causal=False, inside=inside, at=lengths))[:, 0]
+        return hidden
 
     def _positions(self, lengths: Tensor, length: int) -> Tensor:
         """Counted from the end, so that the mask after a session of any length has the same: [n, length, dim]."""

@@ -212,4 +212,5 @@ def parse_weights(words: str, n: int) -> np.ndarray:
         raise UsageError(f"there are {n} runs and {len(weights)} weights", "give one weight a run, in their order")
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
         raise UsageError(f"weights cannot be {words}", "give numbers from 0 up, not all of them 0")
-    return weights / weights.sum()
+    shares: np.ndarray = weights / weights.sum()
+    return shares

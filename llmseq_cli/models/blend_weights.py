@@ -137,7 +137,8 @@ def _most_likely(candidates: Candidates) -> np.ndarray:
     n_traits = len(values) - candidates.n_members
     start = np.repeat([_START, 0.0], [candidates.n_members, n_traits])
     bounds = [(0, None)] * candidates.n_members + [(None, None)] * n_traits
-    return minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x / scales
+    weights: np.ndarray = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x / scales
+    return weights
 
 
 def _scales(candidates: Candidates) -> np.ndarray:

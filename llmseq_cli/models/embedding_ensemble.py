@@ -67,7 +67,8 @@ class EmbeddingEnsemble(MadeOfRuns):
         if threshold is None:
             threshold = DEFAULT_THRESHOLDS[method]
         within = np.arange(first.k) < threshold if method == "rank" else first.scores >= threshold
-        return within & (first.items != NO_ITEM)
+        sure: np.ndarray = within & (first.items != NO_ITEM)
+        return sure
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"members": np.array([len(self.members)])}

@@ -42,10 +42,12 @@ def _standardised(scores: np.ndarray, listed: np.ndarray, counted: np.ndarray) -
     n = np.maximum(n, 1)
     variance = (above**2).sum(axis=1) / n - (above.sum(axis=1) / n) ** 2
     deviation = np.sqrt(np.maximum(variance, 0))[:, None]
-    return np.divide(scores - floor, deviation, out=np.zeros_like(scores), where=deviation > 0)
+    standardised: np.ndarray = np.divide(scores - floor, deviation, out=np.zeros_like(scores), where=deviation > 0)
+    return standardised
 
 
 def is_in_prompt(ranking: Ranking, prompts: Sessions, n_items: int) -> np.ndarray:
     """bool[n, depth]: which items of every list stand in its prompt."""
     keys = np.arange(len(prompts))[:, None] * n_items + ranking.items
-    return np.isin(keys, prompts.rows() * n_items + prompts.items) & (ranking.items != NO_ITEM)
+    inside: np.ndarray = np.isin(keys, prompts.rows() * n_items + prompts.items) & (ranking.items != NO_ITEM)
+    return inside

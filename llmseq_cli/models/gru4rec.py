@@ -76,4 +76,5 @@ class GRU4RecEncoder(Encoder):
 
     def _outcome(self, x: Tensor, states: Tensor) -> Tensor:
         said = self.outward(states)
-        return self.norm(x + said if self.residual else said)
+        outcome: Tensor = self.norm(x + said if self.residual else said)
+        return outcome

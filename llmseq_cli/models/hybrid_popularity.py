@@ -135,7 +135,7 @@ def _dissimilar(items: np.ndarray, vectors: Any, most: float) -> np.ndarray:
     items: int32[n, depth]. Missing items are not kept.
     """
     too_similar = _cosines(items, vectors) > most
-    kept = items != NO_ITEM
+    kept: np.ndarray = items != NO_ITEM
     for place in range(1, items.shape[1]):
         kept[:, place] &= ~(kept[:, :place] & too_similar[:, place, :place]).any(axis=1)
     return kept
@@ -148,7 +148,8 @@ def _cosines(items: np.ndarray, vectors: Any) -> np.ndarray:
         of_lists = vectors[items]
         norms = np.sqrt(np.einsum("ndj,ndj->nd", of_lists, of_lists))[:, :, None]
         of_lists = np.divide(of_lists, norms, out=np.zeros_like(of_lists), where=norms > 0)
-        return of_lists @ of_lists.transpose(0, 2, 1)
+        cosines: np.ndarray = of_lists @ of_lists.transpose(0, 2, 1)
+        return cosines
     from scipy.sparse import csr_array
 
     # One product of all lists at once: every list gets columns of its own, so that lists do not meet.

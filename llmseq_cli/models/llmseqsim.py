@@ -154,10 +154,10 @@ class LLMSeqSim(Recommender):
         if self.settings.similarity == "cosine":
             vectors *= _inverse_root(norms)[:, :, None]
             sessions = _scaled_rows(sessions, _inverse_root(session_norms))
-        products = np.einsum("nj,nij->ni", sessions, vectors)
-        if self.settings.similarity != "euclidean":
-            return products
-        return -np.sqrt(np.maximum(norms - 2 * products + session_norms[:, None], 0))
+        scores: np.ndarray = np.einsum("nj,nij->ni", sessions, vectors)
+        if self.settings.similarity == "euclidean":
+            scores = -np.sqrt(np.maximum(norms - 2 * scores + session_norms[:, None], 0))
+        return scores
 
     def _exact(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
         norms = _squared_norms(self.vectors)
@@ -222,13 +222,15 @@ def recall(found: Ranking, exact: Ranking) -> float:
 
 def _squared_norms(vectors: Any) -> np.ndarray:
     if isinstance(vectors, np.ndarray):
-        return np.einsum("ij,ij->i", vectors, vectors)
+        squares: np.ndarray = np.einsum("ij,ij->i", vectors, vectors)
+        return squares
     return np.asarray(vectors.multiply(vectors).sum(axis=1), dtype=np.float32).ravel()
 
 
 def _inverse_root(squares: np.ndarray) -> np.ndarray:
     """1/√x, 0 where x is 0."""
-    return np.divide(1, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 0)
+    inverse: np.ndarray = np.divide(1, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 0)
+    return inverse
 
 
 def _scaled_rows(vectors: Any, factors: np.ndarray) -> Any:

@@ -36,4 +36,5 @@ def model_class(name: str) -> type[Recommender]:
     if name not in _MODELS:
         raise UsageError(f"no model is called '{name}'", did_you_mean(name, model_names()))
     module, _, attribute = _MODELS[name].partition(":")
-    return getattr(import_module(module), attribute)
+    found: type[Recommender] = getattr(import_module(module), attribute)
+    return found

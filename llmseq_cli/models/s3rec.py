@@ -121,4 +121,5 @@ class S3RecEncoder(SASRecEncoder):
         length = vectors.shape[1]
         inside = torch.arange(length, device=vectors.device) < lengths[:, None]
         x = dropout(vectors + self.positions[:length], self.dropout, self.training)
-        return self.norm(self.transformer(x, causal=False, inside=inside))
+        hidden: Tensor = self.norm(self.transformer(x, causal=False, inside=inside))
+        return hidden

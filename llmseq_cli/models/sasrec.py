@@ -78,10 +78,11 @@ class SASRecEncoder(Encoder):
 
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
         x = dropout(vectors + self.positions[: vectors.shape[1]], self.dropout, self.training)
-        return self.norm(self.transformer(x, causal=True))
+        hidden: Tensor = self.norm(self.transformer(x, causal=True))
+        return hidden
 
     def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
         x = vectors + self.positions[: vectors.shape[1]]
         at = (lengths - 1).clamp(min=0)
-        hidden = self.norm(self.transformer(x, causal=True, at=at))[:, 0]
+        hidden: Tensor = self.norm(self.transformer(x, causal=True, at=at))[:, 0]
         return hidden * (lengths > 0)[:, None]

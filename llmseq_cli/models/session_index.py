@@ -106,7 +106,8 @@ class SessionIndex:
         places = prompts.to_csr(self.n_items, np.minimum(prompts.positions_from_end(), _DEEPEST)).astype(np.float64)
         places.data = np.ldexp(1.0, _DEEPEST - 2 * places.data.astype(np.int64))
         _, exponents = np.frexp((places @ self.postings).data)
-        return (_DEEPEST + 1 - exponents.astype(np.int64)) // 2
+        ages: np.ndarray = (_DEEPEST + 1 - exponents.astype(np.int64)) // 2
+        return ages
 
     def nearest(self, pairs: Pairs, k: int) -> Pairs:
         """The k pairs of every prompt that have the largest values, of equal ones those of the more recent sessions."""

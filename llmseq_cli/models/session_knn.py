@@ -190,9 +190,11 @@ class SKNN(Recommender):
         if similarity == "cosine":
             norms = np.sqrt(np.asarray(profiles.multiply(profiles).sum(axis=1)))
             # Ratios of equal value are the same number before the root is taken, 1/2 and 4/8.
-            return np.sqrt(shared * shared / sizes) / pairs.per_pair(norms)
+            cosine: np.ndarray = np.sqrt(shared * shared / sizes) / pairs.per_pair(norms)
+            return cosine
         both = pairs.per_pair(np.asarray(profiles.sum(axis=1))) + sizes
-        return shared / (both - shared) if similarity == "jaccard" else 2 * shared / (2 * shared + both)
+        ratio: np.ndarray = shared / (both - shared) if similarity == "jaccard" else 2 * shared / (2 * shared + both)
+        return ratio
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {

@@ -195,7 +195,8 @@ def _session_norms(sessions: Sessions, vectors: Any, pooling: str) -> np.ndarray
 
 def _norms(vectors: Any) -> np.ndarray:
     if isinstance(vectors, np.ndarray):
-        return np.linalg.norm(vectors, axis=1)
+        norms: np.ndarray = np.linalg.norm(vectors, axis=1)
+        return norms
     from scipy.sparse.linalg import norm
 
     return np.asarray(norm(vectors, axis=1), dtype=np.float32)
@@ -203,7 +204,8 @@ def _norms(vectors: Any) -> np.ndarray:
 
 def _inverse(norms: np.ndarray) -> np.ndarray:
     """1/x, 0 where x is 0."""
-    return np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+    inverse: np.ndarray = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
+    return inverse
 
 
 def _only(scores: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:

@@ -100,7 +100,8 @@ class Grounder:
 def _norms(vectors: Any) -> np.ndarray:
     """Lengths of rows, float32[n]."""
     if isinstance(vectors, np.ndarray):
-        return np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        norms: np.ndarray = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+        return norms
     return np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1), dtype=np.float32).ravel())
 
 

@@ -117,7 +117,8 @@ class TextVectors:
                 cache.set_aside(
                     [(plan.hashes[plan.to_send[place]], to_send[place], why) for place, why in usage.refused.items()]
                 )
-            return self._kept(con, cache, plan.hashes)[plan.of_items]
+            of_items: np.ndarray = self._kept(con, cache, plan.hashes)[plan.of_items]
+            return of_items
 
     def _kept(self, con: Any, cache: TextVectorCache, hashes: list[str]) -> np.ndarray:
         vectors = np.zeros((len(hashes) + 1, self.embeddings.dim), dtype=np.float32)  # the last: of no text

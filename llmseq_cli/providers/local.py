@@ -47,6 +47,7 @@ class LocalProvider(FineTuneProvider):
 
     name = "local"
     Settings = LocalTuning
+    settings: LocalTuning
     default_model = SCRATCH
     remote = False
 

@@ -49,6 +49,7 @@ class OpenAIProvider(FineTuneProvider):
 
     name = "openai"
     Settings = OpenAITuning
+    settings: OpenAITuning
     default_model = "gpt-4.1-mini-2025-04-14"
 
     def __init__(self, base_url: str | None, settings: OpenAITuning) -> None:

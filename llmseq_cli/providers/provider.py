@@ -118,7 +118,8 @@ class FineTuneProvider(ABC):
 
     def settings_dict(self) -> dict[str, Any]:
         """Hyperparameters, as kept with a job."""
-        return self.settings.to_dict()
+        kept: dict[str, Any] = self.settings.to_dict()
+        return kept
 
     def training_line(self, example: Example) -> str:
         """An example as a line of a file; OpenAI's chat format unless overridden."""

@@ -23,7 +23,8 @@ def provider_class(name: str) -> type[FineTuneProvider]:
     if name not in _PROVIDERS:
         raise UsageError(f"there is no provider '{name}'", did_you_mean(name, list(PROVIDER_NAMES)))
     module, _, attribute = _PROVIDERS[name].partition(":")
-    return getattr(import_module(module), attribute)
+    found: type[FineTuneProvider] = getattr(import_module(module), attribute)
+    return found
 
 
 def make_provider(name: str, base_url: str | None = None, settings: dict[str, Any] | None = None) -> FineTuneProvider:

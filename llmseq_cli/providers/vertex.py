@@ -91,6 +91,7 @@ class VertexProvider(FineTuneProvider):
 
     name = "vertex"
     Settings = VertexTuning
+    settings: VertexTuning
     default_model = "gemini-3.5-flash"
     limits = ProviderLimits(
         tokens_per_example=_TOKENS_PER_EXAMPLE,

@@ -53,9 +53,11 @@ def draw_text(plot: Plot, width: int, *, color: bool) -> str:
     plotext.ylim(floor - shift, top - shift)
     places, words = _decades(low, max(ys)) if plot.y_log else _round_numbers(low, max(ys))
     plotext.yticks([place - shift for place in places], words)
-    text = plotext.build()
+    text: str = plotext.build()
     key = [] if alone else [f"{letters[place % len(letters)]} {one.name}" for place, one in enumerate(plot.series)]
-    return (text if color else plotext.uncolorize(text)) + "\n" + "".join(f"{line}\n" for line in wrap_key(key, width))
+    if not color:
+        text = plotext.uncolorize(text)
+    return text + "\n" + "".join(f"{line}\n" for line in wrap_key(key, width))
 
 
 def wrap_key(key: list[str], width: int) -> list[str]:

@@ -108,6 +108,9 @@ def history_of(store: Store, run: str) -> list[dict[str, Any]]:
     from llmseq_cli.training.stored_runs import run_folder
 
     try:
-        return json.loads((run_folder(store.folder, run) / "history.json").read_text(encoding="utf-8"))
+        epochs: list[dict[str, Any]] = json.loads(
+            (run_folder(store.folder, run) / "history.json").read_text(encoding="utf-8")
+        )
+        return epochs
     except (OSError, ValueError):
         return []

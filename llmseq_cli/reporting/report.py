@@ -82,7 +82,7 @@ class Report:
         return Table(dataset, self._protocol(dataset), made, lines, tuple(notes))
 
     def _sessions(self, dataset: str) -> int:
-        return self.datasets[dataset]["statistics"]["evaluated_sessions"]
+        return int(self.datasets[dataset]["statistics"]["evaluated_sessions"])
 
     def _protocol(self, dataset: str) -> str:
         about = self.datasets.get(dataset)

@@ -123,15 +123,18 @@ class SessionRanks:
 
     def asked(self, run_ids: list[int]) -> np.ndarray:
         """bool[n_sessions]: which sessions all of these runs were scored on."""
-        return np.all([self.ranks[run_id] >= 0 for run_id in run_ids], axis=0)
+        asked: np.ndarray = np.all([self.ranks[run_id] >= 0 for run_id in run_ids], axis=0)
+        return asked
 
     def values(self, run_ids: list[int], metric: str) -> np.ndarray:
         """float64[n_sessions]: a metric such as "ndcg@20" of each session, the mean over the runs."""
         name, _, cutoff = metric.partition("@")
         k = int(cutoff)
         each = [per_session(self.ranks[run_id], k)["hr" if name == "serendipity" else name] for run_id in run_ids]
-        mean = np.mean(each, axis=0)
-        return mean * ~is_among_most_popular(self.targets, self.popularity, k) if name == "serendipity" else mean
+        values: np.ndarray = np.mean(each, axis=0)
+        if name == "serendipity":
+            values *= ~is_among_most_popular(self.targets, self.popularity, k)
+        return values
 
 
 def _compare_rows(

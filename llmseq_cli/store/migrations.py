@@ -36,7 +36,7 @@ def schema_version(con: duckdb.DuckDBPyConnection) -> int:
             "this workspace is from before the first release and cannot be read any more",
             "give another folder with --workspace and ingest the data again",
         )
-    version = con.execute("select coalesce(max(version), 0) from migration").fetchall()[0][0]
+    version: int = con.execute("select coalesce(max(version), 0) from migration").fetchall()[0][0]
     newest = known_migrations()[-1][0]
     if version > newest:
         raise LlmseqError(

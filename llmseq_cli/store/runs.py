@@ -62,7 +62,7 @@ def run_name(model: str, run_id: int) -> str:
 
 def next_run_id(con: duckdb.DuckDBPyConnection) -> int:
     """A number that no other run has or will have."""
-    return con.execute("select nextval('core.run_number')").fetchall()[0][0]
+    return int(con.execute("select nextval('core.run_number')").fetchall()[0][0])
 
 
 def insert_run(
@@ -171,7 +171,7 @@ def find_same_run(
     parameters = {"split_id": split_id, "model": model, "seed": seed, "depth": depth}
     for name, its_settings, its_embeddings in con.execute(query("runs/same_runs"), parameters).fetchall():
         if json.loads(its_settings) == settings and (json.loads(its_embeddings or "null") == embeddings):
-            return name
+            return str(name)
     return None
 
 

@@ -164,7 +164,7 @@ def _stored_embeddings(con: duckdb.DuckDBPyConnection, dataset_id: int, run: str
             f"the embeddings that {run} was trained with are gone: {about['source']}:{about['model']}",
             f"make them again with `llmseq embed --source {about['source']}`, or give the weights: --set weights=…",
         )
-    return rows[0][0]
+    return int(rows[0][0])
 
 
 def _digest(train: Sessions) -> str:

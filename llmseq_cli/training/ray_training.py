@@ -115,6 +115,7 @@ class RayTraining:
             except BaseException:
                 self._ray.kill(keeper)  # so that on a cluster that stays no worker starts again
                 raise
+        outcome: TrainedParts
         outcome, workers, lost = self._ray.get(keeper.end.remote())
         model.settings = parse_settings(model.Settings, outcome.settings, model.name)
         # Copies: what lies in the object store is not to be written to.

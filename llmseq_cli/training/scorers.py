@@ -77,4 +77,5 @@ def _score(key: str, parts: Parts, block: Sessions, k: int, exclude_prompt: bool
     if _model[0] != key:
         _model = ("", None)  # the one before gives its memory back first
         _model = (key, put_together(parts))
-    return _model[1].recommend(block, k, exclude_prompt=exclude_prompt)
+    model: Recommender = _model[1]
+    return model.recommend(block, k, exclude_prompt=exclude_prompt)

@@ -113,7 +113,7 @@ def _stage(con: duckdb.DuckDBPyConnection, sessions: str, catalog: Catalog, prog
     _name_by_title(con, catalog)
     con.execute(query("score/prompts"))
     unknown = con.execute("select count(*) from staged_session_item anti join catalog_items using (item_id)")
-    return unknown.fetchall()[0][0]
+    return int(unknown.fetchall()[0][0])
 
 
 def _name_by_title(con: duckdb.DuckDBPyConnection, catalog: Catalog) -> None:

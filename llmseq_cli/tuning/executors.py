@@ -95,7 +95,8 @@ class Loky:
         )
 
     def submit(self, unit: Unit) -> Future[Measured]:
-        return self._executor().submit(measure_from_files, unit, str(self.folder))
+        job: Future[Measured] = self._executor().submit(measure_from_files, unit, str(self.folder))
+        return job
 
     def wait(self, pending: Iterable[Future[Measured]], seconds: float) -> list[Future[Measured]]:
         return list(wait(list(pending), seconds, FIRST_COMPLETED).done)

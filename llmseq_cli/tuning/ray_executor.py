@@ -33,7 +33,8 @@ class Ray:
         return self._tasks.wait(pending, seconds)
 
     def result(self, job: Any) -> Measured:
-        return self._tasks.result(job)
+        measured: Measured = self._tasks.result(job)
+        return measured
 
     def close(self, *, kill: bool) -> None:
         self._references.clear()

@@ -76,7 +76,8 @@ class _Dice:
         """int64[n]: one column for each row of `weights` (int64[n, m]), in proportion to the weights of the row."""
         cumulative = np.cumsum(weights, axis=1)
         drawn = self.below(cumulative[:, -1], len(weights))
-        return (cumulative <= drawn[:, None]).sum(axis=1)
+        columns: np.ndarray = (cumulative <= drawn[:, None]).sum(axis=1)
+        return columns
 
     def choose(self, weights: tuple[int, ...] | np.ndarray, n: int) -> np.ndarray:
         """int64[n] over one list of weights."""
@@ -175,7 +176,8 @@ def _companions(dice: _Dice, shelf: np.ndarray, n_items: int) -> np.ndarray:
     sizes = (shelf >= 0).sum(axis=1)
     wide = np.broadcast_to(sizes[None, :, None], (n_items, len(sizes), _COMPANIONS))
     place = dice.below(wide.reshape(-1), wide.size).reshape(wide.shape)
-    return shelf[np.arange(len(sizes))[None, :, None], place]
+    companions: np.ndarray = shelf[np.arange(len(sizes))[None, :, None], place]
+    return companions
 
 
 def _start_times(dice: _Dice, n: int) -> np.ndarray:

@@ -160,7 +160,8 @@ class Transfer:
         error = state.outcome.exception() if state.outcome else None
         if isinstance(error, _TransientError) and error.pause is not None:
             return error.pause
-        return min(30.0, self.patience.first_wait * 2 ** (self.failures - 1)) * random.uniform(0.5, 1.0)
+        doubled: float = self.patience.first_wait * 2 ** (self.failures - 1)
+        return min(30.0, doubled) * random.uniform(0.5, 1.0)
 
     def _announce(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -231,7 +232,9 @@ def distinct_rows(table: Table, aliases: dict[str, str], key: str) -> Iterator[R
         take_rejects(cursor)
 
 
-def _fetch(cursor: duckdb.DuckDBPyConnection, table: Table, select: str, aliases: dict[str, str]) -> Iterator[tuple]:
+def _fetch(
+    cursor: duckdb.DuckDBPyConnection, table: Table, select: str, aliases: dict[str, str]
+) -> Iterator[tuple[Any, ...]]:
     try:
         cursor.execute(select.replace(_SCAN, table.scan(aliases)))
         while rows := cursor.fetchmany(20_000):

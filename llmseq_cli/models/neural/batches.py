@@ -137,7 +137,8 @@ def _chances(ids: np.ndarray, recency: float) -> np.ndarray:
     """Chance of every window to be drawn; ids: of their sessions, larger is more recent."""
     age = len(ids) - 1 - np.argsort(np.argsort(ids, kind="stable"), kind="stable")
     chances = 0.5 ** (age / (recency * len(ids)))
-    return chances / chances.sum()
+    shares: np.ndarray = chances / chances.sum()
+    return shares
 
 
 def next_item(items: np.ndarray, lengths: np.ndarray, device: str, last_weight: int = 1) -> Batch:

@@ -55,7 +55,8 @@ class ItemVectors(nn.Module):
 
 def _random_rows(n_rows: int, dim: int, scale: float) -> Tensor:
     """Directions at random, rows about as long as `scale`."""
-    return torch.randn(n_rows, dim) * (scale / dim**0.5)
+    rows: Tensor = torch.randn(n_rows, dim) * (scale / dim**0.5)
+    return rows
 
 
 def _uniform_rows(n_rows: int, dim: int, most: float) -> Tensor:

@@ -316,7 +316,8 @@ def _optimizer(job: Job) -> torch.optim.Optimizer:
 
 def _compiled(job: Job) -> Callable[[Batch], tuple[Tensor, Tensor]]:
     """The network compiled; as it is from the first failure on."""
-    compiled: Any = torch.compile(job.network, dynamic=True)
+    network: Callable[[Batch], tuple[Tensor, Tensor]] = job.network
+    compiled: Callable[[Batch], tuple[Tensor, Tensor]] = torch.compile(job.network, dynamic=True)
     failed = False
 
     def forward(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -327,7 +328,7 @@ def _compiled(job: Job) -> Callable[[Batch], tuple[Tensor, Tensor]]:
             except Exception as error:  # compilers fail in a hundred ways
                 failed = True
                 job.progress.warn(f"torch.compile failed, going on without: {type(error).__name__}")
-        return job.network(batch)
+        return network(batch)
 
     return forward
 

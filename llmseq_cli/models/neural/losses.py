@@ -24,7 +24,8 @@ def softmax_loss(
     hidden: Tensor, items: Tensor, targets: Tensor, chunk: int = 128, precision: torch.dtype = torch.float32
 ) -> Tensor:
     """Mean of −log softmax(items·h)[target], exact in float32; `chunk`: targets whose logits stand in memory."""
-    return _ChunkedSoftmax.apply(hidden, items, targets, chunk, precision)
+    loss: Tensor = _ChunkedSoftmax.apply(hidden, items, targets, chunk, precision)  # type: ignore[no-untyped-call]  # torch gives `apply` no types
+    return loss
 
 
 class _ChunkedSoftmax(torch.autograd.Function):

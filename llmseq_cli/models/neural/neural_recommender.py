@@ -350,7 +350,8 @@ class NeuralRecommender(Recommender):
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    unit: np.ndarray = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    return unit
 
 
 def _precision(wanted: str, device: str) -> torch.dtype:
@@ -362,7 +363,8 @@ def _precision(wanted: str, device: str) -> torch.dtype:
 def _draw_weights(sessions: Sessions, n_rows: int) -> np.ndarray:
     """How often every row is drawn as a negative: half by its popularity, half uniformly."""
     counts = sessions.counts(n_rows).astype(np.float64)
-    return 0.5 * counts / counts.sum() + 0.5 / n_rows
+    weights: np.ndarray = 0.5 * counts / counts.sum() + 0.5 / n_rows
+    return weights
 
 
 def _figures(state: TrainingState) -> dict[str, float]:

@@ -107,7 +107,8 @@ class PaperTransformer(Encoder):
         *first, last = self.blocks
         for block in first:
             x = block(x)
-        return last(x, asking)
+        said: Tensor = last(x, asking)
+        return said
 
 
 class _Block(nn.Module):

@@ -69,7 +69,8 @@ class Attributes:
         """Of every keyword among the rows with any, float32[n_attributes]."""
         rows = np.bincount(self.class_of, minlength=len(self.of_class)) * self.of_class.any(axis=1)
         have = rows @ self.of_class
-        return np.log((have + 0.5) / (rows.sum() - have + 0.5)).astype(np.float32)
+        weights: np.ndarray = np.log((have + 0.5) / (rows.sum() - have + 0.5)).astype(np.float32)
+        return weights
 
 
 @dataclass(frozen=True)

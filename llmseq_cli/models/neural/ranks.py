@@ -78,10 +78,12 @@ class ProcessGroup(Ranks):
         parts = flat.split([1, *[gradient.numel() for gradient in gradients]])
         for gradient, part in zip(gradients, parts[1:], strict=True):
             gradient.copy_(part.view_as(gradient))
-        return parts[0][0]
+        total: Tensor = parts[0][0]
+        return total
 
     def gather(self, rows: Tensor, n: int) -> Tensor:
-        return _Gather.apply(rows, n, self)
+        gathered: Tensor = _Gather.apply(rows, n, self)  # type: ignore[no-untyped-call]  # torch gives `apply` no types
+        return gathered
 
     def from_first(self, compute: Callable[[], float]) -> float:
         value = torch.zeros(1, dtype=torch.float64, device=self.device)

@@ -96,9 +96,11 @@ class Block(nn.Module):
         asked = x if at is None else x[torch.arange(x.shape[0], device=x.device), at].unsqueeze(1)
         if self.norm_first:
             x = asked + self.attention(first(x), mask, at)
-            return x + self.feed_forward(second(x))
+            x = x + self.feed_forward(second(x))
+            return x
         x = first(asked + self.attention(x, mask, at))
-        return second(x + self.feed_forward(x))
+        x = second(x + self.feed_forward(x))
+        return x
 
     def start_at_zero(self) -> None:
         """Both branches say nothing at first: the block hands on what it gets."""
@@ -152,7 +154,8 @@ class Transformer(nn.Module):
         whole = attention_mask(length, causal=causal, inside=inside, at=None, decay=self.decay, device=x.device)
         for block in first:
             x = block(x, whole, None)
-        if at is None:
-            return last(x, whole, None)
-        mask = attention_mask(length, causal=causal, inside=inside, at=at, decay=self.decay, device=x.device)
-        return last(x, mask, at)
+        mask = whole
+        if at is not None:
+            mask = attention_mask(length, causal=causal, inside=inside, at=at, decay=self.decay, device=x.device)
+        x = last(x, mask, at)
+        return x
