@@ -83,7 +83,7 @@ class Outcome(Generic[Unit, Reply]):
 
 
 class Workload(ABC, Generic[Unit, Reply]):
-    """What to send, and what to do with what comes back. Threads call `send` and `content` only."""
+    """What to send, and what to do with what comes back. Threads call `send`, `content` and `note` only."""
 
     @abstractmethod
     def next(self) -> Unit | None:
@@ -107,6 +107,10 @@ class Workload(ABC, Generic[Unit, Reply]):
 
     def content(self, unit: Unit) -> Any:
         """What of a request to note down before it is sent (JSON), so that it can be repeated exactly. From threads."""
+        return None
+
+    def note(self, unit: Unit, reply: Reply) -> Any:
+        """What of a reply to note down as soon as it arrives (JSON), so that a kill does not lose it. From threads."""
         return None
 
     @abstractmethod
@@ -345,6 +349,8 @@ class Dispatcher(Generic[Unit, Reply]):
             self._learn(order, error)
             raise
         slot.release()
+        if self.in_flight:
+            self.in_flight.arrived(order.number, self.workload.note(order.unit, reply))
         self.reached.set()
         self.budget.settle(order.tokens, told.tokens)
         self.budget.set_limits(

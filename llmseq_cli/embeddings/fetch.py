@@ -13,6 +13,7 @@ from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError
 from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.clients.retries import Patience
 from llmseq_cli.clients.vector_answers import Vectors
+from llmseq_cli.embeddings.arrivals import arrival_note
 from llmseq_cli.embeddings.cache import text_hash
 from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource
 from llmseq_cli.progress import Progress, Task
@@ -159,6 +160,7 @@ class _Texts(Workload[np.ndarray, _Vectors]):
         lost: Sequence[object] = (),
     ) -> None:
         self.source, self.texts, self.keep = source, list(texts), keep
+        self.planned = texts  # as their vectors are kept, also where a text is cut later
         self.options, self.task = options, task
         self.estimated = np.array(tokens, dtype=np.int64)  # a copy: it changes for texts that are cut
         again = self._lost(lost)
@@ -215,6 +217,10 @@ class _Texts(Workload[np.ndarray, _Vectors]):
     def content(self, unit: np.ndarray) -> list[str]:
         return [text_hash(self.texts[place]) for place in unit]
 
+    def note(self, unit: np.ndarray, reply: _Vectors) -> dict[str, object]:
+        hashes = [text_hash(self.planned[place]) for place in unit[reply.places]]
+        return arrival_note(hashes, reply.vectors, self._tokens_of(unit, reply))
+
     def send(self, unit: np.ndarray) -> tuple[_Vectors, Told]:
         try:
             answer = self.source.embed([self.texts[place] for place in unit])
@@ -248,12 +254,11 @@ class _Texts(Workload[np.ndarray, _Vectors]):
         return vectors
 
     def take(self, outcomes: Sequence[Outcome[np.ndarray, _Vectors]]) -> None:
-        scale = self.tokens_per_estimate()
         fetched = []
         for one in outcomes:
             if one.reply is not None:
                 reply = one.reply
-                tokens = int(self.tokens(one.unit) * scale) if reply.tokens is None else reply.tokens
+                tokens = self._tokens_of(one.unit, reply)
                 fetched.append(Fetched(one.unit[reply.places], reply.vectors, tokens))
                 if len(reply.places) < len(one.unit):  # fewer each time: it ends
                     self.waiting.appendleft(np.delete(one.unit, reply.places))
@@ -262,6 +267,9 @@ class _Texts(Workload[np.ndarray, _Vectors]):
         for one in outcomes:
             if isinstance(one.error, RefusedError):
                 self._divide(one.unit, one.error)
+
+    def _tokens_of(self, unit: np.ndarray, reply: _Vectors) -> int:
+        return int(self.tokens(unit) * self.tokens_per_estimate()) if reply.tokens is None else reply.tokens
 
     def _keep(self, fetched: list[Fetched]) -> None:
         self.keep(fetched)

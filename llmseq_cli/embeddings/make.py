@@ -137,6 +137,8 @@ class _Work:
         self.cache: TextVectorCache = TextVectorCache(con, source)
         if unusable := self.cache.forget_unusable():
             progress.warn(f"{unusable:,} stored vectors cannot be used and were set aside; their texts are sent again")
+        if self.cache.model_id is not None and (in_flight := self._in_flight()):
+            in_flight.hand_over(self._keep_arrived)
         if options.retry_refused:
             self.cache.forget_refusals()
 
@@ -216,6 +218,19 @@ class _Work:
         if not self.source.remote:
             return None
         return InFlight(self.folder / "artifacts" / "in-flight" / f"embed-{self.cache.register()}.jsonl")
+
+    def _keep_arrived(self, notes: list[Any]) -> None:
+        """Keeps the vectors that had arrived when an earlier run was killed."""
+        from llmseq_cli.embeddings.arrivals import read_arrivals
+
+        kept = 0
+        for one in read_arrivals(notes, self.source.dimensions or self.cache.width()):
+            if not self.cache.known(one.hashes).any():
+                request = len(one.hashes), one.tokens, self._cost(one.tokens)
+                self.cache.keep(self.info.dataset_id, one.hashes, one.vectors, [request])
+                kept += len(one.hashes)
+        if kept:
+            self.progress.message(f"{kept:,} texts had arrived when the last run ended; they are kept")
 
     def _fetch_options(self) -> FetchOptions:
         from llmseq_cli.embeddings.fetch import FetchOptions

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
+from typing import Any
 
 from llmseq_cli.clients.dispatcher import Dispatcher, DispatchOptions, Outcome, Told, Workload
 from llmseq_cli.clients.errors import FinalError, RefusedError
@@ -21,6 +22,8 @@ _GRACE_SECONDS = 30.0
 _REFUSALS_BEFORE_FIRST_ANSWER = 10
 _QUESTIONS_PER_BLOCK = 8192  # of a model on this machine
 REFUSED = "refused"
+MOST_TOKENS = 10**12
+"""Of one request; more is no count."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,24 @@ class Answered:
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float | None
+
+    def entry(self) -> dict[str, Any]:
+        """As it is written down (JSON)."""
+        return {
+            "session_id": self.question.session_id,
+            "prompt_hash": self.question.prompt_hash,
+            "first": self.question.first,
+            "texts": [storable(text) for text in self.texts],
+            "finishes": [storable(finish) for finish in self.finishes],
+            "prompt_tokens": min(max(self.prompt_tokens, 0), MOST_TOKENS - 1),
+            "completion_tokens": min(max(self.completion_tokens, 0), MOST_TOKENS - 1),
+            "cost_usd": self.cost_usd,
+        }
+
+
+def storable(text: str) -> str:
+    """The text without what no UTF-8 column holds: lone surrogates and zero characters."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 @dataclass
@@ -187,6 +208,9 @@ class _Questions(Workload[Question, Completions]):
     def content(self, unit: Question) -> list[object]:
         return [unit.session_id, unit.prompt_hash, unit.first, unit.request.n]
 
+    def note(self, unit: Question, reply: Completions) -> dict[str, Any]:
+        return self._answered(unit, reply).entry()
+
     def send(self, unit: Question) -> tuple[Completions, Told]:
         answer = self.provider.complete(unit.request)
         prompt, completion = answer.prompt_tokens, answer.completion_tokens
@@ -197,6 +221,8 @@ class _Questions(Workload[Question, Completions]):
         answered = []
         for one in outcomes:
             if one.reply is not None:
+                self.proven = True
+                self._ask_for_the_rest(one.unit, len(one.reply.texts))
                 answered.append(self._answered(one.unit, one.reply))
             elif isinstance(one.error, RefusedError):
                 answered.append(self._refused(one.unit, one.error))
@@ -219,12 +245,15 @@ class _Questions(Workload[Question, Completions]):
             self.usage.cost_usd += one.cost_usd or 0.0
             self.task.advance(len(one.texts))
 
-    def _answered(self, question: Question, completions: Completions) -> Answered:
-        self.proven = True
-        n, request = len(completions.texts), question.request
-        if n < request.n:  # a server that gives fewer answers at a time is asked again
+    def _ask_for_the_rest(self, question: Question, n: int) -> None:
+        """A server that gave n answers, fewer than it was asked for, is asked again."""
+        request = question.request
+        if n < request.n:
             rest = replace(request, n=request.n - n, first=request.first + n)
             self.again.append(replace(question, first=question.first + n, request=rest))
+
+    def _answered(self, question: Question, completions: Completions) -> Answered:
+        n, request = len(completions.texts), question.request
         prompt, completion = completions.prompt_tokens, completions.completion_tokens
         prompt = question.prompt_tokens if prompt is None else prompt
         completion = n * self.options.answer_tokens if completion is None else completion

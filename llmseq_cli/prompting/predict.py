@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.errors import UsageError, WorkspaceBusyError
 from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.allowed_titles import Constraints
@@ -107,7 +106,7 @@ class Prompting:
             ready.replies.keep,
             options,
             self.progress,
-            InFlight(ready.replies.journal.path.with_suffix(".in-flight")),
+            ready.replies.in_flight,
         )
         if usage.refused:
             self.progress.warn(f"{usage.refused:,} prompts were refused; --retry-refused asks them again")

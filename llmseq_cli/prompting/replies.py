@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.progress import Progress
-from llmseq_cli.prompting.asking import Answered
+from llmseq_cli.prompting.asking import MOST_TOKENS, Answered, storable
 from llmseq_cli.prompting.journal import Journal
 from llmseq_cli.store.queries import query
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 
 _SECONDS_PER_FLUSH = 2.0
-_MOST_TOKENS = 10**12  # of one request; more is no count
 _MOST_SESSIONS, _MOST_SAMPLES = 2**31, 2**15  # what the columns hold
 
 
@@ -42,6 +42,7 @@ class ReplyStore:
         self.digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
         name = f"{dataset_id}-{self.digest[:24]}.jsonl"
         self.journal = Journal(store.folder / "artifacts" / "answers" / name)
+        self.in_flight = InFlight(self.journal.path.with_suffix(".in-flight"))
         with store.read("looking for replies") as con:
             self.asking_id = self._find(con)
 
@@ -72,6 +73,7 @@ class ReplyStore:
         self.journal.open()
         try:
             set_aside = self._set_aside_rows()
+            self.in_flight.hand_over(self.journal.add)
             left = self.journal.entries()
             sound = [one for one in left if _is_sound(one)]
             self.pending = _continuing(sound, self.counts())
@@ -92,16 +94,16 @@ class ReplyStore:
             return 0
         about = {"asking_id": self.asking_id}
         with self.store.read("looking for replies") as con:
-            unusable = con.execute(query("prompting/count_unusable"), about | {"most": _MOST_TOKENS}).fetchall()[0][0]
+            unusable = con.execute(query("prompting/count_unusable"), about | {"most": MOST_TOKENS}).fetchall()[0][0]
         if unusable:
             with self.store.transaction("setting unusable answers aside", wait=True) as con:
                 con.execute(query("prompting/delete_unusable_replies"), about)
-                con.execute(query("prompting/delete_unusable_requests"), about | {"most": _MOST_TOKENS})
+                con.execute(query("prompting/delete_unusable_requests"), about | {"most": MOST_TOKENS})
         return int(unusable)
 
     def keep(self, answers: list[Answered]) -> None:
         """Keeps answers: in the journal at once, in the store within seconds."""
-        entries = [_entry(one) for one in answers]
+        entries = [one.entry() for one in answers]
         self.journal.add(entries)
         self.pending += entries
         if time.monotonic() - self.flushed >= _SECONDS_PER_FLUSH:
@@ -172,21 +174,8 @@ class ReplyStore:
             return dict(zip(names, cursor.fetchall()[0], strict=True))
 
 
-def _entry(answered: Answered) -> dict[str, Any]:
-    return {
-        "session_id": answered.question.session_id,
-        "prompt_hash": answered.question.prompt_hash,
-        "first": answered.question.first,
-        "texts": [_storable(text) for text in answered.texts],
-        "finishes": [_storable(finish) for finish in answered.finishes],
-        "prompt_tokens": min(max(answered.prompt_tokens, 0), _MOST_TOKENS - 1),
-        "completion_tokens": min(max(answered.completion_tokens, 0), _MOST_TOKENS - 1),
-        "cost_usd": answered.cost_usd,
-    }
-
-
 def _is_sound(entry: Any) -> bool:
-    """Whether a journal's entry is what `_entry` writes, and fits into the store."""
+    """Whether a journal's entry is what `Answered.entry` gives, and fits into the store."""
     if not isinstance(entry, dict):
         return False
     texts, finishes, cost = entry.get("texts"), entry.get("finishes"), entry.get("cost_usd")
@@ -196,10 +185,10 @@ def _is_sound(entry: Any) -> bool:
         and len(texts) > 0
         and isinstance(finishes, list)
         and len(finishes) == len(texts)
-        and all(isinstance(one, str) and one == _storable(one) for one in [entry.get("prompt_hash"), *texts, *finishes])
+        and all(isinstance(one, str) and one == storable(one) for one in [entry.get("prompt_hash"), *texts, *finishes])
         and _is_count(entry.get("first"), _MOST_SAMPLES - len(texts))
-        and _is_count(entry.get("prompt_tokens"), _MOST_TOKENS)
-        and _is_count(entry.get("completion_tokens"), _MOST_TOKENS)
+        and _is_count(entry.get("prompt_tokens"), MOST_TOKENS)
+        and _is_count(entry.get("completion_tokens"), MOST_TOKENS)
         and (cost is None or _is_cost(cost))
     )
 
@@ -225,11 +214,6 @@ def _continuing(entries: list[dict[str, Any]], counts: dict[tuple[int, str], int
                 found.append(entry)
                 count += len(entry["texts"])
     return found
-
-
-def _storable(text: str) -> str:
-    """The text without what no UTF-8 column holds: lone surrogates and zero characters."""
-    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
 
 
 def _now() -> datetime:

@@ -6,6 +6,7 @@ import pytest
 from support.file_server import Recorder
 from support.prompting_steps import BASE, clairvoyant, dataset_of, prompt, rows
 
+from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.prompting.asking import Answered, Question
 from llmseq_cli.prompting.replies import ReplyStore
 from llmseq_cli.providers.provider import ChatRequest
@@ -139,3 +140,28 @@ def test_a_poisoned_journal_of_the_command(llmseq, server, ready, tmp_path):
     done = llmseq(*words)
     assert (done.status, "1 stored answers cannot be used" in done.err) == (0, True), done.err
     assert sum(server.paid.values()) == len(dataset_of(ready).test)
+
+
+def test_an_answer_that_had_arrived_is_not_asked_for_again(llmseq, server, ready):
+    """As after a kill between an answer and the journal."""
+    words = ["prompt", "--base-model", BASE, "--samples", "1", "--limit", "3"]
+    server.answer = clairvoyant(dataset_of(ready))
+    assert llmseq(*words).status == 0
+    with ready.store.write("testing") as con:
+        asked = con.execute("select dataset_id, digest from core.asking").fetchall()[0]
+        lost = con.execute("select session_id, prompt_hash, text from core.reply order by all limit 1").fetchall()[0]
+        con.execute("delete from core.reply where session_id = ?", [lost[0]])
+    entry = {"session_id": lost[0], "prompt_hash": lost[1], "first": 0, "texts": [lost[2]], "finishes": ["stop"]}
+    entry |= {"prompt_tokens": 1, "completion_tokens": 1, "cost_usd": None}
+    file = ready.folder / "artifacts" / "answers" / f"{asked[0]}-{asked[1][:24]}.in-flight"
+    with InFlight(file) as requests:
+        requests.sent(1, ["x"])
+        requests.arrived(1, entry)
+        requests.sent(2, ["y"])
+        requests.arrived(2, {"poison": 10**30})
+    before = len(server.requests)
+    done = llmseq(*words)
+    assert (done.status, "1 stored answers cannot be used" in done.err) == (0, True), done.err
+    assert len(server.requests) == before
+    assert rows(llmseq, "select count(*) as n from core.reply") == [{"n": 3}]
+    assert not file.exists()

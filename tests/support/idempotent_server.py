@@ -71,10 +71,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         server, body = self.server, self.rfile.read(int(self.headers["Content-Length"]))
+        if len(body) < int(self.headers["Content-Length"]):
+            return  # the client was killed while it sent
         key = self.headers.get("Idempotency-Key") if server.knows_keys else None
         with server.lock:
             server.requests += 1
-            server.under_way += 1
             known = server.answers.get(key) if key else None
             if known is not None:
                 assert known[0] == body, "a key came back with another request"
@@ -84,6 +85,7 @@ class Handler(BaseHTTPRequestHandler):
                 document = server.work(json.loads(body))
                 if key:
                     server.answers[key] = (body, document)
+            server.under_way += 1
         try:
             time.sleep(server.latency)
             content = json.dumps(document).encode()
