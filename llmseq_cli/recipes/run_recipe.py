@@ -310,8 +310,8 @@ class RecipeRun:
         """Notes and tells why a step failed, and lets what comes after it go on; Ctrl-C ends all."""
         try:
             yield
-        except InterruptedByUserError:
-            raise
+        except InterruptedByUserError as error:
+            raise InterruptedByUserError(error.message, "the same command goes on from here") from error
         except LlmseqError as error:
             failed[name] = f"{error.message}; {error.hint}" if error.hint else error.message
             self.progress.message(f"{name} failed: {failed[name]}")

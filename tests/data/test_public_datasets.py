@@ -48,13 +48,26 @@ def fetch(name, out, base_url=None, progress=None):
 def test_every_address_and_page_is_complete():
     assert {"beauty", "steam", "movielens-1m", "movielens-32m"} <= set(dataset_names())
     for dataset in public_datasets.PUBLIC_DATASETS.values():
-        assert dataset.format in ("amazon", "steam", "movielens")
+        assert dataset.format in ("amazon", "steam", "movielens", "table")
         assert urlsplit(dataset.page).scheme == "https"
         for file in dataset.files:
             assert all(urlsplit(url).netloc and url.endswith(f"/{file.name}") for url in file.urls)
             # What comes without encryption must be recognised by its checksum.
             assert file.sha256 or all(url.startswith("https://") for url in file.urls)
             assert file.sha256 is None or len(bytes.fromhex(file.sha256)) == 32
+
+
+def test_sequences_of_the_fields_tables_can_be_ingested(llmseq, server, tmp_path):
+    lines = "".join(f"{u} {' '.join(str((u + i) % 7 + 1) for i in range(5 + u % 3))}\n" for u in range(1, 41))
+    server.files["/Beauty.txt"] = lines.encode()
+    done = llmseq("download", "beauty-s3rec", "--out", tmp_path / "data", "--base-url", server.url)
+    assert (done.status, done.out.strip()) == (0, str(tmp_path / "data" / "Beauty.txt"))
+    assert "--format table --name beauty-s3rec --k-core 5" in " ".join(done.err.split())
+    words = ["--format", "table", "--name", "b", "--split", "leave-one-out"]
+    made = llmseq("ingest", tmp_path / "data" / "Beauty.txt", *words, "--json").json
+    assert (made["sessions"], made["items"], made["evaluated_sessions"]) == (40, 7, 40)
+    [one] = llmseq("sql", "select item from targets where part = 'test' and session = '3'", "--json").json
+    assert one["item"] == "1"  # user 3: 4 5 6 7 1
 
 
 def test_unknown_name_is_answered_with_the_closest(tmp_path):

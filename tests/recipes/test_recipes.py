@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from llmseq_cli.errors import LlmseqError
+from llmseq_cli.errors import InterruptedByUserError, LlmseqError
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.recipes.recipe import find_file, load_recipe, shipped
 from llmseq_cli.recipes.run_recipe import RecipeRun, RunOptions
@@ -343,3 +343,12 @@ def test_recipes_of_the_paper_train_five_seeds_with_its_layout_and_epoch():
             assert step.lengths == ("keep" if step.embeddings else "unit")
             if step.model == "bert4rec":
                 assert step.settings.items() >= {"copies": 10, "last_only": 1, "ffn_multiplier": 4}.items()
+
+
+def test_an_interrupted_recipe_says_how_to_go_on():
+    failed = {}
+    recipe = RecipeRun.__new__(RecipeRun)
+    with pytest.raises(InterruptedByUserError) as told, recipe._noting(failed, "sasrec"):
+        raise InterruptedByUserError("stopped in epoch 3", "the same command with --resume goes on from here")
+    assert (told.value.message, told.value.hint) == ("stopped in epoch 3", "the same command goes on from here")
+    assert failed == {}

@@ -19,6 +19,8 @@ from llmseq_cli.progress import Progress, SilentProgress
 _SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 _MCAULEY = ("https://mcauleylab.ucsd.edu/public_datasets/data", "https://datarepo.eng.ucsd.edu/mcauley_group/data")
 _STEAM = ("https://mcauleylab.ucsd.edu/public_datasets/data/steam", "https://cseweb.ucsd.edu/~wckang")
+# The files that most leave-one-out tables are on, at one commit of the repository that they come from.
+_S3REC = "https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/2a81540ae18615d88ef88227b0c066e5b74781e5/data"
 _MOVIELENS = "files.grouplens.org/datasets/movielens"
 
 
@@ -81,6 +83,13 @@ def _mcauley(release: str, names: tuple[str, ...], page: str) -> PublicDataset:
     return PublicDataset(tuple(files), "amazon", 5, page)
 
 
+def _s3rec(name: str) -> PublicDataset:
+    """Lines of a user and the user's items in order, as numbers: no times, no titles."""
+    return PublicDataset(
+        (PublicFile((f"{_S3REC}/{name}.txt",)),), "table", 5, "https://github.com/RUCAIBox/CIKM2020-S3Rec"
+    )
+
+
 def _movielens(version: str, data: str, items: str, readme: str, sha256: str | None = None) -> PublicDataset:
     # Their certificate has lapsed before. With a checksum, a file may come without one.
     schemes = ("https", "http") if sha256 else ("https",)
@@ -97,6 +106,10 @@ PUBLIC_DATASETS: dict[str, PublicDataset] = {
     "sports": _amazon_2014("Sports_and_Outdoors"),
     "toys": _amazon_2014("Toys_and_Games"),
     "video-games": _amazon_2014("Video_Games"),
+    "beauty-s3rec": _s3rec("Beauty"),
+    "sports-s3rec": _s3rec("Sports_and_Outdoors"),
+    "toys-s3rec": _s3rec("Toys_and_Games"),
+    "yelp-s3rec": _s3rec("Yelp"),
     "amazon-2018-luxury-beauty": _amazon_2018("Luxury_Beauty"),
     "amazon-2018-musical-instruments": _amazon_2018("Musical_Instruments"),
     "amazon-2023-all-beauty": _amazon_2023("All_Beauty"),
