@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import os
 import sys
+from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -92,6 +93,12 @@ def _main(
         os.environ["LLMSEQ_WORKSPACE"] = str(workspace)
 
 
+@cache
+def _command() -> Any:
+    """The commands as typer builds them, once in a process."""
+    return typer.main.get_command(app)
+
+
 def run(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted."""
     arguments = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
@@ -100,7 +107,7 @@ def run(arguments: list[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without ± or ▲ shows a question mark instead of failing
     try:
-        status = app(args=arguments, prog_name="llmseq", standalone_mode=False)
+        status = _command()(args=arguments, prog_name="llmseq", standalone_mode=False)
         sys.stdout.flush()
         return status if isinstance(status, int) else 0
     except typer.exceptions.TyperException as error:

@@ -26,17 +26,22 @@ def schema_version(con: duckdb.DuckDBPyConnection) -> int:
 
     Raises LlmseqError where the workspace was written by a newer llmseq, or the file is some other database.
     """
-    tables = [name for (name,) in con.execute("select table_name from information_schema.tables").fetchall()]
-    if "migration" not in tables:
-        if tables:
-            raise LlmseqError("this DuckDB file was not made by llmseq", "give another folder with --workspace")
+    import duckdb
+
+    try:
+        applied = con.execute("select version, name from migration").fetchall()
+    except duckdb.CatalogException as error:
+        if con.execute("select 1 from duckdb_tables() limit 1").fetchall():
+            raise LlmseqError(
+                "this DuckDB file was not made by llmseq", "give another folder with --workspace"
+            ) from error
         return 0
-    if con.execute("select 1 from migration where name = ?", [_BEFORE_RELEASE]).fetchall():
+    if any(name == _BEFORE_RELEASE for _, name in applied):
         raise LlmseqError(
             "this workspace is from before the first release and cannot be read any more",
             "give another folder with --workspace and ingest the data again",
         )
-    version: int = con.execute("select coalesce(max(version), 0) from migration").fetchall()[0][0]
+    version: int = max((version for version, _ in applied), default=0)
     newest = known_migrations()[-1][0]
     if version > newest:
         raise LlmseqError(

@@ -27,7 +27,7 @@ CASES = {
     "adapter": ("sasrec", {"item_vectors": "adapter+free", "head": "projection"}),
 }
 THREE = ("gru4rec", "few sessions a step")  # of three ranks, too
-ALIKE = {"dropout": 0.0, "epochs": 3, "pretrain_epochs": 2, "refit": False, "precision": "float32"}
+ALIKE = {"dropout": 0.0, "epochs": 2, "pretrain_epochs": 1, "refit": False, "precision": "float32"}
 
 
 def trained(case: str, **context):
