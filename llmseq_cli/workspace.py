@@ -103,7 +103,7 @@ class Workspace:
         The version before is called NAME@1, NAME@2, …, and keeps its splits, embeddings and runs. All or nothing.
         """
         from llmseq_cli.data.append import append
-        from llmseq_cli.data.downloads.addresses import fetch_all
+        from llmseq_cli.data.downloads.download import fetch_all
         from llmseq_cli.data.readers import Source
 
         downloads = self.folder / "artifacts" / "downloads"

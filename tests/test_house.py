@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -101,6 +102,22 @@ def test_modules_that_start_the_program_import_nothing_heavy_at_the_top(room):
         names = {alias.name.split(".")[0] for node in top if isinstance(node, ast.Import) for alias in node.names}
         names |= {node.module.split(".")[0] for node in top if isinstance(node, ast.ImportFrom) and node.module}
         assert not names & heavy, file
+
+
+STATEMENT = re.compile(r"\s*(select|insert into|update|delete from|create|with|copy|merge into)\s", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
+def test_sql_longer_than_a_line_lies_in_a_file(file):
+    """One named query a file under sql/; a docstring that begins with "Create" is no statement."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    texts = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
+    texts += [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+    for node in texts:
+        first = node.values[0] if isinstance(node, ast.JoinedStr) else node
+        said = first.value if isinstance(first, ast.Constant) else ""
+        if STATEMENT.match(said) and said.lstrip()[0].islower():
+            assert node.lineno == node.end_lineno, f"{file.name}:{node.lineno} {said}"
 
 
 def test_tests_import_no_tests():

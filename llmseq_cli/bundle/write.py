@@ -16,8 +16,7 @@ from llmseq_cli.errors import UsageError
 from llmseq_cli.files import atomic_folder
 from llmseq_cli.models.members import MadeOfRuns
 from llmseq_cli.models.recommender import ItemSpace, Recommender
-from llmseq_cli.store.queries import query
-from llmseq_cli.store.runs import find_run
+from llmseq_cli.store.runs import find_run, run_details
 from llmseq_cli.training.stored_runs import load_model
 
 if TYPE_CHECKING:
@@ -74,17 +73,8 @@ def check_place(out: Path) -> None:
 
 
 def _details(con: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, Any]:
-    cursor = con.execute(query("runs/details"), {"run_id": run_id})
-    names = [column[0] for column in cursor.description]
-    row = dict(zip(names, cursor.fetchall()[0], strict=True))
-    for name in ("settings", "embeddings", "environment", "figures"):
-        row[name] = json.loads(row[name]) if row[name] else None
-    metrics = con.execute(
-        "select metric || '@' || k, value from core.metric where run_id = ? order by k, rowid", [run_id]
-    ).fetchall()
-    for name in ("run_id", "depth"):
-        del row[name]
-    return row | {"metrics": dict(metrics)}
+    details = run_details(con, run_id)
+    return {name: value for name, value in details.items() if name not in ("run_id", "depth")}
 
 
 def _save_models(model: Recommender, run: str, folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import DatasetInfo, find_dataset
 from llmseq_cli.data.splits import in_words
-from llmseq_cli.store.queries import query
+from llmseq_cli.store.queries import rows_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,8 +38,8 @@ def describe(con: duckdb.DuckDBPyConnection, name: str | None) -> dict[str, Any]
             "splits": _splits(con, info),
             "protocol": info.protocol,
             "source": info.source,
-            "lengths": _rows(con, "dataset/lengths", info),
-            "popularity": _rows(con, "dataset/popularity", info),
+            "lengths": rows_of(con, "dataset/lengths", {"dataset_id": info.dataset_id}),
+            "popularity": rows_of(con, "dataset/popularity", {"dataset_id": info.dataset_id}),
         }
     )
 
@@ -53,7 +53,7 @@ def audit(con: duckdb.DuckDBPyConnection, name: str | None) -> list[dict[str, An
 
 def _audit(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> list[dict[str, Any]]:
     given = {"dataset_id": info.dataset_id, "split_id": info.split_id}
-    return _fetch(con.execute(query("dataset/audit"), given))
+    return rows_of(con, "dataset/audit", given)
 
 
 def _splits(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> list[dict[str, Any]]:
@@ -70,13 +70,4 @@ def _splits(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> list[dict[str,
 
 def list_datasets(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """One dict a dataset."""
-    return _fetch(con.execute(query("dataset/list")))
-
-
-def _rows(con: duckdb.DuckDBPyConnection, name: str, info: DatasetInfo) -> list[dict[str, Any]]:
-    return _fetch(con.execute(query(name), {"dataset_id": info.dataset_id}))
-
-
-def _fetch(cursor: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    columns = [column[0] for column in cursor.description]
-    return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+    return rows_of(con, "dataset/list")

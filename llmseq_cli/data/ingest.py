@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llmseq_cli.data.splits import SplitRule, make_split, option_names, rules_of
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.progress import Progress
-from llmseq_cli.store.queries import query
+from llmseq_cli.store.queries import query, rows_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -241,8 +241,7 @@ def _store(
     """(the dataset's number, its statistics)."""
     dataset_id = _scalar(
         con,
-        "insert into core.dataset (name, ingested_at, source, protocol, statistics)"
-        " values ($name, $now, $source, $protocol, '{}') returning dataset_id",
+        query("ingest/insert_dataset"),
         {
             "name": name,
             "now": datetime.now(UTC).replace(tzinfo=None),
@@ -254,11 +253,9 @@ def _store(
     _store_interactions(con, dataset_id, protocol)
     con.execute(query("ingest/store_items"), {"dataset_id": dataset_id})
     con.execute("insert into core.rejection select $d, file, line, reason from staged_rejection", {"d": dataset_id})
-    cursor = con.execute(query("ingest/statistics"), {"dataset_id": dataset_id})
-    columns = [column[0] for column in cursor.description]
-    row = cursor.fetchall()[0]
+    [row] = rows_of(con, "ingest/statistics", {"dataset_id": dataset_id})
     # Sums come as Decimal or float; counts are to be plain integers in JSON.
     return dataset_id, {
         column: float(value) if column in ("average_length", "density", "ties_at_end") else int(value)
-        for column, value in zip(columns, row, strict=True)
+        for column, value in row.items()
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from llmseq_cli.data.names import checked_name
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.settings import LARGEST_SEED
-from llmseq_cli.store.queries import query
+from llmseq_cli.store.queries import query, rows_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -187,8 +187,7 @@ def make_split(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str, rule:
     [(n_sessions,)] = con.execute("select count(*) from core.session where dataset_id = ?", [dataset_id]).fetchall()
     cut = _cut(con, dataset_id, rule, n_sessions)
     split_id = con.execute(
-        "insert into core.split (dataset_id, name, kind, rule, statistics, made_at)"
-        " values ($dataset_id, $name, $kind, $rule, '{}', $now) returning split_id",
+        query("splits/insert_split"),
         {
             "dataset_id": dataset_id,
             "name": name,
@@ -203,9 +202,8 @@ def make_split(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str, rule:
     for part in ("validation", "test"):
         _store_targets(con, ids, part, rule)
     con.execute("drop table split_cut")
-    cursor = con.execute(query("splits/statistics"), {"split_id": split_id})
-    names = [column[0] for column in cursor.description]
-    statistics = {key: int(value or 0) for key, value in zip(names, cursor.fetchall()[0], strict=True)}
+    [counts] = rows_of(con, "splits/statistics", {"split_id": split_id})
+    statistics = {key: int(value or 0) for key, value in counts.items()}
     if not statistics["train_interactions"]:
         raise LlmseqError(f"the split {name} leaves nothing to train on", _hint(rule))
     if not statistics["test_sessions"]:

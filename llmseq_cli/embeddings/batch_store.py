@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmseq_cli.errors import LlmseqError
-from llmseq_cli.store.queries import query
+from llmseq_cli.store.queries import query, rows_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -89,10 +89,8 @@ class BatchStore:
 
     def requests(self, batch: StoredBatch) -> list[list[str]]:
         """Text hashes of each request of a batch."""
-        rows = self._con.execute(
-            "select request, text_hash from core.embedding_batch_text where batch_number = ? order by request, place",
-            [batch.number],
-        ).fetchall()
+        given = {"batch_number": batch.number}
+        rows = self._con.execute(query("embeddings/texts_of_requests"), given).fetchall()
         requests: list[list[str]] = [[] for _ in range(rows[-1][0] + 1 if rows else 0)]
         for request, digest in rows:
             requests[request].append(digest)
@@ -107,9 +105,7 @@ class BatchStore:
 
 def list_batches(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
     """The batches of all models that are or may be under way, one dict each."""
-    found = con.execute(query("embeddings/list_batches"))
-    names = [column[0] for column in found.description]
-    return [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+    return rows_of(con, "embeddings/list_batches")
 
 
 def forget_batch(con: duckdb.DuckDBPyConnection, number: int) -> dict[str, Any]:

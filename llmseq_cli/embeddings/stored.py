@@ -13,7 +13,7 @@ from llmseq_cli.embeddings.cache import text_hash
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.arrow import ArrowColumns
-from llmseq_cli.store.queries import query
+from llmseq_cli.store.queries import query, rows_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -233,9 +233,7 @@ def _load_dense(con: duckdb.DuckDBPyConnection, number: int, n_items: int, dim: 
 
 def list_embeddings(con: duckdb.DuckDBPyConnection, dataset: str | None) -> list[dict[str, Any]]:
     """One dict a set of embeddings."""
-    cursor = con.execute(query("embeddings/list"), {"dataset": dataset})
-    names = [column[0] for column in cursor.description]
-    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return rows_of(con, "embeddings/list", {"dataset": dataset})
 
 
 def _delete(con: duckdb.DuckDBPyConnection, number: int) -> None:

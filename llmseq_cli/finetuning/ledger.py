@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.errors import LlmseqError, did_you_mean
-from llmseq_cli.store.queries import query
+from llmseq_cli.store.queries import query, rows_of
 
 if TYPE_CHECKING:
     from llmseq_cli.store.connection import Store
@@ -95,9 +95,7 @@ class Ledger:
     def jobs(self, dataset: str | None = None, file_hash: str | None = None) -> list[FinetuneJob]:
         """All jobs, oldest first."""
         with self.store.read("listing jobs") as con:
-            cursor = con.execute(query("prompting/jobs"), {"dataset": dataset, "file_hash": file_hash})
-            names = [column[0] for column in cursor.description]
-            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+            rows = rows_of(con, "prompting/jobs", {"dataset": dataset, "file_hash": file_hash})
         for row in rows:
             row["settings"] = json.loads(row["settings"])
             row["figures"] = json.loads(row["figures"] or "{}")
@@ -162,11 +160,7 @@ class Ledger:
     def events(self, job: FinetuneJob) -> list[dict[str, Any]]:
         """The steps of a job, oldest first: happened_at, status, message."""
         with self.store.read("reading a job") as con:
-            rows = con.execute(
-                "select happened_at, status, message from core.job_event where job_id = ? order by happened_at, rowid",
-                [job.job_id],
-            ).fetchall()
-        return [dict(zip(("happened_at", "status", "message"), row, strict=True)) for row in rows]
+            return rows_of(con, "prompting/job_events", {"job_id": job.job_id})
 
     def folder(self, job: FinetuneJob) -> Path:
         """Where the job's files lie."""

@@ -17,7 +17,7 @@ from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.asking import MOST_TOKENS, Answered, storable
 from llmseq_cli.prompting.journal import Journal
-from llmseq_cli.store.queries import query
+from llmseq_cli.store.queries import query, rows_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -169,9 +169,8 @@ class ReplyStore:
         """
         with self.store.read("reading replies") as con:
             con.register("asked_columns", {"session_id": session_ids.astype(np.int32)})
-            cursor = con.execute(query("prompting/usage"), {"asking_id": self.asking_id})
-            names = [column[0] for column in cursor.description]
-            return dict(zip(names, cursor.fetchall()[0], strict=True))
+            [row] = rows_of(con, "prompting/usage", {"asking_id": self.asking_id})
+            return row
 
 
 def _is_sound(entry: Any) -> bool:

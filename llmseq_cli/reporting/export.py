@@ -10,7 +10,7 @@ from llmseq_cli.data.dataset import find_dataset
 from llmseq_cli.errors import UsageError, did_you_mean
 from llmseq_cli.files import atomic_path
 from llmseq_cli.machine import machine_errors
-from llmseq_cli.store.queries import query
+from llmseq_cli.store.queries import copy_to, query
 from llmseq_cli.store.runs import RunInfo, find_run
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _write_table(
     con: duckdb.DuckDBPyConnection, runs: list[RunInfo], format: str, out: Path, k: int | None, *, safe: bool
 ) -> list[Path]:
     given = {"run_ids": [run.run_id for run in runs], "k": k, "safe": safe}
-    return [_copy(con, query("export/recommendations"), given, _TABLES[format], out)]
+    return [_copy(con, "export/recommendations", given, _TABLES[format], out)]
 
 
 def _write_trec(con: duckdb.DuckDBPyConnection, runs: list[RunInfo], out: Path, k: int | None) -> list[Path]:
@@ -102,10 +102,9 @@ def _write_trec(con: duckdb.DuckDBPyConnection, runs: list[RunInfo], out: Path, 
     if len({run.dataset for run in runs}) > 1 or len({frozenset(one) for one in sessions.values()}) > 1:
         raise UsageError("the runs were not scored on the same sessions", "export them one by one: qrels would not fit")
     _make_folder(out)
-    files = [_copy(con, query("export/trec_qrels"), {"run_id": runs[0].run_id}, _TREC, out / "qrels")]
+    files = [_copy(con, "export/trec_qrels", {"run_id": runs[0].run_id}, _TREC, out / "qrels")]
     files += [
-        _copy(con, query("export/trec_run"), {"run_id": run.run_id, "k": k}, _TREC, out / f"{run.run}.run")
-        for run in runs
+        _copy(con, "export/trec_run", {"run_id": run.run_id, "k": k}, _TREC, out / f"{run.run}.run") for run in runs
     ]
     return files
 
@@ -118,8 +117,8 @@ def _write_recbole(con: duckdb.DuckDBPyConnection, dataset: str, out: Path) -> l
         parts.insert(2, ("valid", "valid.inter"))
     for part, ending in parts:
         given = {"dataset": dataset, "part": part}
-        files.append(_copy(con, query("export/recbole_inter"), given, _RECBOLE, out / f"{name}.{ending}"))
-    files.append(_copy(con, query("export/recbole_item"), {"dataset": dataset}, _RECBOLE, out / f"{name}.item"))
+        files.append(_copy(con, "export/recbole_inter", given, _RECBOLE, out / f"{name}.{ending}"))
+    files.append(_copy(con, "export/recbole_item", {"dataset": dataset}, _RECBOLE, out / f"{name}.item"))
     return files
 
 
@@ -130,10 +129,10 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
 
 
-def _copy(con: duckdb.DuckDBPyConnection, statement: str, parameters: dict[str, Any], options: str, out: Path) -> Path:
+def _copy(con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any], options: str, out: Path) -> Path:
     """Write what a query gives, whole or not at all."""
     if out.is_dir():
         raise UsageError(f"{out} is a folder", "give a file")
     with atomic_path(out) as partial:
-        con.execute(f"copy ({statement}) to '{str(partial).replace(chr(39), chr(39) * 2)}' ({options})", parameters)
+        copy_to(con, name, parameters, partial, options)
     return out

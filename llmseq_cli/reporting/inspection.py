@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmseq_cli.reporting.leaderboard import rows_of
-from llmseq_cli.store.runs import find_run
+from llmseq_cli.store.queries import rows_of
+from llmseq_cli.store.runs import find_run, run_details
 
 if TYPE_CHECKING:
     import duckdb
@@ -53,13 +53,7 @@ def load_details(store: Store, run: str, dataset: str | None = None) -> RunDetai
 def read_details(con: duckdb.DuckDBPyConnection, store: Store, run: str, dataset: str | None = None) -> RunDetails:
     """As `load_details`, with an open connection."""
     found = find_run(con, run, dataset, store.progress)
-    [row] = rows_of(con, "runs/details", {"run_id": found.run_id})
-    for name in ("settings", "embeddings", "environment", "figures"):
-        row[name] = json.loads(row[name]) if row[name] else None
-    metrics = con.execute(
-        "select metric || '@' || k, value from core.metric where run_id = ? order by k, rowid", [found.run_id]
-    ).fetchall()
-    return RunDetails(**row, metrics=dict(metrics), history=history_of(store, found.run))
+    return RunDetails(**run_details(con, found.run_id), history=history_of(store, found.run))
 
 
 def show_run(

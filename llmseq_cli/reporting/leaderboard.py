@@ -20,7 +20,7 @@ from llmseq_cli.reporting.paper import add_paper
 from llmseq_cli.reporting.report import Report
 from llmseq_cli.reporting.segments import add_segments, segment_layouts, segment_notes
 from llmseq_cli.reporting.table import is_partial, value_of
-from llmseq_cli.store.queries import query
+from llmseq_cli.store.queries import query, rows_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -200,13 +200,6 @@ def _some(names: list[str]) -> str:
 
 def _plain(column: np.ndarray) -> np.ndarray:
     return np.ma.getdata(column)
-
-
-def rows_of(con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a named query gives, one dict a row."""
-    cursor = con.execute(query(name), parameters)
-    columns = [column[0] for column in cursor.description]
-    return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
 
 def _check_columns(rows: list[dict[str, Any]], columns: tuple[str, ...] | None) -> None:

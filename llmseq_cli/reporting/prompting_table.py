@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from llmseq_cli.reporting.leaderboard import dataset_facts, rows_of
+from llmseq_cli.reporting.leaderboard import dataset_facts
 from llmseq_cli.reporting.published import SOURCE, paper_dataset, published_prompting
 from llmseq_cli.reporting.report import Report
+from llmseq_cli.store.queries import rows_of
 
 if TYPE_CHECKING:
     import duckdb

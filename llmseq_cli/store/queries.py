@@ -1,7 +1,13 @@
-"""Named queries: the text of the files under `sql/`."""
+"""Named queries: the text of the files under `sql/`, and what they give."""
+
+from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import duckdb
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -17,3 +23,18 @@ def sql_root() -> Path:
 def query(name: str) -> str:
     """Text of sql/<name>.sql, for example query("ingest/k_core")."""
     return (sql_root() / f"{name}.sql").read_text(encoding="utf-8")
+
+
+def rows_of(
+    con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """What a named query gives, one dict a row."""
+    cursor = con.execute(query(name), parameters or {})
+    columns = [column[0] for column in cursor.description]
+    return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
+def copy_to(con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any], file: Path, options: str) -> None:
+    """Write what a named query gives to a file, with these options of `copy`."""
+    path = str(file).replace("'", "''")
+    con.execute(f"copy ({query(name)}) to '{path}' ({options})", parameters)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmseq_cli.errors import LlmseqError, did_you_mean
-from llmseq_cli.store.queries import query
+from llmseq_cli.store.queries import query, rows_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -156,6 +156,14 @@ def find_run(
         json.loads(settings),
         json.loads(embeddings) if embeddings else None,
     )
+
+
+def run_details(con: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, Any]:
+    """All that is stored of a run beside its lists; metrics as {"ndcg@20": …}."""
+    [row] = rows_of(con, "runs/details", {"run_id": run_id})
+    for name in ("settings", "embeddings", "environment", "figures"):
+        row[name] = json.loads(row[name]) if row[name] else None
+    return row | {"metrics": dict(con.execute(query("runs/metrics"), {"run_id": run_id}).fetchall())}
 
 
 def find_same_run(

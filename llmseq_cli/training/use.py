@@ -18,7 +18,7 @@ from llmseq_cli.files import atomic_path, temporary_folder
 from llmseq_cli.progress import Progress
 from llmseq_cli.store.connection import explained
 from llmseq_cli.store.interrupts import interruptible
-from llmseq_cli.store.queries import query
+from llmseq_cli.store.queries import copy_to, query
 from llmseq_cli.store.runs import RunInfo, find_run
 from llmseq_cli.training import scorers
 from llmseq_cli.training.options import ScoreOptions
@@ -176,11 +176,7 @@ def _prompts(con: duckdb.DuckDBPyConnection, start: int, stop: int) -> Sessions:
 def _write(con: duckdb.DuckDBPyConnection, out: Path, *, safe: bool) -> None:
     con.execute(query("export/macros"))
     with atomic_path(out) as partial:
-        con.execute(
-            f"copy ({query('score/output')}) to '{str(partial).replace(chr(39), chr(39) * 2)}'"
-            f" (format {_OUTPUTS[out.suffix]})",
-            {"safe": safe},
-        )
+        copy_to(con, "score/output", {"safe": safe}, partial, f"format {_OUTPUTS[out.suffix]}")
 
 
 def open_run(store: Store, run: str, dataset: str | None = None) -> ReadyModel:

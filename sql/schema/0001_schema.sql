@@ -421,7 +421,7 @@ inner join core.interaction as x
     on
         c.dataset_id = x.dataset_id
         and c.session_id = x.session_id
-        and (x.position <= c.prompt_length or x.position = c.position)
+        and (c.prompt_length >= x.position or c.position = x.position)
 inner join core.split_item as i on c.split_id = i.split_id and x.item_id = i.item_id
 where i.train_popularity > 0 or p.rule ->> 'unseen_items' = 'keep';
 
@@ -501,6 +501,17 @@ inner join core.item as i on x.dataset_id = i.dataset_id and x.item_id = i.item_
 
 -- one row per session and split of its dataset; ground_truth is that of its last case
 create view splits as
+with tested as (
+    select
+        split_id,
+        session_id,
+        count(*) as cases,
+        arg_max(item_id, position) as ground_truth
+    from core.target
+    where part = 'test'
+    group by split_id, session_id
+)
+
 select
     d.dataset,
     s.external_id as session,
@@ -515,16 +526,7 @@ select
 from core.split_session as p
 inner join core.protocol as d on p.split_id = d.split_id
 inner join core.session as s on d.dataset_id = s.dataset_id and p.session_id = s.session_id
-left join (
-    select
-        split_id,
-        session_id,
-        count(*) as cases,
-        arg_max(item_id, position) as ground_truth
-    from core.target
-    where part = 'test'
-    group by split_id, session_id
-) as t on p.split_id = t.split_id and p.session_id = t.session_id
+left join tested as t on p.split_id = t.split_id and p.session_id = t.session_id
 left join core.item as i on d.dataset_id = i.dataset_id and t.ground_truth = i.item_id;
 
 -- one row per item to predict

@@ -89,11 +89,7 @@ def finish_file(
     Raises LlmseqError at the first bad row where the user wants none, and for files damaged or mostly not UTF-8.
     """
     first, scanned = reading.first_row(), reading.rows_since_last_file()
-    bad = reading.con.execute(
-        "select rowid - $first + 1 as number, rejected_because as reason from staged_interaction"
-        " where rejected_because is not null and rejected_because <> $left_out and rowid >= $first order by number",
-        {"first": first, "left_out": LEFT_OUT},
-    ).fetchall()
+    bad = reading.con.execute(query("ingest/rejected_rows"), {"first": first, "left_out": LEFT_OUT}).fetchall()
     [(left_out,)] = reading.con.execute(
         "select count(*) from staged_interaction where rejected_because = $left_out and rowid >= $first",
         {"first": first, "left_out": LEFT_OUT},
@@ -109,11 +105,7 @@ def finish_file(
 
 def unstage_file(reading: Reading) -> None:
     """Take back the rows staged since the last file was finished."""
-    first = reading.first_row()
-    reading.con.execute(
-        "create or replace temp table staged_interaction as"
-        f" select * from staged_interaction where rowid < {first} order by rowid"
-    )
+    reading.con.execute(query("ingest/keep_rows_before"), {"first": reading.first_row()})
 
 
 def set_aside(reading: Reading, file: str, rejected: list[Rejection], rows: int) -> None:

@@ -323,9 +323,5 @@ def _mixes_units(reading: Reading) -> bool:
     [(early, late)] = reading.con.execute(query("ingest/find_mixed_units"), {"first": given["first"]}).fetchall()
     if not early and not late:
         return False
-    [(usual,)] = reading.con.execute(
-        "select median(epoch(time)) from staged_interaction"
-        " where rowid >= $first and time between $earliest::timestamp and $latest::timestamp",
-        given,
-    ).fetchall()
+    [(usual,)] = reading.con.execute(query("ingest/usual_time"), given).fetchall()
     return usual is not None and usual > _USUAL_AFTER
