@@ -207,11 +207,7 @@ def _print_runs(work: RecipeRun, done: Done, format: str, to: Path | None) -> No
     from llmseq_cli.reporting.formats import write_report
     from llmseq_cli.reporting.options import ReportOptions
 
-    # The field's leave-one-out tables go to ten.
-    sort = "ndcg@10" if "leave-one-out" in work.recipe.ingest.get("splits", ()) else "ndcg@20"
-    options = ReportOptions(
-        models=done.all_runs, group=format not in ("json", "csv"), paper=work.recipe.paper, sort=sort
-    )
+    options = ReportOptions(models=done.all_runs, group=format not in ("json", "csv"), paper=work.recipe.paper)
     made = work.workspace.leaderboard(done.dataset, options)
     if format == "table":
         show(made, to)

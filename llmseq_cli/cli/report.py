@@ -33,7 +33,9 @@ def report(
         typer.Argument(help="With --significance: the run to compare with (default: the best).", metavar="RUN"),
     ] = None,
     dataset: DatasetOption = None,
-    sort: Annotated[str, typer.Option("--sort", help="Column to sort by, for example hr@10.")] = "ndcg@20",
+    sort: Annotated[
+        str | None, typer.Option("--sort", help="Column to sort by, for example hr@10.  [default: ndcg@20]")
+    ] = None,
     models: Annotated[
         str | None, typer.Option("--models", help="Only these models or runs.", metavar="NAME,NAME…")
     ] = None,
@@ -143,7 +145,7 @@ def report(
         made = workspace.prompting_report(dataset, paper=paper)
     else:
         options = ReportOptions(
-            sort=f"ndcg@{cutoffs[-1]}" if sort == "ndcg@20" and 20 not in cutoffs else sort,
+            sort=f"ndcg@{cutoffs[-1]}" if sort is None and 20 not in cutoffs else sort,
             models=[name.strip() for name in models.split(",")] if models else None,
             cutoffs=cutoffs,
             where=where,

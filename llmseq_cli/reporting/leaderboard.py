@@ -38,6 +38,9 @@ def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, options: Re
     for row in rows:
         row["settings"] = json.loads(row["settings"])
         row["started_at"] = row["started_at"].isoformat()
+    facts = dataset_facts(con, dataset)
+    sort = options.sort or _usual_sort(rows, facts, options.paper)
+    options = replace(options, sort=sort)
     early = options.where is not None and "@" not in options.where
     if options.where and early:
         rows = rows_where(rows, options.where)
@@ -49,9 +52,9 @@ def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, options: Re
     tell_apart(rows)
     if options.group:
         rows = group_seeds(rows)
-    rows = _sorted(rows, options.sort)
+    rows = _sorted(rows, sort)
     _check_columns(rows, options.columns)
-    report = Report(rows, options.columns, dataset_facts(con, dataset), options.sort, _notes(rows, options.sort), store)
+    report = Report(rows, options.columns, facts, sort, _notes(rows, sort), store)
     if options.segments:
         report = replace(report, layouts=segment_layouts(rows, options.cutoffs[-1]))
         for name, notes in segment_notes(rows, options.cutoffs[-1]).items():
@@ -140,9 +143,14 @@ def _of_models(runs: list[dict[str, Any]], models: list[str] | None) -> list[dic
     return [run for run in runs if {run["model"], run["run"], str(run["run_id"])} & set(models)]
 
 
+def _usual_sort(rows: list[dict[str, Any]], facts: dict[str, dict[str, Any]], paper: bool) -> str:
+    kinds = {facts[row["dataset"]]["protocol"]["kind"] for row in rows if row["dataset"] in facts}
+    return "ndcg@10" if paper and kinds == {"leave-one-out"} else "ndcg@20"
+
+
 def _cutoffs(options: ReportOptions) -> tuple[int, ...]:
     """The cut-offs asked for, and those that other options name."""
-    named = [*(options.columns or ()), options.sort, *re.findall(r"\w+@\d+", options.where or "")]
+    named = [*(options.columns or ()), options.sort or "", *re.findall(r"\w+@\d+", options.where or "")]
     return tuple(sorted({*options.cutoffs, *(int(key.partition("@")[2]) for key in named if is_metric(key))}))
 
 

@@ -11,14 +11,15 @@ from llmseq_cli.evaluation.evaluate import CUTOFFS
 class ReportOptions:
     """What a report shows.
 
-    sort: the column to sort by. models: only these models or runs. cutoffs: of the metrics. where: a condition in SQL
+    sort: the column to sort by; None: NDCG@20, and with `paper` NDCG@10 where all tables are under leave-one-out, whose
+    published figures go to ten. models: only these models or runs. cutoffs: of the metrics. where: a condition in SQL
     over the columns. columns: the columns of tables, None for the usual ones. group: one row for runs that differ only
     in their seed. paper: with published results. significance: with tests against `baseline`, a run, or the best row
     where it is None; test: t, permutation or wilcoxon. segments: with the metrics of the sessions that end in warm,
     tail and cold items, in tables at the last of the cutoffs.
     """
 
-    sort: str = "ndcg@20"
+    sort: str | None = None
     models: list[str] | None = None
     cutoffs: tuple[int, ...] = CUTOFFS
     where: str | None = None

@@ -70,7 +70,7 @@ def _leave_one_out(dataset: str, about: dict[str, Any] | None) -> tuple[list[dic
         return [], [f"no published leave-one-out figures for {dataset}: there are for Amazon's beauty, sports and toys"]
     sources = ", ".join(dict.fromkeys(one["source"] for one in figures))
     notes = [f"paper: leave-one-out, recall@10 (the same as HR@10 here) and NDCG@10 from {sources}"]
-    if about["protocol"]["tie_break"] != "input":
+    if about["statistics"]["ties_at_end"] and about["protocol"]["tie_break"] != "input":
         notes.append("published figures order equal times as the files do: ingest with --tie-break input")
     if about["protocol"]["repeats"] == "allow":
         notes.append("published figures leave the prompt's items out of the lists, these do not")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.splits import in_words
 from llmseq_cli.reporting.names import is_metric
-from llmseq_cli.reporting.table import Beneath, Table, digits, is_partial, make_columns, make_lines
+from llmseq_cli.reporting.table import Beneath, Table, digits, is_partial, make_columns, make_lines, printed_places
 
 if TYPE_CHECKING:
     from llmseq_cli.store.connection import Store
@@ -131,7 +131,11 @@ def beneath_of(row: dict[str, Any]) -> tuple[Beneath, ...]:
         if row.get("best"):
             best = {key: digits(key, row["best"][key]) for key in row["published"] if row["best"].get(key) is not None}
             made.append(Beneath(f"best of {len(row['seeds'])}", best))
-        paper = {key: digits(key, value, 3) for key, value in row["published"].items() if value is not None}
+        paper = {
+            key: digits(key, value, printed_places(value))
+            for key, value in row["published"].items()
+            if value is not None
+        }
         made.append(Beneath("paper", paper))
         away = {key: f"{value:+.{3 if key.startswith('novelty') else 4}f}" for key, value in row["difference"].items()}
         made.append(Beneath("difference", away))

@@ -81,6 +81,11 @@ class Table:
         return f"{self.dataset} · {self.protocol}" if self.protocol else self.dataset
 
 
+def printed_places(value: float | None) -> int:
+    """How many digits a published figure has: the paper's tables have three, leave-one-out tables four."""
+    return 3 if value is None or round(value, 3) == value else 4
+
+
 def digits(key: str, value: float | None, places: int = 4) -> str:
     """A metric as printed; novelty, a number of bits above 1, gets one digit less."""
     if value is None:
@@ -172,7 +177,7 @@ def _cell(row: dict[str, Any], column: Column, marks: dict[str, list[float]], st
     mark = ""
     if value is not None and not is_partial(row) and not is_published(row):
         mark = dict(zip(best, ("best", "second"), strict=False)).get(round(value, 12), "")
-    places = 3 if is_published(row) else 4
+    places = printed_places(value) if is_published(row) else 4
     star = " *" if column.key == starred and is_partial(row) else ""
     return Cell(digits(column.key, value, places) + star, value, mark, _sign(row, column.key))
 

@@ -205,11 +205,14 @@ def test_published_figures_are_those_of_the_protocol(llmseq, both):
         assert llmseq("train", "v-sknn", "--split", split).status == 0
     none = " ".join(llmseq("report", "--split", "leave-one-out", "--paper").out.split())
     assert "no published leave-one-out figures" in none
-    counts = (
-        """update core.dataset set statistics = json_merge_patch(statistics, '{"sessions": 22363, "items": 12101}')"""
-    )
-    assert llmseq("sql", counts, "--write").status == 0
-    shown = llmseq("report", "--split", "leave-one-out", "--paper", "--sort", "ndcg@10").out
+    counts = "update core.dataset set statistics = json_merge_patch(statistics, '%s')"
+    known = '{"sessions": 22363, "items": 12101, "ties_at_end": %s}'
+    assert llmseq("sql", counts % (known % 0.0), "--write").status == 0
+    assert "--tie-break input" not in " ".join(llmseq("report", "--split", "leave-one-out", "--paper").out.split())
+    assert llmseq("sql", counts % (known % 0.4), "--write").status == 0
+    shown = llmseq("report", "--split", "leave-one-out", "--paper").out
+    assert "0.0523  0.0928" in shown  # at ten, as published, and with its digits
+    assert "NDCG@20" in llmseq("report", "--split", "leave-one-out", "--paper", "--sort", "ndcg@20").out
     for label in ("eSASRec", "TIGER", "HSTU", "ActionPiece"):
         assert label in shown
     notes = " ".join(shown.split())
