@@ -21,6 +21,7 @@ from llmseq_cli.store.connection import Store
 if TYPE_CHECKING:
     from llmseq_cli.data.append import AppendOptions
     from llmseq_cli.data.options import IngestOptions
+    from llmseq_cli.data.readers import Source
     from llmseq_cli.data.splits import SplitRule
     from llmseq_cli.embeddings.options import EmbedOptions
     from llmseq_cli.finetuning.options import FinetuneOptions
@@ -66,18 +67,12 @@ class Workspace:
         All or nothing: where anything fails the workspace is as before. Raises LlmseqError for files that cannot be
         read or leave nothing to train on.
         """
-        from llmseq_cli.data.downloads.download import fetch_all
         from llmseq_cli.data.ingest import build_dataset
-        from llmseq_cli.data.readers import Source, read
+        from llmseq_cli.data.readers import read
         from llmseq_cli.store.queries import query
 
         self._check_free(options.name, options.replace)
-        downloads = self.folder / "artifacts" / "downloads"
-        source = Source.of(
-            options,
-            fetch_all([str(path) for path in options.paths], downloads, self.progress),
-            fetch_all([str(path) for path in options.items], downloads, self.progress),
-        )
+        source = self._source(options)
         with self.store.transaction(f"ingesting '{options.name}'") as con:
             removed = self._remove_dataset(con, options.name) if options.replace else []
             con.execute(query("ingest/staging"))
@@ -103,17 +98,22 @@ class Workspace:
         The version before is called NAME@1, NAME@2, …, and keeps its splits, embeddings and runs. All or nothing.
         """
         from llmseq_cli.data.append import append
+
+        source = self._source(options)
+        with self.store.transaction("appending to a dataset") as con:
+            return append(con, options.dataset, source, self.progress)
+
+    def _source(self, options: IngestOptions | AppendOptions) -> Source:
+        """The files that are meant, those of http(s) addresses downloaded."""
         from llmseq_cli.data.downloads.download import fetch_all
         from llmseq_cli.data.readers import Source
 
         downloads = self.folder / "artifacts" / "downloads"
-        source = Source.of(
+        return Source.of(
             options,
             fetch_all([str(path) for path in options.paths], downloads, self.progress),
             fetch_all([str(path) for path in options.items], downloads, self.progress),
         )
-        with self.store.transaction("appending to a dataset") as con:
-            return append(con, options.dataset, source, self.progress)
 
     def _check_free(self, name: str, replace: bool) -> None:
         """Refuse early, before hours of reading, what would be refused at the end."""

@@ -111,6 +111,14 @@ def train(
     study: Annotated[
         str | None, typer.Option("--study", help="With --from-tuning: only trials of this study.", metavar="NAME")
     ] = None,
+    warm: Annotated[
+        str | None,
+        typer.Option(
+            "--warm",
+            help="Go on from this run's weights, with its settings and embeddings; new items get rows of their own.",
+            metavar="RUN",
+        ),
+    ] = None,
     log: Annotated[
         str | None,
         typer.Option("--log", help="mlflow: also log the runs to $MLFLOW_TRACKING_URI or ./mlruns.", metavar="WHERE"),
@@ -132,6 +140,8 @@ def train(
         llmseq train blend --runs llmseqsim,v-sknn,sasrec
 
         llmseq train sknn --from-tuning
+
+        llmseq train sasrec --warm sasrec-3
 
         llmseq train sasrec --backend ray --ray-address 10.0.0.1:6379 --workers 4
     """
@@ -159,6 +169,7 @@ def train(
             resume=resume,
             runs=listed(runs),
             from_tuning=study or from_tuning,
+            warm=warm,
             backend=Backend(backend, ray_address, workers),
         )
     )

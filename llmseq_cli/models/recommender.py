@@ -55,6 +55,19 @@ class ItemSpace:
 
 
 @dataclass(frozen=True)
+class WarmStart:
+    """A trained run that training goes on from.
+
+    run: its name. model: the trained model. items: int64[n], the number that each of its items has in the catalog, −1
+        for items that are not there any more.
+    """
+
+    run: str
+    model: Recommender
+    items: np.ndarray
+
+
+@dataclass(frozen=True)
 class FitContext:
     """What a model may need besides the training sessions.
 
@@ -69,6 +82,7 @@ class FitContext:
         hold sessions out of the training sessions.
     allows_repeats: whether lists may hold items of their prompt.
     ranks: the processes that train a data-parallel model together; who starts them sees to `checkpoints.begin`.
+    warm: what training starts from, for models with `starts_warm`.
     """
 
     catalog: Catalog
@@ -83,6 +97,7 @@ class FitContext:
     validation: Sessions | None = None
     allows_repeats: bool = False
     ranks: Ranks | None = None
+    warm: WarmStart | None = None
 
 
 class Recommender(ABC):
@@ -108,6 +123,9 @@ class Recommender(ABC):
 
     data_parallel: ClassVar[bool] = False
     """Whether several processes can train the model together, each on its share of every batch."""
+
+    starts_warm: ClassVar[bool] = False
+    """Whether training can go on from the weights of an earlier run, see `WarmStart`."""
 
     needs_dense: ClassVar[bool] = False
     """Whether sparse embeddings must be reduced before the model can take them."""

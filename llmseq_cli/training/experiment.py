@@ -23,7 +23,7 @@ from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.evaluate import evaluate
 from llmseq_cli.models.members import run_names
-from llmseq_cli.models.recommender import FitContext, Member, Recommender
+from llmseq_cli.models.recommender import FitContext, Member, Recommender, WarmStart
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import parse_settings
@@ -33,6 +33,7 @@ from llmseq_cli.training.environment import environment, peak_memory_mb
 from llmseq_cli.training.members import Members, parse_runs
 from llmseq_cli.training.options import TrainOptions
 from llmseq_cli.training.stored_runs import store_run
+from llmseq_cli.training.warm import going_on, open_start
 
 if TYPE_CHECKING:
     from llmseq_cli.backend import Backend
@@ -47,6 +48,7 @@ def run_experiment(store: Store, options: TrainOptions, progress: Progress) -> l
     The store is open only while data is read and while a run is written, so others can use the workspace meanwhile.
     """
     cls = model_class(options.model)
+    options, earlier = going_on(store, cls, options, progress)
     parse_settings(cls.Settings, options.settings, options.model)  # what is wrong is told before anything is read
     if options.embeddings and cls.embeddings_use == "none":
         raise UsageError(f"{options.model} does not use item embeddings", "leave --embeddings out")
@@ -65,6 +67,7 @@ def run_experiment(store: Store, options: TrainOptions, progress: Progress) -> l
         if options.embeddings:
             info = dataset.info
             embeddings = load_embeddings(con, info.dataset_id, options.embeddings, len(dataset.catalog))
+    warm = open_start(store, earlier, dataset) if earlier else None
     given = dict(options.settings)
     members = Members(store, dataset, options.device, progress).open(cls, options.runs or parse_runs(given.get("runs")))
     _say_what_is_never_hit(dataset, settings, embeddings, progress)
@@ -76,7 +79,7 @@ def run_experiment(store: Store, options: TrainOptions, progress: Progress) -> l
             reduced = _reduced(store, cls, embeddings, dataset.catalog.classes, options, seed, progress)
             runs.append(
                 _finished(store, settings, dataset, reduced, options, seed)
-                or _run_once(store, cls, settings, dataset, reduced, members, options, seed, progress, cluster)
+                or _run_once(store, cls, settings, dataset, reduced, members, options, seed, progress, cluster, warm)
             )
     return runs
 
@@ -163,6 +166,7 @@ def _run_once(
     seed: int,
     progress: Progress,
     cluster: RayTraining | None,
+    warm: WarmStart | None = None,
 ) -> str:
     started_at = datetime.now(UTC).replace(tzinfo=None)
     device = cluster.device if cluster else resolve_device(options.device) if cls.uses_device else "cpu"
@@ -180,6 +184,7 @@ def _run_once(
         dataset.info.keeps_unseen,
         dataset.validation,
         dataset.info.allows_repeats,
+        warm=warm,
     )
     clock = time.perf_counter()
     with progress.task(f"Training {cls.title}"):

@@ -112,7 +112,8 @@ class Members:
         if folder.is_dir():
             with suppress(LlmseqError):  # a damaged one is made again
                 return cls.load(folder, len(self.dataset.catalog))
-        model = cls(parse_settings(cls.Settings, info.settings, info.model), len(self.dataset.catalog))
+        known = {name: value for name, value in info.settings.items() if name != "warm"}  # it has seen what is held out
+        model = cls(parse_settings(cls.Settings, known, info.model), len(self.dataset.catalog))
         device = resolve_device(self.device) if cls.uses_device else "cpu"
         context = FitContext(
             self.dataset.catalog,

@@ -30,7 +30,8 @@ class TrainOptions:
     seed: the first. seeds: how many are trained, one run each. depth: recommendations to store per session. resume:
     runs that are finished are not made again, one that was interrupted goes on. from_tuning: take settings and
     embeddings of the best trial of any study of the model on the dataset, or of the study that is named; what is given
-    here goes first. backend: the workers of a Ray cluster can train a neural model together.
+    here goes first. warm: a run of the model to go on from, which lends settings and embeddings that are not given
+    here. backend: the workers of a Ray cluster can train a neural model together.
     """
 
     model: str
@@ -49,6 +50,7 @@ class TrainOptions:
     depth: int = DEFAULT_DEPTH
     resume: bool = False
     from_tuning: bool | str = False
+    warm: str | None = None
     backend: Backend = HERE
 
     def __post_init__(self) -> None:
@@ -59,6 +61,8 @@ class TrainOptions:
             raise UsageError(f"--seed is {self.seed}", f"seeds are numbers between 0 and {LARGEST_SEED}")
         if not 1 <= self.depth <= 1000:
             raise UsageError(f"--depth is {self.depth}", "give a number between 1 and 1000")
+        if self.warm and self.from_tuning:
+            raise UsageError("--warm takes the settings of its run, not those of --from-tuning", "say one of them")
         self.backend.check_ray_or_here()
 
 

@@ -31,7 +31,8 @@ from llmseq_cli.models.neural.paper_layout import UNIFORM, glorot
 from llmseq_cli.models.neural.ranks import ALONE
 from llmseq_cli.models.neural.scoring import rank_sessions, target_ranks
 from llmseq_cli.models.neural.settings import NeuralSettings
-from llmseq_cli.models.recommender import FitContext, ItemSpace, Recommender
+from llmseq_cli.models.neural.warm import grown
+from llmseq_cli.models.recommender import FitContext, ItemSpace, Recommender, WarmStart
 
 _REDUCED_DIM = 128
 _RATES = {True: 1e-3, False: 3e-3}  # with embeddings and without: what text says is soon lost at high rates
@@ -51,6 +52,7 @@ class NeuralRecommender(Recommender):
     embeddings_use = "optional"
     uses_device = True
     data_parallel = True
+    starts_warm = True
     needs_dense = True
     reduced_dim = _REDUCED_DIM
     free_to_change = ("epochs", "patience")
@@ -89,6 +91,9 @@ class NeuralRecommender(Recommender):
         self.device = context.device
         if context.ranks is None:
             begin(context.checkpoints, context.resume, context.progress)
+        if self.settings.warm and context.warm is None:
+            words = f"`llmseq train {self.name} --warm {self.settings.warm}`"
+            raise UsageError(f"{self.name} cannot start from a run here", words)
         sessions = self._number_items(train, context.embeddings)
         kept, held_out = self._split(sessions, context)
         with _torch_state(self.settings.threads, context.seed, self.device):
@@ -99,6 +104,14 @@ class NeuralRecommender(Recommender):
                 figures = self._refit(sessions, state, figures, context)
             self._settle()
         return figures
+
+    def start(self, train: Sessions, context: FitContext) -> None:
+        """The model as it is before training: what `fit` starts from."""
+        self.device = context.device
+        self._number_items(train, context.embeddings)
+        with _torch_state(self.settings.threads, context.seed, self.device):
+            self.network = self._build(context.embeddings, context.warm).to(self.device)
+            self._settle()
 
     def _refit(
         self, sessions: Sessions, state: TrainingState, figures: dict[str, float], context: FitContext
@@ -159,7 +172,7 @@ class NeuralRecommender(Recommender):
             places = np.sort(np.random.default_rng([seed, 3]).choice(places, most, replace=False))
         return rows.take(places) if len(places) else None
 
-    def _build(self, embeddings: ItemEmbeddings | None) -> Network:
+    def _build(self, embeddings: ItemEmbeddings | None, warm: WarmStart | None) -> Network:
         text = None
         if embeddings is not None:
             if embeddings.is_sparse:
@@ -167,8 +180,23 @@ class NeuralRecommender(Recommender):
             text = np.asarray(embeddings.vectors[self.item_ids], dtype=np.float32)
             if embeddings.lengths == "unit":
                 text = _unit(text)
-        dim = self._dim(text)
-        return self._network(dim, text)
+        if warm is not None:
+            return self._grown(warm, text)
+        return self._network(self._dim(text), text)
+
+    def _grown(self, warm: WarmStart, text: np.ndarray | None) -> Network:
+        """The network of an earlier run with rows for this catalog's items."""
+        if type(warm.model) is not type(self):
+            raise UsageError(f"{warm.run} is no {self.name}", f"name a run of {self.name}")
+        assert isinstance(warm.model, NeuralRecommender)
+        stood = np.full(self.n_items, -1, dtype=np.int64)
+        now = warm.items[warm.model.item_ids]
+        stood[now[now >= 0]] = np.flatnonzero(now >= 0)
+        rows = stood[self.item_ids]
+        if (rows < 0).all():
+            raise UsageError(f"{warm.run} knows none of the items", "name a run on an older version of the dataset")
+        state = {name: tensor.cpu() for name, tensor in warm.model.network.state_dict().items()}
+        return grown(state, rows, text, self._network, warm.run)
 
     def _dim(self, text: np.ndarray | None) -> int:
         wanted = self.settings.dim
@@ -211,7 +239,7 @@ class NeuralRecommender(Recommender):
         settings = self.settings
         rate = settings.learning_rate
         torch.manual_seed(context.seed)
-        self.network = self._build(context.embeddings).to(context.device)
+        self.network = self._build(context.embeddings, context.warm).to(context.device)
         windows = Windows(
             kept, self.window(), 2, every=settings.windows == "all", recency=settings.recency, copies=self.copies()
         )

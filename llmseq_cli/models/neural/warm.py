@@ -1,0 +1,68 @@
+"""A network that goes on from another one's weights, with rows for items that the other did not know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from llmseq_cli.errors import UsageError
+from llmseq_cli.models.neural.network import Network
+
+_RIDGE = 1e-3  # of the mean square of the vectors' numbers
+
+MakeNetwork = Callable[[int, np.ndarray | None], Network]
+
+
+def grown(
+    old: dict[str, torch.Tensor], rows: np.ndarray, text: np.ndarray | None, make: MakeNetwork, run: str
+) -> Network:
+    """A network with the old one's weights.
+
+    old: its state. rows: int64[n_rows], where an item stood in it, −1 for new ones. text: float32[n_rows, d], vectors
+    of the items' texts, or None. make: (dim, text vectors) → a network that knows nothing. run: the old one's name.
+
+    A new item starts where a linear map puts it that takes the texts' vectors of known items to their learnt ones; the
+    map makes up for what training, another reduction or another vocabulary has moved. Without text it starts at random.
+    """
+    known = rows >= 0
+    state = dict(old)
+    placed = {}
+    for name in ("item_vectors.text", "item_vectors.vectors"):
+        if name in old:
+            has_own = name.endswith("vectors") and "item_vectors.text" in old  # what an item has beside its text
+            learnt = old[name][torch.from_numpy(rows[known])]
+            table = torch.zeros(len(rows), learnt.shape[1])
+            table[torch.from_numpy(known)] = learnt
+            if text is not None and not has_own and known.any():
+                new = torch.from_numpy(_mapped(text[known], learnt.numpy(), text[~known]))
+                table[torch.from_numpy(~known)] = new
+            placed[name] = state[name] = table
+    if "head.bias" in old:
+        bias = torch.zeros(len(rows), 1)
+        bias[torch.from_numpy(known)] = old["head.bias"][torch.from_numpy(rows[known])]
+        state["head.bias"] = bias
+    kept = placed.get("item_vectors.text")
+    adapter = old.get("item_vectors.adapter.weight")
+    dim = old["item_vectors.vectors"].shape[1] if adapter is None else adapter.shape[0]
+    network = make(dim, None if kept is None else kept.numpy())
+    fresh = network.state_dict()
+    wrong = sorted(set(fresh) ^ set(state)) or [name for name in state if fresh[name].shape != state[name].shape]
+    if wrong:
+        raise UsageError(
+            f"these settings make another network than {run} has: {wrong[0]}", "leave --set to what training alone uses"
+        )
+    if kept is None:  # what has no text starts at random, as in a network that starts from chance
+        unplaced = torch.from_numpy(~known if text is None else ~known & ~text.any(axis=1))
+        state["item_vectors.vectors"][unplaced] = fresh["item_vectors.vectors"][unplaced]
+    network.load_state_dict(state)
+    return network
+
+
+def _mapped(text: np.ndarray, learnt: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """new @ W for the W that gives the learnt vectors of the texts' vectors best, by ridge regression."""
+    x = text.astype(np.float64)
+    square = x.T @ x
+    square[np.diag_indices_from(square)] += _RIDGE * max(np.trace(square) / len(square), 1e-12)
+    return (new.astype(np.float64) @ np.linalg.solve(square, x.T @ learnt.astype(np.float64))).astype(np.float32)
