@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from llmseq_cli.backend import Backend
+from llmseq_cli.checksums import array_checksum
 from llmseq_cli.errors import WorkerLostError
 from llmseq_cli.files import atomic_path
 from llmseq_cli.training.environment import usable_cores
@@ -69,7 +70,8 @@ class InProcess:
 class Loky:
     """Processes beside this one (loky), which map the arrays from files: one copy for all of them.
 
-    folder: where the files lie; they are kept, since a study that goes on needs the same.
+    folder: where the files lie; they are kept, since a study that goes on needs the same. A file that does not hold the
+    array any more, whatever happened to it, is written anew.
     """
 
     def __init__(self, workers: int, folder: Path) -> None:
@@ -79,7 +81,7 @@ class Loky:
     def share(self, arrays: Mapping[str, np.ndarray]) -> None:
         for name, array in arrays.items():
             file = self.folder / f"{name}.npy"
-            if file.exists():
+            if _holds(file, np.asarray(array)):
                 continue
             with atomic_path(file, durable=False, make_folder=True) as partial:
                 np.save(partial, np.asarray(array), allow_pickle=False)
@@ -113,6 +115,17 @@ class Loky:
 
     def close(self, *, kill: bool) -> None:
         self._executor().shutdown(wait=not kill, kill_workers=kill)
+
+
+def _holds(file: Path, array: np.ndarray) -> bool:
+    """Whether a file is there and holds this array, bit for bit."""
+    try:
+        kept = np.lib.format.open_memmap(file, mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    if (kept.dtype, kept.shape) != (array.dtype, array.shape):
+        return False
+    return array_checksum(kept, "") == array_checksum(array, "")
 
 
 def end_with(parent: int) -> None:

@@ -129,3 +129,37 @@ def test_checksums_name_what_is_gone_or_changed(tmp_path):
         (tmp_path / "checksums.json").write_text(content)
         with pytest.raises(LlmseqError, match=r"checksums\.json is damaged"):
             check_checksums(tmp_path, "again")
+
+
+def _flipped(content: bytes) -> bytes:
+    return content[:-3] + bytes([content[-3] ^ 64]) + content[-2:]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: b"",
+        lambda content: content[:40],
+        lambda content: content[:-8],
+        lambda content: content + b"\0",
+        _flipped,
+        lambda content: content.replace(b"(6,)", b"(5,)"),
+        lambda content: content.replace(b"<i4", b"<f4"),
+        lambda content: content.replace(b"(6,)", b"(9" + b"9" * 9 + b",)"),
+        lambda content: b"PK\x03\x04" + content,
+        lambda content: b"\x80\x04cos\nsystem\n",
+    ],
+)
+def test_arrays_that_workers_share_are_what_they_were(tmp_path, change):
+    """A study that goes on finds the files of its last run: what does not hold its array is written anew."""
+    from llmseq_cli.tuning.executors import Loky
+
+    arrays = {"train.items": np.arange(6, dtype=np.int32), "train.none": np.empty(0, dtype=np.int64)}
+    Loky(2, tmp_path / "arrays").share(arrays)
+    file, other = tmp_path / "arrays" / "train.items.npy", tmp_path / "arrays" / "train.none.npy"
+    written = other.stat().st_mtime_ns
+    file.write_bytes(change(file.read_bytes()))
+    Loky(2, tmp_path / "arrays").share(arrays)
+    kept = np.load(file)
+    assert (kept.dtype, kept.tolist()) == (np.int32, [*range(6)])
+    assert other.stat().st_mtime_ns == written, "what is whole is left alone"

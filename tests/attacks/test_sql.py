@@ -365,3 +365,45 @@ def test_a_condition_reaches_no_file(llmseq, shop, tmp_path):
         done = llmseq("report", "--where", condition)
         assert (done.status, prints(tmp_path)) == (2, before), done.out
         assert SECRET not in done.out + done.err
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "(select content = 'x' from read_text('{secret}'))",
+        "exists (select 1 from '{secret}')",
+        "user_id in (select name from core.dataset)",
+        "getenv('HOME') = 'x'",
+        "getvariable('x') = 1",
+        "read_text('{secret}') is not null",
+        "current_setting('temp_directory') = ''",
+        "query('select 1') = 1",
+        "sum(time) over () > 1",
+        "max(time) > 1",
+        "list_transform([1], x -> x)[1] = 1",
+        "user_id = $1",
+        "1 = 1) from t; copy (select 1) to '{out}' --",
+        "1 = 1) from t; set lock_configuration = false; select (1",
+        "1 = 1) from read_text('{secret}') as t --",
+        "1 = 1), (2",
+        "1 = 1) from t where (1 = 1",
+        "1 = 1) from t union all select (1 = 1",
+        "nextval('s') = 1",
+        "1 = 1 --",
+        "1 = 1 /*",
+        "pg_sleep(9) is null",
+        "repeat('x', 1000000000) = ''",
+        "",
+    ],
+)
+def test_a_condition_on_a_file_reaches_nothing_but_its_columns(llmseq, tmp_path, condition):
+    (tmp_path / "secret.txt").write_text(SECRET)
+    (tmp_path / "clicks.csv").write_text("user_id,item_id,time\nu1,i1,1600000000\nu1,i2,1600000001\n")
+    before = prints(tmp_path)
+    words = condition.format(secret=tmp_path / "secret.txt", out=tmp_path / "written.csv")
+    done = llmseq("ingest", tmp_path / "clicks.csv", "--name", "x", "--k-core", "0", "--where", words)
+    after = {path: print for path, print in prints(tmp_path).items() if "workspace" not in str(path)}
+    assert after == {path: print for path, print in before.items() if "workspace" not in str(path)}
+    assert SECRET not in done.out + done.err
+    if condition != "1 = 1 --":  # a comment ends at the end of its line
+        assert (done.status, "error: --where" in done.err) == (2, True), done.err
