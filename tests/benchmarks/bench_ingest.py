@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import statistics
 import sys
 import tempfile
@@ -11,6 +12,14 @@ from pathlib import Path
 from measure import Process, run_process
 
 _RUNS = 3
+_SPLITS = {
+    "sessions": (),
+    "leave-one-out": ("--split", "leave-one-out"),
+    "global-time": ("--split", "global-time"),
+    "global-time, each item": ("--split", "global-time", "--targets", "successive"),
+    "users": ("--split", "users"),
+    "files": ("--split", "files"),
+}
 _PANDAS_ROWS = 20_000_000  # beyond, pandas needs more memory than most machines have
 
 
@@ -94,6 +103,36 @@ def run(options: Namespace) -> None:
             print(f"pandas:        {_median(theirs)}")
             ratio = statistics.median(p.seconds / o.seconds for p, o in zip(theirs, ours, strict=True))
             print(f"ratio {ratio:.1f}")
+        _splits(file, Path(folder))
+
+
+def _splits(file: Path, folder: Path) -> None:
+    """Ingest with every kind of split, in processor seconds as a multiple of the usual one's: the rounds take turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in _SPLITS}
+    parts = _parts_of(file, folder)
+    for number in range(_RUNS):
+        for name, words in _SPLITS.items():
+            files = parts if name == "files" else [str(file)]
+            command = [sys.executable, "-m", "llmseq_cli", "ingest", *files, "--name", "big", "--k-core", "5", "-q"]
+            workspace = folder / f"split-{name.replace(' ', '-')}-{number}"
+            seconds[name].append(run_process([*command, *words, "--workspace", str(workspace)]).cpu_seconds)
+            shutil.rmtree(workspace)
+    usual = statistics.median(seconds["sessions"])
+    for name, measured in seconds.items():
+        median = statistics.median(measured)
+        print(f"split {name}: {median:.1f} s of processor, {median / usual:.2f} of sessions")
+
+
+def _parts_of(file: Path, folder: Path) -> list[str]:
+    """The same rows in three files, by time: train, valid, test."""
+    import duckdb
+
+    made = {"train": "timestamp < 1707000000", "valid": "timestamp >= 1707000000 and timestamp < 1733000000"}
+    made["test"] = "timestamp >= 1733000000"
+    with duckdb.connect() as con:
+        for name, condition in made.items():
+            con.execute(f"copy (from read_csv('{file}') where {condition}) to '{folder}/{name}.csv' (header)")
+    return [f"{folder}/{name}.csv" for name in made]
 
 
 def _median(processes: list[Process]) -> str:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Process:
-    """Wall-clock seconds and peak resident memory of a finished process."""
+    """Wall-clock seconds, peak resident memory and seconds on the processor of a finished process."""
 
     seconds: float
     peak_mb: float
+    cpu_seconds: float
 
 
 def run_process(command: Sequence[str], env: dict[str, str] | None = None) -> Process:
@@ -26,7 +27,7 @@ def run_process(command: Sequence[str], env: dict[str, str] | None = None) -> Pr
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{command} ended with {process.returncode}")
-    return Process(time.perf_counter() - clock, usage.ru_maxrss / 1024)
+    return Process(time.perf_counter() - clock, usage.ru_maxrss / 1024, usage.ru_utime + usage.ru_stime)
 
 
 def median_seconds(function: Callable[[], object], runs: int = 5) -> float:
