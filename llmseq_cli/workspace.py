@@ -6,22 +6,17 @@ it, so several processes and notebooks can share a workspace.
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.progress import Progress, SilentProgress
-from llmseq_cli.store.connection import Store
+from llmseq_cli.store.connection import Store, workspace_folder
 
 if TYPE_CHECKING:
     from llmseq_cli.data.append import AppendOptions
     from llmseq_cli.data.options import IngestOptions
-    from llmseq_cli.data.readers import Source
     from llmseq_cli.data.splits import SplitRule
     from llmseq_cli.embeddings.options import EmbedOptions
     from llmseq_cli.finetuning.options import FinetuneOptions
@@ -31,13 +26,6 @@ if TYPE_CHECKING:
     from llmseq_cli.reporting.report import Report
     from llmseq_cli.training.options import ScoreOptions, TrainOptions
     from llmseq_cli.tuning.options import TuneOptions
-
-DEFAULT_FOLDER = ".llmseq"
-
-
-def workspace_folder(named: str | Path | None = None) -> Path:
-    """The folder that is meant: as named, else $LLMSEQ_WORKSPACE, else ./.llmseq."""
-    return Path(named or os.environ.get("LLMSEQ_WORKSPACE") or DEFAULT_FOLDER).expanduser()
 
 
 class Workspace:
@@ -67,88 +55,18 @@ class Workspace:
         All or nothing: where anything fails the workspace is as before. Raises LlmseqError for files that cannot be
         read or leave nothing to train on.
         """
-        from llmseq_cli.data.ingest import build_dataset
-        from llmseq_cli.data.readers import read
-        from llmseq_cli.store.queries import query
+        from llmseq_cli.data.ingest_files import ingest_files
 
-        self._check_free(options.name, options.replace)
-        source = self._source(options)
-        with self.store.transaction(f"ingesting '{options.name}'") as con:
-            removed = self._remove_dataset(con, options.name) if options.replace else []
-            con.execute(query("ingest/staging"))
-            report = read(con, source, self.progress)
-            statistics = build_dataset(con, options.name, options.protocol, asdict(report), self.progress)
-        for path in removed:
-            shutil.rmtree(self.folder / "artifacts" / path, ignore_errors=True)
-        return {
-            "name": options.name,
-            "format": report.format,
-            "notes": report.notes,
-            "first_time": report.first_time,
-            "last_time": report.last_time,
-            "left_out": report.left_out,
-            "duplicate_rows_removed": report.duplicates,
-            "described_items": report.described_items,
-            "runs_removed": sum(path.startswith("runs/") for path in removed),
-        } | statistics
+        return ingest_files(self.store, options, self.progress)
 
     def append(self, options: AppendOptions) -> dict[str, Any]:
         """Add interactions and items to a dataset as a new version, which takes its name; returns what came in.
 
         The version before is called NAME@1, NAME@2, …, and keeps its splits, embeddings and runs. All or nothing.
         """
-        from llmseq_cli.data.append import append
+        from llmseq_cli.data.ingest_files import append_files
 
-        source = self._source(options)
-        with self.store.transaction("appending to a dataset") as con:
-            return append(con, options.dataset, source, self.progress)
-
-    def _source(self, options: IngestOptions | AppendOptions) -> Source:
-        """The files that are meant, those of http(s) addresses downloaded."""
-        from llmseq_cli.data.downloads.download import fetch_all
-        from llmseq_cli.data.readers import Source
-
-        downloads = self.folder / "artifacts" / "downloads"
-        return Source.of(
-            options,
-            fetch_all([str(path) for path in options.paths], downloads, self.progress),
-            fetch_all([str(path) for path in options.items], downloads, self.progress),
-        )
-
-    def _check_free(self, name: str, replace: bool) -> None:
-        """Refuse early, before hours of reading, what would be refused at the end."""
-        if replace or not self.store.file.exists():
-            return
-        with self.store.read("looking for datasets") as con:
-            taken = con.execute("select 1 from core.dataset where name = ?", [name]).fetchall()
-        if taken:
-            raise LlmseqError(
-                f"there is a dataset '{name}' already", "say --replace to put this in its place, or another --name"
-            )
-
-    @staticmethod
-    def _remove_dataset(con: Any, name: str) -> list[str]:
-        """Delete a dataset and what was made of it; returns the folders of its runs and studies."""
-        from llmseq_cli.data.splits import delete_splits
-        from llmseq_cli.embeddings.stored import delete_embeddings
-        from llmseq_cli.store.queries import query
-        from llmseq_cli.store.runs import delete_runs
-
-        folders: list[str] = []
-        versions = "select dataset_id from core.dataset where name = $name or starts_with(name, $name || '@')"
-        for (dataset_id,) in con.execute(versions, {"name": name}).fetchall():
-            delete_embeddings(con, dataset_id)
-            folders += [f"runs/{run}" for run in delete_runs(con, dataset_id)]
-            studies = con.execute(query("tuning/studies"), {"dataset_id": dataset_id}).fetchall()
-            folders += [f"studies/{study}" for (study,) in studies]
-            con.execute(
-                "delete from core.trial where split_id in (select split_id from core.split where dataset_id = ?)",
-                [dataset_id],
-            )
-            delete_splits(con, dataset_id)
-            for table in ("interaction", "session", "item", "rejection", "dataset"):
-                con.execute(f"delete from core.{table} where dataset_id = ?", [dataset_id])
-        return folders
+        return append_files(self.store, options, self.progress)
 
     def split(self, rule: SplitRule, *, dataset: str | None = None, name: str | None = None) -> dict[str, Any]:
         """Split a dataset in another way; returns what the split holds.
@@ -194,12 +112,9 @@ class Workspace:
 
     def embeddings(self, dataset: str | None = None) -> list[dict[str, Any]]:
         """One dict a stored set of item embeddings."""
-        from llmseq_cli.data.dataset import find_dataset
         from llmseq_cli.embeddings.stored import list_embeddings
 
         with self.store.read("listing embeddings") as con:
-            if dataset is not None:
-                find_dataset(con, dataset)
             return list_embeddings(con, dataset)
 
     def embedding_batches(self) -> list[dict[str, Any]]:
@@ -231,31 +146,11 @@ class Workspace:
 
         Returns the item, what the vectors are, and in "neighbors" one dict an item: rank, item, title, similarity.
         """
-        from llmseq_cli.data.dataset import find_dataset, load_catalog
-        from llmseq_cli.embeddings.nearest import nearest_items
-        from llmseq_cli.embeddings.reduce import reduce_kept
-        from llmseq_cli.embeddings.stored import load_embeddings
+        from llmseq_cli.embeddings.nearest import neighbors_of
 
-        if k < 1:
-            raise UsageError(f"-k is {k}", "give at least 1")
-        with self.store.read("looking for neighbors") as con:
-            info = find_dataset(con, dataset)
-            catalog = load_catalog(con, info)
-            number = catalog.find(item)
-            loaded = load_embeddings(con, info.dataset_id, embeddings, len(catalog))
-        reduced = reduce_kept(self.folder, loaded, catalog.classes, reduce, dim, seed, self.progress)
-        near = nearest_items(reduced, number, min(k, len(catalog)))
-
-        def about(one: int) -> dict[str, Any]:
-            return {"item": str(catalog.external_ids[one]), "title": str(catalog.titles[one])}
-
-        listed = zip(near.items[0].tolist(), near.scores[0].tolist(), strict=True)
-        rows = [
-            {"rank": place, **about(one), "similarity": score}
-            for place, (one, score) in enumerate(listed, 1)
-            if one >= 0
-        ]
-        return {**about(number), "dataset": info.name, "embeddings": reduced.describe(), "neighbors": rows}
+        return neighbors_of(
+            self.store, item, embeddings, self.progress, dataset=dataset, reduce=reduce, dim=dim, k=k, seed=seed
+        )
 
     def train(self, options: TrainOptions) -> list[str]:
         """Train a model, score the evaluated sessions and store one run a seed; returns the runs' names."""
@@ -335,9 +230,8 @@ class Workspace:
         """
         from llmseq_cli.finetuning.job_list import act_on_job
 
-        folder = None if out is None else Path(out)
         return act_on_job(
-            self.store, self.progress, job, action, dataset, folder, refresh=refresh, base_url=base_url, prices=prices
+            self.store, self.progress, job, action, dataset, out, refresh=refresh, base_url=base_url, prices=prices
         )
 
     def prompt(self, options: PromptOptions) -> str:
@@ -357,14 +251,10 @@ class Workspace:
 
     def prompting_figures(self, run: str) -> dict[str, Any]:
         """What is kept of a run of `prompt` beside its metrics: answers, hallucinations, tokens, money."""
-        import json
+        from llmseq_cli.store.runs import stored_figures
 
         with self.store.read("reading a run") as con:
-            rows = con.execute("select figures from runs where run = ?", [run]).fetchall()
-        if not rows:
-            raise LlmseqError(f"there is no run '{run}'", "`llmseq report` lists runs")
-        kept: dict[str, Any] = json.loads(rows[0][0])
-        return kept
+            return stored_figures(con, run)
 
     def recommend(
         self, run: str, items: Sequence[str], *, k: int = 20, dataset: str | None = None, fallback: str | None = None
@@ -404,23 +294,17 @@ class Workspace:
 
     def leaderboard(self, dataset: str | None = None, options: ReportOptions | None = None) -> Report:
         """The leaderboard with all that tables of it need; `write_report` (reporting.formats) makes text of it."""
-        from llmseq_cli.data.dataset import find_dataset
         from llmseq_cli.reporting.leaderboard import make_report
         from llmseq_cli.reporting.options import ReportOptions
 
         with self.store.read("reporting") as con:
-            if dataset is not None:
-                find_dataset(con, dataset)
             return make_report(con, dataset, options or ReportOptions(), self.store)
 
     def prompting_report(self, dataset: str | None = None, *, paper: bool = False) -> Report:
         """The paper's Table 7 of our runs of `prompt`: hallucinations, unique recommendations, tokens, money."""
-        from llmseq_cli.data.dataset import find_dataset
         from llmseq_cli.reporting.prompting_table import make_prompting_report
 
         with self.store.read("reporting") as con:
-            if dataset is not None:
-                find_dataset(con, dataset)
             return make_prompting_report(con, dataset, paper=paper, store=self.store)
 
     def show(
@@ -447,14 +331,7 @@ class Workspace:
         return sampled_metrics_of(self.store, run, n, drawn, seed, dataset)
 
     def compare(
-        self,
-        first: str,
-        second: str,
-        *,
-        dataset: str | None = None,
-        k: int = 20,
-        sessions: int = 5,
-        test: str = "t",
+        self, first: str, second: str, *, dataset: str | None = None, k: int = 20, sessions: int = 5, test: str = "t"
     ) -> dict[str, Any]:
         """Two runs on one dataset: metrics with paired significance, who finds what, overlap of their lists.
 
@@ -492,15 +369,8 @@ class Workspace:
         """
         from llmseq_cli.reporting.make_plot import make_plot
         from llmseq_cli.reporting.options import PlotOptions
-        from llmseq_cli.training.stored_runs import load_model
 
-        return make_plot(
-            self.store,
-            kind,
-            options or PlotOptions(),
-            lambda run: load_model(self.store.folder, run.run, run.model),
-            self.progress,
-        )
+        return make_plot(self.store, kind, options or PlotOptions(), self.progress)
 
     def own_leaderboard(self, statement: str) -> Report:
         """The leaderboard that a query of the user's gives; errors as for `sql`."""
@@ -519,25 +389,11 @@ class Workspace:
         """
         from llmseq_cli.store.sandbox import run_sql
 
-        opened = self.store.write("running SQL") if write else self.store.read("running SQL")
-        with opened as con:
+        with (self.store.write if write else self.store.read)("running SQL") as con:
             return run_sql(con, statement, workspace=self.folder if write else None)
 
     def health(self) -> list[str]:
         """What is wrong with the workspace, one line each: runs without files, files without runs, leftovers."""
-        from llmseq_cli.training.stored_runs import run_folder
+        from llmseq_cli.training.stored_runs import find_problems
 
-        if not self.store.file.exists():
-            return []
-        problems = []
-        with self.store.read("checking the workspace") as con:
-            runs = {row[0] for row in con.execute("select run from runs").fetchall()}
-        problems += [
-            f"run {run} has no model files" for run in sorted(runs) if not run_folder(self.folder, run).is_dir()
-        ]
-        with suppress(FileNotFoundError):
-            folders = sorted(path.name for path in (self.folder / "artifacts" / "runs").iterdir())
-            problems += [
-                f"artifacts/runs/{name} belongs to no run and can be deleted" for name in folders if name not in runs
-            ]
-        return problems
+        return find_problems(self.store)

@@ -289,15 +289,6 @@ def _hint(rule: SplitRule) -> str:
     }.get(rule.kind, "ingest more data")
 
 
-def delete_splits(con: duckdb.DuckDBPyConnection, dataset_id: int) -> None:
-    for table in ("split_session", "split_item", "target"):
-        con.execute(
-            f"delete from core.{table} where split_id in (select split_id from core.split where dataset_id = ?)",
-            [dataset_id],
-        )
-    con.execute("delete from core.split where dataset_id = ?", [dataset_id])
-
-
 def option_names() -> list[str]:
     """The fields of a rule that a user may set."""
     return [field.name for field in fields(SplitRule) if field.name != "kind"]

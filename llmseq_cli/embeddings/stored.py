@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmseq_cli.data.dataset import find_dataset
 from llmseq_cli.embeddings.cache import text_hash
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import LlmseqError
@@ -150,14 +151,6 @@ def _delete_same(con: duckdb.DuckDBPyConnection, key: dict[str, Any]) -> None:
         _delete(con, old)
 
 
-def delete_embeddings(con: duckdb.DuckDBPyConnection, dataset_id: int) -> None:
-    """Remove all embeddings of a dataset."""
-    for (number,) in con.execute(
-        "select embedding_id from core.embedding where dataset_id = ?", [dataset_id]
-    ).fetchall():
-        _delete(con, number)
-
-
 def find_embeddings(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str) -> tuple[int, dict[str, Any]]:
     """(number, details) of the embeddings called SOURCE, SOURCE:MODEL or by their number; the newest where several fit.
 
@@ -232,7 +225,9 @@ def _load_dense(con: duckdb.DuckDBPyConnection, number: int, n_items: int, dim: 
 
 
 def list_embeddings(con: duckdb.DuckDBPyConnection, dataset: str | None) -> list[dict[str, Any]]:
-    """One dict a set of embeddings."""
+    """One dict a set of embeddings. Raises LlmseqError for a dataset that is not there."""
+    if dataset is not None:
+        find_dataset(con, dataset)
     return rows_of(con, "embeddings/list", {"dataset": dataset})
 
 

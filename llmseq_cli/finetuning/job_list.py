@@ -47,7 +47,7 @@ def act_on_job(
     name: str,
     action: str,
     dataset: str | None,
-    out: Path | None,
+    out: str | Path | None,
     *,
     refresh: bool,
     base_url: str | None,
@@ -69,7 +69,7 @@ def act_on_job(
         elif action == "cancel":
             job = runner.cancel(job)
         else:
-            job, downloaded = _download(runner, job, out or ledger.folder(job))
+            job, downloaded = _download(runner, job, Path(out or ledger.folder(job)))
     return about(ledger, job) | ({"downloaded": downloaded} if action == "download" else {})
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import SilentProgress
@@ -54,11 +54,8 @@ def _draw(store: Store, dataset: str, kind: str) -> DrawnPlot | None:
 
     from llmseq_cli.reporting.draw_files import draw
 
-    def load(run: Any) -> Any:
-        raise LlmseqError("nothing is scored for a report")
-
     try:
-        plot = make_plot(store, kind, PlotOptions(dataset=dataset), load, SilentProgress())
+        plot = make_plot(store, kind, PlotOptions(dataset=dataset), SilentProgress())
     except LlmseqError:
         return None  # no run has a curve, or lists are too short
     svg = draw([plot], ".svg", words=False).decode("utf-8")

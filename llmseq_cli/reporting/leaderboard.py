@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmseq_cli.data.dataset import find_dataset
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.evaluation.metrics import metrics_at
 from llmseq_cli.reporting.filters import rows_where
@@ -33,7 +34,11 @@ _SORTED_DOWN = ("positions_per_second", "started_at")
 
 
 def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, options: ReportOptions, store: Store) -> Report:
-    """The leaderboard of one dataset or all. Raises UsageError for options that name what is not there."""
+    """The leaderboard of one dataset or all. Raises LlmseqError for a dataset that is not there, UsageError for options
+    that name what is not there.
+    """
+    if dataset is not None:
+        find_dataset(con, dataset)
     rows = _of_models(rows_of(con, "report/leaderboard", {"dataset": dataset}), options.models)
     for row in rows:
         row["settings"] = json.loads(row["settings"])

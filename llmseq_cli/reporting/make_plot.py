@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import find_dataset, load_test, load_train
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
-from llmseq_cli.models.recommender import Recommender
 from llmseq_cli.progress import Progress
 from llmseq_cli.reporting import analysis
 from llmseq_cli.reporting.inspection import history_of
@@ -29,11 +28,9 @@ _MOST_RUNS = 6
 """Lines that an eye still tells apart."""
 
 
-def make_plot(
-    store: Store, kind: str, options: PlotOptions, load: Callable[[RunInfo], Recommender], progress: Progress
-) -> Plot:
-    """The plot of this kind. load: a run's trained model. Raises UsageError for an unknown kind or what it cannot
-    have, LlmseqError for runs and datasets that are not there.
+def make_plot(store: Store, kind: str, options: PlotOptions, progress: Progress) -> Plot:
+    """The plot of this kind. Raises UsageError for an unknown kind or what it cannot have, LlmseqError for runs and
+    datasets that are not there.
     """
     if kind not in KINDS:
         raise UsageError(f"there is no plot '{kind}'", did_you_mean(kind, list(KINDS)))
@@ -55,8 +52,10 @@ def make_plot(
         if kind in ("coverage", "time"):
             return analysis.against(_rows(con, info.name, options, store), kind, options.k)
         test = load_test(con, info)
+    from llmseq_cli.training.stored_runs import load_model
+
     with progress.task("Scoring shortened histories", len(runs) * options.positions, "scorings") as task:
-        models = [(run.run, load(run)) for run in runs]
+        models = [(run.run, load_model(store.folder, run.run, run.model)) for run in runs]
         return analysis.hits_by_position(models, test, info.name, options.k, options.positions, task)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from llmseq_cli.data.dataset import find_dataset
 from llmseq_cli.reporting.leaderboard import dataset_facts
 from llmseq_cli.reporting.published import SOURCE, paper_dataset, published_prompting
 from llmseq_cli.reporting.report import Report
@@ -21,6 +22,8 @@ _NOTHING = "No language model was asked yet: `llmseq prompt` asks one."
 
 def make_prompting_report(con: duckdb.DuckDBPyConnection, dataset: str | None, *, paper: bool, store: Store) -> Report:
     """One row a run of `llmseq prompt`, those of a task together, base models before what was made of them."""
+    if dataset is not None:
+        find_dataset(con, dataset)
     rows = rows_of(con, "report/prompting", {"dataset": dataset})
     for row in rows:
         row["differs"] = _in_words(row)

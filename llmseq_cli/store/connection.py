@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 _LOCK_POLL_SECONDS = 0.2
 
 
+def workspace_folder(named: str | Path | None = None) -> Path:
+    """The folder of a workspace: as named, else $LLMSEQ_WORKSPACE, else ./.llmseq."""
+    return Path(named or os.environ.get("LLMSEQ_WORKSPACE") or ".llmseq").expanduser()
+
+
 class Store:
     """The DuckDB file of a workspace folder."""
 

@@ -190,3 +190,12 @@ def delete_runs(con: duckdb.DuckDBPyConnection, dataset_id: int) -> list[str]:
     for table in ("metric", "recommendation", "case_rank", "answer", "run"):
         con.execute(f"delete from core.{table} where run_id in (select unnest($ids::integer[]))", {"ids": ids})
     return [name for _, name in rows]
+
+
+def stored_figures(con: duckdb.DuckDBPyConnection, run: str) -> dict[str, Any]:
+    """What is kept of a run beside its metrics. Raises LlmseqError where there is no such run."""
+    rows = con.execute("select figures from runs where run = ?", [run]).fetchall()
+    if not rows:
+        raise LlmseqError(f"there is no run '{run}'", "`llmseq report` lists runs")
+    figures: dict[str, Any] = json.loads(rows[0][0])
+    return figures

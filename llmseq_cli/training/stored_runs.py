@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,3 +71,18 @@ def load_model(workspace: Path, run: str, model: str, n_items: int | None = None
     if not folder.is_dir():
         raise LlmseqError(f"the files of run '{run}' are gone ({folder})", f"train it again: `llmseq train {model}`")
     return model_class(model).load(folder, n_items)
+
+
+def find_problems(store: Store) -> list[str]:
+    """What is wrong with the files of runs, one line each: runs without files, files without runs, leftovers."""
+    if not store.file.exists():
+        return []
+    with store.read("checking the workspace") as con:
+        runs = {row[0] for row in con.execute("select run from runs").fetchall()}
+    problems = [f"run {run} has no model files" for run in sorted(runs) if not run_folder(store.folder, run).is_dir()]
+    with suppress(FileNotFoundError):
+        folders = sorted(path.name for path in (store.folder / "artifacts" / "runs").iterdir())
+        problems += [
+            f"artifacts/runs/{name} belongs to no run and can be deleted" for name in folders if name not in runs
+        ]
+    return problems

@@ -10,13 +10,13 @@ from llmseq_cli.embeddings.plan import make_plan
 from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits
 from llmseq_cli.embeddings.stored import (
     TextEmbeddings,
-    delete_embeddings,
     list_embeddings,
     load_embeddings,
     save_text_embeddings,
 )
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.connection import Store
+from llmseq_cli.store.datasets import delete_embeddings
 
 
 class Words(EmbeddingSource):
