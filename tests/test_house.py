@@ -12,7 +12,18 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "llmseq_cli"
 FLOORS = [
     {"errors", "progress", "_version"},
-    {"settings", "devices", "backend", "ray_cluster", "machine", "files", "model_files", "printable", "checksums"},
+    {
+        "settings",
+        "devices",
+        "backend",
+        "ray_cluster",
+        "machine",
+        "files",
+        "model_files",
+        "printable",
+        "checksums",
+        "toml_files",
+    },
     {"store", "clients"},
     {"data"},
     {"evaluation"},

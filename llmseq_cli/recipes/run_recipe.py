@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ class RecipeRun:
             source = (word or SOURCES[0]).partition(":")[0]
             if source not in SOURCES and not source.isdigit():
                 raise UsageError(f"there is no source of embeddings '{source}'", did_you_mean(source, list(SOURCES)))
-        self.dataset = options.dataset or recipe.dataset
+        self.dataset = options.dataset or recipe.dataset.name
         self.steps = tuple(self._with_seeds(step) for step in self._wanted())
 
     def _wanted(self) -> list[Train]:
@@ -100,7 +100,7 @@ class RecipeRun:
 
     def _with_seeds(self, step: Train) -> Train:
         seeds = self.options.seeds
-        return replace(step, seeds=seeds) if seeds is not None and step.seeds > 1 else step
+        return step.model_copy(update={"seeds": seeds}) if seeds is not None and step.seeds > 1 else step
 
     def plan(self) -> list[dict[str, Any]]:
         """The steps in order: what each does, and about how many minutes of it are left at most."""
@@ -125,7 +125,7 @@ class RecipeRun:
         return " ".join(words)
 
     def _origin(self) -> str:
-        return ", ".join(self.options.data) or self.recipe.download or "–"
+        return ", ".join(self.options.data) or self.recipe.dataset.download or "–"
 
     def run(self) -> Done:
         """Goes through all steps. A step that fails is noted, those that are made of it are left out.
@@ -176,7 +176,7 @@ class RecipeRun:
         if self._has_dataset():
             return
         paths = self.options.data or self._downloaded()
-        protocol = {key: value for key, value in self.recipe.ingest.items() if key != "format"}
+        protocol = {key: value for key, value in self.recipe.dataset.ingest.items() if key != "format"}
         try:
             chosen = Protocol(**protocol)
         except TypeError as error:
@@ -184,19 +184,19 @@ class RecipeRun:
                 f"{self.recipe.origin}: [dataset.ingest]: {error}", "see `llmseq ingest --help`"
             ) from None
         self.progress.message(f"ingesting {self.dataset}")
-        format = str(self.recipe.ingest.get("format", "auto"))
+        format = str(self.recipe.dataset.ingest.get("format", "auto"))
         self.workspace.ingest(IngestOptions(paths, self.dataset, format=format, protocol=chosen))
 
     def _downloaded(self) -> tuple[str, ...]:
         from llmseq_cli.data.downloads.public_datasets import download_dataset
 
-        if self.recipe.download is None:
+        if self.recipe.dataset.download is None:
             raise LlmseqError(
                 f"there is no dataset '{self.dataset}' in the workspace",
                 f"`llmseq ingest FILES --name {self.dataset}`, or name its files with --data",
             )
-        folder = self.workspace.folder / "artifacts" / "downloads" / self.recipe.download
-        done = download_dataset(self.recipe.download, folder, self.progress, None)
+        folder = self.workspace.folder / "artifacts" / "downloads" / self.recipe.dataset.download
+        done = download_dataset(self.recipe.dataset.download, folder, self.progress, None)
         return tuple(str(Path(path)) for path in done.paths)
 
     def _embeds(self) -> list[Embed]:
@@ -208,10 +208,10 @@ class RecipeRun:
             one.source == source and model in ("", one.model) for one in listed
         )
         if AT_HAND in used and source in _LOCAL and not is_there:
-            listed.append(Embed(AT_HAND, source, model or None, "{title}", {}))
+            listed.append(Embed(name=AT_HAND, source=source, model=model or None))
         source, _, model = (self._bert() or "").partition(":")
         if BERT in used and source in _LOCAL and not self._is_stored(source, model):
-            listed.append(Embed(BERT, source, model or None, "{title}", {}))
+            listed.append(Embed(name=BERT, source=source, model=model or None))
         return listed
 
     def _is_stored(self, source: str, model: str) -> bool:

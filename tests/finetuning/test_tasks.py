@@ -188,13 +188,25 @@ def test_templates_of_the_users(tmp_path):
     file.write_text('user = "{{json}} {session} of {k}"\nitem = "<{title}>"\nseparator = " + "\n')
     template = load_template("genitem", str(file), needs_options=False, takes_options=False)
     assert template.question(["a {b}", "c"], [], 5) == "{json} <a {b}> + <c> of 5"
-    wrong = ["{sesion}", "no", "{session!r}", "{session:>9}", "{session.x}", "{session} {"]
-    texts = [f'user = "{user}"' for user in wrong]
-    texts += ['user = "{session}"\nitme = "{title}"', 'user = "{session}"\nanswer = "x"', "user = 3", "not toml"]
-    for text in texts:
+    wrong = {
+        'user = "{sesion} {session}"': "`user` has the unknown placeholder {sesion} (known there: k, options, session",
+        'user = "no"': "`user` lacks {session}",
+        'user = "{session!r}"': "`user` formats a placeholder",
+        'user = "{session:>9}"': "`user` formats a placeholder",
+        'user = "{session.x}"': "`user` has the placeholder {session.x}",
+        'user = "{session} {"': "`user` is not well formed",
+        'user = "{session}"\nitme = "{title}"': "the template has no key 'itme' (did you mean 'item'?)",
+        'user = "{session}"\nanswer = "x"': "`answer` lacks {title}",
+        "user = 3": "the template: user = 3 is not text",
+        'item = "{title}"': "the template lacks 'user'",
+        "not toml": "is not TOML",
+    }
+    for text, told in wrong.items():
         file.write_text(text)
-        with pytest.raises(UsageError):
+        with pytest.raises(UsageError) as raised:
             load_template("genitem", str(file), needs_options=False, takes_options=False)
+        assert told in str(raised.value)
+        assert str(file) in str(raised.value)
     with pytest.raises(UsageError, match="options"):
         load_template("rank", "genitem", needs_options=True, takes_options=True)
     with pytest.raises(UsageError, match="options"):

@@ -105,7 +105,7 @@ def test_a_small_nucleus_is_greedy(tokenizer, model):
 @pytest.mark.parametrize("names", [1, 3])
 @pytest.mark.parametrize("temperature", [0.0, 2.0])
 def test_a_guided_model_names_titles_alone_and_none_twice(tokenizer, model, form, names, temperature):
-    template = Template("{session}", answer=form)
+    template = Template(user="{session}", answer=form)
     every = np.arange(len(TITLES))
     none = np.empty(0, dtype=np.int64)
     constraints = [
