@@ -204,13 +204,42 @@ def ingest(
     print_facts(_ingested(done), title=f"Dataset {name}")
 
 
-def _shown(time: str | None) -> str:
-    return "–" if time is None else time.replace("T", " ").partition(".")[0]
+def _times(facts: dict[str, Any]) -> str:
+    """First and last time of a dataset; numbers that only count are no dates."""
+    first, last = (str(facts[key]).replace("T", " ").partition(".")[0] for key in ("first_time", "last_time"))
+    return "none, the interactions are numbered" if _are_counters(first, last) else f"{first} to {last}"
+
+
+def _are_counters(first: str, last: str) -> bool:
+    return first >= "1970" and last < "1973"
+
+
+def _n(number: int, one: str, several: str = "") -> str:
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def _items(facts: dict[str, Any]) -> str:
+    return (
+        f"{facts['items']:,} in {_n(facts['classes'], 'class', 'classes')}, {facts['untitled_items']:,} without a title"
+    )
+
+
+def _train(facts: dict[str, Any]) -> str:
+    return f"{_n(facts['train_sessions'], 'session')}, {_n(facts['train_items'], 'item')}"
+
+
+def _test(facts: dict[str, Any]) -> str:
+    return f"{_n(facts['test_sessions'], 'session')}, {_n(facts['evaluated_sessions'], 'item')} to predict"
+
+
+def _about_split(one: dict[str, Any]) -> str:
+    trained = _n(one["train_interactions"], "interaction")
+    return f"{trained} to train on, {one['evaluated_sessions']:,} to predict"
 
 
 def _ingested(done: dict[str, Any]) -> list[tuple[str, Any]]:
     removed = [
-        f"{done[key]:,} {one if done[key] == 1 else several}"
+        _n(done[key], one, several)
         for key, one, several in [
             ("rejected", "bad row set aside", "bad rows set aside"),
             ("left_out", "row not asked for", "rows not asked for"),
@@ -223,17 +252,14 @@ def _ingested(done: dict[str, Any]) -> list[tuple[str, Any]]:
     rows = done["read"] + done["rejected"] + done["left_out"] + done["duplicate_rows_removed"]
     extra = [("runs removed", done["runs_removed"])] if done["runs_removed"] else []
     return [
-        ("interactions", f"{done['interactions']:,} of {rows:,} rows read"),
-        ("times", f"{_shown(done['first_time'])} to {_shown(done['last_time'])}"),
+        ("interactions", f"{done['interactions']:,} of {_n(rows, 'row')} read"),
+        ("times", _times(done)),
         ("left out", "; ".join(removed) or "nothing"),
         ("sessions", f"{done['sessions']:,}, on average {done['average_length']:.1f} interactions"),
-        ("items", f"{done['items']:,} in {done['classes']:,} classes, {done['untitled_items']:,} without a title"),
-        ("train", f"{done['train_sessions']:,} sessions, {done['train_items']:,} items"),
-        ("test", f"{done['test_sessions']:,} sessions, {done['evaluated_sessions']:,} items to predict"),
-        *(
-            (name, f"{one['train_interactions']:,} interactions to train on, {one['evaluated_sessions']:,} to predict")
-            for name, one in list(done["splits"].items())[1:]
-        ),
+        ("items", _items(done)),
+        ("train", _train(done)),
+        ("test", _test(done)),
+        *((name, _about_split(one)) for name, one in list(done["splits"].items())[1:]),
         ("tied endings", f"{done['ties_at_end']:.1%} of the sessions end in equal times"),
         *extra,
     ]
@@ -291,9 +317,15 @@ def datasets(common: Common, json: JsonOption = False) -> None:
     if json:
         print_json(rows)
         return
-    columns = ["name", "sessions", "items", "interactions", "evaluated_sessions", "tie_break", "unseen_items"]
-    titles = ["dataset", "sessions", "items", "interactions", "evaluated", "tie-break", "unseen", "splits"]
-    print_table(titles, [[*(row[column] for column in columns), len(row["splits"])] for row in rows])
+    columns = ["name", "sessions", "items", "interactions"]
+    titles = ["dataset", "sessions", "items", "interactions", "first", "last", "splits"]
+    shown = [[*(row[column] for column in columns), *_days(row), len(row["splits"])] for row in rows]
+    print_table(titles, shown, whole=["first", "last"])
+
+
+def _days(row: dict[str, Any]) -> list[str]:
+    days = [str(row[key])[:10] for key in ("first_time", "last_time")]
+    return ["–", "–"] if _are_counters(*days) else days
 
 
 def describe(
@@ -363,13 +395,14 @@ def _print_description(facts: dict[str, Any]) -> None:
             ("items", f"{facts['items']:,}, {facts['untitled_items']:,} without a title"),
             ("classes", facts["classes"]),
             ("interactions", facts["interactions"]),
+            ("times", _times(facts)),
             ("average length", f"{facts['average_length']:.1f}"),
             ("density", f"{facts['density']:.3%}"),
             ("protocol", f"{protocol['k_core']}-core, sessions of at least {protocol['min_session']}"),
             ("tie-break", f"{facts['tie_break']}, seed {protocol['seed']}"),
             ("tied endings", f"{facts['ties_at_end']:.1%}"),
-            ("train", f"{facts['train_sessions']:,} sessions, {facts['train_items']:,} items"),
-            ("test", f"{facts['test_sessions']:,} sessions, {facts['evaluated_sessions']:,} items to predict"),
+            ("train", _train(facts)),
+            ("test", _test(facts)),
             ("unseen items", _UNSEEN[protocol["unseen_items"]]),
             ("repeats", _REPEATS[protocol["repeats"]]),
             *((f"split {one['split']}", one["rule"]) for one in facts["splits"]),

@@ -30,6 +30,7 @@ def describe(con: duckdb.DuckDBPyConnection, name: str | None) -> dict[str, Any]
     return (
         {"name": info.name}
         | {key: known[key] for key in _STATISTICS}
+        | rows_of(con, "dataset/time_span", {"dataset_id": info.dataset_id})[0]
         | {"tie_break": info.protocol["tie_break"]}
         | {key: known[key] for key in _SPLIT}
         | {

@@ -133,7 +133,10 @@ def build_dataset(
         for split, rule in splits or [(rule.kind, rule) for rule in protocol.rules()]:
             task.describe(f"Splitting: {split}")
             made[split] = make_split(con, dataset_id, split, rule)
+    [(first, last)] = con.execute(query("dataset/time_span"), {"dataset_id": dataset_id}).fetchall()
     statistics |= {
+        "first_time": first.isoformat(),
+        "last_time": last.isoformat(),
         "read": removed["read"],
         "duplicates_removed": removed["duplicates"],
         "below_core_removed": removed["read"] - removed["duplicates"] - statistics["interactions"],

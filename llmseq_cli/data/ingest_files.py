@@ -37,8 +37,6 @@ def ingest_files(store: Store, options: IngestOptions, progress: Progress) -> di
         "name": options.name,
         "format": report.format,
         "notes": report.notes,
-        "first_time": report.first_time,
-        "last_time": report.last_time,
         "left_out": report.left_out,
         "duplicate_rows_removed": report.duplicates,
         "described_items": report.described_items,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import find_dataset
+from llmseq_cli.data.readers.files import identifier, quoted
 from llmseq_cli.errors import UsageError, did_you_mean
 from llmseq_cli.files import atomic_path
 from llmseq_cli.machine import machine_errors
@@ -118,8 +119,19 @@ def _write_recbole(con: duckdb.DuckDBPyConnection, dataset: str, out: Path) -> l
     for part, ending in parts:
         given = {"dataset": dataset, "part": part}
         files.append(_copy(con, "export/recbole_inter", given, _RECBOLE, out / f"{name}.{ending}"))
-    files.append(_copy(con, "export/recbole_item", {"dataset": dataset}, _RECBOLE, out / f"{name}.item"))
-    return files
+    attributes = _attribute_columns(con, dataset)
+    items = _copy(con, "export/recbole_item", {"dataset": dataset}, _RECBOLE, out / f"{name}.item", attributes)
+    return [*files, items]
+
+
+def _attribute_columns(con: duckdb.DuckDBPyConnection, dataset: str) -> str:
+    """SQL for the attributes of items that are neither title nor categories, each a sequence of words."""
+    columns = []
+    for (attribute,) in con.execute(query("export/item_attributes"), {"dataset": dataset}).fetchall():
+        path = quoted('$."' + attribute.replace('"', '\\"') + '"')
+        name = identifier(" ".join(attribute.replace(":", " ").split()) + ":token_seq")
+        columns.append(f"regexp_replace(coalesce(i.fields ->> {path}, ''), '\\s+', ' ', 'g') as {name}")
+    return "".join(f", {column}" for column in columns)
 
 
 def _make_folder(out: Path) -> None:
@@ -129,10 +141,12 @@ def _make_folder(out: Path) -> None:
         out.mkdir(parents=True, exist_ok=True)
 
 
-def _copy(con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any], options: str, out: Path) -> Path:
-    """Write what a query gives, whole or not at all."""
+def _copy(
+    con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any], options: str, out: Path, columns: str = ""
+) -> Path:
+    """Write what a query gives, whole or not at all. columns: SQL of further columns."""
     if out.is_dir():
         raise UsageError(f"{out} is a folder", "give a file")
     with atomic_path(out) as partial:
-        copy_to(con, name, parameters, partial, options)
+        copy_to(con, name, parameters, partial, options, columns)
     return out

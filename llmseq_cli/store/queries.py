@@ -34,7 +34,10 @@ def rows_of(
     return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
 
 
-def copy_to(con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any], file: Path, options: str) -> None:
-    """Write what a named query gives to a file, with these options of `copy`."""
+def copy_to(
+    con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any], file: Path, options: str, columns: str = ""
+) -> None:
+    """Write what a named query gives to a file, with these options of `copy`. columns: SQL that follows its columns."""
+    select = query(name).replace("\nfrom ", f"{columns}\nfrom ") if columns else query(name)
     path = str(file).replace("'", "''")
-    con.execute(f"copy ({query(name)}) to '{path}' ({options})", parameters)
+    con.execute(f"copy ({select}) to '{path}' ({options})", parameters)

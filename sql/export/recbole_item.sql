@@ -1,4 +1,5 @@
--- one row per item of a dataset; the words of a category are separated by spaces, so theirs become hyphens
+-- one row per item of a dataset; the words of a category are separated by spaces, so theirs become hyphens; the columns
+-- of its other attributes are added by the program
 select
     i.external_id as "item_id:token",
     regexp_replace(coalesce(i.title, ''), '\s+', ' ', 'g') as "title:token_seq",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 
 import duckdb
 import pytest
+import zstandard
 from support.reading import read_files, write
 
 from llmseq_cli.errors import LlmseqError, UsageError
@@ -194,11 +196,13 @@ def test_the_format_of_items_is_told_by_itself(tmp_path: Path, meta: str) -> Non
     assert [item[:3] for item in result.items] == [("1", "T", "C")]
 
 
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
 @pytest.mark.parametrize("name", ["array", "pretty"])
-def test_interactions_in_a_json_array_or_over_many_lines(tmp_path: Path, name: str) -> None:
+def test_interactions_in_a_json_array_or_over_many_lines(tmp_path: Path, name: str, ending: str) -> None:
     rows = [{"user": "u", "item": "a", "time": 1577836800}, {"user": "u", "item": "b", "time": 1577836801}]
     text = json.dumps(rows) if name == "array" else "\n".join(json.dumps(row, indent=2) for row in rows)
-    assert [row[1] for row in read_files(write(tmp_path, "a.json", text)).rows] == ["a", "b"]
+    packed = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}[ending](text.encode())
+    assert [row[1] for row in read_files(write(tmp_path, f"a.json{ending}", packed)).rows] == ["a", "b"]
 
 
 @pytest.mark.parametrize(

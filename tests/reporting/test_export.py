@@ -83,6 +83,18 @@ def test_atomic_files_are_read_back_as_the_same_dataset(llmseq, trained, tmp_pat
     assert llmseq("export", "--dataset", "shop", "--format", "recbole", "--out", folder).status == 0
 
 
+def test_atomic_files_have_all_attributes_of_items(llmseq, tmp_path):
+    clicks, items = tmp_path / "clicks.csv", tmp_path / "items.csv"
+    clicks.write_text("user,item,time\nu,a,1600000000\nu,b,1600000001\nv,a,1600000000\nv,b,1600000001\n")
+    items.write_text('item,title,category,"Brand: own","say ""hi"""\na,Tea  cup,Food,Acme Ltd,q\nb,Pot,,,\n')
+    workspace = ("--workspace", tmp_path / "workspace")
+    assert llmseq("ingest", clicks, "--items", items, "--name", "few", "--k-core", 0, *workspace).status == 0
+    assert llmseq("export", "--format", "recbole", "--out", tmp_path / "out", *workspace).status == 0
+    header, *rows = (tmp_path / "out" / "few.item").read_text().splitlines()
+    assert header.split("\t")[3:] == ["Brand own:token_seq", 'say "hi":token_seq']
+    assert rows == ["a\tTea cup\tFood\tAcme Ltd\tq", "b\tPot\t\t\t"]
+
+
 def test_mlflow_gets_settings_metrics_and_curve_once(llmseq, shop, tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow.tracking")
     shop.train(TrainOptions("gru4rec", settings={"epochs": 3, "dim": 8, "hidden": 8, "patience": 0}, device="cpu"))

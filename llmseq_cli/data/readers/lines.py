@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 import gzip
 import json
+import os
 import zlib
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
 
 _LINES_PER_BATCH = 20_000
 _SNIFFED_BYTES = 1 << 16
+_SNIFFED_LINES = 200
 
 
 def lines_of(file: str, encoding: str = "utf-8") -> str:
@@ -31,8 +34,15 @@ def lines_of(file: str, encoding: str = "utf-8") -> str:
     """
     if is_document(file):
         form = "array" if _start_of(file).lstrip().startswith("[") else "unstructured"
-        objects = f"read_json_objects({address(file)}, format = '{form}', maximum_object_size = {LONGEST_LINE})"
-        return f"(select json::varchar as line from {objects})"
+        return f"(select json::varchar as line from {_objects(file, form)})"
+    return _text_lines(file, encoding)
+
+
+def _objects(file: str, form: str) -> str:
+    return f"read_json_objects({address(file)}, format = '{form}', maximum_object_size = {LONGEST_LINE})"
+
+
+def _text_lines(file: str, encoding: str) -> str:
     return (
         f"read_csv({address(file)}, header = false, auto_detect = false, columns = {{'line': 'VARCHAR'}},"
         f" delim = chr(1), quote = '', escape = '', strict_mode = false, max_line_size = {LONGEST_LINE},"
@@ -62,8 +72,29 @@ def _holds_objects(array: str) -> bool:
 
 
 def _start_of(file: str) -> str:
-    """The first characters of a local file; '' where they cannot be had."""
+    """The first characters of a file; '' where they cannot be had."""
+    if ".parquet" not in file and (is_remote(file) or file.lower().endswith(".zst")):
+        changed = 0 if is_remote(file) else os.stat(file).st_mtime_ns
+        return _start_by_duckdb(file, changed)
     return _first_bytes(file).decode("utf-8-sig", errors="replace")
+
+
+@lru_cache(maxsize=64)
+def _start_by_duckdb(file: str, changed: int) -> str:
+    """The same of a file that only DuckDB opens. changed: when, so that a file written anew is looked at anew."""
+    import duckdb
+
+    with duckdb.connect() as con:
+        try:
+            select = f"select coalesce(line, '') from {_text_lines(file, 'utf-8')} limit {_SNIFFED_LINES}"
+            lines = [line for (line,) in con.execute(select).fetchall()]
+            if lines:
+                return "\n".join(lines)[:_SNIFFED_BYTES]
+            # An array in one line that is too long for a line.
+            con.execute(f"select 1 from {_objects(file, 'array')} limit 1").fetchall()
+            return "[{"
+        except duckdb.Error:
+            return ""
 
 
 def _first_bytes(file: str) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -66,13 +65,12 @@ def take_rejects(con: duckdb.DuckDBPyConnection) -> list[Rejection]:
     rows = con.execute(query("ingest/read_rejects")).fetchall()
     con.execute("drop table reject_errors")
     con.execute("drop table reject_scans")
-    return [Rejection(line, _reason(kind, message)) for line, kind, message in rows]
+    return [Rejection(line, _reason(*why)) for line, *why in rows]
 
 
-def _reason(kind: str, message: str) -> str:
-    counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
-    if counts:
-        return f"{counts.group(1)} columns expected, {counts.group(2)} found"
+def _reason(kind: str, expected: int | None, found: int | None, message: str) -> str:
+    if expected is not None:
+        return f"{count(expected, 'column', 'columns')} expected, {found} found"
     return _REASONS.get(kind, " ".join(message.split())[:200])
 
 

@@ -310,11 +310,17 @@ def _execute(reading: Reading, table: Table, layout: _Layout) -> list[Rejection]
 
 
 def _mark_missing(reading: Reading) -> None:
-    """Set aside the rows just staged whose user or item is a word for none."""
+    """Set aside the rows just staged whose user or item is a word for none.
+
+    Apart from reading, for here a scan looks only at blocks in whose range such words lie.
+    """
     first = reading.first_row()
-    for column, reason in (("user_id", "no user"), ("item_id", "no item")):
-        marked = query("ingest/mark_missing").format(column=column, missing=is_missing_sql(column))
-        reading.con.execute(marked, {"first": first, "reason": reason})
+    for role in ("user", "item"):
+        reading.con.execute(
+            f"update staged_interaction set rejected_because = 'no {role}: ''' || {role}_id || ''''"
+            f" where rowid >= $first and rejected_because is null and {is_missing_sql(f'{role}_id')}",
+            {"first": first},
+        )
 
 
 def _mixes_units(reading: Reading) -> bool:
