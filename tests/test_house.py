@@ -23,6 +23,7 @@ FLOORS = [
         "printable",
         "checksums",
         "toml_files",
+        "plugins",
     },
     {"store", "clients"},
     {"data"},

@@ -1,4 +1,4 @@
-"""All recommenders by name. A new model is one file and one line here."""
+"""All recommenders by name. A new model is one file and one line here, or a plug-in of another package."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from importlib import import_module
 
 from llmseq_cli.errors import UsageError, did_you_mean
 from llmseq_cli.models.recommender import Recommender
+from llmseq_cli.plugins import MODELS, load_plugin, plugin_names
 
 # Modules are named, not imported: listing names costs nothing, a model is imported when it is asked for.
 _MODELS = {
@@ -28,13 +29,16 @@ _MODELS = {
 
 
 def model_names() -> list[str]:
-    return list(_MODELS)
+    """The models by name, those of other packages last. None of these can take the name of one here."""
+    return [*_MODELS, *(name for name in plugin_names(MODELS) if name not in _MODELS)]
 
 
 def model_class(name: str) -> type[Recommender]:
     """The class of the model with this name. Raises UsageError with the closest name where there is none."""
-    if name not in _MODELS:
+    if name not in model_names():
         raise UsageError(f"no model is called '{name}'", did_you_mean(name, model_names()))
+    if name not in _MODELS:
+        return load_plugin(MODELS, name, Recommender)  # type: ignore[type-abstract]
     module, _, attribute = _MODELS[name].partition(":")
     found: type[Recommender] = getattr(import_module(module), attribute)
     return found

@@ -1,4 +1,4 @@
-"""The providers by name. A new one is one file and one line here."""
+"""The providers by name. A new one is one file and one line here, or a plug-in of another package."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import Any
 
 from llmseq_cli.errors import UsageError, did_you_mean
+from llmseq_cli.plugins import PROVIDERS, load_plugin, plugin_names
 from llmseq_cli.providers.provider import FineTuneProvider
 from llmseq_cli.settings import parse_settings
 
@@ -16,12 +17,15 @@ _PROVIDERS = {
     "local": "llmseq_cli.providers.local:LocalProvider",
 }
 
-PROVIDER_NAMES = tuple(_PROVIDERS)
+PROVIDER_NAMES = (*_PROVIDERS, *(name for name in plugin_names(PROVIDERS) if name not in _PROVIDERS))
+"""Those of other packages last; none of them can take the name of one here."""
 
 
 def provider_class(name: str) -> type[FineTuneProvider]:
-    if name not in _PROVIDERS:
+    if name not in PROVIDER_NAMES:
         raise UsageError(f"there is no provider '{name}'", did_you_mean(name, list(PROVIDER_NAMES)))
+    if name not in _PROVIDERS:
+        return load_plugin(PROVIDERS, name, FineTuneProvider)  # type: ignore[type-abstract]
     module, _, attribute = _PROVIDERS[name].partition(":")
     found: type[FineTuneProvider] = getattr(import_module(module), attribute)
     return found

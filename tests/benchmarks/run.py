@@ -1,6 +1,6 @@
 """`make bench`: speed against the peers, every comparison in one run on one machine.
 
-    python tests/benchmarks/run.py [--only startup,report,neighbors,embed,training,ingest] [--rows 10000000]
+    python tests/benchmarks/run.py [--only startup,report,neighbors,embed,training,fresh,ingest] [--rows 10000000]
 
 Figures on shared machines vary; the ratios are what counts. Medians of several runs where a run is short.
 """
@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 sys.path.insert(0, str(Path(__file__).parent))
 
 import bench_embed
+import bench_fresh
 import bench_ingest
 import bench_report
 import bench_session_knn
@@ -29,6 +30,7 @@ BENCHMARKS = {
     "neighbors": bench_session_knn.run,
     "embed": bench_embed.run,
     "training": bench_training.run,
+    "fresh": bench_fresh.run,
     "ingest": bench_ingest.run,
 }
 

@@ -15,6 +15,7 @@ from llmseq_cli.cli.app import app
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
 RUN_ELSEWHERE = {
     "howto/fine-tuning.md": "finetuning/test_beauty_scratch.py",
+    "howto/plug-ins.md": "docs/test_plug_in.py",
     "howto/tuning.md": "tuning/test_ray.py",
     "howto/your-data.md": "data/test_readers_silence.py",
 }

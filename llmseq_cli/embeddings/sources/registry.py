@@ -1,4 +1,4 @@
-"""The sources of text embeddings by name; a new one is one file and one line here."""
+"""The sources of text embeddings by name; a new one is one file and one line here, or a plug-in of another package."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from llmseq_cli.embeddings.sources.source import EmbeddingSource
 from llmseq_cli.errors import UsageError
+from llmseq_cli.plugins import EMBEDDING_SOURCES, load_plugin, plugin_names
 from llmseq_cli.settings import parse_settings
 
 
@@ -48,7 +49,8 @@ _MAKERS: dict[str, Callable[[SourceOptions], EmbeddingSource]] = {
     "huggingface": _huggingface,
 }
 
-TEXT_SOURCES = tuple(_MAKERS)
+TEXT_SOURCES = (*_MAKERS, *(name for name in plugin_names(EMBEDDING_SOURCES) if name not in (*_MAKERS, "lexical")))
+"""Those of other packages last; none of them can take the name of one here."""
 
 
 def make_source(name: str, options: SourceOptions) -> EmbeddingSource:
@@ -58,4 +60,7 @@ def make_source(name: str, options: SourceOptions) -> EmbeddingSource:
             f"--base-url is for servers that speak OpenAI's or Google's protocol, not for {name}",
             "say --source openai",
         )
-    return _MAKERS[name](options)
+    if name in _MAKERS:
+        return _MAKERS[name](options)
+    cls: Callable[[SourceOptions], EmbeddingSource] = load_plugin(EMBEDDING_SOURCES, name, EmbeddingSource)  # type: ignore[type-abstract]
+    return cls(options)
