@@ -73,7 +73,7 @@ class _Errors(Typed):
     data: Entries
 
 
-class Batch(Typed):
+class BatchState(Typed):
     """A batch of the batch service."""
 
     id: Id
@@ -124,7 +124,7 @@ class _Chat(Typed):
 
 
 @dataclass(frozen=True)
-class Choices:
+class ChatChoices:
     """The choices of a chat completion that are sound, why each ended, and the tokens of all."""
 
     texts: list[str]
@@ -133,7 +133,7 @@ class Choices:
     completion_tokens: int | None
 
 
-def openai_chat(answer: Answer, hint: str) -> Choices:
+def openai_chat(answer: Answer, hint: str) -> ChatChoices:
     """The choices of a chat completion. Raises BadAnswerError where none is sound."""
     found = fitting(_Chat, answer.document())
     choices = [fitting(_Choice, entry) for entry in (found.choices if found else ())]
@@ -141,7 +141,7 @@ def openai_chat(answer: Answer, hint: str) -> Choices:
     if found is None or not sound:
         what = "makes no sense" if found is None or found.choices else "has no choice"
         raise answer.wrong(what, hint=hint)
-    return Choices(
+    return ChatChoices(
         [choice.message.content or "" for choice in sound],
         [choice.finish_reason or "stop" for choice in sound],
         token_count(found.usage.get("prompt_tokens")),

@@ -15,7 +15,7 @@ from llmseq_cli.clients.errors import BadAnswerError
 
 
 @dataclass(frozen=True)
-class Vectors:
+class FoundVectors:
     """What an answer holds that is sound.
 
     places: of the texts that have a vector, int64[n], ascending. vectors: float32[n, dim], finite, dim above 0.
@@ -58,12 +58,12 @@ class _OneEmbedding(Typed):
     usageMetadata: Object  # noqa: N815 as it is called there
 
 
-def openai_vectors(answer: Answer, n_texts: int, width: int | None) -> Vectors:
+def openai_vectors(answer: Answer, n_texts: int, width: int | None) -> FoundVectors:
     """The vectors of an answer of the embeddings endpoint; see `openai_vectors_in`."""
     return _sound(answer, openai_vectors_in(answer.document(), n_texts, width))
 
 
-def openai_vectors_in(document: Any, n_texts: int, width: int | None) -> Vectors:
+def openai_vectors_in(document: Any, n_texts: int, width: int | None) -> FoundVectors:
     """The vectors of a document of the embeddings endpoint, matched to the texts by their `index`, without one by their
     order. width: that they must have, None where any will do, which then is the same for all.
     """
@@ -94,7 +94,7 @@ def openai_vectors_in(document: Any, n_texts: int, width: int | None) -> Vectors
     return _matched(rows, tokens, width, count)
 
 
-def vertex_vectors(answer: Answer, n_texts: int, width: int | None) -> Vectors:
+def vertex_vectors(answer: Answer, n_texts: int, width: int | None) -> FoundVectors:
     """The vectors of an answer of `:predict` or `:embedContent`, in the order of the texts."""
     document = answer.document() if answer.content.strip() else {}
     alone = fitting(_OneEmbedding, document)
@@ -129,7 +129,9 @@ def _numbers(value: Any) -> np.ndarray | None:
         return None
 
 
-def _matched(rows: Sequence[np.ndarray | None], tokens: int | None, width: int | None, count: str | None) -> Vectors:
+def _matched(
+    rows: Sequence[np.ndarray | None], tokens: int | None, width: int | None, count: str | None
+) -> FoundVectors:
     """Sorts out the rows that are sound. count: what is wrong with their number, told before anything else."""
     widths = {len(row) for row in rows if row is not None and len(row)}
     if width is None and len(widths) > 1:
@@ -149,7 +151,7 @@ def _matched(rows: Sequence[np.ndarray | None], tokens: int | None, width: int |
             places.append(place)
             vectors.append(single)
     stacked = np.stack(vectors) if vectors else np.zeros((0, expected), dtype=np.float32)
-    return Vectors(np.array(places, dtype=np.int64), stacked, tokens, wrong, not_finite)
+    return FoundVectors(np.array(places, dtype=np.int64), stacked, tokens, wrong, not_finite)
 
 
 def _single(row: np.ndarray) -> np.ndarray:
@@ -157,11 +159,11 @@ def _single(row: np.ndarray) -> np.ndarray:
         return row.astype(np.float32)
 
 
-def _nothing(tokens: int | None, wrong: str) -> Vectors:
-    return Vectors(np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.float32), tokens, wrong)
+def _nothing(tokens: int | None, wrong: str) -> FoundVectors:
+    return FoundVectors(np.zeros(0, dtype=np.int64), np.zeros((0, 0), dtype=np.float32), tokens, wrong)
 
 
-def _sound(answer: Answer, found: Vectors) -> Vectors:
+def _sound(answer: Answer, found: FoundVectors) -> FoundVectors:
     """Raises BadAnswerError, with what is sound of it, where a text has no vector."""
     if found.wrong is None:
         return found

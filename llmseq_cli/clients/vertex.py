@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from llmseq_cli.clients.answers import Answer
 from llmseq_cli.clients.errors import FinalError, RefusedError, TransientError, UnreachableError, never_connected
-from llmseq_cli.clients.messages import readable
+from llmseq_cli.clients.readable import readable
 from llmseq_cli.clients.retry_after import retry_after, retry_info
 from llmseq_cli.clients.token_estimate import TokenEstimate
 from llmseq_cli.errors import UsageError

@@ -40,7 +40,7 @@ class _Generated(Typed):
 
 
 @dataclass(frozen=True)
-class Candidates:
+class ChatCandidates:
     """The candidates that are sound, why each ended, and the tokens of all, thoughts included."""
 
     texts: list[str]
@@ -49,7 +49,7 @@ class Candidates:
     completion_tokens: int | None
 
 
-def vertex_chat(answer: Answer, hint: str) -> Candidates:
+def vertex_chat(answer: Answer, hint: str) -> ChatCandidates:
     """The candidates of an answer. Raises RefusedError for a blocked prompt, BadAnswerError where none is sound."""
     found = fitting(_Generated, answer.document() if answer.content.strip() else {})
     if found is None:
@@ -65,7 +65,7 @@ def vertex_chat(answer: Answer, hint: str) -> Candidates:
     completion = token_count(usage.get("candidatesTokenCount"))
     if completion is not None:
         completion += token_count(usage.get("thoughtsTokenCount")) or 0
-    return Candidates(
+    return ChatCandidates(
         [text for text, _ in sound],
         [_FINISHES.get(reason or "STOP", "content_filter") for _, reason in sound],
         token_count(usage.get("promptTokenCount")),

@@ -12,10 +12,10 @@ from llmseq_cli.clients.dispatcher import Dispatcher, DispatchOptions, Outcome, 
 from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError
 from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.clients.retries import Patience
-from llmseq_cli.clients.vector_answers import Vectors
+from llmseq_cli.clients.vector_answers import FoundVectors
 from llmseq_cli.embeddings.arrivals import arrival_note
 from llmseq_cli.embeddings.cache import text_hash
-from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource
+from llmseq_cli.embeddings.sources.source import EmbeddingSource, VectorAnswer
 from llmseq_cli.progress import Progress, Task
 
 _GRACE_SECONDS = 15.0
@@ -227,13 +227,13 @@ class _Texts(Workload[np.ndarray, _Vectors]):
         except BadAnswerError as error:
             if error.part is None:
                 raise
-            part: Vectors = error.part
-            vectors = self._checked(Answer(part.vectors, part.tokens), len(part.places))
+            part: FoundVectors = error.part
+            vectors = self._checked(VectorAnswer(part.vectors, part.tokens), len(part.places))
             return _Vectors(part.places, vectors, part.tokens), Told(part.tokens)
         told = Told(answer.tokens, answer.requests_per_minute, answer.tokens_per_minute)
         return _Vectors(np.arange(len(unit)), self._checked(answer, len(unit)), answer.tokens), told
 
-    def _checked(self, answer: Answer, n_texts: int) -> np.ndarray:
+    def _checked(self, answer: VectorAnswer, n_texts: int) -> np.ndarray:
         """The vectors where there is a sound one for each text. Raises BadAnswerError where there is not."""
         vectors = np.asarray(answer.vectors, dtype=np.float32)
         if vectors.ndim != 2 or len(vectors) != n_texts:

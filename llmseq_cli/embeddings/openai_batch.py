@@ -18,7 +18,7 @@ import numpy as np
 
 from llmseq_cli.clients.answers import Answer, fitting
 from llmseq_cli.clients.errors import BadAnswerError, FinalError, TransientError, UnreachableError, never_connected
-from llmseq_cli.clients.openai_answers import Batch, BatchLine, BatchResponse, File
+from llmseq_cli.clients.openai_answers import BatchLine, BatchResponse, BatchState, File
 from llmseq_cli.clients.retries import Patience, patiently
 from llmseq_cli.clients.vector_answers import openai_vectors_in
 from llmseq_cli.embeddings.batch_store import BatchStore, StoredBatch
@@ -127,7 +127,7 @@ class BatchRun:
             said = "; ".join(map(self.source.client.scrub, remote.said[:3])) or "no reason given"
             fail(f"the server did not take batch {remote.id}: {said}")
 
-    def _remote(self, batch: StoredBatch) -> Batch | None:
+    def _remote(self, batch: StoredBatch) -> BatchState | None:
         """The batch at the service, None where that does not know it or has no batches at all."""
         if batch.batch_id is None:
             found = self._call(lambda: _unless_missing(lambda: self._find(batch.token)))
@@ -136,12 +136,12 @@ class BatchRun:
             return found
         return self._call(lambda: _unless_missing(lambda: self._retrieve(str(batch.batch_id))))
 
-    def _retrieve(self, batch_id: str) -> Batch | None:
+    def _retrieve(self, batch_id: str) -> BatchState | None:
         return self._read(self._batches.retrieve(batch_id))
 
-    def _find(self, token: str) -> Batch | None:
+    def _find(self, token: str) -> BatchState | None:
         """The batch that carries our token, among those of the account, newest first."""
-        for remote in self.source.client.pages(self._batches.list, Batch):
+        for remote in self.source.client.pages(self._batches.list, BatchState):
             if remote.metadata.get("llmseq") == token:
                 return remote
         return None
@@ -150,8 +150,8 @@ class BatchRun:
     def _batches(self) -> Any:
         return self.source.client.sdk.batches.with_raw_response
 
-    def _read(self, raw: Any) -> Batch:
-        return self.source.client.answer(raw).read(Batch, "is no batch")
+    def _read(self, raw: Any) -> BatchState:
+        return self.source.client.answer(raw).read(BatchState, "is no batch")
 
     def _submit_missing(self) -> None:
         """Hands over the texts that have no vector and are not under way; those of refused requests one by one."""
@@ -217,7 +217,7 @@ class BatchRun:
         self.store.update(batch, "submitted", batch_id=remote.id)
         self.progress.message(f"submitted {batch.texts:,} texts as {remote.id}")
 
-    def _create_once(self, file_id: str, token: str) -> Batch:
+    def _create_once(self, file_id: str, token: str) -> BatchState:
         """Submits, and before it does so again looks whether it did: a lost answer's batch is not paid for twice."""
         import openai
 
@@ -234,7 +234,7 @@ class BatchRun:
             self.in_doubt = not never_connected(error)
             raise
 
-    def _create(self, file_id: str, token: str) -> Batch:
+    def _create(self, file_id: str, token: str) -> BatchState:
         made = self._batches.create(
             input_file_id=file_id, endpoint="/v1/embeddings", completion_window="24h", metadata={"llmseq": token}
         )
@@ -250,7 +250,7 @@ class BatchRun:
             body["dimensions"] = self.source.dimensions
         return {"custom_id": str(number), "method": "POST", "url": "/v1/embeddings", "body": body}
 
-    def _collect(self, batch: StoredBatch, remote: Batch) -> None:
+    def _collect(self, batch: StoredBatch, remote: BatchState) -> None:
         """Keeps the answers of a batch that is done, and notes what was refused. May be repeated."""
         requests = self.store.requests(batch)
         if remote.output_file_id:

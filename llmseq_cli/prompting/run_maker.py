@@ -11,9 +11,9 @@ import numpy as np
 from llmseq_cli.evaluation.evaluate import Evaluation
 from llmseq_cli.files import write_json
 from llmseq_cli.finetuning.task_setup import template_of
+from llmseq_cli.prompting.answer_lists import Named, rank
 from llmseq_cli.prompting.asking import REFUSED, AskUsage
 from llmseq_cli.prompting.grounding import EMPTY, KINDS, NEAREST, Grounded, Grounder, prefer_options
-from llmseq_cli.prompting.ranking import Named, rank
 from llmseq_cli.store.queries import query
 from llmseq_cli.store.runs import RunRecord, find_same_run
 from llmseq_cli.training.environment import environment, peak_memory_mb

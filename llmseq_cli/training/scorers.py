@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from llmseq_cli.backend import Backend
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.evaluation.ranking import Ranking
-from llmseq_cli.models.parts import Parts, put_together, take_apart
+from llmseq_cli.models.model_parts import ModelParts, put_together, take_apart
 from llmseq_cli.models.recommender import Recommender
 from llmseq_cli.ray_cluster import RayTasks
 
@@ -71,7 +71,7 @@ _model: tuple[str, Any] = ("", None)
 """The key and the model that this worker process scored with last."""
 
 
-def _score(key: str, parts: Parts, block: Sessions, k: int, exclude_prompt: bool) -> Ranking:
+def _score(key: str, parts: ModelParts, block: Sessions, k: int, exclude_prompt: bool) -> Ranking:
     """What a worker runs."""
     global _model
     if _model[0] != key:

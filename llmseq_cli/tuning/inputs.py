@@ -15,7 +15,7 @@ from llmseq_cli.progress import Progress
 from llmseq_cli.store.connection import Store
 from llmseq_cli.tuning.executors import Executor
 from llmseq_cli.tuning.space import Configuration
-from llmseq_cli.tuning.units import Vectors, vector_arrays
+from llmseq_cli.tuning.units import VectorArrays, vector_arrays
 
 
 class Inputs:
@@ -24,9 +24,9 @@ class Inputs:
     def __init__(self, store: Store, dataset: Dataset, seed: int, progress: Progress) -> None:
         self.store, self.dataset, self.seed, self.progress = store, dataset, seed, progress
         self._loaded: dict[str, ItemEmbeddings] = {}
-        self._shared: dict[tuple[str, str | None, int | None], Vectors] = {}
+        self._shared: dict[tuple[str, str | None, int | None], VectorArrays] = {}
 
-    def vectors(self, cls: type[Recommender], wanted: Configuration, executor: Executor) -> Vectors | None:
+    def vectors(self, cls: type[Recommender], wanted: Configuration, executor: Executor) -> VectorArrays | None:
         """Where a worker finds the vectors of a configuration. Raises UsageError where they cannot be reduced so."""
         if wanted.embeddings is None:
             return None

@@ -28,7 +28,7 @@ Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
-class Vectors:
+class VectorArrays:
     """Where the arrays of item embeddings are found, and what they are (see `ItemEmbeddings`)."""
 
     name: str
@@ -57,7 +57,7 @@ class Unit:
     fold: int
     model: str
     settings: dict[str, Any]
-    vectors: Vectors | None
+    vectors: VectorArrays | None
     seed: int
     device: str
     threads: int | None = None
@@ -99,12 +99,14 @@ def fold_arrays(number: int, fold: Fold) -> dict[str, np.ndarray]:
     return {f"fold{number}.{part}.{name}": getattr(s, name) for part, s in parts.items() for name in _SESSIONS}
 
 
-def vector_arrays(name: str, embeddings: ItemEmbeddings) -> tuple[Vectors, dict[str, np.ndarray]]:
+def vector_arrays(name: str, embeddings: ItemEmbeddings) -> tuple[VectorArrays, dict[str, np.ndarray]]:
     """Where embeddings will be found under this name, and their arrays."""
     v: Any = embeddings.vectors
     sparse = not isinstance(v, np.ndarray)
     shape = (int(v.shape[0]), int(v.shape[1]))
-    about = Vectors(name, embeddings.source, embeddings.model, embeddings.text, embeddings.reduction, shape, sparse)
+    about = VectorArrays(
+        name, embeddings.source, embeddings.model, embeddings.text, embeddings.reduction, shape, sparse
+    )
     if sparse:
         return about, {f"{name}.data": v.data, f"{name}.indices": v.indices, f"{name}.indptr": v.indptr}
     return about, {f"{name}.vectors": v}
@@ -153,7 +155,7 @@ def _sessions(arrays: Arrays, part: str) -> Sessions:
     return Sessions(*(arrays[f"{part}.{name}"] for name in _SESSIONS))
 
 
-def _embeddings(about: Vectors, arrays: Arrays) -> ItemEmbeddings:
+def _embeddings(about: VectorArrays, arrays: Arrays) -> ItemEmbeddings:
     vectors: Any
     if about.sparse:
         from scipy.sparse import csr_array

@@ -15,9 +15,9 @@ from support.mutations import DEEP, HTML, mutations
 
 from llmseq_cli.clients.answers import MOST_TOKENS, Answer, Page, fitting
 from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError, TransientError
-from llmseq_cli.clients.messages import readable
 from llmseq_cli.clients.openai import OpenAIClient
-from llmseq_cli.clients.openai_answers import Batch, BatchLine, File, TuningEvent, TuningJob, openai_chat
+from llmseq_cli.clients.openai_answers import BatchLine, BatchState, File, TuningEvent, TuningJob, openai_chat
+from llmseq_cli.clients.readable import readable
 from llmseq_cli.clients.vector_answers import openai_vectors, openai_vectors_in, vertex_vectors
 from llmseq_cli.clients.vertex_answers import vertex_chat
 from llmseq_cli.embeddings.sources.openai import OpenAISource
@@ -142,8 +142,12 @@ KINDS = {
     "openai files": (*page(File, FILE), check_entries),
     "openai jobs": (*page(TuningJob, JOB), check_entries),
     "openai events": (*page(TuningEvent, EVENT), check_entries),
-    "openai batch": (BATCH, lambda body: answer(body).read(Batch), lambda found: check_entries([found]) or found.said),
-    "openai batches": (*page(Batch, BATCH), check_entries),
+    "openai batch": (
+        BATCH,
+        lambda body: answer(body).read(BatchState),
+        lambda found: check_entries([found]) or found.said,
+    ),
+    "openai batches": (*page(BatchState, BATCH), check_entries),
     "openai batch lines": (LINE, lambda body: fitting(BatchLine, answer(body).document()), check_line),
     "vertex embeddings": (PREDICTIONS, lambda body: vertex_vectors(answer(body), TEXTS, WIDTH), check_vectors),
     "vertex chat": (GENERATED, lambda body: vertex_chat(answer(body), "check"), check_words),

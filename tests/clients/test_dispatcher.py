@@ -13,7 +13,7 @@ from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.clients.retries import Patience
 from llmseq_cli.embeddings.cache import text_hash
 from llmseq_cli.embeddings.fetch import FetchOptions, fetch
-from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
+from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, VectorAnswer
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import SilentProgress
 
@@ -161,7 +161,7 @@ class Source(EmbeddingSource):
 
     def embed(self, texts):
         self.asked.append(list(texts))
-        return Answer(np.ones((len(texts), 2), dtype=np.float32), len(texts))
+        return VectorAnswer(np.ones((len(texts), 2), dtype=np.float32), len(texts))
 
 
 def test_lost_requests_are_repeated_exactly_and_first(tmp_path):
@@ -185,7 +185,7 @@ def test_lost_requests_are_repeated_exactly_and_first(tmp_path):
 def test_empty_vectors_are_no_answer(width):
     class Empty(Source):
         def embed(self, texts):
-            return Answer(np.ones((len(texts), width), dtype=np.float32), len(texts))
+            return VectorAnswer(np.ones((len(texts), width), dtype=np.float32), len(texts))
 
     source, kept = Empty(), []
     options = FetchOptions(1, patience=QUICK)

@@ -16,11 +16,11 @@ from support.file_server import BODY, SHA256, FileServer, Recorder
 from llmseq_cli.data.downloads.addresses import file_name, plain_url
 from llmseq_cli.data.downloads.download import download
 from llmseq_cli.data.downloads.public_datasets import PUBLIC_DATASETS, download_dataset
-from llmseq_cli.data.downloads.transfer import LONGEST_PAUSE, Patience
+from llmseq_cli.data.downloads.transfer import LONGEST_PAUSE, Retries
 from llmseq_cli.errors import LlmseqError, UsageError
 
 HALF = len(BODY) // 2
-QUICK = Patience(tries=4, first_wait=0.01, timeout=5)
+QUICK = Retries(tries=4, first_wait=0.01, timeout=5)
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def leave_half(server, out):
     """A part of half the file, from a call that was cut off."""
     server.cuts = [HALF]
     with pytest.raises(LlmseqError):
-        fetch(server, out, patience=Patience(tries=1))
+        fetch(server, out, patience=Retries(tries=1))
     assert (out / "file.bin.part").stat().st_size == HALF
     server.requests.clear()
     server.sent.clear()
@@ -322,7 +322,7 @@ def test_no_two_datasets_share_a_file_name():
 def test_silent_server_is_given_up(server, tmp_path):
     server.hold_at = 1000
     with pytest.raises(LlmseqError, match="stopped sending"):
-        fetch(server, tmp_path, patience=Patience(tries=2, first_wait=0.01, timeout=0.1))
+        fetch(server, tmp_path, patience=Retries(tries=2, first_wait=0.01, timeout=0.1))
     assert len(server.requests) == 2
 
 

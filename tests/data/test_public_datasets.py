@@ -13,10 +13,10 @@ from support.file_server import FileServer, Recorder
 
 from llmseq_cli.data.downloads import public_datasets
 from llmseq_cli.data.downloads.public_datasets import PublicDataset, PublicFile, dataset_names, download_dataset
-from llmseq_cli.data.downloads.transfer import Patience
+from llmseq_cli.data.downloads.transfer import Retries
 from llmseq_cli.errors import LlmseqError, UsageError
 
-QUICK = Patience(tries=2, first_wait=0.01, timeout=5)
+QUICK = Retries(tries=2, first_wait=0.01, timeout=5)
 RATINGS = b"userId,movieId,rating,timestamp\n1,2,3.0,1000\n" * 500
 
 

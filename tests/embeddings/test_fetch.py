@@ -15,7 +15,7 @@ from llmseq_cli.clients.errors import FinalError, RefusedError, TransientError, 
 from llmseq_cli.clients.retries import Patience
 from llmseq_cli.embeddings.fetch import FetchOptions, fetch, fill
 from llmseq_cli.embeddings.sources.openai import OpenAISettings, OpenAISource
-from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
+from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, VectorAnswer
 from llmseq_cli.errors import LlmseqError
 
 
@@ -40,7 +40,7 @@ class Local(EmbeddingSource):
         if isinstance(answer, Exception):
             raise answer
         vectors = np.stack([vector_of(text, 4) for text in texts])
-        return answer or Answer(vectors, sum(len(text.split()) for text in texts))
+        return answer or VectorAnswer(vectors, sum(len(text.split()) for text in texts))
 
 
 def test_fill_keeps_to_both_limits():
@@ -271,9 +271,9 @@ def test_what_is_under_way_is_kept_at_ctrl_c():
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (lambda texts: Answer(np.ones((len(texts) - 1, 4))), "49 vectors for 50 texts"),
-        (lambda texts: Answer(np.ones(4)), "4 vectors for 50 texts"),
-        (lambda texts: Answer(np.ones((len(texts), 3))), "width 3 where 4 belong"),
+        (lambda texts: VectorAnswer(np.ones((len(texts) - 1, 4))), "49 vectors for 50 texts"),
+        (lambda texts: VectorAnswer(np.ones(4)), "4 vectors for 50 texts"),
+        (lambda texts: VectorAnswer(np.ones((len(texts), 3))), "width 3 where 4 belong"),
     ],
 )
 def test_answers_that_stay_wrong_are_final(answer, words):
@@ -289,7 +289,7 @@ def test_not_finite_once_is_asked_again_and_paid_for():
     def spoil(texts):
         if len(spoiled) < 2:
             spoiled.append(texts)
-            return Answer(np.full((len(texts), 4), np.nan), 1000)
+            return VectorAnswer(np.full((len(texts), 4), np.nan), 1000)
         return None
 
     kept, usage, _ = get(Local(answers=spoil))
@@ -301,7 +301,7 @@ def test_a_text_whose_vector_is_never_finite_is_set_aside():
     def spoil(texts):
         vectors = np.stack([vector_of(text, 4) for text in texts])
         vectors[[text == TEXTS[77] for text in texts]] = np.inf
-        return Answer(vectors, 1)
+        return VectorAnswer(vectors, 1)
 
     kept, usage, _ = get(Local(answers=spoil))
     assert set(usage.refused) == {77}
@@ -318,7 +318,7 @@ def test_max_cost_is_not_passed():
 
 
 def test_max_cost_goes_by_what_was_counted():
-    source = Local(answers=lambda texts: Answer(np.ones((len(texts), 4)), 50))
+    source = Local(answers=lambda texts: VectorAnswer(np.ones((len(texts), 4)), 50))
     kept, usage, _ = get(source, options=FetchOptions(usd_per_token=0.01, max_cost=8.0, patience=QUICK))
     assert len(kept.vectors) == 500
     assert usage.tokens == 500
@@ -327,7 +327,7 @@ def test_max_cost_goes_by_what_was_counted():
 def test_limits_that_the_server_tells_replace_the_defaults():
     source = Local(10)
     source.limits = Limits(10, requests_per_minute=60)
-    source.answers = lambda texts: Answer(np.ones((len(texts), 4)), 1, requests_per_minute=60_000)
+    source.answers = lambda texts: VectorAnswer(np.ones((len(texts), 4)), 1, requests_per_minute=60_000)
     kept, _, _ = get(source, TEXTS[:200], FetchOptions(concurrency=1, patience=QUICK))
     assert len(kept.vectors) == 200
 

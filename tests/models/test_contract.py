@@ -18,7 +18,7 @@ from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
-from llmseq_cli.models.parts import put_together, take_apart
+from llmseq_cli.models.model_parts import put_together, take_apart
 from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.models.registry import model_class, model_names
 from llmseq_cli.settings import parse_settings

@@ -20,7 +20,7 @@ from llmseq_cli.evaluation.top_k import top_k, top_k_of
 from llmseq_cli.models import llmseqsim
 from llmseq_cli.models.hybrid_popularity import HybridPopularity, HybridPopularitySettings
 from llmseq_cli.models.llmseqsim import SIMILARITIES, LLMSeqSim, LLMSeqSimSettings, recall
-from llmseq_cli.models.parts import put_together, take_apart
+from llmseq_cli.models.model_parts import put_together, take_apart
 from llmseq_cli.models.recommender import FitContext
 
 needs_usearch = pytest.mark.skipif(importlib.util.find_spec("usearch") is None, reason="usearch is not installed")

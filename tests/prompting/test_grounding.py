@@ -8,8 +8,8 @@ from support.catalogs import catalog_of
 from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.lexical import LexicalSettings, LexicalVectors
+from llmseq_cli.prompting.answer_lists import Named, rank
 from llmseq_cli.prompting.grounding import KINDS, Grounder, prefer_options
-from llmseq_cli.prompting.ranking import Named, rank
 
 TITLES = ["Rose Soap", "Lily Cream", "Rose Soap", "", "Oak Oil"]
 

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from llmseq_cli.checksums import file_checksum
 from llmseq_cli.data.downloads.addresses import file_name, plain_url, query_digest
-from llmseq_cli.data.downloads.notes import Origin, Record, origin_path, part_path, read_note, record_path
-from llmseq_cli.data.downloads.transfer import Patience, Transfer
+from llmseq_cli.data.downloads.notes import DownloadRecord, Origin, origin_path, part_path, read_note, record_path
+from llmseq_cli.data.downloads.transfer import Retries, Transfer
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.files import forget_lock, take_lock, write_json
 from llmseq_cli.machine import machine_errors
@@ -46,7 +46,7 @@ def download(
     name: str | None = None,
     sha256: str | None = None,
     progress: Progress | None = None,
-    patience: Patience | None = None,
+    patience: Retries | None = None,
 ) -> Downloaded:
     """Fetch a file into the folder `out`, going on with what an earlier call left there.
 
@@ -63,12 +63,12 @@ def download(
         if there is not None:
             progress.message(f"{target.name} is already there")
             return there
-        if target.exists() and read_note(record_path(target), Record) is None:
+        if target.exists() and read_note(record_path(target), DownloadRecord) is None:
             raise LlmseqError(
                 f"{target} is already there and was not downloaded from this address",
                 "move it away, or give another folder with --out",
             )
-        transfer = Transfer(url, target, progress, sha256, patience or Patience())
+        transfer = Transfer(url, target, progress, sha256, patience or Retries())
         try:
             digest = transfer.run()
         except BaseException:
@@ -101,7 +101,7 @@ def present(url: str, out: Path, *, name: str | None = None, sha256: str | None 
     target = out / (name or file_name(url))
     if not target.is_file():
         return None
-    size, record = target.stat().st_size, read_note(record_path(target), Record)
+    size, record = target.stat().st_size, read_note(record_path(target), DownloadRecord)
     if record is None:
         by_hand = sha256 is not None and file_checksum(target) == sha256.lower()
         return Downloaded(target, size, str(sha256).lower(), 0, True) if by_hand else None
@@ -144,7 +144,7 @@ def _finish(target: Path, transfer: Transfer, digest: str) -> Downloaded:
     size, origin = transfer.size(), transfer.origin
     when = datetime.now(UTC).isoformat(timespec="seconds")
     # The record first: a file without one would count as put there by hand.
-    write_json(record_path(target), asdict(Record(origin.url, origin.query, size, digest, origin.etag, when)))
+    write_json(record_path(target), asdict(DownloadRecord(origin.url, origin.query, size, digest, origin.etag, when)))
     os.replace(part_path(target), target)
     origin_path(target).unlink(missing_ok=True)
     return Downloaded(target, size, digest, transfer.resumed_from, False)

@@ -26,7 +26,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Record:
+class DownloadRecord:
     """A finished file: where it came from, and what it holds."""
 
     url: str

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmseq_cli.data.downloads.addresses import file_name, plain_url
 from llmseq_cli.data.downloads.download import begun_at, download, present
-from llmseq_cli.data.downloads.transfer import Patience, SourceError
+from llmseq_cli.data.downloads.transfer import Retries, SourceError
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.files import atomic_path
 from llmseq_cli.machine import machine_errors
@@ -175,7 +175,7 @@ def download_dataset(
     progress: Progress | None = None,
     base_url: str | None = None,
     *,
-    patience: Patience | None = None,
+    patience: Retries | None = None,
 ) -> DownloadedDataset:
     """Fetch the files of a public dataset into the folder `out`, and unpack what is packed together.
 
@@ -198,9 +198,7 @@ def download_dataset(
     return DownloadedDataset(paths, dataset.format, dataset.k_core, dataset.page)
 
 
-def _from_any(
-    file: PublicFile, urls: tuple[str, ...], out: Path, progress: Progress, patience: Patience | None
-) -> Path:
+def _from_any(file: PublicFile, urls: tuple[str, ...], out: Path, progress: Progress, patience: Retries | None) -> Path:
     """The file from the first mirror that gives it, starting with the one that a part of it came from."""
     for url in urls:
         if present(url, out, name=file.name, sha256=file.sha256):

@@ -39,7 +39,7 @@ class SourceError(LlmseqError):
 
 
 @dataclass(frozen=True)
-class Patience:
+class Retries:
     """tries: failures in a row before giving up. first_wait: seconds before the second attempt; pauses double up to 30.
     timeout: seconds in which the server must send something.
     """
@@ -63,7 +63,7 @@ class Transfer:
     origin: what the part is a part of. resumed_from: bytes in it that an earlier call had fetched.
     """
 
-    def __init__(self, url: str, target: Path, progress: Progress, sha256: str | None, patience: Patience) -> None:
+    def __init__(self, url: str, target: Path, progress: Progress, sha256: str | None, patience: Retries) -> None:
         self.url, self.target, self.progress = url.strip(), target, progress
         self.sha256, self.patience = sha256, patience
         self.host = urlsplit(plain_url(url)).netloc

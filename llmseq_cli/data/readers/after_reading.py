@@ -6,8 +6,8 @@ import os
 from datetime import datetime, timedelta
 
 from llmseq_cli.data.read_options import gap_seconds
+from llmseq_cli.data.readers.dataset_parts import DatasetParts
 from llmseq_cli.data.readers.files import count
-from llmseq_cli.data.readers.parts import Parts
 from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.store.queries import query
 
@@ -34,7 +34,7 @@ def forget_rows(reading: Reading) -> None:
     reading.staged_files.clear()
 
 
-def mark_parts(reading: Reading, parts: Parts) -> None:
+def mark_parts(reading: Reading, parts: DatasetParts) -> None:
     """Give the rows of the whole file the part in which they stand, too."""
     [(lacking, unmarked)] = reading.con.execute(query("ingest/compare_parts")).fetchall()
     reading.con.execute(query("ingest/mark_parts"))

@@ -24,7 +24,7 @@ ROLES = ("user", "session", "item", "time", "order", "rating", "title", "categor
 _ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
 
 
-class Table(Protocol):
+class NamedColumns(Protocol):
     """A file with named columns, as far as it matters here."""
 
     file: str
@@ -47,7 +47,7 @@ def guess(columns: list[str], role: str) -> str | None:
     return next((plain[name] for name in _NAMES[role].split() if name in plain), None)
 
 
-def named_column(table: Table, wanted: str) -> str | None:
+def named_column(table: NamedColumns, wanted: str) -> str | None:
     """The column that the user means by name or 1-based position, None where the table has none such."""
     if wanted in table.columns:
         return wanted
@@ -60,7 +60,7 @@ def named_column(table: Table, wanted: str) -> str | None:
 
 
 def required_column(
-    table: Table, role: str, given: dict[str, str], hint: str = "say which with --map user=…,item=…,time=…"
+    table: NamedColumns, role: str, given: dict[str, str], hint: str = "say which with --map user=…,item=…,time=…"
 ) -> str:
     """The column for a role: as given, else guessed. Raises LlmseqError, with the hint, where that fails."""
     if role in given:
@@ -74,5 +74,5 @@ def required_column(
     return column
 
 
-def unknown_column(table: Table, wanted: str) -> LlmseqError:
+def unknown_column(table: NamedColumns, wanted: str) -> LlmseqError:
     return LlmseqError(f"{table.file} has no column '{wanted}'", did_you_mean(wanted, table.columns))

@@ -21,7 +21,7 @@ from llmseq_cli.data.readers.csv_records import split_records
 from llmseq_cli.data.readers.files import LONGEST_LINE, address, damaged, identifier, is_remote, quoted, unreadable
 from llmseq_cli.data.readers.lines import first_lines, lines_of
 from llmseq_cli.data.readers.rejections import NOT_UTF8, Rejection, rows_are_lines, take_rejects
-from llmseq_cli.data.readers.table_files import SNIFFED_LINES, Table
+from llmseq_cli.data.readers.table_files import SNIFFED_LINES, TableFile
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.queries import query
 
@@ -30,7 +30,7 @@ _CHUNK = 1 << 20
 
 
 @dataclass
-class CsvTable(Table):
+class CsvTable(TableFile):
     """CSV and its kin. Columns of a file without a header are named by their position, from 1."""
 
     con: duckdb.DuckDBPyConnection

@@ -10,11 +10,13 @@ from llmseq_cli.data.readers.columns import ROLES, guess, named_column
 from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.data.readers.rejections import Rejection, set_aside
 from llmseq_cli.data.readers.stage_items import Item, listed, stage_items
-from llmseq_cli.data.readers.table_files import WHOLE_FLOAT, Row, Table, distinct_rows, first_rows, table_rows
+from llmseq_cli.data.readers.table_files import WHOLE_FLOAT, Row, TableFile, distinct_rows, first_rows, table_rows
 from llmseq_cli.errors import LlmseqError
 
 
-def read_items(reading: Reading, table: Table, *, required: bool, words: Callable[[Any], list[str]] = listed) -> None:
+def read_items(
+    reading: Reading, table: TableFile, *, required: bool, words: Callable[[Any], list[str]] = listed
+) -> None:
     """Stage the items that a table describes; `words` splits its category column into keywords."""
     given = dict(reading.source.columns)
     columns = _item_columns(table, given, required)
@@ -32,7 +34,7 @@ def read_items(reading: Reading, table: Table, *, required: bool, words: Callabl
     set_aside(reading, table.file, rejected, described + len(rejected))
 
 
-def _item_columns(table: Table, given: dict[str, str], required: bool) -> dict[str, str]:
+def _item_columns(table: TableFile, given: dict[str, str], required: bool) -> dict[str, str]:
     """{alias: column}: item, title and category by name; of a table of items every other column is an attribute."""
     columns = {}
     for role in ("item", "title", "category"):
@@ -54,7 +56,7 @@ def _item_columns(table: Table, given: dict[str, str], required: bool) -> dict[s
     return columns
 
 
-def guess_id(table: Table) -> str | None:
+def guess_id(table: TableFile) -> str | None:
     """A table of items may call its key just id; one without names has it first."""
     if "1" in table.columns:
         return "1"
@@ -70,7 +72,7 @@ def _described(rows: Iterable[Row], words: Callable[[Any], list[str]], whole: bo
             yield item, row.pop("title", None), words(row.pop("category", None)), row
 
 
-def _holds_whole_floats(table: Table, column: str) -> bool:
+def _holds_whole_floats(table: TableFile, column: str) -> bool:
     """Whether the first ids are all written as floats without a fraction: 7.0."""
     values = [row["item"] for row in first_rows(table, {"item": column})]
     texts = [text for text in values if text and text.strip()]

@@ -11,19 +11,19 @@ import numpy as np
 from llmseq_cli.data.readers.files import identifier, unreadable
 from llmseq_cli.data.readers.lines import first_lines, lines_of
 from llmseq_cli.data.readers.rejections import Rejection, rows_are_lines
-from llmseq_cli.data.readers.table_files import SNIFFED_LINES, Table
+from llmseq_cli.data.readers.table_files import SNIFFED_LINES, TableFile
 
 _LIST = '["VARCHAR"]'
 
 
 @dataclass
-class ListTable(Table):
+class ListTable(TableFile):
     """Another table, of which each row holds a list of items (and perhaps of times): one row for each of the items.
 
     lists: the aliases whose columns hold lists.
     """
 
-    inner: Table
+    inner: TableFile
     lists: tuple[str, ...]
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ def _as_list(text: str) -> str:
 
 
 @dataclass
-class SequenceTable(Table):
+class SequenceTable(TableFile):
     """Lines of a user and the user's items, separated by spaces, as S3-Rec's files have them."""
 
     con: duckdb.DuckDBPyConnection

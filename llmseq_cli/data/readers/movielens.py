@@ -14,7 +14,7 @@ from llmseq_cli.data.readers.open_table import open_table
 from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.data.readers.rejections import Rejection, set_aside
 from llmseq_cli.data.readers.stage_items import Item, keywords, stage_items
-from llmseq_cli.data.readers.table_files import Table
+from llmseq_cli.data.readers.table_files import TableFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,7 +53,7 @@ def _fits(ratings: str, movies: str) -> bool:
     return _RATINGS.index(_kind(ratings)) == _MOVIES.index(movies)
 
 
-def open_ratings(reading: Reading, file: str) -> Table:
+def open_ratings(reading: Reading, file: str) -> TableFile:
     """The table in a file of ratings."""
     names = ["user_id", "item_id", "rating", "timestamp"]
     if _kind(file) == "u.data":

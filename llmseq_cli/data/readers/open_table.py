@@ -8,7 +8,7 @@ from llmseq_cli.data.readers.csv_files import sniff_csv
 from llmseq_cli.data.readers.files import plain_name
 from llmseq_cli.data.readers.lines import first_line, first_lines, is_document, is_json, parse_record
 from llmseq_cli.data.readers.list_tables import SequenceTable, looks_like_sequences
-from llmseq_cli.data.readers.table_files import JsonTable, LiteralTable, ParquetTable, Table
+from llmseq_cli.data.readers.table_files import JsonTable, LiteralTable, ParquetTable, TableFile
 from llmseq_cli.errors import LlmseqError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _LOOKED_AT = 20
 
 
-def open_table(con: duckdb.DuckDBPyConnection, file: str, quote: str | None = None) -> Table:
+def open_table(con: duckdb.DuckDBPyConnection, file: str, quote: str | None = None) -> TableFile:
     """The table in a file. quote: of CSV, as the user says. Raises LlmseqError where there is no table."""
     if plain_name(file).endswith(".parquet"):
         return ParquetTable(con, file)
@@ -35,6 +35,6 @@ def open_table(con: duckdb.DuckDBPyConnection, file: str, quote: str | None = No
     return sniff_csv(con, file, quote)
 
 
-def open_records(con: duckdb.DuckDBPyConnection, file: str) -> Table:
+def open_records(con: duckdb.DuckDBPyConnection, file: str) -> TableFile:
     """A file of one object a line, JSON or Python literals."""
     return JsonTable(con, file) if is_document(file) or is_json(first_line(con, file)) else LiteralTable(con, file)

@@ -18,6 +18,7 @@ from llmseq_cli.data.readers.after_reading import (
 )
 from llmseq_cli.data.readers.amazon import AMAZON
 from llmseq_cli.data.readers.columns import guess
+from llmseq_cli.data.readers.dataset_parts import DatasetParts, find_parts
 from llmseq_cli.data.readers.files import count, find_files
 from llmseq_cli.data.readers.item_tables import guess_id, read_items
 from llmseq_cli.data.readers.lines import first_line, parse_record
@@ -30,7 +31,6 @@ from llmseq_cli.data.readers.movielens import (
     read_movies,
 )
 from llmseq_cli.data.readers.open_table import open_table
-from llmseq_cli.data.readers.parts import Parts, find_parts
 from llmseq_cli.data.readers.reading import Reading, ReadReport, Source
 from llmseq_cli.data.readers.recbole import (
     is_recbole,
@@ -50,7 +50,7 @@ from llmseq_cli.data.readers.stage_records import (
 )
 from llmseq_cli.data.readers.stage_tables import check_map, read_interactions
 from llmseq_cli.data.readers.steam import STEAM
-from llmseq_cli.data.readers.table_files import Table
+from llmseq_cli.data.readers.table_files import TableFile
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.progress import Progress
 
@@ -109,7 +109,7 @@ def _format_of(con: duckdb.DuckDBPyConnection, files: list[str], source: Source)
 
 def _sort_files(
     reading: Reading, chosen: str, files: list[str], item_files: list[str]
-) -> tuple[list[str], list[str], dict[str, Table]]:
+) -> tuple[list[str], list[str], dict[str, TableFile]]:
     """Files of interactions, further files of items, and those of interactions that were opened as tables already."""
     if chosen in _RECORDS:
         interactions, items = _sort_records(reading, chosen, files, bool(item_files))
@@ -154,10 +154,10 @@ def _sort_records(reading: Reading, chosen: str, files: list[str], has_items: bo
 
 def _sort_tables(
     reading: Reading, files: list[str], item_files: list[str]
-) -> tuple[list[str], list[str], dict[str, Table]]:
+) -> tuple[list[str], list[str], dict[str, TableFile]]:
     """Of several tables one that has items but no users describes the items."""
     quote, given = reading.source.quote_character, dict(reading.source.columns)
-    tables: dict[str, Table] = {}
+    tables: dict[str, TableFile] = {}
     items = []
     for file in files:
         if len(files) > 1 and not item_files and _items_format(reading, file) != "table":
@@ -177,8 +177,8 @@ def _sort_tables(
     return list(tables), items, tables
 
 
-def _read_all_interactions(reading: Reading, chosen: str, files: list[str], tables: dict[str, Table]) -> None:
-    parts = find_parts(files) or Parts()
+def _read_all_interactions(reading: Reading, chosen: str, files: list[str], tables: dict[str, TableFile]) -> None:
+    parts = find_parts(files) or DatasetParts()
     if parts.whole:
         try:
             for file, part in parts.files.items():
@@ -189,7 +189,7 @@ def _read_all_interactions(reading: Reading, chosen: str, files: list[str], tabl
             forget_rows(reading)
             reading.report.files.clear()
             files = [file for file in files if file not in parts.files]
-            parts = Parts()
+            parts = DatasetParts()
     alone = [file for file in files if file not in parts.files]
     if not parts.whole:
         alone = [*alone, *parts.files]
@@ -204,7 +204,7 @@ def _read_all_interactions(reading: Reading, chosen: str, files: list[str], tabl
 
 
 def _read_interactions(
-    reading: Reading, chosen: str, file: str, tables: dict[str, Table], part: str | None = None
+    reading: Reading, chosen: str, file: str, tables: dict[str, TableFile], part: str | None = None
 ) -> None:
     if chosen in _RECORDS:
         layout = classify(reading, file, _RECORDS[chosen])

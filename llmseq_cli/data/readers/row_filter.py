@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from llmseq_cli.data.readers.columns import Table, named_column
+from llmseq_cli.data.readers.columns import NamedColumns, named_column
 from llmseq_cli.errors import UsageError, did_you_mean
 from llmseq_cli.store.conditions import plain_condition
 
@@ -21,7 +21,7 @@ class Condition:
     sql: str
 
 
-def parse_where(con: duckdb.DuckDBPyConnection, text: str, table: Table) -> Condition:
+def parse_where(con: duckdb.DuckDBPyConnection, text: str, table: NamedColumns) -> Condition:
     """The condition over aliases of a table's columns. Raises UsageError for what is no plain condition on them."""
     aliases: dict[str, str] = {}
 

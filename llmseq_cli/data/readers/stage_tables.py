@@ -16,7 +16,7 @@ from llmseq_cli.data.readers.missing import is_missing_sql
 from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.data.readers.rejections import LEFT_OUT, Rejection, finish_file, take_rejects, unstage_file
 from llmseq_cli.data.readers.row_filter import Condition, parse_where
-from llmseq_cli.data.readers.table_files import WHOLE_FLOAT, Table, first_rows
+from llmseq_cli.data.readers.table_files import WHOLE_FLOAT, TableFile, first_rows
 from llmseq_cli.data.readers.times import (
     EARLIEST,
     LATEST,
@@ -53,7 +53,7 @@ class _Layout:
     numbers: tuple[str, ...] = field(default=())
     part: str | None = None
 
-    def statement(self, table: Table, rows_before: int) -> str:
+    def statement(self, table: TableFile, rows_before: int) -> str:
         scan = table.scan(self.columns)
         if self.numbers:
             casts = ", ".join(f"try_cast({alias} as double) as {alias}" for alias in self.numbers)
@@ -82,7 +82,7 @@ class _Layout:
         return f"regexp_replace({plain}, '^(-?\\d+)\\.0+$', '\\1')" if alias in self.whole else plain
 
 
-def check_map(given: dict[str, str], tables: list[Table]) -> None:
+def check_map(given: dict[str, str], tables: list[TableFile]) -> None:
     """Any name may be that of an attribute, but one that is nearly user, item, time, … is a slip."""
     for role, wanted in given.items():
         nearly = get_close_matches(role, ROLES, n=1, cutoff=0.7)
@@ -94,7 +94,7 @@ def check_map(given: dict[str, str], tables: list[Table]) -> None:
 
 def read_interactions(
     reading: Reading,
-    table: Table,
+    table: TableFile,
     given: dict[str, str] | None = None,
     name: str | None = None,
     part: str | None = None,
@@ -125,7 +125,7 @@ def read_interactions(
     _stage(reading, table, layout)
 
 
-def _columns(reading: Reading, table: Table, given: dict[str, str]) -> dict[str, str]:
+def _columns(reading: Reading, table: TableFile, given: dict[str, str]) -> dict[str, str]:
     """{alias: column} of user, item, time and what else the user names."""
     if "session" in given and "user" not in given:
         given = {"user": given["session"]} | {role: one for role, one in given.items() if role != "session"}
@@ -148,7 +148,7 @@ def _columns(reading: Reading, table: Table, given: dict[str, str]) -> dict[str,
     return columns
 
 
-def _sample(table: Table, columns: dict[str, str]) -> dict[str, list[str]]:
+def _sample(table: TableFile, columns: dict[str, str]) -> dict[str, list[str]]:
     """The texts of the first rows by alias, without those that are empty."""
     rows = first_rows(table, columns)
     return {alias: [text for row in rows if (text := row[alias])] for alias in columns}
@@ -159,7 +159,7 @@ def _are_whole_floats(values: list[str]) -> bool:
 
 
 def _time_form(
-    reading: Reading, table: Table, columns: dict[str, str], sample: dict[str, list[str]]
+    reading: Reading, table: TableFile, columns: dict[str, str], sample: dict[str, list[str]]
 ) -> TimeForm | None:
     column = columns.get("time_value")
     if column is None:
@@ -187,7 +187,7 @@ def _time_form(
 
 
 def _day_or_month_first(
-    reading: Reading, table: Table, columns: dict[str, str], form: TimeForm, other: TimeForm
+    reading: Reading, table: TableFile, columns: dict[str, str], form: TimeForm, other: TimeForm
 ) -> TimeForm:
     """Of two forms that the first rows may both have, the one that more of all rows have."""
     counts = ", ".join(f"count({one.expression('time_value')})" for one in (form, other))
@@ -225,7 +225,7 @@ def _mostly(pattern: str, values: list[str]) -> bool:
     return 2 * sum(re.fullmatch(pattern, value) is not None for value in values) > len(values)
 
 
-def _with_condition(reading: Reading, table: Table, layout: _Layout, given: dict[str, str]) -> _Layout:
+def _with_condition(reading: Reading, table: TableFile, layout: _Layout, given: dict[str, str]) -> _Layout:
     """The layout with what --where, --min-rating and --max-rating ask for."""
     source = reading.source
     columns: dict[str, str] = {}
@@ -250,7 +250,7 @@ def _are_numbers(values: list[str]) -> bool:
     return bool(values) and all(re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*", one) for one in values)
 
 
-def _say(reading: Reading, table: Table, layout: _Layout, name: str | None) -> None:
+def _say(reading: Reading, table: TableFile, layout: _Layout, name: str | None) -> None:
     """How a file was understood."""
     roles = {
         "user_id": "user",
@@ -278,7 +278,7 @@ def _say(reading: Reading, table: Table, layout: _Layout, name: str | None) -> N
     reading.note(f"{table.file}: {named}{''.join(details)}")
 
 
-def _stage(reading: Reading, table: Table, layout: _Layout) -> None:
+def _stage(reading: Reading, table: TableFile, layout: _Layout) -> None:
     rejects = _execute(reading, table, layout)
     scanned = reading.rows_since_last_file()
     if table.needs_mending(scanned, len(rejects)):
@@ -298,7 +298,7 @@ def _stage(reading: Reading, table: Table, layout: _Layout) -> None:
     reading.report.files.append(table.file)
 
 
-def _execute(reading: Reading, table: Table, layout: _Layout) -> list[Rejection]:
+def _execute(reading: Reading, table: TableFile, layout: _Layout) -> list[Rejection]:
     given = {"earliest": EARLIEST, "latest": LATEST, "left_out": LEFT_OUT, "part": layout.part}
     try:
         with reading.progress.task(f"Reading {table.file}"):

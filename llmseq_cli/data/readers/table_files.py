@@ -26,7 +26,7 @@ _SCAN = "$scan"
 _IDS = ("user_id", "item_id", "item", "session_id", "session_part")
 
 
-class Table(ABC):
+class TableFile(ABC):
     """A file with named columns."""
 
     con: duckdb.DuckDBPyConnection
@@ -63,7 +63,7 @@ class Table(ABC):
 
 
 @dataclass
-class ParquetTable(Table):
+class ParquetTable(TableFile):
     con: duckdb.DuckDBPyConnection
     file: str
 
@@ -97,7 +97,7 @@ class ParquetTable(Table):
 
 
 @dataclass
-class JsonTable(Table):
+class JsonTable(TableFile):
     con: duckdb.DuckDBPyConnection
     file: str
 
@@ -179,7 +179,7 @@ WHOLE_FLOAT = re.compile(r"\s*-?\d+\.0+\s*")
 _SAMPLE_ROWS = 1000
 
 
-def first_rows(table: Table, aliases: dict[str, str]) -> list[Row]:
+def first_rows(table: TableFile, aliases: dict[str, str]) -> list[Row]:
     """The first rows of a table, to look at."""
     chosen = ", ".join(f"{identifier(alias)}::varchar" for alias in aliases)
     with table.con.cursor() as cursor:
@@ -190,7 +190,7 @@ def first_rows(table: Table, aliases: dict[str, str]) -> list[Row]:
     return [dict(zip(aliases, row, strict=True)) for row in rows]
 
 
-def table_rows(table: Table, aliases: dict[str, str], rejected: list[Rejection]) -> Iterator[Row]:
+def table_rows(table: TableFile, aliases: dict[str, str], rejected: list[Rejection]) -> Iterator[Row]:
     """All rows of a table that are not blank; for tables of items, which are small beside those of interactions.
 
     rejected: gets, after the last row, what is no row.
@@ -215,14 +215,14 @@ def table_rows(table: Table, aliases: dict[str, str], rejected: list[Rejection])
         rejected += [*with_lines(bad, take_rejects(cursor), number, table.locate), *table.torn]
 
 
-def _counts(table: Table, aliases: dict[str, str]) -> tuple[int, int]:
+def _counts(table: TableFile, aliases: dict[str, str]) -> tuple[int, int]:
     """Rows that a scan gives, and what it sets aside."""
     with table.con.cursor() as cursor:
         [(rows,)] = _fetch(cursor, table, f"select count(*) from {_SCAN}", {"item": aliases["item"]})
         return rows, len(take_rejects(cursor))
 
 
-def distinct_rows(table: Table, aliases: dict[str, str], key: str) -> Iterator[Row]:
+def distinct_rows(table: TableFile, aliases: dict[str, str], key: str) -> Iterator[Row]:
     """Of each key the first row, in the order of the file; where that lacks an attribute, the first that has it."""
     chosen = ", ".join(f"arg_min({identifier(name)}::varchar, number)" for name in aliases)
     select = query("ingest/read_first_rows").format(chosen=chosen, key=identifier(key), scan=_SCAN)
@@ -233,7 +233,7 @@ def distinct_rows(table: Table, aliases: dict[str, str], key: str) -> Iterator[R
 
 
 def _fetch(
-    cursor: duckdb.DuckDBPyConnection, table: Table, select: str, aliases: dict[str, str]
+    cursor: duckdb.DuckDBPyConnection, table: TableFile, select: str, aliases: dict[str, str]
 ) -> Iterator[tuple[Any, ...]]:
     try:
         cursor.execute(select.replace(_SCAN, table.scan(aliases)))

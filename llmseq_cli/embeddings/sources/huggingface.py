@@ -15,7 +15,7 @@ import numpy as np
 
 from llmseq_cli.clients.errors import FinalError
 from llmseq_cli.devices import resolve_device
-from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
+from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, VectorAnswer
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.model_files import SAFE, checked_model, quiet_libraries
 from llmseq_cli.settings import Settings, setting
@@ -104,7 +104,7 @@ class HuggingFaceSource(EmbeddingSource):
         fitting = bisect_right(ends, tokens, key=lambda end: int(self.count_tokens([text[:end]])[0]))
         return text[: ends[fitting - 1]] if fitting else ""
 
-    def embed(self, texts: list[str]) -> Answer:
+    def embed(self, texts: list[str]) -> VectorAnswer:
         import torch
 
         batch_size = self.settings.batch_size or _BATCH_SIZES.get(self.device, _BATCH_SIZE)
@@ -118,7 +118,7 @@ class HuggingFaceSource(EmbeddingSource):
                 f"{batch_size} texts at once need more memory than {self.device} has",
                 f"--set batch_size={max(1, batch_size // 4)}, or --set device=cpu",
             ) from None
-        return Answer(np.asarray(vectors, dtype=np.float32))
+        return VectorAnswer(np.asarray(vectors, dtype=np.float32))
 
 
 def _require_library() -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from llmseq_cli.backend import Backend
 from llmseq_cli.clients.errors import FinalError, TransientError
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
-from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
+from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, VectorAnswer
 from llmseq_cli.errors import WorkerLostError
 from llmseq_cli.ray_cluster import RayTasks
 
@@ -55,10 +55,10 @@ class RayHuggingFaceSource(EmbeddingSource):
     def cut(self, text: str, tokens: int) -> str:
         return self._here.cut(text, tokens)
 
-    def embed(self, texts: list[str]) -> Answer:
+    def embed(self, texts: list[str]) -> VectorAnswer:
         try:
             job = self._tasks.submit(_embed, self._options, self.variant, texts, device=self._device)
-            return Answer(self._tasks.result(job))
+            return VectorAnswer(self._tasks.result(job))
         except WorkerLostError as error:
             raise TransientError(error.message) from error
 

@@ -10,7 +10,7 @@ import numpy as np
 from llmseq_cli.clients.idempotency import idempotency_header
 from llmseq_cli.clients.openai import OPENAI_TOKENS, OpenAIClient, refused_parameter, told_limits
 from llmseq_cli.clients.vector_answers import openai_vectors
-from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
+from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, VectorAnswer
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import Settings, setting
 
@@ -77,7 +77,7 @@ class OpenAISource(EmbeddingSource):
     def cut(self, text: str, tokens: int) -> str:
         return OPENAI_TOKENS.cut(text, tokens)
 
-    def embed(self, texts: list[str]) -> Answer:
+    def embed(self, texts: list[str]) -> VectorAnswer:
         import openai
 
         asked: dict[str, Any] = {"input": texts, "model": self.model, "encoding_format": self._encoding}
@@ -93,7 +93,7 @@ class OpenAISource(EmbeddingSource):
         except openai.OpenAIError as error:
             raise self.client.explained(error, self.model) from None
         found = openai_vectors(self.client.answer(raw), len(texts), self.width)
-        return Answer(found.vectors, found.tokens, *told_limits(raw.headers))
+        return VectorAnswer(found.vectors, found.tokens, *told_limits(raw.headers))
 
 
 def _dislikes_encoding(error: Any) -> bool:

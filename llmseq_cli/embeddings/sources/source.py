@@ -24,7 +24,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Answer:
+class VectorAnswer:
     """What came back for one request.
 
     vectors: float32[n_texts, dim], in the order of the texts.
@@ -69,7 +69,7 @@ class EmbeddingSource(ABC):
         """The longest beginning of the text that has at most so many tokens by `count_tokens`."""
 
     @abstractmethod
-    def embed(self, texts: list[str]) -> Answer:
+    def embed(self, texts: list[str]) -> VectorAnswer:
         """Vectors of non-empty texts. Raises TransientError, RefusedError or FinalError."""
 
     def close(self) -> None:  # noqa: B027 most hold nothing

@@ -10,7 +10,7 @@ import numpy as np
 
 from llmseq_cli.clients.vector_answers import vertex_vectors
 from llmseq_cli.clients.vertex import DEFAULT_LOCATION, VERTEX_TOKENS, VertexClient
-from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
+from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, VectorAnswer
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import Settings, setting
 
@@ -104,7 +104,7 @@ class VertexSource(EmbeddingSource):
     def cut(self, text: str, tokens: int) -> str:
         return VERTEX_TOKENS.cut(text, tokens)
 
-    def embed(self, texts: list[str]) -> Answer:
+    def embed(self, texts: list[str]) -> VectorAnswer:
         from google.genai.types import EmbedContentConfig
 
         config = EmbedContentConfig(
@@ -118,4 +118,4 @@ class VertexSource(EmbeddingSource):
         except Exception as error:  # of google-genai, httpx, google-auth
             raise self.client.explained(error, self.model) from None
         found = vertex_vectors(answer, len(texts), self.width)
-        return Answer(found.vectors, found.tokens)
+        return VectorAnswer(found.vectors, found.tokens)

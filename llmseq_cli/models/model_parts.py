@@ -14,22 +14,22 @@ from llmseq_cli.settings import parse_settings
 
 
 @dataclass(frozen=True, eq=False)
-class Parts:
+class ModelParts:
     """What `Recommender.save` writes, in memory; members: the parts of the runs that the model is made of."""
 
     model: str
     settings: dict[str, Any]
     n_items: int
     arrays: dict[str, np.ndarray]
-    members: tuple[Parts, ...] = ()
+    members: tuple[ModelParts, ...] = ()
 
 
-def take_apart(model: Recommender) -> Parts:
+def take_apart(model: Recommender) -> ModelParts:
     members = tuple(map(take_apart, model.members)) if isinstance(model, MadeOfRuns) else ()
-    return Parts(model.name, model.settings.to_dict(), model.n_items, model.arrays(), members)
+    return ModelParts(model.name, model.settings.to_dict(), model.n_items, model.arrays(), members)
 
 
-def put_together(parts: Parts) -> Recommender:
+def put_together(parts: ModelParts) -> Recommender:
     """The model that recommends as the one that was taken apart; its arrays may be read-only."""
     cls = model_class(parts.model)
     model = cls(parse_settings(cls.Settings, parts.settings, cls.name), parts.n_items)

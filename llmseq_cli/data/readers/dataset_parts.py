@@ -14,27 +14,27 @@ PARTS = ("train", "validation", "test")
 
 
 @dataclass
-class Parts:
+class DatasetParts:
     """The parts of one dataset: {file: train, validation or test}, in this order; whole: the file that holds all."""
 
     files: dict[str, str] = field(default_factory=dict)
     whole: str | None = None
 
 
-def find_parts(files: list[str]) -> Parts | None:
+def find_parts(files: list[str]) -> DatasetParts | None:
     """The parts among the files, where two or more of one name are there; None without."""
-    groups: dict[tuple[str, str], Parts] = {}
+    groups: dict[tuple[str, str], DatasetParts] = {}
     names = {}
     for file in files:
         folder, name = os.path.split(plain_name(file))
         found = _PART.search(name)
         if found:
             rest = (name[: found.start()] + name[found.end() :]).strip("._-")
-            groups.setdefault((folder, rest), Parts()).files[file] = _NAMES.get(found.group(1), "validation")
+            groups.setdefault((folder, rest), DatasetParts()).files[file] = _NAMES.get(found.group(1), "validation")
         else:
             names[folder, name] = file
     for key, parts in groups.items():
         if len(set(parts.files.values())) > 1:
             ordered = sorted(parts.files, key=lambda file: PARTS.index(parts.files[file]))
-            return Parts({file: parts.files[file] for file in ordered}, names.get(key))
+            return DatasetParts({file: parts.files[file] for file in ordered}, names.get(key))
     return None
