@@ -68,8 +68,8 @@ def test_other_processes_can_read_while_a_model_trains(shop, monkeypatch):
 
 
 def test_unknown_depth_is_refused(shop):
-    with pytest.raises(LlmseqError, match="--depth is 0"):
-        shop.train(TrainOptions("sknn", depth=0))
+    with pytest.raises(LlmseqError, match="--list-length is 0"):
+        shop.train(TrainOptions("sknn", list_length=0))
 
 
 @pytest.mark.parametrize("words", [{"seed": -1}, {"seed": 2**40}, {"seed": 2**31 - 1, "seeds": 2}, {"seeds": 0}])
@@ -86,7 +86,7 @@ def test_a_device_that_does_not_exist_is_refused_by_all_models(shop, model):
 
 
 def test_lists_are_kept_to_the_depth_asked_for(shop):
-    [run] = shop.train(TrainOptions("most-popular", depth=5))
+    [run] = shop.train(TrainOptions("most-popular", list_length=5))
     _, [(deepest,)] = shop.sql(f"select max(rank) from recommendations where run = '{run}'")
     assert deepest == 5
     [row] = shop.report(cutoffs=(5,), sort="ndcg@5")

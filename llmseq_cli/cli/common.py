@@ -75,7 +75,7 @@ PricesOption = Annotated[
     str | None, typer.Option("--prices", help="TOML file of prices; else $LLMSEQ_PRICES.", metavar="FILE")
 ]
 
-RENAMED = {"--jobs": "--workers"}
+RENAMED = {"--depth": "--list-length", "--jobs": "--workers"}
 """Options that had another name; the old one gets an error that says the new one."""
 
 

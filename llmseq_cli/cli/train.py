@@ -93,10 +93,10 @@ def train(
     backend: BackendOption = None,
     ray_address: RayAddressOption = None,
     workers: WorkersOption = None,
-    depth: Annotated[
+    list_length: Annotated[
         int,
         typer.Option(
-            "--depth",
+            "--list-length",
             help="Recommendations to store per session; the largest k that reports can show.",
             min=1,
             max=1000,
@@ -165,7 +165,7 @@ def train(
             seed=seed,
             seeds=seeds,
             device=device,
-            depth=depth,
+            list_length=list_length,
             resume=resume,
             runs=listed(runs),
             from_tuning=study or from_tuning,
@@ -179,7 +179,9 @@ def train(
         workspace.export(made, "mlflow", usual_address())
         if not json:
             common.progress().message(f"logged to MLflow at {usual_address()}")
-    rows = workspace.report(models=made, cutoffs=(min(10, depth), min(20, depth)), sort=f"ndcg@{min(20, depth)}")
+    rows = workspace.report(
+        models=made, cutoffs=(min(10, list_length), min(20, list_length)), sort=f"ndcg@{min(20, list_length)}"
+    )
     if json:
         print_json(rows)
     else:

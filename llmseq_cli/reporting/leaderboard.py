@@ -109,7 +109,7 @@ def computed_metrics(con: duckdb.DuckDBPyConnection, run: dict[str, Any], k: int
     if k > run["depth"]:
         raise LlmseqError(
             f"the lists of {run['run']} hold {run['depth']} items, too few for @{k}",
-            f"train it with --depth {k}, or leave it out with --models",
+            f"train it with --list-length {k}, or leave it out with --models",
         )
     truths = con.execute(query("report/stored_ranks"), {"run_id": run["run_id"]}).fetchnumpy()
     lists = con.execute(query("report/stored_lists"), {"run_id": run["run_id"], "k": k}).fetchnumpy()

@@ -152,7 +152,9 @@ def _finished(
         return None
     about = embeddings.describe() if embeddings else None
     with store.read(f"looking for runs of {options.model}") as con:
-        return find_same_run(con, dataset.info.split_id, options.model, seed, options.depth, settings.to_dict(), about)
+        return find_same_run(
+            con, dataset.info.split_id, options.model, seed, options.list_length, settings.to_dict(), about
+        )
 
 
 def _run_once(
@@ -192,7 +194,7 @@ def _run_once(
     figures: dict[str, Any] = dict(fitted)
     figures["train_seconds"] = time.perf_counter() - clock
     clock = time.perf_counter()
-    evaluation = evaluate(_recommend(model, dataset), dataset.test, options.depth, progress)
+    evaluation = evaluate(_recommend(model, dataset), dataset.test, options.list_length, progress)
     figures["score_seconds"] = time.perf_counter() - clock
     figures["peak_memory_mb"] = peak_memory_mb()
     record = RunRecord(

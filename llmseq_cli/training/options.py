@@ -12,7 +12,7 @@ from llmseq_cli.devices import check_device_name
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import LARGEST_SEED
 
-DEFAULT_DEPTH = 100
+DEFAULT_LIST_LENGTH = 100
 """How many items a session's stored list holds: metrics at any k up to it need no scoring again."""
 
 
@@ -27,7 +27,7 @@ class TrainOptions:
     the vectors out among the items at random (see `ItemEmbeddings.permute`), a control. runs: what a model that is
     made of others is made of, by name. settings: of the model, by name.
 
-    seed: the first. seeds: how many are trained, one run each. depth: recommendations to store per session. resume:
+    seed: the first. seeds: how many are trained, one run each. list_length: recommendations to store per session. resume:
     runs that are finished are not made again, one that was interrupted goes on. from_tuning: take settings and
     embeddings of the best trial of any study of the model on the dataset, or of the study that is named; what is given
     here goes first. warm: a run of the model to go on from, which lends settings and embeddings that are not given
@@ -47,7 +47,7 @@ class TrainOptions:
     seed: int = 0
     seeds: int = 1
     device: str = "auto"
-    depth: int = DEFAULT_DEPTH
+    list_length: int = DEFAULT_LIST_LENGTH
     resume: bool = False
     from_tuning: bool | str = False
     warm: str | None = None
@@ -59,8 +59,8 @@ class TrainOptions:
             raise UsageError(f"--seeds is {self.seeds}", "train at least once")
         if not 0 <= self.seed <= LARGEST_SEED - self.seeds + 1:
             raise UsageError(f"--seed is {self.seed}", f"seeds are numbers between 0 and {LARGEST_SEED}")
-        if not 1 <= self.depth <= 1000:
-            raise UsageError(f"--depth is {self.depth}", "give a number between 1 and 1000")
+        if not 1 <= self.list_length <= 1000:
+            raise UsageError(f"--list-length is {self.list_length}", "give a number between 1 and 1000")
         if self.warm and self.from_tuning:
             raise UsageError("--warm takes the settings of its run, not those of --from-tuning", "say one of them")
         self.backend.check_ray_or_here()

@@ -67,5 +67,5 @@ def _make_workspace(folder: Path) -> None:
     clicks.write_text("user_id,item_id,timestamp\n" + "\n".join(lines) + "\n", encoding="utf-8")
     workspace = Workspace(folder / "workspace")
     workspace.ingest(IngestOptions([clicks], "shop", protocol=Protocol(k_core=0)))
-    workspace.train(TrainOptions("most-popular", depth=20))
+    workspace.train(TrainOptions("most-popular", list_length=20))
     workspace.sql(_CLONES, write=True)

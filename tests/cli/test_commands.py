@@ -620,8 +620,16 @@ def test_json_documents_hold_no_nan(llmseq, shop):
     assert json.loads(out) == [{"x": None}]
 
 
-@pytest.mark.parametrize("command", [("tune", "sknn"), ("embed",), ("score", "latest")])
-def test_an_option_that_was_renamed_says_its_new_name(llmseq, command):
-    done = llmseq(*command, "--jobs", 2)
+@pytest.mark.parametrize(
+    ("command", "old", "new"),
+    [
+        (("tune", "sknn"), "--jobs", "--workers"),
+        (("embed",), "--jobs", "--workers"),
+        (("score", "latest"), "--jobs", "--workers"),
+        (("train", "sknn"), "--depth", "--list-length"),
+    ],
+)
+def test_an_option_that_was_renamed_says_its_new_name(llmseq, command, old, new):
+    done = llmseq(*command, old, 2)
     assert (done.status, done.out) == (2, "")
-    assert done.err.splitlines() == ["error: --jobs is now called --workers", "hint: say --workers"]
+    assert done.err.splitlines() == [f"error: {old} is now called {new}", f"hint: say {new}"]
