@@ -27,11 +27,11 @@ class TrainOptions:
     the vectors out among the items at random (see `ItemEmbeddings.permute`), a control. runs: what a model that is
     made of others is made of, by name. settings: of the model, by name.
 
-    seed: the first. seeds: how many are trained, one run each. list_length: recommendations to store per session. resume:
-    runs that are finished are not made again, one that was interrupted goes on. from_tuning: take settings and
-    embeddings of the best trial of any study of the model on the dataset, or of the study that is named; what is given
-    here goes first. warm: a run of the model to go on from, which lends settings and embeddings that are not given
-    here. backend: the workers of a Ray cluster can train a neural model together.
+    seed: the first. seeds: how many are trained, one run each. list_length: recommendations to store per session.
+    resume: runs that are finished are not made again, one that was interrupted goes on. from_tuning: take settings
+    and embeddings of the best trial of any study of the model on the dataset, or of the study that is named; what
+    is given here goes first. warm: a run of the model to go on from, which lends settings and embeddings that are
+    not given here. backend: the workers of a Ray cluster can train a neural model together.
     """
 
     model: str
