@@ -79,7 +79,7 @@ def _print_one(report: Report, dataset: str, console: Console, bare: bool) -> No
 
 
 def _print_folded(lines: _Lines) -> None:
-    """A table that is wider than the terminal: words are folded, figures stay whole."""
+    """A table that is wider than the terminal: words are folded, numbers stay whole."""
     columns = lines.table.columns
     rows: list[list[str]] = []
     marks: dict[tuple[int, int], str] = {}
@@ -95,7 +95,7 @@ def _print_folded(lines: _Lines) -> None:
 
 
 def _layouts(report: Report) -> list[list[str]]:
-    """Columns for ever narrower terminals."""
+    """Column layouts, from wide to narrow terminals."""
     if report.columns is not None:
         return [list(report.columns), ["number" if key == "run" else key for key in report.columns]]
     if report.layouts is not None:

@@ -30,7 +30,7 @@ class Protocol:
     min_session: sessions with fewer interactions are removed after that. None: 2, and 1 where the parts are those of
         files.
     deduplicate: of several interactions of a user with an item only the first counts.
-    tie_break: order of interactions that bear the same time: "random" (md5 of user and item), "input", "item".
+    tie_break: order of interactions with equal times: "random" (md5 of user and item), "input", "item".
     seed: varies the random tie-break, and what splits draw.
     splits: kinds of splits to make, the first is the one that the dataset's name alone stands for. The other fields are
         those of `SplitRule`; None leaves what is usual for a kind.

@@ -25,7 +25,7 @@ def write_csv(report: Report, *, safe_cells: bool = True) -> str:
     """One row a run or group of seeds, all columns; what has parts (settings, spread) is JSON in its cell.
 
     safe_cells: put a ' before texts that a spreadsheet would take for a formula. Of several datasets every row names
-    its own, asked for or not: their figures do not compare.
+    its own, asked for or not: their results do not compare.
     """
     keys = list(report.columns or dict.fromkeys(key for row in report.rows for key in row))
     if not keys:

@@ -1,4 +1,4 @@
-"""What tells runs of one model apart, and which differ by nothing but their seed."""
+"""How runs of one model differ, and groups of runs that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from llmseq_cli.reporting.names import is_metric
 
 _MEANS = ("train_seconds", "epochs", "positions_per_second", "score_seconds", "peak_memory_mb")
 _SECONDARY = ("address", "template_digest", "limit", "job", "base_model", "max_tokens")
-"""Settings that other settings or columns say already; shown only where nothing else tells two runs apart."""
+"""Settings that repeat other settings or columns; shown only if nothing else differs between two runs."""
 _CHOSEN_BY = "ndcg@20"
 _ABSENT = object()
 
 
 def tell_apart(rows: list[dict[str, Any]]) -> None:
-    """Sets "differs" of every row: in a few words what it has that other runs of the same label have not."""
+    """Sets "differs" of every row: in a few words, how it differs from other runs with the same label."""
     by_label: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         by_label.setdefault((row["dataset"], row["label"]), []).append(row)
@@ -37,10 +37,10 @@ def tell_apart(rows: list[dict[str, Any]]) -> None:
 
 
 def group_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for all runs that are alike but for the seed: means, with their standard deviations in "spread" and
-    in "best" the figures of the run with the best NDCG@20 on test, to compare with tables that report such a best.
+    """One row for runs that differ only in their seed: means, with standard deviations in "spread" and, in "best", the
+    results of the run with the best NDCG@20 by test, to compare with tables that report such a best.
 
-    Of runs with the same seed, too, the newest counts; the others are named in "repeats". The row has in "runs" and
+    Of runs with the same seed the newest counts; "repeats" names the others. The row has in "runs" and
     "seeds" what it is made of; a row of a single run keeps its own values and has neither spread nor "seeds".
     """
     groups: dict[str, list[dict[str, Any]]] = {}
@@ -83,7 +83,7 @@ def _merged(group: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _features(row: dict[str, Any]) -> dict[str, Any]:
-    """All that may tell a run from others of its model, in the order in which it is shown."""
+    """Everything in which runs of a model may differ, in the order shown."""
     own: dict[str, Any] = {}
     if row["embeddings"]:
         own["embeddings"] = (row["embeddings"], row["embeddings_model"])

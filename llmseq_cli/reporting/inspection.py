@@ -1,4 +1,4 @@
-"""One run in full: what it was made of and with, how it trained, what it recommends."""
+"""One run in full: its settings and environment, how it trained, what it recommends."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunDetails:
-    """All that is kept of a run beside its lists.
+    """Everything stored of a run except its lists.
 
     metrics: {"ndcg@10": …}. history: one dict an epoch with epoch, loss, ndcg and seconds, empty for models that do not
     train in epochs. dataset_sessions: how many there were to score; sessions: how many were.
@@ -98,7 +98,7 @@ def sessions_in_words(
 
 
 def history_of(store: Store, run: str) -> list[dict[str, Any]]:
-    """What the training loop wrote of its epochs, if the run's files are still there."""
+    """What the training loop recorded of its epochs; empty if the run's files are gone."""
     from llmseq_cli.training.stored_runs import run_folder
 
     try:

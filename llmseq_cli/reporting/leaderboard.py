@@ -79,9 +79,9 @@ def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, options: Re
 
 
 def own_report(con: duckdb.DuckDBPyConnection, names: list[str], values: list[tuple[Any, ...]], store: Store) -> Report:
-    """The leaderboard that a user's query gives: its columns, in the order of its rows; one table a dataset.
+    """The leaderboard of a user's query: its columns, its rows in their order; one table per dataset.
 
-    Runs that it names are known by their names: those on some sessions only are marked here, too.
+    Runs in a column `run` that scored only some of the sessions are marked.
     """
     rows = [dict(zip(names, row, strict=True)) for row in values]
     partial = _partial_runs(con) if "run" in names else {}
@@ -93,7 +93,7 @@ def own_report(con: duckdb.DuckDBPyConnection, names: list[str], values: list[tu
     facts = dataset_facts(con, None)
     notes = {}
     if "dataset" not in names and len(facts) > 1:
-        notes[""] = ["the query names no dataset: figures of several may stand in this table, and do not compare"]
+        notes[""] = ["the query names no dataset: do not compare rows of different datasets"]
     return Report(rows, columns, facts, "", notes, store)
 
 
@@ -123,12 +123,12 @@ def computed_metrics(con: duckdb.DuckDBPyConnection, run: dict[str, Any], k: int
 def parse_cutoffs(text: str) -> tuple[int, ...]:
     """(10, 20) from "10,20"."""
     if not re.fullmatch(r"\d+(,\d+)*", text) or any(int(k) == 0 for k in text.split(",")):
-        raise UsageError(f"'{text}' is no list of cut-offs", "for example --k 5,10,20")
+        raise UsageError(f"'{text}' is not a list of cut-offs", "for example --k 5,10,20")
     return tuple(sorted({int(k) for k in text.split(",")}))
 
 
 def parse_columns(text: str | None) -> tuple[str, ...] | None:
-    """("run", "ndcg@20") from "run, ndcg@20"; None where nothing is asked for."""
+    """("run", "ndcg@20") from "run, ndcg@20"; None for no text."""
     if text is None:
         return None
     columns = tuple(name.strip() for name in text.split(",") if name.strip())
@@ -144,7 +144,7 @@ def _of_models(runs: list[dict[str, Any]], models: list[str] | None) -> list[dic
     known = sorted({run["model"] for run in runs} | {run["run"] for run in runs})
     for model in models:
         if model not in known and not any(str(run["run_id"]) == model for run in runs):
-            raise UsageError(f"no run is of the model '{model}'", did_you_mean(model, known) if known else "")
+            raise UsageError(f"there is no run or model '{model}'", did_you_mean(model, known) if known else "")
     return [run for run in runs if {run["model"], run["run"], str(run["run_id"])} & set(models)]
 
 
@@ -154,7 +154,7 @@ def _usual_sort(rows: list[dict[str, Any]], facts: dict[str, dict[str, Any]], pa
 
 
 def _cutoffs(options: ReportOptions) -> tuple[int, ...]:
-    """The cut-offs asked for, and those that other options name."""
+    """The cut-offs of the options, and those that columns, sort and where name."""
     named = [*(options.columns or ()), options.sort or "", *re.findall(r"\w+@\d+", options.where or "")]
     return tuple(sorted({*options.cutoffs, *(int(key.partition("@")[2]) for key in named if is_metric(key))}))
 
@@ -231,7 +231,7 @@ def _sorted(table: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
     if all(sort not in row and value_of(row, sort) is None for row in table):
         sortable = [key for key, value in table[0].items() if isinstance(value, (int, float, str)) and key != "run_id"]
         raise UsageError(f"the leaderboard has no column '{sort}'", did_you_mean(sort, sortable))
-    # Metrics count from the top, everything else (seconds, names) from the bottom.
+    # Metrics descend, everything else (seconds, names) ascends.
     descending = is_metric(sort) or sort in _SORTED_DOWN
 
     def key(row: dict[str, Any]) -> Any:

@@ -25,7 +25,7 @@ OF_RUNS = ("hits-by-popularity", "hits-by-length", "hits-by-position", "training
 KINDS = (*OF_DATA, *OF_RUNS)
 
 _MOST_RUNS = 6
-"""Lines that an eye still tells apart."""
+"""More lines are hard to tell apart."""
 
 
 def make_plot(store: Store, kind: str, options: PlotOptions, progress: Progress) -> Plot:
@@ -78,7 +78,7 @@ def _runs(con: duckdb.DuckDBPyConnection, options: PlotOptions, store: Store) ->
         dataset = find_dataset(con, options.dataset).name
         names = [row["run"] for row in _rows(con, dataset, PlotOptions(), store)][:_MOST_RUNS]
     if not names:
-        raise LlmseqError("there are no runs yet", "`llmseq train MODEL` makes one")
+        raise LlmseqError("there are no runs yet", "run `llmseq train MODEL` first")
     runs = [find_run(con, name, options.dataset, store.progress) for name in dict.fromkeys(names)]
     others = [run for run in runs if run.dataset != runs[0].dataset]
     if others:

@@ -1,4 +1,4 @@
-"""`--paper`: the published figures beside ours."""
+"""`--paper`: published results beside ours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llmseq_cli.reporting.report import Report
 def add_paper(report: Report, *, with_others: bool = True) -> None:
     """Gives every row "published" and "difference", ours minus the paper's, by metric.
 
-    Tables under leave-one-out get the figures that other papers have published for it. with_others: models that only
+    Tables under leave-one-out get the results that other papers have published for it. with_others: models that only
     papers have go into `report.published`. Where there are none, or under another protocol alone, a note says so.
     """
     for dataset in dict.fromkeys(row["dataset"] for row in report.rows):
@@ -44,7 +44,7 @@ def add_paper(report: Report, *, with_others: bool = True) -> None:
 
 
 def _of_paper(dataset: str, about: dict[str, Any] | None) -> tuple[list[dict[str, Any]], list[str]]:
-    """(the paper's figures for a dataset, what a reader has to know)."""
+    """(the paper's results on a dataset, what readers must know)."""
     known, note = paper_dataset(dataset.partition("/")[0], about["statistics"] if about else None)
     if about is not None and known is not None and (other := _other_protocol(about["protocol"])):
         note = ", ".join(part for part in (note, f"not the paper's split: {other}") if part)
@@ -63,31 +63,31 @@ def _of_paper(dataset: str, about: dict[str, Any] | None) -> tuple[list[dict[str
 
 
 def _leave_one_out(dataset: str, about: dict[str, Any] | None) -> tuple[list[dict[str, Any]], list[str]]:
-    """(figures of the field's leave-one-out tables, what a reader has to know)."""
+    """(results in the field's leave-one-out tables, what readers must know)."""
     known = leave_one_out_dataset(about["statistics"] if about else None)
     figures = published_leave_one_out(known or "")
     if about is None or not figures:
-        return [], [f"no published leave-one-out figures for {dataset}: there are for Amazon's beauty, sports and toys"]
+        return [], [f"no published leave-one-out results on {dataset}, only on Amazon's beauty, sports and toys"]
     sources = ", ".join(dict.fromkeys(one["source"] for one in figures))
     notes = [f"paper: leave-one-out, recall@10 (the same as HR@10 here) and NDCG@10 from {sources}"]
     if about["statistics"]["ties_at_end"] and about["protocol"]["tie_break"] != "input":
-        notes.append("published figures order equal times as the files do: ingest with --tie-break input")
+        notes.append("published results order equal times as the files do: ingest with --tie-break input")
     if about["protocol"]["repeats"] == "allow":
-        notes.append("published figures leave the prompt's items out of the lists, these do not")
+        notes.append("published results leave items of the history out of the lists, these do not")
     if paper_dataset(dataset.partition("/")[0], about["statistics"])[0]:
         notes.append(f"the tables of {SOURCE} hold out the last sessions, another protocol: not shown")
     return figures, notes
 
 
 def _other_protocol(protocol: dict[str, Any]) -> str:
-    """What of a protocol is not the paper's, in words."""
+    """How a protocol differs from the paper's, in words."""
     if protocol["kind"] != "sessions":
         return "it holds out the last sessions"
     return "it drops items that training never saw" if protocol["unseen_items"] == "keep" else ""
 
 
 def _beside(row: dict[str, Any], figures: list[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
-    """(published, ours minus published) by metric; empty for a model that the paper has not."""
+    """(published, ours minus published) by metric; empty for a model that the paper does not have."""
     one = next((one for one in figures if same_label(row["label"], one["label"])), {})
     published = {key: value for key, value in one.items() if is_metric(key) and value is not None and key in row}
     return published, {key: row[key] - value for key, value in published.items()}

@@ -1,4 +1,4 @@
-"""The paper's Table 7 for our runs: how true the answers of language models are, fine-tuned beside base."""
+"""The paper's Table 7 for our runs: hallucinations of language models, fine-tuned and base."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 _TRUTH = ("hr@20", "ndcg@20", "unique_recommendations", "hallucination_rate", "hallucination_similarity")
 _TAKEN = ("parse_failures", "prompt_tokens", "completion_tokens", "cost_usd")
-_NOTHING = "No language model was asked yet: `llmseq prompt` asks one."
+_NOTHING = "No language model has been prompted yet: run `llmseq prompt`."
 
 
 def make_prompting_report(con: duckdb.DuckDBPyConnection, dataset: str | None, *, paper: bool, store: Store) -> Report:
-    """One row a run of `llmseq prompt`, those of a task together, base models before what was made of them."""
+    """One row per run of `llmseq prompt`, by task, base models before fine-tuned ones."""
     if dataset is not None:
         find_dataset(con, dataset)
     rows = rows_of(con, "report/prompting", {"dataset": dataset})
@@ -37,7 +37,7 @@ def make_prompting_report(con: duckdb.DuckDBPyConnection, dataset: str | None, *
 
 
 def _layouts() -> list[list[str]]:
-    """Columns for ever narrower terminals."""
+    """Column layouts, from wide to narrow terminals."""
     return [
         ["run", "task", "kind", "model", *_TRUTH, *_TAKEN],
         ["run", "task", "kind", *_TRUTH, *_TAKEN],
@@ -47,11 +47,11 @@ def _layouts() -> list[list[str]]:
 
 
 def _in_words(row: dict[str, Any]) -> str:
-    """What has no column in a narrow terminal."""
+    """What a narrow terminal has no column for."""
     cost = "" if row["cost_usd"] is None else f", ${row['cost_usd']:,.2f}"
     tokens = (row["prompt_tokens"] or 0) + (row["completion_tokens"] or 0)
     return (
-        f"{row['model']}: {row['answers']:,} answers, {row['parse_failures']:,} not understood, {tokens:,} tokens{cost}"
+        f"{row['model']}: {row['answers']:,} answers, {row['parse_failures']:,} not readable, {tokens:,} tokens{cost}"
     )
 
 

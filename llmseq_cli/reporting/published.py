@@ -1,8 +1,8 @@
-"""What the paper reports: its Tables 4 to 7, to stand beside our figures.
+"""Published results: the paper's Tables 4 to 7, and leave-one-out tables of other papers.
 
-Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv:2402.01339). The figures lie in published.csv and
-published_prompting.csv, as printed there: three digits, the best of five trainings. Tables of other papers under
-leave-one-out lie in published_leave_one_out.csv, with the source of each figure.
+Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv:2402.01339). Its results are in published.csv and
+published_prompting.csv, as printed: three digits, the best of five trainings. published_leave_one_out.csv holds results
+of other papers under leave-one-out, with their sources.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def published_leave_one_out(dataset: str) -> list[dict[str, Any]]:
 
 
 def leave_one_out_dataset(statistics: dict[str, Any] | None) -> str | None:
-    """The name that the field's leave-one-out tables have for a dataset of ours, told by its sessions and items."""
+    """The name of a dataset of ours in the field's leave-one-out tables, by its numbers of sessions and items."""
     counts = (statistics["sessions"], statistics["items"]) if statistics else None
     return next((known for known, theirs in _LEAVE_ONE_OUT_COUNTS.items() if counts == theirs), None)
 
@@ -75,9 +75,9 @@ def published_prompting(dataset: str) -> list[dict[str, Any]]:
 
 
 def paper_dataset(name: str, statistics: dict[str, Any] | None) -> tuple[str | None, str]:
-    """(the paper's name of a dataset of ours or None, a note on how far they are the same).
+    """(the paper's name of a dataset of ours or None, a note on how they differ).
 
-    A dataset is taken for the paper's by its number of sessions and items, or else by its name.
+    A dataset is the paper's if its numbers of sessions and items are, or else its name.
     """
     counts = (statistics["sessions"], statistics["items"]) if statistics else None
     for known, of_paper in _COUNTS.items():
@@ -85,7 +85,7 @@ def paper_dataset(name: str, statistics: dict[str, Any] | None) -> tuple[str | N
             return known, ""
     named = next((known for known in _COUNTS if _folded(known) in _folded(name)), None)
     if named is None:
-        return None, f"the paper has no figures for {name}; it has for {', '.join(_COUNTS)}"
+        return None, f"the paper has no results on {name}, only on {', '.join(_COUNTS)}"
     if counts is None:
         return named, ""
     theirs = _COUNTS[named]

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 class Report:
     """rows: one dict a run or group of seeds, best first, as `llmseq report --json` prints them.
 
-    columns: those that the user asked for, in their order; None for the usual ones. datasets: by name their protocol
-    and statistics. sort: the column that orders the rows, nothing where they are in an order of their own. notes: by
-    dataset, what a reader of its table has to know. store: for formats that read more than the leaderboard.
-    published: by dataset, models that only the paper has. layouts: columns of the table, for ever narrower terminals;
-    None for those of the leaderboard. nothing: what to say where there are no rows.
+    columns: the user's choice, in order; None for the usual ones. datasets: by name their protocol
+    and statistics. sort: the column to sort by; empty for rows that have an order already. notes: by
+    dataset, what readers of its table must know. store: for formats that read more than the leaderboard.
+    published: by dataset, models that only the paper has. layouts: columns of the table, from
+    wide to narrow terminals; None for those of the leaderboard. nothing: shown if there are no rows.
     """
 
     rows: list[dict[str, Any]]
@@ -33,21 +33,21 @@ class Report:
     store: Store | None = None
     published: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     layouts: list[list[str]] | None = None
-    nothing: str = "There are no runs yet: `llmseq train MODEL` makes one."
+    nothing: str = "There are no runs yet: run `llmseq train MODEL`."
 
     def metrics(self) -> list[str]:
-        """The metrics that the rows have, in their order; recall, HR by another name, is shown where asked for."""
+        """The metrics of the rows, in their order; recall, which equals HR, only if the user asks for it."""
         columns = self.rows[0] if self.rows else {}
         return [key for key in columns if is_metric(key) and not key.startswith("recall@")]
 
     def tables(self, columns: Sequence[str] | None = None) -> list[Table]:
-        """One table a dataset: figures of different datasets or splits cannot be compared."""
+        """One table per dataset: results on different datasets or splits cannot be compared."""
         return [
             self.table(name, columns or self.columns) for name in dict.fromkeys(row["dataset"] for row in self.rows)
         ]
 
     def differences(self, dataset: str) -> list[str]:
-        """For every line of a dataset's table what tells it from others of the same model."""
+        """For every line of a dataset's table, how its run differs from others of the same model."""
         return [row.get("differs") or "" for row in self._rows(dataset)]
 
     def _rows(self, dataset: str) -> list[dict[str, Any]]:
@@ -77,7 +77,7 @@ class Report:
         partial = [row for row in rows if is_partial(row)]
         if partial:
             counts, wholes = (_numbers(row[name] for row in partial) for name in ("sessions", "dataset_sessions"))
-            notes.insert(0, f"* scored on {counts} of {wholes} sessions: not comparable")
+            notes.insert(0, f"* scored on {counts} of {wholes} sessions: left out of comparisons")
         lines = make_lines(rows, made, lambda row: _shown_beneath(row, columns))
         return Table(dataset, self._protocol(dataset), made, lines, tuple(notes))
 
@@ -115,7 +115,7 @@ def _shown_beneath(row: dict[str, Any], columns: Sequence[str]) -> tuple[Beneath
 
 
 def beneath_of(row: dict[str, Any]) -> tuple[Beneath, ...]:
-    """The lines under a row: the spread over its seeds, its interval, the paper's figures and how far ours are."""
+    """The lines below a row: the spread over its seeds, its interval, published results and the difference."""
     made = []
     if row.get("spread"):
         made.append(

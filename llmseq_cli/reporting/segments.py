@@ -38,7 +38,7 @@ def add_segments(
 
 
 def segment_layouts(rows: list[dict[str, Any]], k: int) -> list[list[str]]:
-    """Columns for ever narrower terminals, without segments that no session is of."""
+    """Column layouts, from wide to narrow terminals, without empty segments."""
     there = [segment for segment in SEGMENTS if any(row[f"{segment}_sessions"] for row in rows)]
     ndcg, hr = ([f"{segment}_{metric}@{k}" for segment in there] for metric in ("ndcg", "hr"))
     whole = [f"ndcg@{k}", *ndcg, f"hr@{k}", *hr]

@@ -1,6 +1,6 @@
-"""The leaderboard as tables of text: one a dataset, with the best and second best of every metric marked.
+"""The leaderboard as tables of text: one per dataset, with the best and second best of every metric marked.
 
-Every output but JSON and CSV is made of these; what they look like is the business of the terminal and of `formats`.
+All outputs but JSON and CSV are made from these; `formats` and the command line decide how they look.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any
 from llmseq_cli.reporting.names import heading, is_metric
 
 _STARRED = ("label", "task", "run", "number", "model")
-"""The column that bears the star of a run on some sessions only, the first of these that a table has."""
+"""The column that marks a run that scored only some of the sessions with *: the first of these that a table has."""
 
 NOTHING = "–"
-"""What stands where a run has no value."""
+"""Shown where a run has no value."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Beneath:
-    """A line of figures that belongs to the one above it: a spread, an interval, what the paper has.
+    """Values that belong to the line above: a spread, an interval, published results.
 
     texts: by column key.
     """
@@ -68,7 +68,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Table:
-    """protocol: how the dataset's sessions were split and ordered. notes: what a reader has to know."""
+    """protocol: how the dataset's sessions were split and ordered. notes: what readers must know."""
 
     dataset: str
     protocol: str
@@ -122,7 +122,7 @@ def make_lines(
     columns: Sequence[Column],
     beneath: Callable[[dict[str, Any]], tuple[Beneath, ...]] | None = None,
 ) -> tuple[Line, ...]:
-    """One line a row; the marks compare all that was scored on every session of the dataset."""
+    """One line a row; the marks compare runs that scored all sessions of the dataset."""
     marks = _marks(rows, [column.key for column in columns if column.kind == "metric"])
     keys = [column.key for column in columns]
     starred = next((key for key in _STARRED if key in keys), keys[0])
@@ -145,7 +145,7 @@ def _run_of(row: dict[str, Any]) -> str:
 
 
 def is_published(row: dict[str, Any]) -> bool:
-    """Whether the figures are the paper's, without a run of ours."""
+    """Whether a row holds published results only, without a run."""
     return bool(row.get("is_published"))
 
 
@@ -156,7 +156,7 @@ def is_partial(row: dict[str, Any]) -> bool:
 
 
 def show_value(value: Any) -> str:
-    """Anything but a metric, as text."""
+    """A value that is not a metric, as text."""
     if value is None:
         return NOTHING
     if isinstance(value, bool):
@@ -183,7 +183,7 @@ def _cell(row: dict[str, Any], column: Column, marks: dict[str, list[float]], st
 
 
 def _shown(key: str, value: Any) -> str:
-    """What is no metric, with the digits that its column needs."""
+    """A value that is not a metric, with the digits that its column needs."""
     if key == "differs":
         return value or ""
     if isinstance(value, float):
@@ -208,7 +208,7 @@ def _sign(row: dict[str, Any], key: str) -> str:
 
 
 def _marks(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, list[float]]:
-    """By metric the best and second best value, where there are enough lines for it to say anything."""
+    """By metric the best and second best value, if there are enough lines to compare."""
     compared = [row for row in rows if not is_partial(row) and not is_published(row)]
     marks = {}
     for key in keys:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is written of a run beside its lists.
+    """What is stored of a run except its lists.
 
     label: the name in reports, for example "LLM2SASRec".
     embeddings: source, model, text, reduction and dimensions, or None for models without.
@@ -128,7 +128,7 @@ def find_run(
     """The run of this name or number; "latest" is the newest. A model's name is its run with the best NDCG@20 on
     validation sessions, of those that were validated alike; where none was validated, the newest.
 
-    progress: is told which run a model's name means where it has several.
+    progress: gets a message about which run a model's name means if it has several.
     Raises LlmseqError with the closest name where there is none.
     """
     match = re.fullmatch(r"(?:.*-)?(\d{1,9})", name)
@@ -159,7 +159,7 @@ def find_run(
 
 
 def run_details(con: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, Any]:
-    """All that is stored of a run beside its lists; metrics as {"ndcg@20": …}."""
+    """Everything stored of a run except its lists; metrics as {"ndcg@20": …}."""
     [row] = rows_of(con, "runs/details", {"run_id": run_id})
     for name in ("settings", "embeddings", "environment", "figures"):
         row[name] = json.loads(row[name]) if row[name] else None

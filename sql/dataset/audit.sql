@@ -118,7 +118,7 @@ promised as (
 
 select
     1 as place,
-    'sessions whose last two items bear the same time' as finding,
+    'sessions whose last two items have the same time' as finding,
     (select count(*) filter (where tied) from endings) as affected,
     sessions as total,
     'the tie-break decides what is the ground truth; compare only figures with the same one' as consequence

@@ -1,5 +1,5 @@
 -- one row per interaction of the sessions from $first to $last; position is the earliest place it can take in its
--- session, tied says that another interaction of the session bears the same time
+-- session, tied says that another interaction of the session has the same time
 create or replace temp table kept_interaction as
 select
     s.session_id,

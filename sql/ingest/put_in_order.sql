@@ -1,4 +1,4 @@
--- one row per interaction staged, in the order of the input; those of a user that bear the same time are a microsecond
+-- one row per interaction staged, in the order of the input; those of a user with equal times are a microsecond
 -- apart, in the order of their sort keys
 create or replace temp table staged_interaction as
 with ordered as (

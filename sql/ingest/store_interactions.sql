@@ -1,5 +1,5 @@
 -- one row per interaction, in the order of sessions and positions, so that reading a dataset is a scan.
--- Only interactions that bear the same time are ordered again: by md5 of user and item (and the seed), or by the
+-- Only interactions with equal times are ordered again: by md5 of user and item (and the seed), or by the
 -- item's id.
 insert into core.interaction
 with broken_ties as (

@@ -100,7 +100,7 @@ def test_every_command_has_help_with_an_example(llmseq):
         (["embed", "--text", "{title:>1000000000}"], "formats an attribute"),
         (["sql", " "], "the query is empty"),
         (["sql", "/* only a comment */"], "the query is empty"),
-        (["report", "--k", "ten"], "'ten' is no list of cut-offs"),
+        (["report", "--k", "ten"], "'ten' is not a list of cut-offs"),
         (["sql"], "give either a query or a file"),
         (["embed", "--source", "lexcal"], "there is no embedding source 'lexcal'"),
     ],
@@ -228,7 +228,7 @@ def test_audit_counts_what_endangers_an_evaluation(llmseq, tmp_path):
     file.write_text("\n".join(rows) + "\n")
     assert llmseq("ingest", file, "--name", "small", "--k-core", "0").status == 0
     affected = {row["finding"]: row["affected"] for row in llmseq("describe", "--audit", "--json").json}
-    assert affected["sessions whose last two items bear the same time"] == 5
+    assert affected["sessions whose last two items have the same time"] == 5
     assert affected["sessions that hold an item more than once"] == 1
     assert affected["items that occur only in test sessions"] == 1
     assert affected["test sessions that lose such items"] == 1

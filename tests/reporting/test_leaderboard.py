@@ -108,7 +108,7 @@ def test_runs_on_fewer_sessions_are_marked_and_not_compared(llmseq, seeds):
     [line] = [line for line in out.splitlines() if f"| {best} |" in line]
     assert "V_SKNN *" in line
     assert "**" not in line
-    assert "* scored on 10 of 24 sessions: not comparable" in out
+    assert "* scored on 10 of 24 sessions: left out of comparisons" in out
 
 
 @pytest.mark.parametrize("columns", ["60", "80", "100", "140", "200"])
@@ -174,7 +174,7 @@ def test_the_papers_figures_stand_beside_ours(llmseq, seeds, shop_files):
     assert "best of 3" in out
     assert "chosen on test, as the paper did" in " ".join(out.split())
     assert "not the paper's data: 120 sessions and 40 items, there 22,363 and 12,101" in " ".join(out.split())
-    assert "the paper has no figures for shop" in out
+    assert "the paper has no results on shop" in out
     assert "TALLRec" in out
     assert "arXiv:2402.01339" in out
     assert llmseq("report", "--paper", "--sort", "label").status == 0

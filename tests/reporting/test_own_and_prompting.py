@@ -64,7 +64,7 @@ def test_a_query_without_a_dataset_is_told_that_it_mixes_them(llmseq, trained, s
     llmseq("train", "sknn", "--dataset", "other")
     file = tmp_path / "mine.sql"
     file.write_text("select run, value as \"hr@20\" from metrics where metric = 'hr' and k = 20")
-    assert "figures of several may stand in this table" in " ".join(llmseq("report", "--sql", file).out.split())
+    assert "do not compare rows of different datasets" in " ".join(llmseq("report", "--sql", file).out.split())
     with_dataset = file.read_text().replace("run,", "dataset, run,").replace("metrics", "metrics join runs using (run)")
     file.write_text(with_dataset)
     out = llmseq("report", "--sql", file).out
@@ -92,7 +92,7 @@ def add_prompting_run(llmseq, number: int, label: str, sessions: int, cost: str)
 
 
 def test_language_models_runs_make_the_papers_table_7(llmseq, trained):
-    assert "`llmseq prompt` asks one" in llmseq("report", "--prompting").out
+    assert "run `llmseq prompt`" in llmseq("report", "--prompting").out
     assert llmseq("report", "--prompting", "--json").json == []
     add_prompting_run(llmseq, 1, "LLMSeqPromptGenItem", 24, "3.977")
     add_prompting_run(llmseq, 2, "LLMSeqPromptGenItem (base)", 10, "null")
@@ -105,7 +105,7 @@ def test_language_models_runs_make_the_papers_table_7(llmseq, trained):
     )
     out = llmseq("report", "--prompting").out
     assert max(len(line) for line in out.splitlines()) <= 80
-    for word in ("36.11%", "0.960", "77", "$3.98", "3 not understood", "GenItem *", "10 of 24 sessions"):
+    for word in ("36.11%", "0.960", "77", "$3.98", "3 not readable", "GenItem *", "10 of 24 sessions"):
         assert word in out
     assert r"36.11\%" in llmseq("report", "--prompting", "--format", "latex").out
     assert "| run | task | kind | model |" in llmseq("report", "--prompting", "--format", "markdown").out
@@ -124,7 +124,7 @@ def test_a_run_on_some_sessions_is_marked_in_every_table(llmseq, trained, tmp_pa
         out = llmseq("report", "--sql", file).out
         assert partial in out
         assert out.count("*") == 2
-        assert "* scored on 10 of 24 sessions: not comparable" in out
+        assert "* scored on 10 of 24 sessions: left out of comparisons" in out
         marked = llmseq("report", "--sql", file, "--format", "markdown").out
         assert next(line for line in marked.splitlines() if partial in line).count("**") == 0
     whole, part = (
