@@ -26,6 +26,27 @@ _numbers = count()
 _mine: set[str] = set()
 """Names of what this process is writing."""
 
+DATABASE = "llmseq.duckdb"
+"""The file of a workspace that holds its tables."""
+
+_DEVICES = ("/dev/", "/proc/", "/sys/")
+
+
+def check_output(path: Path) -> None:
+    """Raises LlmseqError for a place that no result of a command may take: a workspace's own files, and devices, pipes
+    and the like, whose place a file would take.
+    """
+    real, named = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent), path.name)
+    if any((folder / DATABASE).is_file() and _is_own(real.relative_to(folder)) for folder in real.parents):
+        raise LlmseqError(f"{path} belongs to a workspace", "name a file elsewhere")
+    odd = real.exists() and not real.is_file() and not real.is_dir()
+    if odd or any(str(place).startswith(_DEVICES) and place.parts[2] != "shm" for place in (real, named)):
+        raise LlmseqError(f"{path} is a device", "name a file; where --out may be left out, the result is printed")
+
+
+def _is_own(place: Path) -> bool:
+    return place.parts[0].startswith((DATABASE, "in-use.json", "artifacts"))
+
 
 @contextmanager
 def atomic_path(path: Path, *, durable: bool = True, make_folder: bool = False) -> Iterator[Path]:

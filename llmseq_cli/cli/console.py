@@ -33,6 +33,8 @@ out = PlainConsole(soft_wrap=False)
 err = PlainConsole(stderr=True)
 
 _LEAST_WIDTH = 10
+_LONGEST_ERROR = 1000
+"""Characters; a longer message repeats what the user gave, and is cut in its middle."""
 
 
 def print_json(document: Any) -> None:
@@ -42,6 +44,8 @@ def print_json(document: Any) -> None:
 
 def print_error(message: str, hint: str = "") -> None:
     """The two lines that every failure ends with."""
+    if len(message) > _LONGEST_ERROR:
+        message = f"{message[: _LONGEST_ERROR // 2]} … {message[-_LONGEST_ERROR // 2 :]}"
     err.print(Text(f"error: {message}", style="bold red"), soft_wrap=True)
     if hint:
         err.print(Text(f"hint: {hint}"), soft_wrap=True)

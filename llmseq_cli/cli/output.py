@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from llmseq_cli.cli.console import err
-from llmseq_cli.files import write_whole
+from llmseq_cli.files import check_output, write_whole
 from llmseq_cli.printable import printable
 
 
@@ -23,5 +23,6 @@ def write_output(text: str, to: Path | None) -> None:
 
 def write_bytes(content: bytes, to: Path) -> None:
     """Whole into a file, as `write_output`."""
+    check_output(to)
     write_whole(to, content)
     err.print(f"written to {to}", soft_wrap=True)

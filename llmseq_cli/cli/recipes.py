@@ -10,7 +10,7 @@ import typer
 from llmseq_cli.cli.common import Common, DeviceOption, JsonOption, command, listed
 from llmseq_cli.cli.console import out, print_json, print_table
 from llmseq_cli.errors import LlmseqError, UsageError
-from llmseq_cli.files import write_whole
+from llmseq_cli.files import check_output, write_whole
 
 if TYPE_CHECKING:
     from llmseq_cli.recipes.recipe import Recipe
@@ -151,6 +151,7 @@ def reproduce(
 def _copy(file: Path, to: Path) -> None:
     if to.exists():
         raise LlmseqError(f"{to} is there already", "name another file, or remove it")
+    check_output(to)
     write_whole(to, file.read_bytes())
     out.print(str(to), soft_wrap=True)
 

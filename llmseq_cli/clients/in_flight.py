@@ -152,7 +152,8 @@ class InFlight:
         aside = self.path.with_name(f"{self.path.name}.new")
         places: dict[int, list[tuple[int, int]]] = {}
         size = 0
-        with aside.open("wb") as new:
+        aside.unlink(missing_ok=True)
+        with aside.open("xb") as new:  # never through a link
             for number, lines in entries:
                 places[number] = []
                 for line in lines:

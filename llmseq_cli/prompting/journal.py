@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
+from llmseq_cli.errors import LlmseqError
 from llmseq_cli.files import forget_lock, take_lock
 from llmseq_cli.store.connection import explained
 
@@ -27,6 +28,9 @@ class Journal:
         """Makes the file where it is missing, and keeps others from it until `close`."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = take_lock(self.path.with_suffix(".lock"), "is running this prompt job")
+        if self.path.is_symlink():
+            self._lock.release()
+            raise LlmseqError(f"{self.path} is a link", "remove it: what is written there must stay in the workspace")
         self._file = self.path.open("a+b")
 
     def add(self, entries: Iterable[dict[str, Any]]) -> None:

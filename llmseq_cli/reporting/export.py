@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmseq_cli.data.dataset import find_dataset
 from llmseq_cli.data.readers.files import identifier, quoted
 from llmseq_cli.errors import UsageError, did_you_mean
-from llmseq_cli.files import atomic_path
+from llmseq_cli.files import atomic_path, check_output
 from llmseq_cli.machine import machine_errors
 from llmseq_cli.store.queries import copy_to, query
 from llmseq_cli.store.runs import RunInfo, find_run
@@ -60,6 +60,7 @@ def export_runs(
         from llmseq_cli.reporting.mlflow_log import log_runs
 
         return log_runs(store, runs, out, dataset)
+    check_output(Path(out))
     with store.read("exporting") as con:
         con.execute(query("export/macros"))
         found = _distinct([find_run(con, run, dataset, store.progress) for run in runs])

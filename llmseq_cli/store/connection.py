@@ -76,7 +76,9 @@ class Store:
             note = self.folder / "in-use.json"
             try:
                 with suppress(OSError):  # the note only makes other processes' messages better
-                    note.write_text(json.dumps({"pid": os.getpid(), "doing": doing}), encoding="utf-8")
+                    note.unlink(missing_ok=True)  # also where it is a link that leads elsewhere
+                    with note.open("x", encoding="utf-8") as file:
+                        file.write(json.dumps({"pid": os.getpid(), "doing": doing}))
                 migrate(con)
                 with interruptible(con):
                     yield con

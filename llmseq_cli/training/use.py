@@ -14,7 +14,7 @@ from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.dataset import find_dataset, load_catalog, load_test, load_train
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
-from llmseq_cli.files import atomic_path, temporary_folder
+from llmseq_cli.files import atomic_path, check_output, temporary_folder
 from llmseq_cli.progress import Progress
 from llmseq_cli.store.connection import explained
 from llmseq_cli.store.interrupts import interruptible
@@ -94,6 +94,7 @@ def _staged(out: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database of its own, in a folder beside `out` that goes away."""
     import duckdb
 
+    check_output(out)
     with (
         temporary_folder(out) as folder,
         explained(out.parent),
