@@ -14,7 +14,7 @@ from llmseq_cli.bundle.readme import readme
 from llmseq_cli.data.dataset import find_dataset, load_catalog
 from llmseq_cli.errors import UsageError
 from llmseq_cli.files import atomic_folder
-from llmseq_cli.models.members import MadeOfRuns
+from llmseq_cli.models.base_models import MadeOfRuns
 from llmseq_cli.models.recommender import ItemSpace, Recommender
 from llmseq_cli.store.runs import find_run, run_details
 from llmseq_cli.training.stored_runs import load_model
@@ -89,9 +89,9 @@ def _save_models(model: Recommender, run: str, folder: Path) -> None:
         kept = {name: array for name, array in model.arrays().items() if name not in model.unsafe_arrays}
         save_file({name: np.ascontiguousarray(array) for name, array in kept.items()}, target / "model.safetensors")
     if isinstance(model, MadeOfRuns):
-        for name, member in zip(model.settings.runs.split(","), model.members, strict=True):
+        for name, base_model in zip(model.settings.runs.split(","), model.base_models, strict=True):
             if not (folder / name).exists():
-                _save_models(member, name, folder)
+                _save_models(base_model, name, folder)
 
 
 def _save_vectors(space: ItemSpace, file: Path) -> None:

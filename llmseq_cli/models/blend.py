@@ -11,10 +11,10 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import block_size, top_k
+from llmseq_cli.models.base_models import BaseModelsSettings, MadeOfRuns
 from llmseq_cli.models.blend_weights import Candidates, Learnt, learnt_weights
 from llmseq_cli.models.gains import METHODS, gains, is_in_prompt
 from llmseq_cli.models.item_traits import TRAITS, ItemTraits
-from llmseq_cli.models.members import MadeOfRuns, MembersSettings
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.saved_arrays import DamagedError, array
 from llmseq_cli.settings import setting
@@ -25,7 +25,7 @@ _BLOCK_NUMBERS = 2**22  # entries of a member's lists that stand in memory at on
 
 
 @dataclass(frozen=True)
-class BlendSettings(MembersSettings):
+class BlendSettings(BaseModelsSettings):
     method: str = setting(
         "zscore", "how scores or ranks are made comparable before they are summed", choices=METHODS, tune=METHODS
     )
@@ -44,13 +44,13 @@ class BlendSettings(MembersSettings):
 
 
 class Blend(MadeOfRuns):
-    """Σ w · g over the members' lists, g being what `gains` makes of a member's scores or ranks.
+    """Σ w · g over the base models' lists, g being what `gains` makes of a model's scores or ranks.
 
-    With weights=auto the members are trained anew without the latest fifth of the training sessions (at most 5,000),
-    and the weights are those under which the items that follow there are most likely; the test sessions have no part in
-    it. Then the members that were trained on everything are blended. Where the split has validation cases of its own,
-    nothing is trained anew: the weights are learnt on at most 5,000 of these. With item_traits what `ItemTraits` tells
-    of a listed item is added, with weights that are learnt together with those of the members.
+    With weights=auto the base models are trained again without the latest fifth of the training sessions (at most
+    5,000), and the weights are those under which the items that follow there are most likely; the test sessions have no
+    part in it. Then the base models that were trained on everything are blended. Where the split has validation cases
+    of its own, nothing is trained again: the weights are learnt on at most 5,000 of these. With item_traits what
+    `ItemTraits` tells of a listed item is added, with weights that are learnt together with those of the base models.
     """
 
     name = "blend"
@@ -68,8 +68,8 @@ class Blend(MadeOfRuns):
         """Figures: weights, by run and summing to 1, trait_weights on their scale where items' traits count, and where
         they are learnt the NDCG@20 of the held-out sessions.
         """
-        self.take_members(context)
-        runs = [member.run for member in context.members]
+        self.take_base_models(context)
+        runs = [base_model.run for base_model in context.base_models]
         figures: dict[str, Any] = {}
         self.trait_weights = np.zeros(len(TRAITS) if self.settings.item_traits else 0)
         if self.settings.weights == "auto":
@@ -90,16 +90,16 @@ class Blend(MadeOfRuns):
     def _learn(self, train: Sessions, context: FitContext) -> tuple[Learnt, dict[str, Any]]:
         earlier, held_out = held_out_of(train, self.n_items, context)
         prompts, targets = held_out.prompts(), held_out.targets()
-        members = []
-        for member in context.members:
-            ranking = member.refitted_lists(earlier, prompts, self._list_length)
-            members.append((ranking, self._gains(ranking, prompts)))
+        base_models = []
+        for base_model in context.base_models:
+            ranking = base_model.refitted_lists(earlier, prompts, self._list_length)
+            base_models.append((ranking, self._gains(ranking, prompts)))
         traits = ItemTraits.of(earlier, self.n_items) if self.settings.item_traits else None
         candidates = Candidates.of(
-            members, prompts, targets, self.n_items, traits, exclude_prompt=not context.allows_repeats
+            base_models, prompts, targets, self.n_items, traits, exclude_prompt=not context.allows_repeats
         )
         found = learnt_weights(candidates, len(prompts))
-        alone = dict(zip([member.run for member in context.members], found.alone, strict=True))
+        alone = dict(zip([base_model.run for base_model in context.base_models], found.alone, strict=True))
         return found, {
             "validation_ndcg": found.ndcg,
             "validation_ndcg_alone": alone,
@@ -119,11 +119,11 @@ class Blend(MadeOfRuns):
         return Ranking.concatenate(parts)
 
     def _lists(self, prompts: Sessions, k: int, exclude_prompt: bool) -> Ranking:
-        # Where items' traits count, so does every list: a member without a weight still says which items there are.
+        # Where items' traits count, so does every list: a base model without a weight still says which items there are.
         counted = [place for place, weight in enumerate(self.weights) if weight > 0 or self.traits]
         # Prompt items are asked for even where they are not wanted: the others' scores must not depend on it.
         rankings = [
-            self.members[place].recommend(prompts, self._list_length, exclude_prompt=False) for place in counted
+            self.base_models[place].recommend(prompts, self._list_length, exclude_prompt=False) for place in counted
         ]
         said = [self._gains(ranking, prompts) for ranking in rankings]
         size = block_size(self.n_items)
@@ -172,7 +172,7 @@ def _sums(lists: list[np.ndarray], said: list[np.ndarray], n_items: int) -> np.n
 
 
 def held_out_of(train: Sessions, n_items: int, context: FitContext) -> tuple[Sessions, Sessions]:
-    """(what members are trained on, cases that weights are learnt from): the split's own validation cases, at most
+    """(what base models are trained on, cases that weights are learnt from): the split's own validation cases, at most
     5,000, or else the latest training sessions.
     """
     if context.validation is None:

@@ -13,18 +13,18 @@ from llmseq_cli.models.item_traits import TRAITS, ItemTraits
 
 CUTOFF = 20
 
-_RIDGE = 1e-2  # members that say the same share what one of them would get
+_RIDGE = 1e-2  # base models that say the same share what one of them would get
 _START = 0.5
 _LEAST = 1e-4  # smaller weights are what the optimiser leaves of none
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What the members say for items of the held-out sessions.
+    """What the base models say for items of the held-out sessions.
 
     Held are only sessions whose target stands in a list, for the others cannot be hit, with the items of all lists that
     are not in the prompt. Entries of a session stand together, in the order of their items.
-    values: float32[n_members + n_traits, n_entries], gains, and below them traits of the items, or none.
+    values: float32[n_base_models + n_traits, n_entries], gains, and below them traits of the items, or none.
     first: int64[n_sessions], where each session's entries begin.
     targets: int64[n_sessions], which entries are the targets.
     """
@@ -32,11 +32,11 @@ class Candidates:
     values: np.ndarray
     first: np.ndarray
     targets: np.ndarray
-    n_members: int
+    n_base_models: int
 
     @staticmethod
     def of(
-        members: list[tuple[Ranking, np.ndarray]],
+        base_models: list[tuple[Ranking, np.ndarray]],
         prompts: Sessions,
         targets: np.ndarray,
         n_items: int,
@@ -44,45 +44,45 @@ class Candidates:
         *,
         exclude_prompt: bool = True,
     ) -> Candidates:
-        """members: a ranking and its gains (≥ 0), [n_prompts, depth] each, of every member. targets: int[n_prompts]."""
+        """base_models: of each a ranking and its gains (≥ 0), [n_prompts, depth]. targets: int[n_prompts]."""
         rows = np.arange(len(prompts))[:, None] * n_items
-        keys = [(rows + ranking.items)[ranking.items != NO_ITEM] for ranking, _ in members]
-        said = [gain[ranking.items != NO_ITEM] for ranking, gain in members]
+        keys = [(rows + ranking.items)[ranking.items != NO_ITEM] for ranking, _ in base_models]
+        said = [gain[ranking.items != NO_ITEM] for ranking, gain in base_models]
         own_items = prompts.rows() * n_items + prompts.items
         union = np.setdiff1d(np.concatenate(keys), own_items if exclude_prompt else own_items[:0])
         sessions = np.flatnonzero(np.isin(rows[:, 0] + targets, union))
         union = union[np.isin(union // n_items, sessions)]
-        values = np.zeros((len(members) + (len(TRAITS) if traits else 0), len(union)), dtype=np.float32)
-        for member, (its_keys, its_gains) in enumerate(zip(keys, said, strict=True)):
+        values = np.zeros((len(base_models) + (len(TRAITS) if traits else 0), len(union)), dtype=np.float32)
+        for base_model, (its_keys, its_gains) in enumerate(zip(keys, said, strict=True)):
             found = np.isin(its_keys, union)
-            values[member, np.searchsorted(union, its_keys[found])] = its_gains[found]
+            values[base_model, np.searchsorted(union, its_keys[found])] = its_gains[found]
         if traits:
-            values[len(members) :] = traits.of_items(union % n_items, (values[: len(members)] > 0).mean(axis=0))
+            values[len(base_models) :] = traits.of_items(union % n_items, (values[: len(base_models)] > 0).mean(axis=0))
         first = np.searchsorted(union // n_items, sessions)
         own = np.searchsorted(union, sessions * n_items + targets[sessions])
-        return Candidates(values, first, own, len(members))
+        return Candidates(values, first, own, len(base_models))
 
     def sessions(self) -> np.ndarray:
         """int64[n_entries], whose entry each is."""
         return np.repeat(np.arange(len(self.first)), np.diff(np.append(self.first, self.values.shape[1])))
 
     def target_ranks(self, weights: np.ndarray) -> np.ndarray:
-        """The rank of every session's target, int64[n_sessions]; 0 where no member with a weight says anything for it,
-        nor a trait has one. Of equal sums the item with the lower number comes first.
+        """The rank of every session's target, int64[n_sessions]; 0 where no base model with a weight says anything for
+        it, nor a trait has one. Of equal sums the item with the lower number comes first.
         """
         if not len(self.first):
             return np.zeros(0, dtype=np.int64)
         sums, sessions = weights.astype(np.float32) @ self.values, self.sessions()
         own, place = sums[self.targets], np.arange(len(sums))
         ahead = (sums > own[sessions]) | ((sums == own[sessions]) & (place < self.targets[sessions]))
-        said = (own > 0) | bool(weights[self.n_members :].any())
+        said = (own > 0) | bool(weights[self.n_base_models :].any())
         return np.where(said, np.add.reduceat(ahead.astype(np.int64), self.first) + 1, 0)
 
 
 @dataclass(frozen=True)
 class Learnt:
-    """weights: float64[n_members], summing to 1, or all 0 where nothing but traits helps. trait_weights:
-    float64[n_traits], on their scale. ndcg: theirs, at 20. alone: the NDCG@20 of every member alone.
+    """weights: float64[n_base_models], summing to 1, or all 0 where nothing but traits helps. trait_weights:
+    float64[n_traits], on their scale. ndcg: theirs, at 20. alone: the NDCG@20 of every base model alone.
     """
 
     weights: np.ndarray
@@ -97,15 +97,15 @@ def mean_ndcg(candidates: Candidates, weights: np.ndarray, n_sessions: int) -> f
 
 
 def learnt_weights(candidates: Candidates, n_sessions: int) -> Learnt:
-    """Weights w that maximise Σ log softmax(Σ w·value)[target] over the held sessions, those of members ≥ 0, scaled so
-    that these sum to 1.
+    """Weights w that maximise Σ log softmax(Σ w·value)[target] over the held sessions, those of base models ≥ 0, scaled
+    so that these sum to 1.
 
     This is the conditional logit of McFadden ("Conditional logit analysis of qualitative choice behavior", 1974): it
     has one optimum, and counts how far ahead others are, not only at which rank; on halves of Amazon Beauty's latest
     training sessions, each judged by the other's weights, an ascent on NDCG@20 itself found worse ones. Where there is
     nothing to learn from, weights are equal.
     """
-    n = candidates.n_members
+    n = candidates.n_base_models
     alone = [mean_ndcg(candidates, one, n_sessions) for one in np.eye(n, len(candidates.values))]
     weights = _most_likely(candidates) if len(candidates.first) else np.zeros(len(candidates.values))
     weights = np.where(np.abs(weights) > _LEAST, weights, 0)
@@ -117,7 +117,7 @@ def learnt_weights(candidates: Candidates, n_sessions: int) -> Learnt:
 
 
 def _most_likely(candidates: Candidates) -> np.ndarray:
-    """float64[n_members + n_traits]."""
+    """float64[n_base_models + n_traits]."""
     from scipy.optimize import minimize
 
     values, first, sessions = candidates.values, candidates.first, candidates.sessions()
@@ -134,17 +134,17 @@ def _most_likely(candidates: Candidates) -> np.ndarray:
         value = float(np.mean(np.log(total) + largest - weights @ own)) + _RIDGE * float(scaled @ scaled)
         return value, (values @ chances.astype(np.float32) - own.mean(axis=1)) / scales + 2 * _RIDGE * scaled
 
-    n_traits = len(values) - candidates.n_members
-    start = np.repeat([_START, 0.0], [candidates.n_members, n_traits])
-    bounds = [(0, None)] * candidates.n_members + [(None, None)] * n_traits
+    n_traits = len(values) - candidates.n_base_models
+    start = np.repeat([_START, 0.0], [candidates.n_base_models, n_traits])
+    bounds = [(0, None)] * candidates.n_base_models + [(None, None)] * n_traits
     weights: np.ndarray = minimize(loss, start, jac=True, bounds=bounds, method="L-BFGS-B").x / scales
     return weights
 
 
 def _scales(candidates: Candidates) -> np.ndarray:
-    """float64[n_members + n_traits], what values are divided by: one number for all gains, so that the size of what a
-    method gives does not decide how much the ridge holds back; 1 for traits.
+    """float64[n_base_models + n_traits], what values are divided by: one number for all gains, so that the size of what
+    a method gives does not decide how much the ridge holds back; 1 for traits.
     """
-    said = candidates.values[: candidates.n_members]
+    said = candidates.values[: candidates.n_base_models]
     size = float(np.sqrt(np.mean(said[said > 0] ** 2))) if (said > 0).any() else 1.0
-    return np.repeat([size, 1.0], [candidates.n_members, len(candidates.values) - candidates.n_members])
+    return np.repeat([size, 1.0], [candidates.n_base_models, len(candidates.values) - candidates.n_base_models])

@@ -11,7 +11,7 @@ import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
-from llmseq_cli.models.members import MadeOfRuns, MembersSettings, first_kept
+from llmseq_cli.models.base_models import BaseModelsSettings, MadeOfRuns, first_kept
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.settings import setting
 
@@ -20,7 +20,7 @@ DEFAULT_THRESHOLDS = {"rank": 5.0, "confidence": 0.8}
 
 
 @dataclass(frozen=True)
-class EmbeddingEnsembleSettings(MembersSettings):
+class EmbeddingEnsembleSettings(BaseModelsSettings):
     method: str = setting("rank", "which items of the first run come first", choices=METHODS, tune=METHODS)
     threshold: float | None = setting(
         None, "rank: so many of them (none: 5); confidence: those at least so similar (none: 0.8)"
@@ -39,17 +39,19 @@ class EmbeddingEnsemble(MadeOfRuns):
     summary = "two LLMSeqSim runs: the first one's best items, then the second one's"
     Settings = EmbeddingEnsembleSettings
     fewest = most = 2
-    member_models = ("llmseqsim", "llmseqsim")
+    first_models = ("llmseqsim", "llmseqsim")
 
     settings: EmbeddingEnsembleSettings
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
-        self.take_members(context)
+        self.take_base_models(context)
         return {}
 
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
         # Without its c items that come first, k items of the second list hold at least k − c others.
-        first, second = (member.recommend(prompts, k, exclude_prompt=exclude_prompt) for member in self.members)
+        first, second = (
+            base_model.recommend(prompts, k, exclude_prompt=exclude_prompt) for base_model in self.base_models
+        )
         sure = self._sure(first)
         rows = np.arange(len(prompts))[:, None] * self.n_items
         repeated = np.isin(rows + second.items, (rows + first.items)[sure])
@@ -71,7 +73,7 @@ class EmbeddingEnsemble(MadeOfRuns):
         return sure
 
     def arrays(self) -> dict[str, np.ndarray]:
-        return {"members": np.array([len(self.members)])}
+        return {"members": np.array([len(self.base_models)])}
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        """There is nothing but the members."""
+        """There is nothing but the base models."""

@@ -1,4 +1,4 @@
-"""What a member of a blend says for the items of its lists: by score or by rank.
+"""What a base model of a blend says for the items of its lists: by score or by rank.
 
 Reciprocal-rank fusion follows Cormack, Clarke & Büttcher (SIGIR 2009), weighted ranks are a Borda count.
 """
@@ -14,7 +14,7 @@ METHODS = ("zscore", "rrf", "weighted-rank")
 
 
 def gains(ranking: Ranking, own: np.ndarray, method: str, rrf_k: float = 60.0) -> np.ndarray:
-    """What a member says for the items of its lists, beyond what it says for all others: float64[n, depth], ≥ 0.
+    """What a base model says for the items of its lists, beyond what it says for all others: float64[n, depth], ≥ 0.
 
     own: bool[n, depth], the items of the prompt, which do not count in the figures of their list.
     zscore: (score − floor) / standard deviation of the list's scores. The floor is the lowest score of the list; of a

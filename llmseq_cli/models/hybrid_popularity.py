@@ -14,15 +14,15 @@ import numpy as np
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
-from llmseq_cli.models.llmseqsim import LLMSeqSim
-from llmseq_cli.models.members import (
+from llmseq_cli.models.base_models import (
+    BaseModelsSettings,
     MadeOfRuns,
-    MembersSettings,
     first_kept,
     item_counts,
     popularity_cutoff,
     popularity_setting,
 )
+from llmseq_cli.models.llmseqsim import LLMSeqSim
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.saved_arrays import array
 from llmseq_cli.settings import setting
@@ -35,7 +35,7 @@ _BLOCK_NUMBERS = 2**20  # numbers of a block of sessions: 4 MiB, more leaves the
 
 
 @dataclass(frozen=True)
-class HybridPopularitySettings(MembersSettings):
+class HybridPopularitySettings(BaseModelsSettings):
     """The paper's cut-off is 0.5; on the latest training sessions of Amazon Beauty each step up costs accuracy."""
 
     cutoff: float = setting(
@@ -68,13 +68,13 @@ class HybridPopularity(MadeOfRuns):
     summary = "LLMSeqSim without unpopular items, or items too much alike"
     Settings = HybridPopularitySettings
     fewest = most = 1
-    member_models = ("llmseqsim",)
+    first_models = ("llmseqsim",)
 
     settings: HybridPopularitySettings
     counts: np.ndarray
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
-        self.take_members(context)
+        self.take_base_models(context)
         if self.settings.filter_first and self.settings.diversity is not None:
             raise UsageError("filter_first and diversity do not go together", "leave one of them out")
         self.counts = item_counts(self.settings.popularity, train, self.n_items, context)
@@ -83,43 +83,43 @@ class HybridPopularity(MadeOfRuns):
     def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
         if self.settings.filter_first:
             return self._first_filtered(self.settings.filter_first, prompts, k, exclude_prompt)
-        member = self._popular_only()
+        base_model = self._popular_only()
         if self.settings.diversity is None:
-            return member.recommend(prompts, k, exclude_prompt=exclude_prompt)
+            return base_model.recommend(prompts, k, exclude_prompt=exclude_prompt)
         most = min(self.n_items, MOST_COMPARED)
         depth = min(most, _FIRST_LOOK * k)
-        diverse = self._diverse(member, prompts, depth, k, exclude_prompt)
+        diverse = self._diverse(base_model, prompts, depth, k, exclude_prompt)
         short = np.flatnonzero(diverse.items[:, -1] == NO_ITEM) if k else np.empty(0, dtype=np.int64)
         if len(short) and depth < most:
-            deeper = self._diverse(member, prompts.take(short), most, k, exclude_prompt)
+            deeper = self._diverse(base_model, prompts.take(short), most, k, exclude_prompt)
             diverse.items[short], diverse.scores[short] = deeper.items, deeper.scores
         return diverse
 
     def _first_filtered(self, first: int, prompts: Sessions, k: int, exclude_prompt: bool) -> Ranking:
         """The first items of every list without unpopular ones, which leave from the top on as long as enough stay."""
-        [member] = self.members
-        ranking = member.recommend(prompts, first, exclude_prompt=exclude_prompt)
+        [base_model] = self.base_models
+        ranking = base_model.recommend(prompts, first, exclude_prompt=exclude_prompt)
         there = ranking.items != NO_ITEM
         unpopular = there & (self.counts[ranking.items] < popularity_cutoff(self.counts, self.settings.cutoff))
         removable = (there.sum(axis=1) - self.settings.filter_keep)[:, None]
         return first_kept(ranking, there & ~(unpopular & (unpopular.cumsum(axis=1) <= removable)), k)
 
     def _popular_only(self) -> LLMSeqSim:
-        [member] = self.members
-        assert isinstance(member, LLMSeqSim)
-        popular_only = copy.copy(member)
+        [base_model] = self.base_models
+        assert isinstance(base_model, LLMSeqSim)
+        popular_only = copy.copy(base_model)
         popular = self.counts >= popularity_cutoff(self.counts, self.settings.cutoff)
-        popular_only.candidates = member.candidates & popular
+        popular_only.candidates = base_model.candidates & popular
         return popular_only
 
-    def _diverse(self, member: LLMSeqSim, prompts: Sessions, depth: int, k: int, exclude_prompt: bool) -> Ranking:
+    def _diverse(self, base_model: LLMSeqSim, prompts: Sessions, depth: int, k: int, exclude_prompt: bool) -> Ranking:
         """The first k of the best `depth` items of every prompt, none too similar to one before it."""
-        ranking = member.recommend(prompts, depth, exclude_prompt=exclude_prompt)
-        width = depth * max(depth, member.vectors.shape[1] if isinstance(member.vectors, np.ndarray) else 0)
+        ranking = base_model.recommend(prompts, depth, exclude_prompt=exclude_prompt)
+        width = depth * max(depth, base_model.vectors.shape[1] if isinstance(base_model.vectors, np.ndarray) else 0)
         size = max(1, _BLOCK_NUMBERS // max(width, 1))
         starts = range(0, max(len(prompts), 1), size)
         most_alike = 1.0 if self.settings.diversity is None else self.settings.diversity
-        kept = [_dissimilar(ranking.items[start : start + size], member.vectors, most_alike) for start in starts]
+        kept = [_dissimilar(ranking.items[start : start + size], base_model.vectors, most_alike) for start in starts]
         return first_kept(ranking, np.concatenate(kept), k)
 
     def arrays(self) -> dict[str, np.ndarray]:

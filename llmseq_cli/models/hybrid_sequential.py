@@ -11,9 +11,9 @@ import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
-from llmseq_cli.models.members import (
+from llmseq_cli.models.base_models import (
+    BaseModelsSettings,
     MadeOfRuns,
-    MembersSettings,
     item_counts,
     popularity_cutoff,
     popularity_setting,
@@ -24,7 +24,7 @@ from llmseq_cli.settings import setting
 
 
 @dataclass(frozen=True)
-class HybridSequentialSettings(MembersSettings):
+class HybridSequentialSettings(BaseModelsSettings):
     popularity: str = popularity_setting()
     cutoff: float = setting(
         0.25, "quantile of item popularity below which a last item is unpopular", low=0, high=1, tune=(0.0, 1.0)
@@ -43,13 +43,13 @@ class HybridSequential(MadeOfRuns):
     summary = "LLMSeqSim for prompts whose last item is unpopular, another run for the others"
     Settings = HybridSequentialSettings
     fewest = most = 2
-    member_models = ("llmseqsim",)
+    first_models = ("llmseqsim",)
 
     settings: HybridSequentialSettings
     counts: np.ndarray
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
-        self.take_members(context)
+        self.take_base_models(context)
         self.counts = item_counts(self.settings.popularity, train, self.n_items, context)
         return {"popularity_cutoff": popularity_cutoff(self.counts, self.settings.cutoff)}
 
@@ -61,10 +61,10 @@ class HybridSequential(MadeOfRuns):
         lists = Ranking(
             np.full((len(prompts), k), NO_ITEM, dtype=np.int32), np.full((len(prompts), k), -np.inf, dtype=np.float32)
         )
-        for member, its in zip(self.members, (unpopular, ~unpopular), strict=True):
+        for base_model, its in zip(self.base_models, (unpopular, ~unpopular), strict=True):
             places = np.flatnonzero(its)
             if len(places):
-                part = member.recommend(prompts.take(places), k, exclude_prompt=exclude_prompt)
+                part = base_model.recommend(prompts.take(places), k, exclude_prompt=exclude_prompt)
                 lists.items[places], lists.scores[places] = part.items, part.scores
         return lists
 

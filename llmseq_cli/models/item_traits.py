@@ -20,8 +20,8 @@ TRAITS = (
     "agreement",
     "newness_x_agreement",
 )
-"""Newness; popularity in the latest 5 % of the sessions, in the latest 20 % and in all; the share of the members that
-say something for the item (a gain above 0); newness times this share.
+"""Newness; popularity in the latest 5 % of the sessions, in the latest 20 % and in all; the share of the base models
+that say something for the item (a gain above 0); newness times this share.
 """
 
 _WINDOWS = (0.05, 0.2, 1.0)
@@ -50,6 +50,6 @@ class ItemTraits:
         return ItemTraits(np.stack([newness, *popularity]).astype(np.float32))
 
     def of_items(self, items: np.ndarray, agreement: np.ndarray) -> np.ndarray:
-        """float32[len(TRAITS), n]; agreement: float[n], the share of members with a gain above 0 for each item."""
+        """float32[len(TRAITS), n]; agreement: float[n], the share of base models with a gain above 0 for each item."""
         known = self.values[:, items]
         return np.concatenate([known, [agreement, known[0] * agreement]]).astype(np.float32)

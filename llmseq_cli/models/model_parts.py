@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from llmseq_cli.models.members import MadeOfRuns
+from llmseq_cli.models.base_models import MadeOfRuns
 from llmseq_cli.models.recommender import Recommender
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.settings import parse_settings
@@ -15,18 +15,18 @@ from llmseq_cli.settings import parse_settings
 
 @dataclass(frozen=True, eq=False)
 class ModelParts:
-    """What `Recommender.save` writes, in memory; members: the parts of the runs that the model is made of."""
+    """What `Recommender.save` writes, in memory; base_models: the parts of the runs that the model is made of."""
 
     model: str
     settings: dict[str, Any]
     n_items: int
     arrays: dict[str, np.ndarray]
-    members: tuple[ModelParts, ...] = ()
+    base_models: tuple[ModelParts, ...] = ()
 
 
 def take_apart(model: Recommender) -> ModelParts:
-    members = tuple(map(take_apart, model.members)) if isinstance(model, MadeOfRuns) else ()
-    return ModelParts(model.name, model.settings.to_dict(), model.n_items, model.arrays(), members)
+    base_models = tuple(map(take_apart, model.base_models)) if isinstance(model, MadeOfRuns) else ()
+    return ModelParts(model.name, model.settings.to_dict(), model.n_items, model.arrays(), base_models)
 
 
 def put_together(parts: ModelParts) -> Recommender:
@@ -35,5 +35,5 @@ def put_together(parts: ModelParts) -> Recommender:
     model = cls(parse_settings(cls.Settings, parts.settings, cls.name), parts.n_items)
     model.restore_arrays(parts.arrays)
     if isinstance(model, MadeOfRuns):
-        model.members = [put_together(member) for member in parts.members]
+        model.base_models = [put_together(base_model) for base_model in parts.base_models]
     return model

@@ -27,11 +27,11 @@ _TRAIN_AGAIN = "train it again"
 
 
 @dataclass(frozen=True)
-class Member:
+class BaseRun:
     """A trained run that another model is made of.
 
     run: its name, for example "sasrec-3". model: the trained model.
-    refitted_lists: (train, prompts, k) gives the lists of the same model (settings, embeddings, seed) trained anew on
+    refitted_lists: (train, prompts, k) gives the lists of the same model (settings, embeddings, seed) trained again on
         `train` alone, items of the prompts among them.
     """
 
@@ -75,7 +75,7 @@ class FitContext:
     device: "cpu", "cuda" or "mps".
     checkpoints: folder for what an interrupted training goes on from; None keeps nothing.
     resume: go on from what lies there, instead of from the beginning.
-    members: the trained runs that a model is made of.
+    base_models: the trained runs that a model is made of.
     keeps_unseen: whether the dataset's test sessions hold items that never occur in training; what a model holds out
         of the training sessions should be like them.
     validation: the split's own validation cases, a prompt and as the last item its target; None where a model is to
@@ -92,7 +92,7 @@ class FitContext:
     progress: Progress = field(default_factory=SilentProgress)
     checkpoints: Path | None = None
     resume: bool = False
-    members: tuple[Member, ...] = ()
+    base_models: tuple[BaseRun, ...] = ()
     keeps_unseen: bool = False
     validation: Sessions | None = None
     allows_repeats: bool = False
@@ -115,8 +115,8 @@ class Recommender(ABC):
     embeddings_use: ClassVar[str] = "none"
     """Whether the model takes item embeddings: "none", "optional" or "required"."""
 
-    members_use: ClassVar[str] = "none"
-    """Whether the model is made of other, trained ones (see `members.MadeOfRuns`): "none" or "required"."""
+    base_models_use: ClassVar[str] = "none"
+    """Whether the model is made of other, trained ones (see `base_models.MadeOfRuns`): "none" or "required"."""
 
     uses_device: ClassVar[bool] = False
     """Whether the model computes with torch, on the device that the user names."""

@@ -281,7 +281,7 @@ class RecipeRun:
             seeds=step.seeds,
             device=self.options.device,
             resume=True,
-            runs=tuple(self._members(step, done)),
+            runs=tuple(self._base_runs(step, done)),
         )
         return self.workspace.train(options)
 
@@ -297,7 +297,7 @@ class RecipeRun:
                 return int(most)
         return dim
 
-    def _members(self, step: Train, done: Done) -> Iterator[str]:
+    def _base_runs(self, step: Train, done: Done) -> Iterator[str]:
         for name in step.runs:
             one = name.removesuffix(ALL_SEEDS)
             if one in done.failed:

@@ -22,15 +22,15 @@ from llmseq_cli.embeddings.reduce import parse_method, reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.evaluate import evaluate
-from llmseq_cli.models.members import run_names
-from llmseq_cli.models.recommender import FitContext, Member, Recommender, WarmStart
+from llmseq_cli.models.base_models import run_names
+from llmseq_cli.models.recommender import BaseRun, FitContext, Recommender, WarmStart
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import parse_settings
 from llmseq_cli.store.connection import Store
 from llmseq_cli.store.runs import RunRecord, find_same_run
+from llmseq_cli.training.base_runs import BaseRuns, parse_runs
 from llmseq_cli.training.environment import environment, peak_memory_mb
-from llmseq_cli.training.members import Members, parse_runs
 from llmseq_cli.training.options import TrainOptions
 from llmseq_cli.training.stored_runs import store_run
 from llmseq_cli.training.warm import going_on, open_start
@@ -69,17 +69,21 @@ def run_experiment(store: Store, options: TrainOptions, progress: Progress) -> l
             embeddings = load_embeddings(con, info.dataset_id, options.embeddings, len(dataset.catalog))
     warm = open_start(store, earlier, dataset) if earlier else None
     given = dict(options.settings)
-    members = Members(store, dataset, options.device, progress).open(cls, options.runs or parse_runs(given.get("runs")))
+    base_models = BaseRuns(store, dataset, options.device, progress).open(
+        cls, options.runs or parse_runs(given.get("runs"))
+    )
     _say_what_is_never_hit(dataset, settings, embeddings, progress)
-    if members:
-        settings = parse_settings(cls.Settings, given | {"runs": run_names(members)}, options.model, kind)
+    if base_models:
+        settings = parse_settings(cls.Settings, given | {"runs": run_names(base_models)}, options.model, kind)
     runs = []
     with _cluster(options) as cluster:
         for seed in range(options.seed, options.seed + options.seeds):
             reduced = _reduced(store, cls, embeddings, dataset.catalog.classes, options, seed, progress)
             runs.append(
                 _finished(store, settings, dataset, reduced, options, seed)
-                or _run_once(store, cls, settings, dataset, reduced, members, options, seed, progress, cluster, warm)
+                or _run_once(
+                    store, cls, settings, dataset, reduced, base_models, options, seed, progress, cluster, warm
+                )
             )
     return runs
 
@@ -163,7 +167,7 @@ def _run_once(
     settings: Any,
     dataset: Dataset,
     embeddings: ItemEmbeddings | None,
-    members: tuple[Member, ...],
+    base_models: tuple[BaseRun, ...],
     options: TrainOptions,
     seed: int,
     progress: Progress,
@@ -182,7 +186,7 @@ def _run_once(
         progress,
         checkpoints,
         options.resume,
-        members,
+        base_models,
         dataset.info.keeps_unseen,
         dataset.validation,
         dataset.info.allows_repeats,

@@ -17,7 +17,7 @@ from llmseq_cli.checksums import array_checksum
 from llmseq_cli.errors import WorkerLostError
 from llmseq_cli.files import atomic_path
 from llmseq_cli.training.environment import usable_cores
-from llmseq_cli.tuning.units import FoldMembers, Measured, Unit, measure
+from llmseq_cli.tuning.units import FoldBaseRuns, Measured, Unit, measure
 
 _WATCH_SECONDS = 2.0
 
@@ -47,9 +47,9 @@ class InProcess:
 
     slots = 1
 
-    def __init__(self, members: FoldMembers | None = None) -> None:
+    def __init__(self, base_models: FoldBaseRuns | None = None) -> None:
         self.arrays: dict[str, np.ndarray] = {}
-        self.members = members
+        self.base_models = base_models
 
     def share(self, arrays: Mapping[str, np.ndarray]) -> None:
         self.arrays |= arrays
@@ -61,7 +61,7 @@ class InProcess:
         return list(pending)[:1]
 
     def result(self, job: Unit) -> Measured:
-        return measure(job, self.arrays, self.members(job.fold) if self.members else ())
+        return measure(job, self.arrays, self.base_models(job.fold) if self.base_models else ())
 
     def close(self, *, kill: bool) -> None:
         self.arrays.clear()

@@ -14,12 +14,12 @@ from llmseq_cli.devices import resolve_device
 from llmseq_cli.embeddings.reduce import parse_method
 from llmseq_cli.embeddings.stored import find_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError, WorkerLostError
-from llmseq_cli.models.members import MadeOfRuns
+from llmseq_cli.models.base_models import MadeOfRuns
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress, Task
 from llmseq_cli.store.connection import Store
+from llmseq_cli.training.base_runs import BaseRuns, parse_runs
 from llmseq_cli.training.environment import usable_cores
-from llmseq_cli.training.members import Members, parse_runs
 from llmseq_cli.tuning.executors import Executor, InProcess, make_executor
 from llmseq_cli.tuning.folds import folds_of
 from llmseq_cli.tuning.inputs import Inputs
@@ -27,7 +27,7 @@ from llmseq_cli.tuning.options import TuneOptions
 from llmseq_cli.tuning.results import best_of, keep_trials, studies_folder
 from llmseq_cli.tuning.space import DIM, Choices, Configuration, Space, searched_settings
 from llmseq_cli.tuning.study import Spec, Study, TrialRecord
-from llmseq_cli.tuning.units import FoldMembers, Unit, catalog_arrays, fold_arrays
+from llmseq_cli.tuning.units import FoldBaseRuns, Unit, catalog_arrays, fold_arrays
 
 if TYPE_CHECKING:
     import optuna
@@ -254,8 +254,8 @@ class Tuning:
     def _space(self) -> Space:
         options, cls = self.options, self.cls
         if issubclass(cls, MadeOfRuns):
-            members = Members(self.store, self.dataset, options.device, self.progress)
-            members.check(cls, options.runs or parse_runs(options.settings.get("runs")))
+            base_models = BaseRuns(self.store, self.dataset, options.device, self.progress)
+            base_models.check(cls, options.runs or parse_runs(options.settings.get("runs")))
         leave_out: tuple[str, ...] = ("runs", "weights") if issubclass(cls, MadeOfRuns) else ()
         if options.embeddings:
             leave_out += (DIM,)  # as many as the reduced embeddings have
@@ -294,7 +294,7 @@ class Tuning:
         if issubclass(self.cls, MadeOfRuns):
             if workers > 1 or options.backend.on_ray:
                 self.progress.message(f"{self.cls.name} is made of runs that lie here: one trial at a time, here")
-            return InProcess(self._fold_members())
+            return InProcess(self._fold_base_models())
         if not options.backend.on_ray and workers > usable_cores():
             workers = usable_cores()
             self.progress.warn(f"--workers {options.workers} is more than there are cores here: {workers} at a time")
@@ -306,10 +306,10 @@ class Tuning:
         for number, fold in enumerate(self.folds):
             self.executor.share(fold_arrays(number, fold))
 
-    def _fold_members(self) -> FoldMembers:
+    def _fold_base_models(self) -> FoldBaseRuns:
         """The runs that the model is made of, each trained on what a fold may learn from."""
-        members = Members(self.store, self.dataset, self.options.device, self.progress)
-        return functools.cache(lambda fold: members.open(self.cls, self.spec.runs, self.folds[fold].train))
+        base_models = BaseRuns(self.store, self.dataset, self.options.device, self.progress)
+        return functools.cache(lambda fold: base_models.open(self.cls, self.spec.runs, self.folds[fold].train))
 
 
 def _dataset_of(spec: Spec, info: DatasetInfo) -> str:

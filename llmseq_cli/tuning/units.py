@@ -16,7 +16,7 @@ from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.evaluation.metrics import per_session
-from llmseq_cli.models.recommender import FitContext, Member
+from llmseq_cli.models.recommender import BaseRun, FitContext
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.settings import parse_settings
 from llmseq_cli.tuning.folds import Fold
@@ -112,7 +112,7 @@ def vector_arrays(name: str, embeddings: ItemEmbeddings) -> tuple[VectorArrays, 
     return about, {f"{name}.vectors": v}
 
 
-def measure(unit: Unit, arrays: Arrays, members: tuple[Member, ...] = ()) -> Measured:
+def measure(unit: Unit, arrays: Arrays, base_models: tuple[BaseRun, ...] = ()) -> Measured:
     """Learn and rank. Raises LlmseqError where the settings cannot be: heads that do not divide dimensions, say."""
     if unit.threads:
         _use_threads(unit.threads)
@@ -127,7 +127,7 @@ def measure(unit: Unit, arrays: Arrays, members: tuple[Member, ...] = ()) -> Mea
         embeddings,
         unit.seed,
         unit.device,
-        members=members,
+        base_models=base_models,
         keeps_unseen=unit.keeps_unseen,
         validation=held_out if unit.validates else None,
         allows_repeats=unit.allows_repeats,
@@ -167,5 +167,5 @@ def _embeddings(about: VectorArrays, arrays: Arrays) -> ItemEmbeddings:
     return ItemEmbeddings(vectors, about.source, about.model, about.text, about.reduction)
 
 
-FoldMembers = Callable[[int], tuple[Member, ...]]
-"""The members of a fold, by its number, of a model that is made of others."""
+FoldBaseRuns = Callable[[int], tuple[BaseRun, ...]]
+"""The base models of a fold, by its number, of a model that is made of others."""

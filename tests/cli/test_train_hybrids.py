@@ -80,7 +80,7 @@ def test_a_blend_is_the_same_again_and_trains_no_member_twice(llmseq, runs, shop
 
     [first] = llmseq("train", "blend", "--runs", ",".join(runs), "--json").json
     with monkeypatch.context() as patched:
-        patched.setattr(VSKNN, "fit", lambda *_: pytest.fail("the member was trained before"))
+        patched.setattr(VSKNN, "fit", lambda *_: pytest.fail("the base model was trained before"))
         [second] = llmseq("train", "blend", "--runs", ",".join(runs), "--json").json
     assert second["run"] != first["run"]
     for metric in ("ndcg@20", "hr@20", "mrr@20"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from support.members_on_paper import MISSING, context, member, on_paper
+from support.base_models_on_paper import MISSING, base_model, context, on_paper
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
@@ -15,9 +15,9 @@ from llmseq_cli.models.item_traits import TRAITS, ItemTraits
 ANY = Sessions.from_lists([[0, 1], [1, 2]])
 
 
-def blend(*members, n_items=5, train=ANY, **settings):
+def blend(*base_models, n_items=5, train=ANY, **settings):
     model = Blend(Blend.Settings(**settings), n_items)
-    figures = model.fit(train, context(*members))
+    figures = model.fit(train, context(*base_models))
     return model, figures
 
 
@@ -94,8 +94,8 @@ def test_prompt_items_only_where_they_are_wanted():
 
 def test_a_shorter_list_is_the_start_of_a_longer_one():
     random = np.random.default_rng(3)
-    members = [on_paper(f"m-{n}", random.normal(size=(30, 30))) for n in range(3)]
-    model, _ = blend(*members, n_items=30, weights="1,2,3", list_length=7)
+    base_models = [on_paper(f"m-{n}", random.normal(size=(30, 30))) for n in range(3)]
+    model, _ = blend(*base_models, n_items=30, weights="1,2,3", list_length=7)
     prompts = Sessions.from_lists([[n] for n in range(30)])
     longest = model.recommend(prompts, 40)
     assert ((longest.items != NO_ITEM).sum(axis=1) <= 3 * 7).all()
@@ -174,7 +174,7 @@ def test_ranks_of_targets_are_those_of_the_sums():
 
 
 def knowing(share, seed, n_items=50):
-    """A member that gives the next item (last item + 1) a high score for a share of the last items, else noise."""
+    """A base model that gives the next item (last item + 1) a high score for a share of the last items, else noise."""
     random = np.random.default_rng(seed)
     scores = random.random((n_items, n_items))
     known = np.flatnonzero(random.random(n_items) < share)
@@ -188,18 +188,18 @@ def successions(n=400, n_items=50):
 
 
 def test_weights_are_learnt_where_they_help():
-    members = [
+    base_models = [
         on_paper("good-1", knowing(0.6, 1)),
         on_paper("noise-2", knowing(0, 2)),
         on_paper("fair-3", knowing(0.4, 3)),
     ]
-    model, figures = blend(*members, n_items=50, train=successions())
+    model, figures = blend(*base_models, n_items=50, train=successions())
     weights = figures["weights"]
     assert sum(weights.values()) == pytest.approx(1, abs=1e-3)
     assert weights["noise-2"] < min(weights["good-1"], weights["fair-3"])
     assert figures["validation_ndcg"] >= max(figures["validation_ndcg_alone"].values())
     assert figures["validation_sessions"] == 80
-    again, same = blend(*members, n_items=50, train=successions())
+    again, same = blend(*base_models, n_items=50, train=successions())
     assert same == figures
     np.testing.assert_array_equal(again.weights, model.weights)
 
@@ -246,7 +246,7 @@ def test_what_training_tells_of_items():
 
 
 def fresh_successions(n_items=50):
-    """Sessions that go on to the newer of two items that members cannot tell apart: x, then x + 1 or, later, x + 26."""
+    """Sessions that go on to the newer of two items that no base model can tell apart: x, then x + 1 or x + 26."""
     random = np.random.default_rng(5)
     starts = random.integers(0, 25, size=600)
     return Sessions.from_lists([[s, s + 25 if n >= 300 + s * 5 else (s + 1) % 25] for n, s in enumerate(starts)])
@@ -260,9 +260,9 @@ def undecided(seed, n_items=50):
 
 
 def test_newness_is_learnt_where_new_items_follow():
-    members = on_paper("a-1", undecided(1)), on_paper("b-2", undecided(2))
-    plain, without = blend(*members, n_items=50, train=fresh_successions())
-    fresh, figures = blend(*members, n_items=50, train=fresh_successions(), item_traits=True)
+    base_models = on_paper("a-1", undecided(1)), on_paper("b-2", undecided(2))
+    plain, without = blend(*base_models, n_items=50, train=fresh_successions())
+    fresh, figures = blend(*base_models, n_items=50, train=fresh_successions(), item_traits=True)
     assert figures["validation_ndcg"] > without["validation_ndcg"] + 0.1
     assert list(figures["trait_weights"]) == list(TRAITS)
     assert sum(figures["weights"].values()) == pytest.approx(1, abs=1e-3)
@@ -273,11 +273,11 @@ def test_newness_is_learnt_where_new_items_follow():
 
 
 def test_lists_are_in_the_order_that_was_learnt_from():
-    members = [on_paper(f"m-{n}", undecided(n)) for n in range(3)]
+    base_models = [on_paper(f"m-{n}", undecided(n)) for n in range(3)]
     train = fresh_successions()
-    model, _ = blend(*members, n_items=50, train=train, item_traits=True, list_length=12)
+    model, _ = blend(*base_models, n_items=50, train=train, item_traits=True, list_length=12)
     prompts = Sessions.from_lists([[start, start + 20] for start in range(25)])
-    lists = [one.model.recommend(prompts, 12, exclude_prompt=False) for one in members]
+    lists = [one.model.recommend(prompts, 12, exclude_prompt=False) for one in base_models]
     pairs = [(one, gains(one, is_in_prompt(one, prompts, 50), "zscore")) for one in lists]
     made = model.recommend(prompts, 50)
     for place in (0, 5, 11):
@@ -288,10 +288,10 @@ def test_lists_are_in_the_order_that_was_learnt_from():
 
 
 def test_traits_are_kept_with_the_model():
-    members = on_paper("a-1", undecided(1)), on_paper("b-2", undecided(2))
-    model, _ = blend(*members, n_items=50, train=fresh_successions(), item_traits=True)
+    base_models = on_paper("a-1", undecided(1)), on_paper("b-2", undecided(2))
+    model, _ = blend(*base_models, n_items=50, train=fresh_successions(), item_traits=True)
     again = Blend(model.settings, 50)
-    again.members = model.members
+    again.base_models = model.base_models
     again.restore_arrays(model.arrays())
     prompts = Sessions.from_lists([[3], [4, 29], [49]])
     np.testing.assert_array_equal(again.recommend(prompts, 20).scores, model.recommend(prompts, 20).scores)
@@ -302,19 +302,19 @@ def test_a_blend_of_an_older_version_is_restored():
     arrays = model.arrays()
     del arrays["trait_weights"]
     again = Blend(model.settings, 5)
-    again.members = model.members
+    again.base_models = model.base_models
     again.restore_arrays(arrays)
     prompts = Sessions.from_lists([[3]])
     np.testing.assert_array_equal(again.recommend(prompts, 4).items, model.recommend(prompts, 4).items)
 
 
 def test_traits_alone_may_be_what_helps():
-    """Members that are always wrong get no weight, and what was learnt of the items stays."""
+    """Base models that are always wrong get no weight, and what was learnt of the items stays."""
     wrong = np.random.default_rng(1).random((50, 50))
     for start in range(25):
         wrong[start, [(start + 1) % 25, start + 25]] -= 3
-    members = on_paper("a-1", wrong), on_paper("b-2", wrong)
-    _, figures = blend(*members, n_items=50, train=fresh_successions(), item_traits=True)
+    base_models = on_paper("a-1", wrong), on_paper("b-2", wrong)
+    _, figures = blend(*base_models, n_items=50, train=fresh_successions(), item_traits=True)
     assert set(figures["weights"].values()) == {0.0}
     assert figures["trait_weights"]["newness"] > 0
     assert figures["validation_ndcg"] > max(figures["validation_ndcg_alone"].values())
@@ -335,8 +335,8 @@ def test_traits_have_no_weights_that_are_given():
 @pytest.mark.parametrize("method", ["zscore", "rrf", "weighted-rank"])
 def test_the_size_of_gains_decides_nothing(method):
     """Reciprocal ranks are small numbers: the ridge must not take them for weak evidence."""
-    members = on_paper("good-1", knowing(0.6, 1)), on_paper("noise-2", knowing(0, 2))
-    _, figures = blend(*members, n_items=50, train=successions(), method=method)
+    base_models = on_paper("good-1", knowing(0.6, 1)), on_paper("noise-2", knowing(0, 2))
+    _, figures = blend(*base_models, n_items=50, train=successions(), method=method)
     assert figures["weights"]["good-1"] > 0.7
 
 
@@ -363,4 +363,4 @@ def test_weights_are_relative():
 
 def test_a_blend_needs_two_runs():
     with pytest.raises(UsageError, match="made of 2 runs or more, not of 1"):
-        blend(member("a-1", on_paper("a-1", np.arange(5)).model), weights="1")
+        blend(base_model("a-1", on_paper("a-1", np.arange(5)).model), weights="1")

@@ -39,7 +39,7 @@ LONGEST = 9
 
 def _kinds(name: str) -> list[str]:
     cls = model_class(name)
-    if cls.members_use == "required":  # tested in test_hybrids.py and test_blend.py
+    if cls.base_models_use == "required":  # tested in test_hybrids.py and test_blend.py
         return []
     without = [] if cls.embeddings_use == "required" else ["without"]
     dense = [] if cls.embeddings_use == "none" else ["dense"]

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
-from support.members_on_paper import context, llmseqsim, on_paper
+from support.base_models_on_paper import context, llmseqsim, on_paper
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM
+from llmseq_cli.models.base_models import first_kept, popularity_cutoff
 from llmseq_cli.models.embedding_ensemble import EmbeddingEnsemble
 from llmseq_cli.models.hybrid_popularity import HybridPopularity
 from llmseq_cli.models.hybrid_sequential import HybridSequential
-from llmseq_cli.models.members import first_kept, popularity_cutoff
 
 # Items on a half circle, so that nearest means next: item i at i · 20 degrees.
 ANGLES = np.deg2rad(20 * np.arange(8))
@@ -20,9 +20,9 @@ CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)], axis=1).astype(np.float32)
 TRAIN = Sessions.from_lists([list(range(8 - n)) for n in range(8)])
 
 
-def made(cls, *members, **settings):
+def made(cls, *base_models, **settings):
     model = cls(cls.Settings(**settings), 8)
-    model.fit(TRAIN, context(*members))
+    model.fit(TRAIN, context(*base_models))
     return model
 
 
@@ -65,7 +65,9 @@ def test_unpopular_items_are_not_recommended():
     assert ranking.items[0].tolist() == [3, 2, 1, 0, NO_ITEM]
     assert ranking.items[1].tolist() == [1, 3, 0, NO_ITEM, NO_ITEM]
     assert ranking.scores[1, 0] == pytest.approx(np.cos(np.deg2rad(20)), rel=1e-4)
-    assert sim().model.recommend(Sessions.from_lists([[7]]), 1).items[0, 0] == 6, "the member itself stays as it was"
+    assert sim().model.recommend(Sessions.from_lists([[7]]), 1).items[0, 0] == 6, (
+        "the base model itself stays as it was"
+    )
 
 
 @pytest.mark.parametrize("sparse", [False, True])
@@ -146,7 +148,7 @@ def test_no_prompts():
 
 
 @pytest.mark.parametrize(
-    ("cls", "members", "said"),
+    ("cls", "base_models", "said"),
     [
         (HybridSequential, lambda: [sim()], "made of 2 runs, not of 1"),
         (HybridSequential, lambda: [on_paper("sasrec-2", np.arange(8.0)), sim()], "run 1 of hybrid-sequential must be"),
@@ -155,9 +157,9 @@ def test_no_prompts():
         (EmbeddingEnsemble, lambda: [sim(), sim()], "names llmseqsim-1 twice"),
     ],
 )
-def test_members_that_do_not_fit_are_refused(cls, members, said):
+def test_members_that_do_not_fit_are_refused(cls, base_models, said):
     with pytest.raises(UsageError, match=said):
-        made(cls, *members())
+        made(cls, *base_models())
 
 
 def test_what_is_kept_keeps_its_order():
@@ -167,11 +169,11 @@ def test_what_is_kept_keeps_its_order():
     assert kept.scores[0, 3] == -np.inf
 
 
-def counted_in_all(cls, *members, **settings):
+def counted_in_all(cls, *base_models, **settings):
     """A hybrid whose catalog counts test sessions, too: there item 7 is the most popular, item 0 the least."""
     from dataclasses import replace
 
-    about = context(*members)
+    about = context(*base_models)
     model = cls(cls.Settings(popularity="all", **settings), 8)
     model.fit(TRAIN, replace(about, catalog=replace(about.catalog, popularity=np.arange(1, 9))))
     return model

@@ -137,7 +137,7 @@ def test_hybrid_leaves_items_out_of_lists_of_an_index():
     lists = []
     for index in ("exact", "hnsw"):
         hybrid = HybridPopularity(HybridPopularitySettings(cutoff=0.9), N_ITEMS)
-        hybrid.members, hybrid.counts = [fitted(index)[0]], np.arange(N_ITEMS)
+        hybrid.base_models, hybrid.counts = [fitted(index)[0]], np.arange(N_ITEMS)
         lists.append(hybrid.recommend(prompts(), 20))
     assert (lists[1].items[:60] >= 0.8 * N_ITEMS).all()
     assert recall(lists[1], lists[0]) > 0.97

@@ -49,7 +49,7 @@ def make(folder: Path) -> None:
     from support.similarity_samples import catalog
 
     from llmseq_cli.files import atomic_folder
-    from llmseq_cli.models.members import Member
+    from llmseq_cli.models.base_models import BaseRun
     from llmseq_cli.models.recommender import FitContext
     from llmseq_cli.models.registry import model_class
     from llmseq_cli.settings import parse_settings
@@ -73,9 +73,9 @@ def make(folder: Path) -> None:
     for kind, (name, settings, given) in wanted.items():
         cls = model_class(name)
         of = {"hybrid-sequential": ("llmseqsim", "sknn"), "blend": ("sknn", "most-popular")}.get(kind, ())
-        members = tuple(Member(one, made[one], lambda *_: None) for one in of)  # type: ignore[arg-type,return-value]
+        base_models = tuple(BaseRun(one, made[one], lambda *_: None) for one in of)  # type: ignore[arg-type,return-value]
         model = made[kind] = cls(parse_settings(cls.Settings, settings, name), N_ITEMS)
-        model.fit(sessions(), FitContext(catalog(N_ITEMS), given, members=members))
+        model.fit(sessions(), FitContext(catalog(N_ITEMS), given, base_models=base_models))
         with atomic_folder(folder / kind, checksums=True) as partial:
             model.save(partial)
     _make_others(folder)

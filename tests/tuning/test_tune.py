@@ -103,7 +103,7 @@ def test_a_hybrid_is_tuned_with_members_that_do_not_look_ahead(llmseq, shop):
     made = llmseq("tune", "hybrid-sequential", *words, "--json")
     assert made.status == 0, made.err
     assert made.json["searched"] == ["cutoff"]
-    assert len(list((shop.folder / "artifacts" / "runs").glob("*/earlier-*"))) == 6  # two members on three folds
+    assert len(list((shop.folder / "artifacts" / "runs").glob("*/earlier-*"))) == 6  # two base models on three folds
     trained = llmseq("train", "hybrid-sequential", "--from-tuning", "--json")
     assert trained.status == 0, trained.err
 

@@ -318,7 +318,9 @@ def _mark_missing(reading: Reading) -> None:
     for role in ("user", "item"):
         told = f"'no {role}: ''' || {role}_id || ''''"
         missing = f"rowid >= $first and rejected_because is null and {is_missing_sql(f'{role}_id')}"
-        reading.con.execute(f"update staged_interaction set rejected_because = {told} where {missing}", {"first": first})
+        reading.con.execute(
+            f"update staged_interaction set rejected_because = {told} where {missing}", {"first": first}
+        )
 
 
 def _mixes_units(reading: Reading) -> bool:

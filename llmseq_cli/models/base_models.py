@@ -15,58 +15,60 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import filled_up
-from llmseq_cli.models.recommender import FitContext, Member, Recommender
+from llmseq_cli.models.recommender import BaseRun, FitContext, Recommender
 from llmseq_cli.settings import Settings, setting
 
 _RUN = re.compile(r"[\w.-]*\w")  # a name, no path
 
 
-def run_names(members: Sequence[Member]) -> str:
+def run_names(base_models: Sequence[BaseRun]) -> str:
     """ "sasrec-3,v-sknn-1", as settings hold it."""
-    return ",".join(member.run for member in members)
+    return ",".join(base_model.run for base_model in base_models)
 
 
 @dataclass(frozen=True)
-class MembersSettings(Settings):
+class BaseModelsSettings(Settings):
     runs: str = setting("", "the runs of its base models, as given with --runs")
 
 
 class MadeOfRuns(Recommender):
     """A recommender that combines the lists of trained runs; none of them is trained again.
 
-    It is saved with the names of its members, whose files are read from the folders beside its own.
+    It is saved with the names of its base models, whose files are read from the folders beside its own.
     """
 
-    members_use = "required"
+    base_models_use = "required"
     fewest: ClassVar[int]
     most: ClassVar[int | None]
-    """How many members it takes; None for any number."""
+    """How many base models it takes; None for any number."""
 
-    member_models: ClassVar[tuple[str, ...]] = ()
-    """The models that its first members must be of."""
+    first_models: ClassVar[tuple[str, ...]] = ()
+    """The models that its first base models must be of."""
 
-    members: list[Recommender]
+    base_models: list[Recommender]
 
     @classmethod
     def needs_times(cls, settings: Any) -> bool:
-        """A member may be trained anew."""
+        """A base model may be trained again."""
         return True
 
-    def take_members(self, context: FitContext) -> None:
-        """Keep the members of the context. Raises UsageError where the model is not made of such."""
-        self.check_members([member.run for member in context.members], [m.model.name for m in context.members])
-        self.settings = replace(self.settings, runs=run_names(context.members))
-        self.members = [member.model for member in context.members]
+    def take_base_models(self, context: FitContext) -> None:
+        """Keep the base models of the context. Raises UsageError where the model is not made of such."""
+        self.check_base_models(
+            [base_model.run for base_model in context.base_models], [m.model.name for m in context.base_models]
+        )
+        self.settings = replace(self.settings, runs=run_names(context.base_models))
+        self.base_models = [base_model.model for base_model in context.base_models]
 
     @classmethod
-    def check_members(cls, runs: list[str], models: list[str]) -> None:
+    def check_base_models(cls, runs: list[str], models: list[str]) -> None:
         """Raises UsageError where the model cannot be made of these runs, of these models."""
         if len(runs) < cls.fewest or (cls.most is not None and len(runs) > cls.most):
             number = f"{cls.fewest} {'run' if cls.fewest == 1 else 'runs'}" + ("" if cls.most else " or more")
             raise UsageError(f"{cls.name} is made of {number}, not of {len(runs)}", f"say {cls.example()}")
         if len(set(runs)) < len(runs):
             raise UsageError(f"--runs names {max(runs, key=runs.count)} twice", f"say {cls.example()}")
-        for place, (run, model, wanted) in enumerate(zip(runs, models, cls.member_models, strict=False), 1):
+        for place, (run, model, wanted) in enumerate(zip(runs, models, cls.first_models, strict=False), 1):
             if model != wanted:
                 raise UsageError(
                     f"run {place} of {cls.name} must be one of {wanted}, not {run}", f"say {cls.example()}"
@@ -74,16 +76,16 @@ class MadeOfRuns(Recommender):
 
     @classmethod
     def example(cls) -> str:
-        """What a user says to name members, for hints."""
-        names = [*cls.member_models, "v-sknn", "sasrec"][: cls.fewest]
+        """What a user says to name base models, for hints."""
+        names = [*cls.first_models, "v-sknn", "sasrec"][: cls.fewest]
         return "--runs " + (",".join(names) if len(set(names)) == len(names) else f"{names[0]}-1,{names[0]}-2")
 
     @classmethod
     def load(cls, folder: Path, n_items: int | None = None) -> Recommender:
-        """The model that `save` wrote, with its members. Raises LlmseqError where files of one of them are gone."""
+        """The model that `save` wrote, with its base models. Raises LlmseqError where files of one of them are gone."""
         model = super().load(folder, n_items)
         assert isinstance(model, MadeOfRuns)
-        model.members = [_load_beside(folder, run, model.n_items) for run in model.settings.runs.split(",")]
+        model.base_models = [_load_beside(folder, run, model.n_items) for run in model.settings.runs.split(",")]
         return model
 
 

@@ -1,4 +1,4 @@
-"""The runs that a model is made of: found by name, loaded, and trained anew where weights are to be learnt."""
+"""The runs that a model is made of: found by name, loaded, and trained again where weights are to be learnt."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.files import atomic_folder
-from llmseq_cli.models.members import MadeOfRuns
-from llmseq_cli.models.recommender import FitContext, Member, Recommender
+from llmseq_cli.models.base_models import MadeOfRuns
+from llmseq_cli.models.recommender import BaseRun, FitContext, Recommender
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import parse_settings
@@ -40,7 +40,7 @@ def parse_runs(words: str | None) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Members:
+class BaseRuns:
     """Finds, loads and refits the runs that models are made of, all of one dataset.
 
     device: as the user names it; models that do not compute with torch do not see it.
@@ -51,8 +51,8 @@ class Members:
     device: str
     progress: Progress
 
-    def open(self, cls: type[Recommender], names: Sequence[str], train: Sessions | None = None) -> tuple[Member, ...]:
-        """The members that a model of this class is to be made of; trained anew on `train` alone, where it is given.
+    def open(self, cls: type[Recommender], names: Sequence[str], train: Sessions | None = None) -> tuple[BaseRun, ...]:
+        """The base models for a model of this class; trained again on `train` alone, where it is given.
 
         Raises UsageError where it is not made of such runs, LlmseqError where there is no such run of the dataset or
         its files are gone.
@@ -61,7 +61,7 @@ class Members:
         if not infos:
             return ()
         self.progress.message(f"{cls.name} of {', '.join(info.run for info in infos)}")
-        return tuple(self._member(info, train) for info in infos)
+        return tuple(self._base_run(info, train) for info in infos)
 
     def check(self, cls: type[Recommender], names: Sequence[str]) -> list[RunInfo]:
         """The runs that are meant, none of them loaded; errors as for `open`."""
@@ -73,7 +73,7 @@ class Members:
             raise UsageError(f"{cls.name} is made of other runs", f"say which: {cls.example()}")
         with self.store.read(f"looking for the runs of {cls.name}") as con:
             infos = [self._find(con, name) for name in names]
-        cls.check_members([info.run for info in infos], [info.model for info in infos])
+        cls.check_base_models([info.run for info in infos], [info.model for info in infos])
         return infos
 
     def _find(self, con: duckdb.DuckDBPyConnection, name: str) -> RunInfo:
@@ -90,24 +90,24 @@ class Members:
             f"`llmseq report --dataset {mine}` lists its runs",
         )
 
-    def _member(self, info: RunInfo, train: Sessions | None) -> Member:
+    def _base_run(self, info: RunInfo, train: Sessions | None) -> BaseRun:
         def refitted_lists(train: Sessions, prompts: Sessions, k: int) -> Ranking:
             # What was trained on just these sessions need not be trained again.
             same = train is self.dataset.train and self.dataset.validation is not None
             return (model if same else self._refitted(info, train)).recommend(prompts, k, exclude_prompt=False)
 
         if train is not None:
-            return Member(info.run, self._refitted(info, train), refitted_lists)
+            return BaseRun(info.run, self._refitted(info, train), refitted_lists)
         model = load_model(self.store.folder, info.run, info.model, len(self.dataset.catalog))
-        return Member(info.run, model, refitted_lists)
+        return BaseRun(info.run, model, refitted_lists)
 
     def _refitted(self, info: RunInfo, train: Sessions) -> Recommender:
-        """The run's model trained anew on these sessions.
+        """The run's model trained again on these sessions.
 
         It is kept with the run's files: the next blend, or one that was interrupted, need not train it again.
         """
         cls = model_class(info.model)
-        members = self.open(cls, parse_runs(info.settings.get("runs")))
+        base_models = self.open(cls, parse_runs(info.settings.get("runs")))
         folder = run_folder(self.store.folder, info.run) / f"earlier-{_digest(train)}"
         if folder.is_dir():
             with suppress(LlmseqError):  # a damaged one is made again
@@ -121,7 +121,7 @@ class Members:
             info.seed,
             device,
             self.progress,
-            members=members,
+            base_models=base_models,
             keeps_unseen=self.dataset.info.keeps_unseen,
             validation=self._validation_of(train),
             allows_repeats=self.dataset.info.allows_repeats,
@@ -129,7 +129,7 @@ class Members:
         left_out = len(self.dataset.train) - len(train)
         with self.progress.task(f"Training {info.run} without the latest {left_out:,} sessions"):
             model.fit(train, context)
-        if not members:  # one made of others would find them as they are, not as they were trained here
+        if not base_models:  # one made of others would find them as they are, not as they were trained here
             with atomic_folder(folder, durable=False, checksums=True) as partial:
                 model.save(partial)
         return model

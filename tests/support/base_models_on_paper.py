@@ -1,4 +1,4 @@
-"""Members whose lists are written down, to be blended and merged by hand in tests."""
+"""Base models whose lists are written down, to be blended and merged by hand in tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.evaluation.top_k import top_k
 from llmseq_cli.models.llmseqsim import LLMSeqSim, LLMSeqSimSettings
-from llmseq_cli.models.recommender import FitContext, Member, Recommender
+from llmseq_cli.models.recommender import BaseRun, FitContext, Recommender
 from llmseq_cli.settings import Settings
 
 MISSING = -np.inf
@@ -44,20 +44,20 @@ class OnPaper(Recommender):
         self.table = arrays["table"]
 
 
-def member(run: str, model: Recommender) -> Member:
-    """A member that is the same however few sessions it is trained on."""
-    return Member(run, model, lambda train, prompts, k: model.recommend(prompts, k, exclude_prompt=False))
+def base_model(run: str, model: Recommender) -> BaseRun:
+    """A base model that is the same however few sessions it is trained on."""
+    return BaseRun(run, model, lambda train, prompts, k: model.recommend(prompts, k, exclude_prompt=False))
 
 
-def on_paper(run: str, scores) -> Member:
-    return member(run, OnPaper(scores))
+def on_paper(run: str, scores) -> BaseRun:
+    return base_model(run, OnPaper(scores))
 
 
-def llmseqsim(run: str, vectors, train: Sessions, similarity: str = "cosine") -> Member:
+def llmseqsim(run: str, vectors, train: Sessions, similarity: str = "cosine") -> BaseRun:
     n_items = vectors.shape[0]
     model = LLMSeqSim(LLMSeqSimSettings(similarity=similarity), n_items)
     model.fit(train, FitContext(catalog(n_items), ItemEmbeddings(vectors, "test", "test", "{title}")))
-    return member(run, model)
+    return base_model(run, model)
 
 
 def catalog(n_items: int) -> Catalog:
@@ -66,5 +66,5 @@ def catalog(n_items: int) -> Catalog:
     return Catalog(names, names, np.full(n_items, "", dtype=object), ones, ones > 0)
 
 
-def context(*members: Member) -> FitContext:
-    return FitContext(catalog(members[0].model.n_items if members else 1), members=members)
+def context(*base_models: BaseRun) -> FitContext:
+    return FitContext(catalog(base_models[0].model.n_items if base_models else 1), base_models=base_models)
