@@ -31,7 +31,7 @@ FLOORS = [
     {"embeddings"},
     {"models"},
     {"training"},
-    {"bundle"},
+    {"bundle", "vector_stores"},
     {"tuning"},
     {"language_model"},
     {"providers"},

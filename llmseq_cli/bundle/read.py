@@ -14,8 +14,10 @@ import numpy as np
 
 from llmseq_cli.bundle.layout import ABOUT, FORMAT, ITEMS, MODELS, ONNX, read_items
 from llmseq_cli.checksums import MANIFEST, check_checksums
+from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.machine import machine_errors
+from llmseq_cli.models.recommender import Recommender
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.training.ready import Lists, ReadyModel
 from llmseq_cli.training.use import open_run
@@ -68,6 +70,19 @@ class Bundle:
     def recommend_many(self, sessions: Sequence[Sequence[str]], *, k: int = 20) -> list[list[dict[str, Any]]]:
         """The same for many sessions at once."""
         return self.ready.next_items(sessions, k)
+
+    def session_vector(self, items: Sequence[str]) -> np.ndarray:
+        """float32[d]: the session's vector, to be compared with those of vectors.safetensors or of a vector store.
+
+        Raises LlmseqError for models that do not score by dense vectors.
+        """
+        model = self.ready.model
+        space = model.item_space() if isinstance(model, Recommender) else None
+        if space is None:
+            raise LlmseqError(f"{self.ready.run} makes no vectors of sessions here", "open the bundle of a network")
+        find = self.ready.catalog.find
+        vector: np.ndarray = space.of_sessions(Sessions.from_lists([[find(text) for text in items]]))[0]
+        return vector
 
 
 def open_model(store: Store, name: str, dataset: str | None = None) -> ReadyModel:

@@ -17,14 +17,20 @@ def register(app: typer.Typer) -> None:
 def export(
     common: Common,
     to: Annotated[
-        str, typer.Option("--out", help="A file; a folder for trec, recbole, mlflow and bundle.", metavar="FILE|DIR")
+        str,
+        typer.Option("--out", help="A file; a folder for all formats but parquet, csv and json.", metavar="FILE|DIR"),
     ],
     runs: Annotated[
         list[str] | None,
         typer.Argument(help="Runs, models (their best by validation, else newest) or latest.", metavar="RUN..."),
     ] = None,
     format: Annotated[
-        str, typer.Option("--format", help="parquet, csv, json, trec, recbole, mlflow or bundle.", metavar="FORMAT")
+        str,
+        typer.Option(
+            "--format",
+            help="parquet, csv, json, trec, recbole, mlflow, bundle, lancedb, pgvector or qdrant.",
+            metavar="FORMAT",
+        ),
     ] = "parquet",
     dataset: DatasetOption = None,
     k: Annotated[int | None, typer.Option("-k", help="Only the first K items of a list.", show_default=False)] = None,
@@ -38,7 +44,8 @@ def export(
     score alone. recbole is the runs' dataset (or --dataset) as atomic files, whole and split. mlflow logs settings,
     metrics and training curves to a folder or tracking server; what is there already is left alone. bundle is one run
     as a folder that recommends without a workspace: model, items, vectors, checksums, a README, and for networks an
-    ONNX graph.
+    ONNX graph. lancedb, pgvector and qdrant are the vectors that a run scores its items by, for these vector stores, in
+    a folder with a README that says how to load and ask them.
 
     Examples:
 
@@ -49,6 +56,8 @@ def export(
         llmseq export latest --format mlflow --out http://localhost:5000
 
         llmseq export sasrec --format bundle --out sasrec-bundle
+
+        llmseq export sasrec --format lancedb --out items.lancedb
     """
     done = common.open().export(
         runs or [], format, to, dataset=dataset, k=k, safe_cells=safe_cells_for(format, safe_cells)

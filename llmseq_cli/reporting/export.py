@@ -27,7 +27,9 @@ _TABLES = {
 _TREC = "format csv, header false, delimiter ' ', quote '', escape ''"
 _RECBOLE = "format csv, header, delimiter '\t', quote '', escape ''"
 
-EXPORTS = ("parquet", "csv", "json", "trec", "recbole", "mlflow", "bundle")
+EXPORTS = ("parquet", "csv", "json", "trec", "recbole", "mlflow", "bundle", "lancedb", "pgvector", "qdrant")
+
+_OF_ONE_RUN = ("bundle", "lancedb", "pgvector", "qdrant")
 
 
 def export_runs(
@@ -44,7 +46,8 @@ def export_runs(
 
     runs: names or numbers, "latest", or a model's name, see `find_run`. out: a file for parquet, csv and json;
     a folder for trec (a run file a run, and qrels) and recbole (atomic files of the runs' dataset); a folder or address
-    of a tracking server for mlflow; a new folder for bundle, which is of one run. k: only the first k items of every
+    of a tracking server for mlflow; a new folder for bundle, lancedb, pgvector
+    and qdrant, which are of one run. k: only the first k items of every
     list. safe_cells: in CSV, put a ' before texts that a spreadsheet would take for a formula.
     Raises UsageError for an unknown format or runs that do not go together, LlmseqError where it cannot be written.
     """
@@ -54,8 +57,8 @@ def export_runs(
         raise UsageError(f"-k is {k}", "give at least 1")
     if not runs and format != "recbole":
         raise UsageError("which runs?", f"for example llmseq export latest --format {format} --out {out}")
-    if format == "bundle":
-        return _bundle(store, runs, Path(out), dataset, k)
+    if format in _OF_ONE_RUN:
+        return _export_model(store, runs, format, Path(out), dataset, k)
     if format == "mlflow":
         from llmseq_cli.reporting.mlflow_log import log_runs
 
@@ -76,15 +79,23 @@ def export_runs(
     return {"format": format, "runs": [run.run for run in found], "files": [str(file) for file in written]}
 
 
-def _bundle(store: Store, runs: Sequence[str], out: Path, dataset: str | None, k: int | None) -> dict[str, Any]:
+def _export_model(
+    store: Store, runs: Sequence[str], format: str, out: Path, dataset: str | None, k: int | None
+) -> dict[str, Any]:
+    """The model, or the vectors that it scores items by, instead of its lists."""
     from llmseq_cli.bundle.write import write_bundle
+    from llmseq_cli.vector_stores.write import write_vectors
 
     if len(runs) > 1:
-        raise UsageError("a bundle holds one run", "make one for each")
+        raise UsageError(f"{format} is of one run", "make one for each")
     if k is not None:
-        raise UsageError("-k is for lists, which a bundle has none of", "leave it out")
-    done = write_bundle(store, runs[0], out, dataset)
-    return {"format": "bundle", "runs": [done["run"]], "files": [str(out)], "onnx": done["onnx"]}
+        raise UsageError(f"-k is for lists, which {format} has none of", "leave it out")
+    if format == "bundle":
+        done = write_bundle(store, runs[0], out, dataset)
+        return {"format": format, "runs": [done["run"]], "files": [str(out)], "onnx": done["onnx"]}
+    done = write_vectors(store, runs[0], format, out, dataset)
+    more = {name: done[name] for name in ("items", "dimensions", "similarity")}
+    return {"format": format, "runs": [done["run"]], "files": [str(out)], **more}
 
 
 def _distinct(runs: list[RunInfo]) -> list[RunInfo]:

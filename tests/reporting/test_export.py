@@ -138,7 +138,18 @@ def test_what_cannot_be_exported_is_told(llmseq, trained, tmp_path):
     assert llmseq("export", "v-sknn", "--format", "trec", "--out", out).status == 2
     assert out.read_text() == "mine"
     assert llmseq("export", "v-sknn", "-k", "0", "--out", out).status == 2
-    assert set(EXPORTS) == {"parquet", "csv", "json", "trec", "recbole", "mlflow", "bundle"}
+    assert set(EXPORTS) == {
+        "parquet",
+        "csv",
+        "json",
+        "trec",
+        "recbole",
+        "mlflow",
+        "bundle",
+        "lancedb",
+        "pgvector",
+        "qdrant",
+    }
 
 
 def test_training_is_logged_where_mlflow_looks(llmseq, shop, tmp_path, monkeypatch):
