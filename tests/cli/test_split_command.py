@@ -204,7 +204,7 @@ def test_published_figures_are_those_of_the_protocol(llmseq, both):
     for split in ("sessions", "leave-one-out"):
         assert llmseq("train", "v-sknn", "--split", split).status == 0
     none = " ".join(llmseq("report", "--split", "leave-one-out", "--paper").out.split())
-    assert "no published leave-one-out figures" in none
+    assert "no published leave-one-out results" in none
     counts = "update core.dataset set statistics = json_merge_patch(statistics, '%s')"
     known = '{"sessions": 22363, "items": 12101, "ties_at_end": %s}'
     assert llmseq("sql", counts % (known % 0.0), "--write").status == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_WORDS = frozenset(
+MISSING_WORDS = frozenset(
     spelt
     for word in ("na", "n/a", "<na>", "nan", "null", "none", "undefined", "\\n")
     for spelt in (word, word.upper(), word.capitalize(), "NaN")
@@ -12,10 +12,10 @@ _WORDS = frozenset(
 def is_missing(text: str | None) -> bool:
     """Whether a text says that there is none."""
     plain = (text or "").strip()
-    return not plain or plain in _WORDS
+    return not plain or plain in MISSING_WORDS
 
 
 def is_missing_sql(column: str) -> str:
     """The same as SQL, false for an empty text."""
-    words = ", ".join(f"'{word}'" for word in sorted(_WORDS))
+    words = ", ".join(f"'{word}'" for word in sorted(MISSING_WORDS))
     return f"{column} in ({words})"

@@ -12,7 +12,7 @@ from llmseq_cli.data.readers.columns import ROLES, guess, named_column, required
 from llmseq_cli.data.readers.csv_files import CsvTable
 from llmseq_cli.data.readers.files import unreadable
 from llmseq_cli.data.readers.list_tables import ListTable, SequenceTable, holds_lists
-from llmseq_cli.data.readers.missing import is_missing_sql
+from llmseq_cli.data.readers.missing import MISSING_WORDS, is_missing_sql
 from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.data.readers.rejections import LEFT_OUT, Rejection, finish_file, take_rejects, unstage_file
 from llmseq_cli.data.readers.row_filter import Condition, parse_where
@@ -315,12 +315,8 @@ def _mark_missing(reading: Reading) -> None:
     Apart from reading, for here a scan looks only at blocks in whose range such words lie.
     """
     first = reading.first_row()
-    for role in ("user", "item"):
-        told = f"'no {role}: ''' || {role}_id || ''''"
-        missing = f"rowid >= $first and rejected_because is null and {is_missing_sql(f'{role}_id')}"
-        reading.con.execute(
-            f"update staged_interaction set rejected_because = {told} where {missing}", {"first": first}
-        )
+    for name in ("ingest/reject_missing_users", "ingest/reject_missing_items"):
+        reading.con.execute(query(name), {"first": first, "words": sorted(MISSING_WORDS)})
 
 
 def _mixes_units(reading: Reading) -> bool:
