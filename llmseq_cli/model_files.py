@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 import stat
 from collections.abc import Iterator
@@ -84,6 +85,22 @@ def bases_of(model: str) -> list[Path]:
             raise LlmseqError(f"{folders[0]} is an adapter of an adapter of an adapter …", "name a whole model")
         folders.append(checked_model(base))
     return folders
+
+
+@contextmanager
+def loading_explained(model: str, hint: str, error: type[LlmseqError]) -> Iterator[None]:
+    """Turns whatever fails when a model is loaded into an error for users. hint: what to check, where the hub is there
+    to be asked.
+    """
+    try:
+        yield
+    except LlmseqError:
+        raise
+    except Exception as failure:  # files that are missing, torn or of another kind fail in a dozen ways
+        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+        why = " ".join(str(failure).split())[:300] or type(failure).__name__
+        told = "HF_HUB_OFFLINE is set: only models that are on this machine can be loaded" if offline else hint
+        raise error(f"cannot load the model '{model}': {why}", told) from None
 
 
 @contextmanager

@@ -136,7 +136,7 @@ class RayTasks:
 
     def result(self, job: Any) -> Any:
         """What the function returned, or raised if that is an LlmseqError; WorkerLostError where its worker went away
-        time and again.
+        several times.
         """
         exceptions = self._ray.exceptions
         try:

@@ -29,7 +29,7 @@ EmbeddingsOption = Annotated[
     str | None,
     typer.Option(
         "--embeddings",
-        help="Embeddings at hand, made where they cost nothing; else the best that are stored, else lexical ones.",
+        help="Item embeddings to use; free ones are made if missing. Default: the best that are stored, else lexical.",
         metavar="SOURCE[:MODEL]",
     ),
 ]
@@ -37,7 +37,7 @@ BertOption = Annotated[
     str | None,
     typer.Option(
         "--bert",
-        help="BERT for steps that need one, made where it is local; else one that is stored.",
+        help="BERT embeddings for steps that need them; local ones are made if missing. Default: stored ones.",
         metavar="SOURCE[:MODEL]",
     ),
 ]
@@ -80,10 +80,10 @@ def run(
     to: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Go through a recipe: ingest, embed, train, and show the leaderboard of its runs.
+    """Run a recipe: ingest, embed, train, and show the leaderboard of its runs.
 
-    What is there already is not made again: a recipe that was interrupted goes on where it was. A step that fails
-    does not keep the others from being done.
+    What exists already is kept: after an interruption, the same command continues where it stopped. When a step
+    fails, the others still run.
 
     Examples:
 
@@ -97,7 +97,7 @@ def run(
 
     if listing or recipe is None:
         if recipe is None and not listing:
-            raise UsageError("nothing says which recipe", "llmseq run --list shows those that ship")
+            raise UsageError("no recipe is named", "llmseq run --list shows those that ship")
         rows = shipped()
         if json:
             print_json([{"recipe": name, "title": title} for name, title in rows.items()])
@@ -126,12 +126,12 @@ def reproduce(
     to: OutOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Make a published table anew: ours beside the published figures.
+    """Reproduce a published table: our figures beside the published ones.
 
     beauty, steam and delivery-hero take the paper's settings, beauty-leave-one-out our defaults.
 
-    Rows that need a paid model or an LLM are left out; item embeddings are those at hand. Interrupted, it goes on where
-    it was. `llmseq run NAME --copy FILE` shows the recipe.
+    Rows that need a paid model or an LLM are left out; item embeddings are those at hand. After an interruption, the
+    same command continues where it stopped. `llmseq run NAME --copy FILE` writes the recipe to a file.
 
     Examples:
 
@@ -150,7 +150,7 @@ def reproduce(
 
 def _copy(file: Path, to: Path) -> None:
     if to.exists():
-        raise LlmseqError(f"{to} is there already", "name another file, or remove it")
+        raise LlmseqError(f"{to} exists already", "name another file, or remove it")
     check_output(to)
     write_whole(to, file.read_bytes())
     out.print(str(to), soft_wrap=True)

@@ -58,7 +58,7 @@ FallbackOption = Annotated[
     str | None,
     typer.Option(
         "--fallback",
-        help="Run whose lists sessions get that RUN has nothing for, such as sessions without a known item.",
+        help="Run that recommends for sessions RUN has nothing for, such as those without a known item.",
         metavar="RUN",
     ),
 ]
@@ -115,7 +115,7 @@ def train(
         str | None,
         typer.Option(
             "--warm",
-            help="Go on from this run's weights, with its settings and embeddings; new items get rows of their own.",
+            help="Start from this run's weights, settings and embeddings; new items get rows of their own.",
             metavar="RUN",
         ),
     ] = None,

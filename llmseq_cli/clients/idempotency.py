@@ -20,7 +20,7 @@ _bad_answers: ContextVar[int] = ContextVar("bad_answers", default=0)
 def idempotency_header(*asked: Any) -> dict[str, str]:
     """The header for a request, made of what is asked (JSON), so that a later run of the program sends the same.
 
-    A request that got a bad answer has another key the next time, so that it is answered anew.
+    A request that got a bad answer has another key the next time, so that it is answered again.
     """
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:40]
     times = _bad_answers.get()

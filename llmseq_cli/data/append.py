@@ -93,7 +93,7 @@ def _splits(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> list[tuple[str
     ).fetchall()
     if any(kind == "files" for _, kind, _ in rows):
         raise UsageError(
-            f"the parts of '{info.dataset}' come from files, which say what is trained on", "ingest all files anew"
+            f"the parts of '{info.dataset}' come from files, which say what is trained on", "ingest all files again"
         )
     return [(name, rule_of_stored(rule)) for name, _, rule in rows]
 

@@ -72,3 +72,10 @@ class ItemEmbeddings:
             **({"permuted": True} if self.permuted else {}),
             **({"lengths": self.lengths} if self.lengths != "unit" else {}),
         }
+
+
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1, in the same directions; rows of zeros stay."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit: np.ndarray = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
+    return unit

@@ -11,7 +11,7 @@ import numpy as np
 
 from llmseq_cli.data.dataset import Dataset
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings, unit_rows
 from llmseq_cli.embeddings.reduce import reduce_kept
 from llmseq_cli.embeddings.stored import list_embeddings, load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError
@@ -172,7 +172,4 @@ def _dense(store: Store, embeddings: ItemEmbeddings, dataset: Dataset, progress:
     if embeddings.is_sparse:
         dim = max(1, min(_DIM, embeddings.dim - 1, embeddings.n_with_vector - 1))
         embeddings = reduce_kept(store.folder, embeddings, dataset.catalog.classes, "pca", dim, 0, progress)
-    vectors = np.asarray(embeddings.vectors, dtype=np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: np.ndarray = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-    return unit
+    return unit_rows(np.asarray(embeddings.vectors, dtype=np.float32))

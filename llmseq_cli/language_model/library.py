@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +11,7 @@ from typing import Any
 from llmseq_cli.clients.errors import FinalError
 from llmseq_cli.devices import resolve_device
 from llmseq_cli.errors import LlmseqError
-from llmseq_cli.model_files import SAFE, bases_of, quiet_libraries
+from llmseq_cli.model_files import SAFE, bases_of, loading_explained, quiet_libraries
 
 _PACKAGES = ("transformers", "peft", "tokenizers")
 
@@ -113,15 +111,6 @@ def check_folder(model: str) -> None:
         )
 
 
-@contextmanager
-def _explained(model: str) -> Iterator[None]:
-    try:
-        yield
-    except LlmseqError:
-        raise
-    except Exception as error:  # files that are missing, torn or of another kind fail in a dozen ways
-        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-        why = " ".join(str(error).split())[:300] or type(error).__name__
-        hint = "HF_HUB_OFFLINE is set: only models that are on this machine can be loaded" if offline else ""
-        hint = hint or "check --model: scratch, a folder, or an id such as Qwen/Qwen3-0.6B; the first use downloads it"
-        raise FinalError(f"cannot load the model '{model}': {why}", hint) from None
+def _explained(model: str) -> AbstractContextManager[None]:
+    hint = "check --model: scratch, a folder, or an id such as Qwen/Qwen3-0.6B; the first use downloads it"
+    return loading_explained(model, hint, FinalError)

@@ -38,7 +38,7 @@ class BERT4RecSettings(NeuralSettings):
     attend_masks: bool | None = setting(
         None, "whether items attend to masked places; none: with embeddings they do, without they do not"
     )
-    copies: int = setting(1, "masked copies of every session in an epoch, each masked anew", low=0, high=1000)
+    copies: int = setting(1, "masked copies of every session in an epoch, each masked differently", low=0, high=1000)
     last_only: int = setting(
         0, "further copies of every session in an epoch, with only the last item masked", low=0, high=1000
     )

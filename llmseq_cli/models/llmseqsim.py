@@ -114,7 +114,7 @@ class LLMSeqSim(Recommender):
 
     def _by_index(self, index: NearestIndex, prompts: Sessions, k: int, exclude_prompt: bool) -> Ranking:
         """How many items are fetched depends on k and the prompt's length alone: company changes no list. A list that
-        ends early, for too many of those fetched are no candidates, is made anew by exact search.
+        ends early, for too many of those fetched are no candidates, is made again by exact search.
         """
         lists = Ranking(
             np.full((len(prompts), k), NO_ITEM, dtype=np.int32), np.full((len(prompts), k), -np.inf, dtype=np.float32)

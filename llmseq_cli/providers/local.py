@@ -195,11 +195,11 @@ class LocalProvider(FineTuneProvider):
 
     def complete_many(self, requests: Sequence[ChatRequest]) -> Iterator[list[tuple[int, Completions]]]:
         if any(request.model != self.surroundings.model for request in requests):
-            raise LlmseqError("another model is asked than the provider was told of", "settle it anew")
+            raise LlmseqError("another model is asked for than the provider was set up with", "call settle again")
         return self._answerer.answer(requests)
 
     def asking_settings(self) -> dict[str, Any]:
-        """A model that was made anew in its place is another one."""
+        """A model that was made again in its place is another one."""
         held = {"constrained": True} if self.surroundings.constrain else {}
         return held | ({"files": _fingerprint(Path(self._path))} if Path(self._path).is_dir() else {})
 

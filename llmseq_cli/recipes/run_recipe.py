@@ -1,4 +1,4 @@
-"""Going through a recipe: what is there already is not made again, and one step's failure does not cost the others."""
+"""Runs a recipe: what exists already is kept, and one step's failure does not stop the others."""
 
 from __future__ import annotations
 

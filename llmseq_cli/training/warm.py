@@ -29,7 +29,9 @@ def going_on(
             raise UsageError("'warm' is no setting to give", f"say --warm {options.settings['warm']}")
         return options, None
     if not cls.starts_warm:
-        raise UsageError(f"{options.model} does not go on from a run", "leave --warm out: it trains anew in a moment")
+        raise UsageError(
+            f"{options.model} cannot start from another run", "leave --warm out: it trains from scratch in a moment"
+        )
     if options.backend.on_ray:
         raise UsageError("--warm does not train on a cluster", "leave --backend out")
     with store.read("looking for a run") as con:

@@ -71,7 +71,7 @@ class Loky:
     """Processes beside this one (loky), which map the arrays from files: one copy for all of them.
 
     folder: where the files lie; they are kept, since a study that goes on needs the same. A file that does not hold the
-    array any more, whatever happened to it, is written anew.
+    array any more, whatever happened to it, is written again.
     """
 
     def __init__(self, workers: int, folder: Path) -> None:

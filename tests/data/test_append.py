@@ -128,7 +128,7 @@ def test_parts_of_files_are_not_guessed(llmseq, tmp_path, week):
     files = [tmp_path / "train.csv", tmp_path / "test.csv"]
     workspace.ingest(IngestOptions(files, "parts", protocol=Protocol(splits=("files",))))
     refused = llmseq("append", "parts", week)
-    assert (refused.status, "ingest all files anew" in refused.err) == (2, True)
+    assert (refused.status, "ingest all files again" in refused.err) == (2, True)
 
 
 def test_replacing_a_dataset_removes_its_versions(llmseq, shop, shop_files, week):

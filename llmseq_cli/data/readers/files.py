@@ -107,7 +107,7 @@ def unreadable(file: str, error: Exception) -> LlmseqError:
         return broken
     if "json" in text.lower():
         told = shorten(text.partition("Try ")[0], 200, placeholder=" …")
-        return LlmseqError(f"{file} is not well-formed JSON: {told}", "fetch the file again, or mend it")
+        return LlmseqError(f"{file} is not well-formed JSON: {told}", "fetch the file again, or fix it")
     if "invalid state" in text:
         return LlmseqError(f"{file} mixes line ends of Windows and Unix", "unify them: tr -d '\\r' < FILE > NEW_FILE")
     return LlmseqError(f"cannot read {file}: {shorten(text, 160, placeholder=' …')}", "check the file and --format")

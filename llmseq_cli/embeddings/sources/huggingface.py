@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 import threading
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from llmseq_cli.clients.errors import FinalError
 from llmseq_cli.devices import resolve_device
 from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, VectorAnswer
 from llmseq_cli.errors import LlmseqError, UsageError
-from llmseq_cli.model_files import SAFE, checked_model, quiet_libraries
+from llmseq_cli.model_files import SAFE, checked_model, loading_explained, quiet_libraries
 from llmseq_cli.settings import Settings, setting
 
 if TYPE_CHECKING:
@@ -160,20 +159,12 @@ def _load(model: str, device: str, precision: str) -> SentenceTransformer:
     import torch
 
     dtype: torch.dtype = getattr(torch, precision)
-    try:
-        with quiet_libraries():
-            from sentence_transformers import SentenceTransformer
+    hint = "check --model: an id such as BAAI/bge-small-en-v1.5, or a folder; the first use downloads it"
+    with loading_explained(model, hint, FinalError), quiet_libraries():
+        from sentence_transformers import SentenceTransformer
 
-            folder = str(checked_model(model))
-            encoder = SentenceTransformer(folder, device=device, model_kwargs={"use_safetensors": True}, **SAFE)
-    except LlmseqError:
-        raise
-    except Exception as error:  # files that are missing, torn or of another kind fail in a dozen ways
-        offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-        why = " ".join(str(error).split())[:300] or type(error).__name__
-        hint = "HF_HUB_OFFLINE is set: only models that are on this machine can be loaded" if offline else ""
-        hint = hint or "check --model: an id such as BAAI/bge-small-en-v1.5, or a folder; the first use downloads it"
-        raise FinalError(f"cannot load the model '{model}': {why}", hint) from None
+        folder = str(checked_model(model))
+        encoder = SentenceTransformer(folder, device=device, model_kwargs={"use_safetensors": True}, **SAFE)
     return encoder.to(dtype=dtype).eval()
 
 

@@ -2,7 +2,7 @@
 
 A checkpoint is a folder `step-N` with `state.safetensors` (weights, the best weights so far, the optimizer's moments)
 and `state.json` (epoch, step, history, settings). It is written beside its place and renamed, so it is whole or not
-there; the one before is removed afterwards. Randomness needs no keeping: it is drawn anew for every step from the seed
+there; the one before is removed afterwards. Randomness needs no keeping: it is drawn for every step from the seed
 and the step's number.
 """
 

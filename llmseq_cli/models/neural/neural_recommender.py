@@ -16,7 +16,7 @@ from torch import Tensor
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.devices import has_native_bfloat16
-from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
+from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings, unit_rows
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.metrics import per_session
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
@@ -44,7 +44,7 @@ _ROWS, _STEP = 64, 4  # prompts are encoded so many at a time, of lengths filled
 class NeuralRecommender(Recommender):
     """A network that is trained to give the next item the highest product with what it makes of a session.
 
-    Items are numbered anew for the network: `item_ids` int32[n_rows] names the item of every row, first those that
+    Items get new numbers for the network: `item_ids` int32[n_rows] names the item of every row, first those that
     occur in training, then (setting `cold_items`) those that only have a text.
     """
 
@@ -116,7 +116,7 @@ class NeuralRecommender(Recommender):
     def _refit(
         self, sessions: Sessions, state: TrainingState, figures: dict[str, float], context: FitContext
     ) -> dict[str, float]:
-        """Train anew on all sessions for as many epochs as were best; → figures of both trainings together."""
+        """Train again on all sessions for as many epochs as were best; → figures of both trainings together."""
         factors = [1.0, *(entry["rate_factor"] for entry in state.history)]
         again = self._train(sessions, None, sessions, context, state.best_epoch, factors)
         both = figures | {"refit_epochs": again.epoch}
@@ -179,7 +179,7 @@ class NeuralRecommender(Recommender):
                 raise UsageError(f"{self.name} takes dense vectors", "--reduce whiten --dim 128")
             text = np.asarray(embeddings.vectors[self.item_ids], dtype=np.float32)
             if embeddings.lengths == "unit":
-                text = _unit(text)
+                text = unit_rows(text)
         if warm is not None:
             return self._grown(warm, text)
         return self._network(self._dim(text), text)
@@ -374,12 +374,6 @@ class NeuralRecommender(Recommender):
     def save(self, folder: Path) -> None:
         super().save(folder)
         (folder / "history.json").write_text(json.dumps(self.history, indent=1) + "\n", encoding="utf-8")
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: np.ndarray = np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0)
-    return unit
 
 
 def _precision(wanted: str, device: str) -> torch.dtype:

@@ -188,7 +188,7 @@ class PaperGRU(Encoder):
 
 
 def glorot(layer: nn.Linear) -> nn.Linear:
-    """The layer with its kernel drawn anew as Glorot & Bengio say, and no bias."""
+    """The layer with its kernel drawn as Glorot & Bengio say, and no bias."""
     _uniform(layer, layer.in_features, layer.out_features)
     return layer
 

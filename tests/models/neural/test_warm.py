@@ -112,7 +112,7 @@ def test_the_command_takes_settings_and_embeddings_of_the_run(llmseq, grown):
 
 def test_words_that_are_off(llmseq, grown, shop_files):
     for words, said in [
-        (["v-sknn", "--warm", "sasrec-1"], "does not go on from a run"),
+        (["v-sknn", "--warm", "sasrec-1"], "cannot start from another run"),
         (["gru4rec", "--warm", "sasrec-1"], "a run of sasrec, not of gru4rec"),
         (["sasrec", "--warm", "sasrec-1", "--from-tuning"], "say one of them"),
         (["sasrec", "--set", "warm=sasrec-1"], "say --warm sasrec-1"),
