@@ -25,6 +25,7 @@ _LENGTHS = (1, 2, 3, 4, 5, 7, 10, 20)
 """Where the bins of history lengths begin."""
 
 _SESSIONS_OF_DIVERSITY = 5000
+_HITS = "Share of sessions of '{dataset}' whose ground truth is among the first {k}, with 95% intervals."
 _Z = 1.959964
 """The 97.5 % point of the normal distribution."""
 
@@ -84,11 +85,10 @@ def hits_by_popularity(con: duckdb.DuckDBPyConnection, info: DatasetInfo, runs: 
     edges = np.unique(np.quantile(popularity, np.linspace(0, 1, _BINS + 1)[1:-1], method="higher"))
     firsts = np.concatenate([[popularity.min()], edges[edges > popularity.min()]])
     series, ticks = _hits_by(con, info, runs, k, popularity, firsts)
-    caption = f"Share of sessions of '{info.name}' whose ground truth is among the first {k}, with 95% intervals."
     return Plot(
         "hits-by-popularity",
         "Hits by popularity of the last item",
-        caption,
+        _HITS.format(dataset=info.name, k=k),
         "training interactions of the last item",
         f"HR@{k}",
         series,
@@ -101,11 +101,10 @@ def hits_by_length(con: duckdb.DuckDBPyConnection, info: DatasetInfo, runs: Sequ
     lengths = _column(con, "analysis/prompts", info, "length")
     firsts = np.array([first for first in _LENGTHS if first <= lengths.max()])
     series, ticks = _hits_by(con, info, runs, k, lengths, firsts)
-    caption = f"Share of sessions of '{info.name}' whose ground truth is among the first {k}, with 95% intervals."
     return Plot(
         "hits-by-length",
         "Hits by length of the history",
-        caption,
+        _HITS.format(dataset=info.name, k=k),
         "items in the history",
         f"HR@{k}",
         series,

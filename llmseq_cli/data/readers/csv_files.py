@@ -17,7 +17,7 @@ import duckdb
 import numpy as np
 
 from llmseq_cli.data.readers.columns import role_of
-from llmseq_cli.data.readers.csv_records import split_records
+from llmseq_cli.data.readers.csv_records import is_number, split_records
 from llmseq_cli.data.readers.files import LONGEST_LINE, address, damaged, identifier, is_remote, quoted, unreadable
 from llmseq_cli.data.readers.lines import first_lines, lines_of
 from llmseq_cli.data.readers.rejections import NOT_UTF8, Rejection, rows_are_lines, take_rejects
@@ -182,11 +182,9 @@ def sniff_csv(con: duckdb.DuckDBPyConnection, file: str, quote: str | None = Non
     first = records[0]
     header = (
         len(first) == width
-        and not any(_is_number(field) for field in first)
+        and not any(is_number(field) for field in first)
         and (
-            len(records) == 1
-            or any(_is_number(field) for record in records[1:] for field in record)
-            or _is_named(first)
+            len(records) == 1 or any(is_number(field) for record in records[1:] for field in record) or _is_named(first)
         )
     )
     names = distinct_names(untyped(first)) if header else [str(place + 1) for place in range(width)]
@@ -231,14 +229,6 @@ def _regularity(records: list[list[str]]) -> tuple[float, int]:
 def _usual_width(records: list[list[str]]) -> int:
     widths = Counter(len(record) for record in records if record)
     return widths.most_common(1)[0][0] if widths else 0
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _is_named(fields: list[str]) -> bool:

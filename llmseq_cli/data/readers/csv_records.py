@@ -72,7 +72,7 @@ class _Rows:
         if self._numbers is None and self._records > 1:
             fields = self._fields(line)
             if len(fields) == self._width:
-                self._numbers = tuple(at for at, text in enumerate(fields) if _is_number(text))
+                self._numbers = tuple(at for at, text in enumerate(fields) if is_number(text))
 
     def are_rows(self, lines: list[str]) -> bool:
         """Whether most lines are rows, their quotes taken as text: then a quote that joins them was none."""
@@ -82,13 +82,13 @@ class _Rows:
         fields = self._fields(line)
         if len(fields) != self._width:
             return False
-        return all(_is_number(fields[at]) for at in self._numbers) if self._numbers else self._width > 2
+        return all(is_number(fields[at]) for at in self._numbers) if self._numbers else self._width > 2
 
     def _fields(self, line: str) -> list[str]:
         return [text.strip().strip(self._quote) for text in line.split(self._delimiter)]
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
     try:
         float(text)
     except ValueError:
