@@ -20,20 +20,21 @@ _RUNS = 1_000
 _SEEDS = 5  # runs that differ by nothing else
 
 _CLONES = f"""
-insert into core.run
+insert into core.run by name
 select
-    1000 + g, dataset_id, model, label, status, (g % {_SEEDS})::integer,
-    json_merge_patch(settings, ('{{"variant": ' || g // {_SEEDS} || '}}')::json), embeddings, environment, figures,
+    1000 + g as run_id, dataset_id, split_id, model, label, status, (g % {_SEEDS})::integer as seed,
+    json_merge_patch(settings, ('{{"variant": ' || g // {_SEEDS} || '}}')::json) as settings,
+    embeddings, environment, figures,
     sessions, depth, started_at
 from core.run, range({_RUNS}) as t(g);
 insert into core.metric
 select 1000 + g, metric, k, value * (0.9 + 0.2 * (hash(g, metric) % 1000) / 1000)
 from core.metric, range({_RUNS}) as t(g);
-insert into core.session_rank
-select 1000 + g, session_id, nullif((hash(g, session_id) % 200)::smallint, 0)
-from core.session_rank, range({_RUNS}) as t(g);
+insert into core.case_rank
+select 1000 + g, case_id, nullif((hash(g, case_id) % 200)::smallint, 0)
+from core.case_rank, range({_RUNS}) as t(g);
 insert into core.recommendation
-select 1000 + g, session_id, rank, item_id, score
+select 1000 + g, case_id, rank, item_id, score
 from core.recommendation, range(2) as t(g)
 """
 
