@@ -260,7 +260,8 @@ def _has_parts(con: duckdb.DuckDBPyConnection) -> bool:
 def _held_out(share: float, n_sessions: int, most: int) -> int:
     n = math.ceil(share * n_sessions - 1e-9)
     if n >= most:
-        raise LlmseqError(f"{n_sessions} sessions are too few to hold out a test part", "ingest more data")
+        shown = "1 session is" if n_sessions == 1 else f"{n_sessions} sessions are"
+        raise LlmseqError(f"{shown} too few to hold out a test part", "ingest more data")
     return n
 
 

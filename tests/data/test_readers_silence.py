@@ -356,3 +356,52 @@ def test_a_lone_carriage_return_in_a_line_is_no_fault_of_the_program(tmp_path: P
     except LlmseqError as refused:
         rows = [(refused.hint,)]
     assert rows
+
+
+def test_a_column_without_a_name_is_no_reason_to_count_columns(tmp_path: Path) -> None:
+    """pandas writes its index so; user and item were taken from the first two columns."""
+    path = write(tmp_path, "a.csv", ",user_id,item_id,timestamp\n0,u,i,1600000000\n1,u,j,1600000001\n")
+    assert [row[:2] for row in read_files(path).rows] == [("u", "i"), ("u", "j")]
+
+
+def test_lists_beside_the_item_are_told(tmp_path: Path) -> None:
+    head = "session_id:token\titem_id_list:token_seq\titem_id:token\n"
+    result = read_files(write(tmp_path, "x.inter", head + "s\ta b\tc\nt\ta\tb\n"))
+    assert told(result, "item_id_list", "not read")
+
+
+def test_early_seconds_are_no_mixed_units(tmp_path: Path) -> None:
+    lines = "".join(f"u,i{n},{1600000000 + n}\n" for n in range(9))
+    result = read_files(write(tmp_path, "a.csv", HEADER + lines + "v,i,100\n"))
+    assert not told(result, "mixes units")
+    assert result.report.first_time == "1970-01-01T00:01:40"
+
+
+def test_the_column_of_the_metadata_may_have_a_name_of_its_own(tmp_path: Path) -> None:
+    clicks = write(tmp_path, "a.csv", HEADER + "u,i,1600000000\n")
+    items = write(tmp_path, "items.csv", "foo,title\ni,Tea\n")
+    result = read_files(clicks, items=[items], columns={"item": "foo"})
+    assert [item[:2] for item in result.items] == [("i", "Tea")]
+    with pytest.raises(LlmseqError, match="looks like the item: foo, title") as caught:
+        read_files(clicks, items=[items], columns={"item": "item"})
+    assert "no column 'item'" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("rows", "options", "hint"),
+    [
+        ("u,i,x\n", {"time_format": "%d/%m/%Y"}, "--time-format"),
+        ("NA,i,1600000000\n", {}, "--map user=COLUMN"),
+    ],
+)
+def test_where_no_row_can_be_used_the_hint_is_about_the_reason(tmp_path: Path, rows: str, options, hint: str) -> None:
+    with pytest.raises(LlmseqError, match="no row can be used") as caught:
+        read_files(write(tmp_path, "a.csv", HEADER + rows), **options)
+    assert hint in caught.value.hint
+
+
+def test_a_session_without_a_user_is_set_aside_where_both_make_the_key(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "user,session,item,time\nu,1,i,1600000000\nNA,2,i,1600000001\n")
+    result = read_files(path, columns={"user": "user", "session": "session"})
+    assert [row[0] for row in result.rows] == ["u:1"]
+    assert [reason for _, _, reason in result.rejected] == ["no user"]

@@ -59,9 +59,7 @@ def named_column(table: NamedColumns, wanted: str) -> str | None:
     return None
 
 
-def required_column(
-    table: NamedColumns, role: str, given: dict[str, str], hint: str = "say which with --map user=…,item=…,time=…"
-) -> str:
+def required_column(table: NamedColumns, role: str, given: dict[str, str], hint: str = "") -> str:
     """The column for a role: as given, else guessed. Raises LlmseqError, with the hint, where that fails."""
     if role in given:
         column = named_column(table, given[role])
@@ -70,8 +68,17 @@ def required_column(
         return column
     column = guess(table.columns, role)
     if column is None:
-        raise LlmseqError(f"no column of {table.file} looks like the {role}: {', '.join(table.columns[:12])}", hint)
+        named = ", ".join(table.columns[:12])
+        raise LlmseqError(
+            f"no column of {table.file} looks like the {role}: {named}", hint or _map_hint(table, role, given)
+        )
     return column
+
+
+def _map_hint(table: NamedColumns, role: str, given: dict[str, str]) -> str:
+    """Which columns are still to be named."""
+    others = [one for one in ("user", "item", "time") if one not in (role, *given) and not guess(table.columns, one)]
+    return "say which with --map " + ",".join(f"{one}=COLUMN" for one in (role, *others))
 
 
 def unknown_column(table: NamedColumns, wanted: str) -> LlmseqError:

@@ -180,6 +180,16 @@ def sniff_csv(con: duckdb.DuckDBPyConnection, file: str, quote: str | None = Non
             f"{file} is not a table: its lines have no columns", "separate columns by comma, tab, semicolon, | or space"
         )
     first = records[0]
+    for number, record in enumerate(records[1:10], 2):
+        if len(first) != width and len(record) == width and sum(role_of(field) is not None for field in record) > 1:
+            raise LlmseqError(
+                f"{file}: other lines stand before the names of the columns", f"leave them out: tail -n +{number} FILE"
+            )
+    if len(first) == width - 1 and sum(role_of(field) is not None for field in untyped(first)) > 1:
+        raise LlmseqError(
+            f"{file}: its header names {width - 1} columns, its rows have {width}",
+            "name every column in the first line",
+        )
     header = (
         len(first) == width
         and not any(is_number(field) for field in first)
@@ -239,7 +249,7 @@ def distinct_names(names: list[str]) -> list[str]:
     seen: Counter[str] = Counter()
     result = []
     for place, name in enumerate(names):
-        plain = name.strip() or str(place + 1)
+        plain = name.strip() or f"unnamed_{place + 1}"  # not 1, as columns without a header are called
         seen[plain.lower()] += 1
         result.append(plain if seen[plain.lower()] == 1 else f"{plain}_{seen[plain.lower()]}")
     return result

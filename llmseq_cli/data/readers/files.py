@@ -70,13 +70,16 @@ def _looks_like_data(name: str) -> bool:
 def _check_readable(file: str) -> None:
     try:
         with open(file, "rb") as opened:
-            first = opened.read(4)
+            start = opened.read(256)
     except OSError as error:
         raise LlmseqError(f"cannot read {file}: {error.strerror}", "check the path and its permissions") from error
+    first = start[:4]
     if not first:
         raise LlmseqError(f"{file} is empty", "check how it was made")
     if first[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise LlmseqError(f"{file} is encoded in UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE")
+    if start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith((b"<!doctype", b"<html")):
+        raise LlmseqError(f"{file} is a web page, no data", "fetch the file again; its server may want you to log in")
     if first == b"PK\x03\x04":
         raise LlmseqError(f"{file} is a zip archive", "unpack it first")
     for ending, magic in _MAGIC.items():

@@ -45,7 +45,10 @@ def _item_columns(table: TableFile, given: dict[str, str], required: bool) -> di
     if "item" not in columns and not required:
         return {}
     if "item" not in columns:
-        raise LlmseqError(f"no column of {table.file} looks like the item", "say which with --map item=COLUMN")
+        hint = "say which with --map item=COLUMN"
+        if "item" in given:
+            hint = f"it has no column '{given['item']}'; name its own with --map item=COLUMN"
+        raise LlmseqError(f"no column of {table.file} looks like the item: {', '.join(table.columns[:12])}", hint)
     for alias, wanted in given.items():
         column = named_column(table, wanted)
         if alias not in ROLES and column:

@@ -250,6 +250,15 @@ def _read_items(reading: Reading, file: str) -> None:
         read_items(reading, open_table(reading.con, file, reading.source.quote_character), required=True)
 
 
+def _hint_for(reason: str) -> str:
+    """What to look at where every row was set aside for such a reason."""
+    if "time" in reason.partition(":")[0]:
+        return "check how times are written (--time-format), and which column has them (--map time=COLUMN)"
+    if reason.startswith(("no user", "no item")):
+        return "check which columns are meant: --map user=COLUMN,item=COLUMN"
+    return "check --format, --quote and --map"
+
+
 def _check_result(reading: Reading) -> None:
     con, report = reading.con, reading.report
     first = con.execute("select file, line, reason from staged_rejection limit 1").fetchall()
@@ -260,7 +269,7 @@ def _check_result(reading: Reading) -> None:
     if not usable:
         if first:
             file, line, reason = first[0]
-            raise LlmseqError(f"no row can be used, the first: {file}:{line}: {reason}", "check --format and --map")
+            raise LlmseqError(f"no row can be used, the first: {file}:{line}: {reason}", _hint_for(reason))
         if report.left_out:
             raise LlmseqError(
                 f"all {count(report.left_out, 'row is', 'rows are')} left out by --where, --min-rating or --max-rating",

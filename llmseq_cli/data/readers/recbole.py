@@ -39,6 +39,12 @@ def open_recbole(reading: Reading, file: str) -> CsvTable:
         header = line.split(delimiter)
         names = untyped([name.strip('"') for name in header])
         if len(header) > 1 and all(":" in name for name in header) and names != header:
+            lists = [name for name in names if name.endswith("_list")]
+            if lists:
+                reading.warn(
+                    f"{file}: the lists in {', '.join(lists)} are not read, so each row is one interaction; give the"
+                    " dataset's plain .inter file, with a row for each interaction"
+                )
             text = (quote or "") if delimiter == "\t" else '"' if quote is None else quote
             return CsvTable(reading.con, file, delimiter, True, names, text, strict=not mixes_line_ends(file))
     raise LlmseqError(f"the header of {file} has no types", "RecBole's names are like user_id:token")

@@ -33,7 +33,6 @@ from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.store.queries import query
 
 _ASIN, _AMAZON_USER = r"B0[0-9A-Z]{8}|\d{9}[\dX]", r"A[0-9A-Z]{9,}"
-_MAP_HINT = "say which with --map user=…,item=…,time=…"
 _ROW_ORDER = "order of the rows"
 _USUAL_AFTER = 3e8  # seconds since 1970: mid 1979
 
@@ -129,7 +128,7 @@ def _columns(reading: Reading, table: TableFile, given: dict[str, str]) -> dict[
     """{alias: column} of user, item, time and what else the user names."""
     if "session" in given and "user" not in given:
         given = {"user": given["session"]} | {role: one for role, one in given.items() if role != "session"}
-    columns = {"user_id": required_column(table, "user", given, _MAP_HINT)}
+    columns = {"user_id": required_column(table, "user", given)}
     if "session" in given:
         columns["session_part"] = required_column(table, "session", given)
     elif "user" not in given:
@@ -139,7 +138,9 @@ def _columns(reading: Reading, table: TableFile, given: dict[str, str]) -> dict[
                 f"{table.file}: sessions are told apart by {columns['user_id']}, not by {', '.join(others)};"
                 f" --map user={others[0]} takes that, and --map user={columns['user_id']},session={others[0]} both"
             )
-    columns["item_id"] = required_column(table, "item", given, _MAP_HINT)
+    if reading.source.items and guess(table.columns, "item") and not named_column(table, given.get("item", "1")):
+        given = {role: one for role, one in given.items() if role != "item"}  # it names the column of the item metadata
+    columns["item_id"] = required_column(table, "item", given)
     if "time" in given or guess(table.columns, "time"):
         columns["time_value"] = required_column(table, "time", given)
     if "order" in given:
@@ -175,6 +176,8 @@ def _time_form(
     if typed:
         return typed
     values = sample["time_value"]
+    if not any(sample.values()):
+        raise LlmseqError(f"{table.file} has no rows", "check how it was made")
     form = guess_time_form(values)
     if form is None:
         shown = f" such as '{values[0]}'" if values else ""
@@ -236,7 +239,7 @@ def _with_condition(reading: Reading, table: TableFile, layout: _Layout, given: 
         wanted.append(f"({condition.sql})")
     for bound, sign in ((source.min_rating, ">="), (source.max_rating, "<=")):
         if bound is not None:
-            columns["rating_value"] = required_column(table, "rating", given, "say which with --map rating=COLUMN")
+            columns["rating_value"] = required_column(table, "rating", given)
             wanted.append(f"rating_value {sign} {bound!r}")
     if not wanted:
         return layout
@@ -285,15 +288,14 @@ def _stage(reading: Reading, table: TableFile, layout: _Layout) -> None:
         unstage_file(reading)
         table.mend()
         rejects = _execute(reading, table, layout)
-    if layout.form and is_number_form(layout.form) and not reading.source.time_format:
-        mixed = _mixes_units(reading)
-        if mixed:
-            unstage_file(reading)
-            rejects = _execute(reading, table, replace(layout, form=mixed_units_form()))
-            reading.warn(
-                f"{table.file}: the column {layout.columns['time_value']} mixes units of time; each number was read by"
-                " its own size; --time-format s (or ms, us, ns) takes one unit for all"
-            )
+    is_guessed = layout.form is not None and is_number_form(layout.form) and not reading.source.time_format
+    if layout.form and is_guessed and _mixes_units(reading, layout.form):
+        unstage_file(reading)
+        rejects = _execute(reading, table, replace(layout, form=mixed_units_form()))
+        reading.warn(
+            f"{table.file}: the column {layout.columns['time_value']} mixes units of time; each number was read by its"
+            " own size; --time-format s (or ms, us, ns) takes one unit for all"
+        )
     finish_file(reading, table.file, rejects, table.locate, table.torn)
     reading.report.files.append(table.file)
 
@@ -319,11 +321,11 @@ def _mark_missing(reading: Reading) -> None:
         reading.con.execute(query(name), {"first": first, "words": sorted(MISSING_WORDS)})
 
 
-def _mixes_units(reading: Reading) -> bool:
+def _mixes_units(reading: Reading, form: TimeForm) -> bool:
     """Whether times just staged, read in one unit, lie where only those of another unit do."""
     given = {"first": reading.first_row(), "earliest": EARLIEST, "latest": LATEST}
     [(early, late)] = reading.con.execute(query("ingest/find_mixed_units"), {"first": given["first"]}).fetchall()
-    if not early and not late:
+    if not late and (not early or form.name == "s"):  # seconds read early are early, whatever the unit of others
         return False
     [(usual,)] = reading.con.execute(query("ingest/usual_time"), given).fetchall()
     return usual is not None and usual > _USUAL_AFTER
