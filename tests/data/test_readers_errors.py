@@ -37,7 +37,7 @@ def flipped(content: bytes, at: int) -> bytes:
             "r.csv",
             b"user,item,time\n1,u,i,1600000000\n2,u,j,1600000001\n",
             "names 3 columns, its rows have 4",
-            "name all",
+            "name every column",
         ),
         ("remark.csv", b"# by x\ntime,item,user\n1600000000,i,u\n", "stand before the names", "tail -n"),
         ("times.csv", b"user,item,time\nu,i,x\nu,j,y\n", "holds no times such as 'x'", "--time-format"),
