@@ -104,6 +104,19 @@ def state(llmseq, folder: Path) -> tuple[Any, ...]:
     return rows.json, runs, len(jobs), whole, outs
 
 
+@pytest.fixture(scope="module")
+def _whole() -> list[tuple[Any, ...]]:
+    return []
+
+
+@pytest.fixture
+def before(llmseq, on_disk, _whole) -> tuple[Any, ...]:
+    """The state of the workspace that every test gets a copy of, looked at once."""
+    if not _whole:
+        _whole.append(state(llmseq, on_disk))
+    return _whole[0]
+
+
 def check_told(done, command: list[Any]) -> None:
     said = done.err
     assert "this is a bug" not in said, said
@@ -115,7 +128,9 @@ def check_told(done, command: list[Any]) -> None:
         assert any(line.startswith("hint:") for line in lines), said
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if name == "finetune local" else []) for name in NAMES]
+)
 def test_with_room_for_it_the_same_command_works(llmseq, on_disk, shop_files, name):
     done = llmseq(*commands(shop_files[0].parent, on_disk / "out")[name])
     assert done.status == 0, done.err
@@ -129,9 +144,8 @@ SLOW = ("finetune local", 300_000)  # half a minute
 @pytest.mark.parametrize(
     ("name", "left"), [pytest.param(*case, marks=[pytest.mark.slow] if case == SLOW else []) for case in FULL]
 )
-def test_full_disk(llmseq, disk, on_disk, shop_files, name, left):
+def test_full_disk(llmseq, disk, on_disk, before, shop_files, name, left):
     command = commands(shop_files[0].parent, on_disk / "out")[name]
-    before = state(llmseq, on_disk)
     with disk.full(left):
         done = llmseq(*command)
     check_told(done, command)
@@ -147,11 +161,10 @@ def test_full_disk(llmseq, disk, on_disk, shop_files, name, left):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_read_only_disk(llmseq, disk, on_disk, shop_files, name):
+def test_read_only_disk(llmseq, disk, on_disk, before, shop_files, name):
     if not disk.mounted and os.geteuid() == 0:
         pytest.skip("root writes into any folder")
     command = commands(shop_files[0].parent, on_disk / "out")[name]
-    before = state(llmseq, on_disk)
     with disk.read_only():
         done = llmseq(*command)
     check_told(done, command)
