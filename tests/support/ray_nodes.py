@@ -29,6 +29,7 @@ def _calm(patch):
     patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     patch.setenv("RAY_TMPDIR", "/tmp")  # its sockets' paths must be short
     patch.setenv("RAY_worker_niceness", "0")  # 15 otherwise: on a machine that is busy with other tests they'd starve
+    patch.setenv("RAY_health_check_period_ms", "500")  # a node that was killed is missed after two seconds, not fifteen
 
 
 @pytest.fixture(scope="module")

@@ -19,9 +19,9 @@ def test_sasrec_from_whitened_lexical_vectors():
     sparse = ItemEmbeddings(embed_texts(titles, LexicalSettings()), "lexical", "tfidf", "{title}")
     dense = reduce(sparse, data.catalog.classes, "whiten", 64)
     cls = model_class("sasrec")
-    model = cls(cls.Settings(epochs=4, patience=0, learning_rate=0.002), len(titles))
+    model = cls(cls.Settings(epochs=2, patience=0, learning_rate=0.004), len(titles))
     figures = model.fit(data.train, FitContext(data.catalog, dense))
-    assert figures["trained_positions"] == 4 * np.clip(data.train.lengths - 1, 0, 20).sum()
+    assert figures["trained_positions"] == 2 * np.clip(data.train.lengths - 1, 0, 20).sum()
     found = measure(data, model.recommend(data.test.prompts(), 20))
     assert found["ndcg"] > 0.03
     assert found["hr"] > 0.07
