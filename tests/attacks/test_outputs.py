@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -110,3 +112,16 @@ def test_errors_that_repeat_what_was_given_are_cut(llmseq, trained):
     assert done.status == 1
     assert max(map(len, done.err.splitlines())) < 1100
     assert done.err.startswith("error: ")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the shell of Unix")
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [("| head -1 >/dev/null; exit ${PIPESTATUS[0]}", 0), (">&-", 0), ("2>&-", 0), (">/dev/full", 1)],
+)
+def test_output_that_nobody_takes(trained, monkeypatch, ending, status):
+    """A reader that went away, and closed streams, are no failure; a full disk is one, and no bug."""
+    monkeypatch.setenv("LLMSEQ_WORKSPACE", str(trained.folder))
+    command = f"{sys.executable} -m llmseq_cli sql 'select range from range(20000)' {ending}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, "bug" in done.stderr, "Traceback" in done.stderr) == (status, False, False), done.stderr
