@@ -10,7 +10,7 @@ import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.sources.registry import SourceOptions
-from llmseq_cli.embeddings.sources.source import Answer, EmbeddingSource, Limits
+from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, VectorAnswer
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.evaluation.top_k import rank_in_blocks
 from llmseq_cli.models.recommender import FitContext, Recommender
@@ -73,6 +73,8 @@ class Letters(EmbeddingSource):
     def cut(self, text: str, tokens: int) -> str:
         return text[:tokens]
 
-    def embed(self, texts: list[str]) -> Answer:
+    def embed(self, texts: list[str]) -> VectorAnswer:
         counts = [Counter(text.lower()) for text in texts]
-        return Answer(np.array([[1 + one[letter] for letter in ascii_lowercase] for one in counts], dtype=np.float32))
+        return VectorAnswer(
+            np.array([[1 + one[letter] for letter in ascii_lowercase] for one in counts], dtype=np.float32)
+        )
