@@ -21,6 +21,7 @@ FIRST = int(os.environ.get("LLMSEQ_MUTATED_FIRST", "0"))
 LONGEST_SECONDS = 20.0
 LARGEST_BYTES = 2 << 30
 ONE_ROW_A_LINE = ("u.data", "ratings.dat", "x.inter", "a.jsonl", "reviews.json", "literals.json", "steam.json")
+TABLES_WITHOUT_QUOTES = ("dates.csv",)
 
 
 def test_damaged_files_are_read_or_refused_in_words(tmp_path: Path) -> None:
@@ -59,9 +60,13 @@ def _check_rows(number: int, source: str, name: str, content: bytes, result) -> 
     report = result.report
     assert report.rows_read == len(result.rows) + report.rejected, (number, name)
     plain = b"\r" not in content.replace(b"\r\n", b"\n") and not name.endswith((".gz", ".zst"))
-    if source in ONE_ROW_A_LINE and name == source and plain and report.format != "table":
-        lines = [
-            line for line in content.replace(b"\r\n", b"\n").removeprefix(b"\xef\xbb\xbf").split(b"\n") if line.strip()
-        ]
-        header = int(source == "x.inter")
-        assert report.rows_read == len(lines) - header, (number, name)
+    if name != source or not plain:
+        return
+    lines = content.replace(b"\r\n", b"\n").removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    filled = sum(bool(line.strip()) for line in lines)
+    if source in ONE_ROW_A_LINE and report.format != "table":
+        assert report.rows_read == filled - int(source == "x.inter"), (number, name)
+    elif source == "a.jsonl" and content.startswith(b'{"'):
+        assert report.rows_read == filled, (number, name)
+    elif source in TABLES_WITHOUT_QUOTES and b'"' not in content:
+        assert filled - report.rows_read in (0, 1), (number, name)  # the accidents may have taken the header
