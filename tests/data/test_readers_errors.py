@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
+import zstandard
 from support.reading import read_files, write
 
 from llmseq_cli.data.readers.files import unreadable
@@ -142,3 +143,10 @@ def test_addresses_out_of_reach_are_told_in_whole_words():
     assert "AWS_ACCESS_KEY_ID" in told.hint
     told = unreadable(__file__, RuntimeError("something else " * 30))
     assert told.message.endswith(("else …", "something …"))
+
+
+def test_broken_bytes_in_an_archive_that_is_no_text(tmp_path: Path) -> None:
+    """DuckDB repeats them in its message, which Python cannot read."""
+    content = zstandard.compress(b'{"user": "\xff", "item": "i", "time": 1}\n')
+    with pytest.raises(LlmseqError, match=r"not UTF-8 text|is not text"):
+        read_files(write(tmp_path, "a.json.zst", content))

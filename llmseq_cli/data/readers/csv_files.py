@@ -223,7 +223,7 @@ def _quotes_are_text(con: duckdb.DuckDBPyConnection, file: str) -> bool:
         try:
             text, whole = cursor.execute(query("ingest/read_quotes").format(lines=lines_of(file))).fetchall()[0]
             take_rejects(cursor)
-        except duckdb.Error as error:
+        except (duckdb.Error, UnicodeDecodeError) as error:
             raise unreadable(file, error) from error
     return bool(text > whole)
 

@@ -93,7 +93,7 @@ def _start_by_duckdb(file: str, changed: int) -> str:
             # An array in one line that is too long for a line.
             con.execute(f"select 1 from {_objects(file, 'array')} limit 1").fetchall()
             return "[{"
-        except duckdb.Error:
+        except (duckdb.Error, UnicodeDecodeError):
             return ""
 
 
@@ -123,7 +123,7 @@ def first_lines(con: duckdb.DuckDBPyConnection, file: str, n: int) -> list[str]:
     with con.cursor() as cursor:
         try:
             rows = cursor.execute(f"select line from {lines_of(file)} where trim(line) <> '' limit {n}").fetchall()
-        except duckdb.Error as error:
+        except (duckdb.Error, UnicodeDecodeError) as error:
             raise unreadable(file, error) from error
     return [line for (line,) in rows]
 
@@ -191,7 +191,7 @@ def batches_of_lines(
         while batch := reader.fetchmany(_LINES_PER_BATCH):
             yield [line or "" for (line,) in batch]
         rejects += take_rejects(reader)
-    except duckdb.Error as error:
+    except (duckdb.Error, UnicodeDecodeError) as error:
         raise unreadable(file, error) from error
     finally:
         reader.close()

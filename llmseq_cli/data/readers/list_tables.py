@@ -61,7 +61,7 @@ class ListTable(TableFile):
                 rows = cursor.execute(
                     f"select greatest(1, {longest}) as n from {self.inner.scan(columns)}"
                 ).fetchnumpy()
-            except duckdb.Error as error:
+            except (duckdb.Error, UnicodeDecodeError) as error:
                 raise unreadable(self.file, error) from error
         return np.ma.getdata(rows["n"]).astype(np.int64)
 

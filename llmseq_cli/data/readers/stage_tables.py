@@ -199,7 +199,7 @@ def _day_or_month_first(
         try:
             [(ours, theirs)] = cursor.execute(f"select {counts} from {scan}").fetchall()
             take_rejects(cursor)
-        except duckdb.Error as error:
+        except (duckdb.Error, UnicodeDecodeError) as error:
             raise unreadable(table.file, error) from error
     if ours == theirs and not form.name.startswith("%d."):
         reading.warn(
@@ -307,7 +307,7 @@ def _execute(reading: Reading, table: TableFile, layout: _Layout) -> list[Reject
             reading.con.execute(layout.statement(table, reading.rows_staged), given)
             _mark_missing(reading)
         return take_rejects(reading.con)
-    except duckdb.Error as error:
+    except (duckdb.Error, UnicodeDecodeError) as error:
         raise unreadable(table.file, error) from error
 
 

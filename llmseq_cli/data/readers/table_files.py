@@ -71,7 +71,7 @@ class ParquetTable(TableFile):
     def _types(self) -> dict[str, str]:
         try:
             rows = self.con.execute(f"describe select * from read_parquet({address(self.file)})").fetchall()
-        except duckdb.Error as error:
+        except (duckdb.Error, UnicodeDecodeError) as error:
             raise unreadable(self.file, error) from error
         return {row[0]: row[1] for row in rows}
 
@@ -239,5 +239,5 @@ def _fetch(
         cursor.execute(select.replace(_SCAN, table.scan(aliases)))
         while rows := cursor.fetchmany(20_000):
             yield from rows
-    except duckdb.Error as error:
+    except (duckdb.Error, UnicodeDecodeError) as error:
         raise unreadable(table.file, error) from error
