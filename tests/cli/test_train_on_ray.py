@@ -149,6 +149,7 @@ def begun(command: list[str], workspace) -> subprocess.Popen:
 
 
 @needs_ray
+@pytest.mark.slow
 def test_a_node_that_is_killed_leaves_the_rest_at_work(llmseq, shop, two_nodes, monkeypatch):
     address, second = two_nodes
     monkeypatch.setenv("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "15")  # Ray waits a minute for the lost one to return

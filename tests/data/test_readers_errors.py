@@ -49,7 +49,7 @@ def flipped(content: bytes, at: int) -> bytes:
         ("flipped.csv.gz", flipped(ARCHIVE, len(ARCHIVE) // 2), "is damaged", "fetch the file again"),
         ("broken.parquet", b"PAR1 no more", "cannot read", "check the file"),
         ("one_column.csv", b"user\nu1\nu2\n", "not a table", "separate columns"),
-        ("array.json", b'[{"user": "u", "item": "i", "time": 1},\n{"user": "v"\n', "not well-formed JSON", "mend"),
+        ("array.json", b'[{"user": "u", "item": "i", "time": 1},\n{"user": "v"\n', "not well-formed JSON", "fix it"),
         ("pretty.json", b'{\n  "user": "u"\n}\n', "looks like the item: user", "--map item="),
         ("unnamed.csv", b"a,b,c\nx,y,1577836800\n", "looks like the user", "--map user="),
         ("no_times.csv", b"user,item,time\nu,i,soon\nu,j,later\n", "holds no times such as 'soon'", "--map time="),

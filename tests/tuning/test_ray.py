@@ -25,6 +25,7 @@ def test_ray_finds_what_one_process_finds(llmseq, shop, quiet_ray):
     assert one == ray
 
 
+@pytest.mark.slow
 def test_a_node_that_is_killed_costs_nothing(llmseq, shop, two_nodes):
     address, second = two_nodes
     words = ["tune", "gru4rec", "--set", "epochs=2", "--set", "dim=16", "--trials", "10", *RANDOM]

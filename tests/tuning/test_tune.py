@@ -268,7 +268,7 @@ def test_train_from_tuning_without_any(llmseq, shop):
 
 def test_the_report_of_studies(llmseq, shop, monkeypatch):
     nothing = llmseq("report", "--tuning")
-    assert (nothing.status, "nothing has been tuned" in nothing.err) == (1, True)
+    assert (nothing.status, "no model has been tuned" in nothing.err) == (1, True)
     assert llmseq("tune", "sknn", "--trials", "8", *RANDOM).status == 0
     assert llmseq("report", "--tuning", "--format", "html").status == 2
     shown = llmseq("report", "--tuning")
