@@ -79,6 +79,7 @@ def append(
             ("the version before", done["version_before"]),
             ("new interactions", done["new_interactions"]),
             ("there already", done["there_already"]),
+            ("left out by the k-core", done["left_out"]),
             ("set aside", done["rejected"]),
             ("new items", done["new_items"]),
             ("new sessions", done["new_sessions"]),

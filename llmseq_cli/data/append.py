@@ -69,6 +69,12 @@ def append(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, 
     known = {name: old.protocol[name] for name in ("k_core", "min_session", "deduplicate", "tie_break", "seed")}
     about = asdict(report) | {"version_before": version}
     statistics = build_dataset(con, old.dataset, Protocol(**known), about, progress, splits)
+    kept = statistics["interactions"] - old.statistics["interactions"]
+    if not kept:
+        raise LlmseqError(
+            f"the {known['k_core']}-core leaves out the new interactions ({new:,})",
+            f"items and sessions need {known['k_core']} interactions: append them with those of more time",
+        )
     [(dataset_id,)] = con.execute("select dataset_id from core.dataset where name = ?", [old.dataset]).fetchall()
     grown = con.execute(query("append/growth"), {"old": old.dataset_id, "new": dataset_id}).fetchall()[0]
     return {
@@ -76,7 +82,8 @@ def append(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, 
         "version_before": version,
         "read": n_read,
         "there_already": n_read - new,
-        "new_interactions": statistics["interactions"] - old.statistics["interactions"],
+        "left_out": new - kept,
+        "new_interactions": kept,
         **dict(zip(("new_items", "new_sessions", "longer_sessions"), grown, strict=True)),
         "rejected": report.rejected,
         "sessions": statistics["sessions"],

@@ -43,7 +43,7 @@ def test_a_new_version_takes_the_name_and_the_old_one_stays(llmseq, shop, week, 
     grown = done.json
     assert grown["version_before"] == "shop@1"
     assert (grown["new_items"], grown["new_sessions"], grown["longer_sessions"]) == (1, 12, 1)
-    assert (grown["new_interactions"], grown["there_already"]) == (62, 0)
+    assert (grown["new_interactions"], grown["there_already"], grown["left_out"]) == (62, 0, 0)
     assert shop.sql(everything.format("shop@1")) == old
     now = shop.sql(everything.format("shop"))[1]
     assert set(old[1]) < set(now)
@@ -81,6 +81,16 @@ def test_what_is_there_already_is_left_out(llmseq, shop, shop_files, week, tmp_p
     again = llmseq("append", "shop", both)
     assert (again.status, "already" in again.err) == (1, True)
     assert [row["name"] for row in llmseq("datasets", "--json").json] == ["shop", "shop@1"]
+
+
+def test_what_the_k_core_leaves_out_is_told(llmseq, shop, tmp_path):
+    rare = write(tmp_path / "rare.csv", HEAD, [["u003", "rare", LATER], ["lone", "rare", LATER + 1]])
+    refused = llmseq("append", "shop", rare)
+    assert (refused.status, "-core leaves out the new interactions (2)" in refused.err) == (1, True), refused.err
+    assert [row["name"] for row in llmseq("datasets", "--json").json] == ["shop"]
+    some = write(tmp_path / "some.csv", HEAD, [["u003", "rare", LATER], ["u003", "i01", LATER + 1]])
+    grown = llmseq("append", "shop", some, "--json").json
+    assert (grown["new_interactions"], grown["left_out"]) == (1, 1)
 
 
 def test_splits_are_made_again_by_their_rules(llmseq, shop, week):
