@@ -53,6 +53,7 @@ def flipped(content: bytes, at: int) -> bytes:
         ("pretty.json", b'{\n  "user": "u"\n}\n', "looks like the item: user", "--map item="),
         ("unnamed.csv", b"a,b,c\nx,y,1577836800\n", "looks like the user", "--map user="),
         ("no_times.csv", b"user,item,time\nu,i,soon\nu,j,later\n", "holds no times such as 'soon'", "--map time="),
+        ("endless.csv", b"user,item,time\nu,i,1e999\nu,j,inf\n", "holds no times such as '1e999'", "--map time="),
         ("all_bad.csv", b"user,item,time\n,i,2020-01-01\n,j,2020-01-01\n", r"no row can be used.*:2: no user", "--map"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import warnings
 from pathlib import Path
 
 import duckdb
@@ -211,3 +212,11 @@ def test_beauty() -> None:
     used = [described[item] for item in {row[1] for row in result.rows}]
     assert sum(title is None for title, _ in used) == 7
     assert len({category for _, category in used}) == 224
+
+
+def test_a_backslash_in_a_python_literal_warns_of_nothing():
+    from llmseq_cli.data.readers.lines import parse_record
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert parse_record(r"{'title': 'A\s cream'}") == {"title": r"A\s cream"}

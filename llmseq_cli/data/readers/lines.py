@@ -6,6 +6,7 @@ import ast
 import gzip
 import json
 import os
+import warnings
 import zlib
 from collections.abc import Iterator
 from functools import lru_cache
@@ -158,10 +159,18 @@ def parse_record(line: str) -> dict[str, Any] | str:
         record = json.loads(line)
     except (ValueError, RecursionError):
         try:
-            record = ast.literal_eval(line)
+            record = _literal(line)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return "the line is neither JSON nor a Python literal"
     return record if isinstance(record, dict) else "the line holds no object"
+
+
+def _literal(line: str) -> Any:
+    if "\\" not in line:
+        return ast.literal_eval(line)
+    with warnings.catch_warnings():  # Python warns of a backslash that means nothing, which here is the file's matter
+        warnings.simplefilter("ignore")
+        return ast.literal_eval(line)
 
 
 def storable(text: str) -> str:
