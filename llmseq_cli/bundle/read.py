@@ -61,7 +61,8 @@ class Bundle:
             raise LlmseqError(f"the bundle {folder} is damaged: {str(error)[:100]}", _AGAIN) from error
         place = folder / MODELS / run
         model = _graph(folder, longest, known) if onnx else model_class(name).load(place, len(catalog))
-        return cls(folder, about, ReadyModel(run, dataset, catalog, model, repeats == "allow"))
+        shown = f"{folder / ITEMS} lists the items"
+        return cls(folder, about, ReadyModel(run, dataset, catalog, model, repeats == "allow", shown))
 
     def recommend(self, items: Sequence[str], *, k: int = 20) -> list[dict[str, Any]]:
         """The next items for a session of ids or titles, oldest first: one dict an item, best first."""
@@ -80,8 +81,7 @@ class Bundle:
         space = model.item_space() if isinstance(model, Recommender) else None
         if space is None:
             raise LlmseqError(f"{self.ready.run} makes no vectors of sessions here", "open the bundle of a network")
-        find = self.ready.catalog.find
-        vector: np.ndarray = space.of_sessions(Sessions.from_lists([[find(text) for text in items]]))[0]
+        vector: np.ndarray = space.of_sessions(Sessions.from_lists([[self.ready.find(text) for text in items]]))[0]
         return vector
 
 

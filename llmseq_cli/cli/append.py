@@ -8,6 +8,21 @@ import typer
 
 from llmseq_cli.cli.common import Common, JsonOption, command
 from llmseq_cli.cli.console import print_facts, print_json
+from llmseq_cli.cli.reading import (
+    DropDuplicatesOption,
+    FormatOption,
+    ItemsFormatOption,
+    ItemsOption,
+    MapOption,
+    MaxRatingOption,
+    MinRatingOption,
+    PathsArgument,
+    QuoteOption,
+    StrictOption,
+    TimeFormatOption,
+    WhereOption,
+    parse_columns,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -17,30 +32,18 @@ def register(app: typer.Typer) -> None:
 def append(
     common: Common,
     dataset: Annotated[str, typer.Argument(help="Which dataset.", metavar="DATASET")],
-    paths: Annotated[list[str], typer.Argument(help="Files, globs, folders or http(s) addresses.", metavar="PATH...")],
-    items: Annotated[
-        list[str] | None,
-        typer.Option("--items", help="A file of metadata of new items; may be repeated.", metavar="PATH"),
-    ] = None,
-    format: Annotated[
-        str,
-        typer.Option("--format", help="Of the interactions: auto, amazon, steam, movielens, recbole or table."),
-    ] = "auto",
-    items_format: Annotated[str, typer.Option("--items-format", help="Of the item metadata, as --format.")] = "auto",
-    map: Annotated[
-        list[str] | None,
-        typer.Option("--map", help="Which columns are user, session, item, time, …, as for ingest.", metavar="K=COL,…"),
-    ] = None,
-    time_format: Annotated[
-        str | None, typer.Option("--time-format", help="How times are written, as for ingest.", metavar="FORMAT")
-    ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(
-            "--where", help="Keep only these rows: an SQL condition on the file's columns.", metavar="CONDITION"
-        ),
-    ] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail on the first bad row.")] = False,
+    paths: PathsArgument,
+    items: ItemsOption = None,
+    format: FormatOption = "auto",
+    items_format: ItemsFormatOption = "auto",
+    map: MapOption = None,
+    time_format: TimeFormatOption = None,
+    quote: QuoteOption = None,
+    where: WhereOption = None,
+    min_rating: MinRatingOption = None,
+    max_rating: MaxRatingOption = None,
+    drop_duplicates: DropDuplicatesOption = False,
+    strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:
     """Add new interactions and items to a dataset.
@@ -54,9 +57,7 @@ def append(
         llmseq append shop this-week.csv --items new-products.csv
     """
     from llmseq_cli.data.append import AppendOptions
-    from llmseq_cli.settings import parse_assignments
 
-    columns = [word for words in map or [] for word in words.split(",") if word]
     done = common.open().append(
         AppendOptions(
             paths,
@@ -64,9 +65,13 @@ def append(
             items=items or [],
             format=format,
             items_format=items_format,
-            columns=parse_assignments(columns, "--map user=visitor,item=sku,time=ts"),
+            columns=parse_columns(map),
             time_format=time_format,
+            quote=quote,
             where=where,
+            min_rating=min_rating,
+            max_rating=max_rating,
+            drop_duplicates=drop_duplicates,
             strict=strict,
         )
     )

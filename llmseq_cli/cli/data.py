@@ -10,6 +10,21 @@ import typer
 from llmseq_cli.cli.common import Common, JsonOption, SplitOption, command, dataset_address
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.plot import write_plot
+from llmseq_cli.cli.reading import (
+    DropDuplicatesOption,
+    FormatOption,
+    ItemsFormatOption,
+    ItemsOption,
+    MapOption,
+    MaxRatingOption,
+    MinRatingOption,
+    PathsArgument,
+    QuoteOption,
+    StrictOption,
+    TimeFormatOption,
+    WhereOption,
+    parse_columns,
+)
 from llmseq_cli.cli.split import (
     FoldsOption,
     PointOption,
@@ -44,61 +59,24 @@ def register(app: typer.Typer) -> None:
 
 def ingest(
     common: Common,
-    paths: Annotated[list[str], typer.Argument(help="Files, globs, folders or http(s) addresses.", metavar="PATH...")],
+    paths: PathsArgument,
     name: Annotated[str, typer.Option("--name", help="What to call the dataset.", metavar="NAME")],
-    format: Annotated[
-        str,
-        typer.Option("--format", help="Of the interactions: auto, amazon, steam, movielens, recbole or table."),
-    ] = "auto",
-    items: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--items", help="A file of item metadata, in any of the formats; may be repeated.", metavar="PATH"
-        ),
-    ] = None,
-    items_format: Annotated[str, typer.Option("--items-format", help="Of the item metadata, as --format.")] = "auto",
-    map: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map",
-            help="Which columns are user, session, item, time, order, rating, title, category; any other key is an"
-            " attribute of items.",
-            metavar="KEY=COLUMN,…",
-        ),
-    ] = None,
-    time_format: Annotated[
-        str | None,
-        typer.Option(
-            "--time-format",
-            help="How times are written: a pattern such as '%d/%m/%Y %H:%M', or s, ms, us, ns, iso.",
-            metavar="FORMAT",
-        ),
-    ] = None,
-    quote: Annotated[
-        str | None,
-        typer.Option("--quote", help="The quote of CSV files, or none where quotes are text.", metavar="CHARACTER"),
-    ] = None,
-    where: Annotated[
-        str | None,
-        typer.Option(
-            "--where", help="Keep only these rows: an SQL condition on the file's columns.", metavar="CONDITION"
-        ),
-    ] = None,
-    min_rating: Annotated[
-        float | None, typer.Option("--min-rating", help="Keep only rows with at least this rating.")
-    ] = None,
-    max_rating: Annotated[
-        float | None, typer.Option("--max-rating", help="Keep only rows with at most this rating.")
-    ] = None,
+    format: FormatOption = "auto",
+    items: ItemsOption = None,
+    items_format: ItemsFormatOption = "auto",
+    map: MapOption = None,
+    time_format: TimeFormatOption = None,
+    quote: QuoteOption = None,
+    where: WhereOption = None,
+    min_rating: MinRatingOption = None,
+    max_rating: MaxRatingOption = None,
     session_gap: Annotated[
         str | None,
         typer.Option(
             "--session-gap", help="Cut users into sessions after a pause of this length: 30m, 2h, 1d.", metavar="TIME"
         ),
     ] = None,
-    drop_duplicates: Annotated[
-        bool, typer.Option("--drop-duplicates", help="Keep one of rows with the same user, item and time.")
-    ] = False,
+    drop_duplicates: DropDuplicatesOption = False,
     k_core: Annotated[
         int | None,
         typer.Option(
@@ -136,7 +114,7 @@ def ingest(
         int, typer.Option("--seed", help="Seed of the random tie-break and of splits.", min=0, max=LARGEST_SEED)
     ] = 0,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a dataset of this name, and its runs.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Fail on the first bad row.")] = False,
+    strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:
     """Read interactions and item metadata into a dataset, all or nothing.
@@ -159,7 +137,6 @@ def ingest(
     """
     from llmseq_cli.data.ingest import Protocol
     from llmseq_cli.data.options import IngestOptions
-    from llmseq_cli.settings import parse_assignments
 
     protocol = Protocol(
         k_core=k_core,
@@ -177,15 +154,13 @@ def ingest(
         validation_fraction=validation_fraction,
         repeats=repeats,
     )
-    given = [word for words in map or [] for word in words.split(",") if word]
-    columns = parse_assignments(given, "--map user=visitor,item=sku,time=ts")
     options = IngestOptions(
         paths,
         name,
         format=format,
         items=items or [],
         items_format=items_format,
-        columns=columns,
+        columns=parse_columns(map),
         time_format=time_format,
         quote=quote,
         where=where,

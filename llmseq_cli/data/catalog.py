@@ -54,8 +54,9 @@ class Catalog:
                 return self._by_external_id[one]
         return self._by_title.get(normalise_title(plain)) if normalise_title(plain) else None
 
-    def find(self, text: str) -> int:
-        """Dense id of the item with this id or title. Raises LlmseqError with the closest name where there is none."""
+    def find(self, text: str, shown: str = '`llmseq sql "select item, title from items limit 20"` shows items') -> int:
+        """Dense id of the item with this id or title. Raises LlmseqError where there is none, with the closest name, or
+        with what `shown` says of where items can be looked up."""
         known = self.known(text)
         if known is not None:
             return known
@@ -71,7 +72,7 @@ class Catalog:
             raise LlmseqError(f"{len(containing)} titles contain '{text}'", f"give the item's id, for example {names}")
         hint = did_you_mean(key, list(self._by_title)) if len(self) < 50_000 and self._by_title else ""
         if not hint.startswith("did"):
-            hint = '`llmseq sql "select item, title from items limit 20"` shows items'
+            hint = shown
         raise LlmseqError(f"no item has the id or title '{text}'", hint)
 
 

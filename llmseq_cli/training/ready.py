@@ -20,13 +20,19 @@ class Lists(Protocol):
 
 @dataclass(frozen=True)
 class ReadyModel:
-    """run, dataset: their names. repeats: whether lists may hold items of the session."""
+    """run, dataset: their names. repeats: whether lists may hold items of the session. items_shown: a hint that says
+    where items can be looked up, where that is not the workspace."""
 
     run: str
     dataset: str
     catalog: Catalog
     model: Lists
     repeats: bool
+    items_shown: str | None = None
+
+    def find(self, text: str) -> int:
+        """Dense id of the item with this id or title; see `Catalog.find`."""
+        return self.catalog.find(text) if self.items_shown is None else self.catalog.find(text, self.items_shown)
 
     def next_items(self, sessions: Sequence[Sequence[str]], k: int = 20) -> list[list[dict[str, Any]]]:
         """The next items of every session, best first: rank, item, title, score.
@@ -35,7 +41,7 @@ class ReadyModel:
         """
         if k < 1:
             raise UsageError(f"-k is {k}", "give at least 1")
-        prompts = Sessions.from_lists([[self.catalog.find(text) for text in session] for session in sessions])
+        prompts = Sessions.from_lists([[self.find(text) for text in session] for session in sessions])
         ranking = self.model.recommend(prompts, min(k, len(self.catalog)), exclude_prompt=not self.repeats)
         return [
             [

@@ -253,6 +253,7 @@ def test_chat_through_a_real_server(monkeypatch):
             server.script = [(200, json.loads(body) if body.startswith(b'{"choices"') and _whole(body) else body)]
             with contextlib.suppress(*OWN):
                 check_words(provider.complete(request))
+        assert len(server.requests) >= 40
     finally:
         server.stop()
 

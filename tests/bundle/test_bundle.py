@@ -65,6 +65,11 @@ def test_lists_equal_those_of_the_run_without_the_workspace(llmseq, trained, tmp
     assert all(wanted)
 
 
+def test_an_item_that_a_bundle_does_not_know(llmseq, sasrec):
+    refused = llmseq("recommend", f"{sasrec}/", "zzzzzzzz")
+    assert (refused.status, "items.jsonl lists the items" in refused.err.replace("\n", "")) == (1, True), refused.err
+
+
 def test_onnxruntime_gives_the_lists_of_the_network(trained, sasrec):
     pytest.importorskip("onnxruntime")
     random = np.random.default_rng(0)

@@ -118,6 +118,16 @@ def test_only_new_texts_are_embedded(shop, week, new_items, monkeypatch):
     assert len(server.requests) == sent + 1
 
 
+def test_files_are_read_by_the_words_of_ingest(llmseq, shop, tmp_path):
+    rows = [["u003", "i01", LATER, 5], ["u003", "i02", LATER + 1, 1], ["u003", '"i03', LATER + 2, 5]]
+    text = "\n".join(",".join(map(str, row)) for row in [[*HEAD, "rating"], *rows, rows[0]])
+    (tmp_path / "rated.csv").write_text(text.replace('"i03', '"i03"'), encoding="utf-8")
+    words = ["append", "shop", tmp_path / "rated.csv", "--min-rating", "4", "--drop-duplicates", "--json"]
+    read = llmseq(*words, "--quote", "none").json
+    assert (read["read"], read["new_interactions"], read["left_out"]) == (2, 1, 1)  # the item '"i03"' is another one
+    assert llmseq(*words).json["new_interactions"] == 1  # i03
+
+
 def test_words_that_are_off_change_nothing(llmseq, shop, week, tmp_path):
     before = shop.sql("select * from datasets")
     assert llmseq("append", "no-such", week).status == 1

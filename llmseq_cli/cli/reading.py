@@ -1,0 +1,61 @@
+"""The options that say how files of interactions and items are read, for `ingest` and `append`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+PathsArgument = Annotated[
+    list[str], typer.Argument(help="Files, globs, folders or http(s) addresses.", metavar="PATH...")
+]
+ItemsOption = Annotated[
+    list[str] | None,
+    typer.Option("--items", help="A file of item metadata, in any of the formats; may be repeated.", metavar="PATH"),
+]
+FormatOption = Annotated[
+    str,
+    typer.Option("--format", help="Of the interactions: auto, amazon, steam, movielens, recbole or table."),
+]
+ItemsFormatOption = Annotated[str, typer.Option("--items-format", help="Of the item metadata, as --format.")]
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        help="Which columns are user, session, item, time, order, rating, title, category; any other key is an"
+        " attribute of items.",
+        metavar="KEY=COLUMN,…",
+    ),
+]
+TimeFormatOption = Annotated[
+    str | None,
+    typer.Option(
+        "--time-format",
+        help="How times are written: a pattern such as '%d/%m/%Y %H:%M', or s, ms, us, ns, iso.",
+        metavar="FORMAT",
+    ),
+]
+QuoteOption = Annotated[
+    str | None,
+    typer.Option("--quote", help="The quote of CSV files, or none where quotes are text.", metavar="CHARACTER"),
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option("--where", help="Keep only these rows: an SQL condition on the file's columns.", metavar="CONDITION"),
+]
+MinRatingOption = Annotated[
+    float | None, typer.Option("--min-rating", help="Keep only rows with at least this rating.")
+]
+MaxRatingOption = Annotated[float | None, typer.Option("--max-rating", help="Keep only rows with at most this rating.")]
+DropDuplicatesOption = Annotated[
+    bool, typer.Option("--drop-duplicates", help="Keep one of rows with the same user, item and time.")
+]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Fail on the first bad row.")]
+
+
+def parse_columns(words: list[str] | None) -> dict[str, str]:
+    """What --map says, which may be repeated: role or attribute → column."""
+    from llmseq_cli.settings import parse_assignments
+
+    given = [word for several in words or [] for word in several.split(",") if word]
+    return parse_assignments(given, "--map user=visitor,item=sku,time=ts")
