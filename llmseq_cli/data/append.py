@@ -73,7 +73,7 @@ def append(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, 
     if not kept:
         raise LlmseqError(
             f"the {known['k_core']}-core leaves out the new interactions ({new:,})",
-            f"an item or a session counts from {known['k_core']} interactions on: append a longer time at once",
+            f"a new item or session needs {known['k_core']} interactions: append a longer period at once",
         )
     [(dataset_id,)] = con.execute("select dataset_id from core.dataset where name = ?", [old.dataset]).fetchall()
     grown = con.execute(query("append/growth"), {"old": old.dataset_id, "new": dataset_id}).fetchall()[0]
