@@ -27,7 +27,7 @@ class Backend:
             hint = " or ".join(f"--backend {name}" for name in KINDS)
             raise UsageError(f"there is no backend '{self.kind}'", f"{hint} (`loky` for tuning only)")
         if self.address is not None and not self.on_ray:
-            raise UsageError("--ray-address without Ray", "say --backend ray, too")
+            raise UsageError("--ray-address without Ray", "add --backend ray")
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"--workers is {self.workers}", "give at least 1")
 
@@ -40,7 +40,7 @@ class Backend:
         if self.kind == "loky":
             raise UsageError("only tuning has the backend 'loky'", "--backend ray, or leave it out")
         if not self.on_ray and self.workers is not None:
-            raise UsageError("--workers without Ray", "say --backend ray, too; in this process all cores take part")
+            raise UsageError("--workers without Ray", "add --backend ray; in this process all cores take part")
 
 
 HERE = Backend()

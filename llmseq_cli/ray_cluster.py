@@ -149,7 +149,7 @@ class RayTasks:
             exceptions.ObjectLostError,
             exceptions.OutOfMemoryError,
         ) as error:
-            raise WorkerLostError("a Ray worker went away", "`ray status` tells what is left of the cluster") from error
+            raise WorkerLostError("a Ray worker went away", "see `ray status` for what is left") from error
 
     def in_order(self, function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], ahead: int) -> Iterator[Any]:
         """What the function returns for each tuple of values, in their order. `ahead`: jobs at most that are under way

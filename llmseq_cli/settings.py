@@ -204,7 +204,7 @@ def _validate(name: str, value: Any, info: SettingInfo) -> None:
         if isinstance(value, int) and abs(value) > _LARGEST_INT:
             raise UsageError(f"setting '{name}' is {value}, more than 64 bits hold", _range_hint(info))
         if info.low is not None and value < info.low:
-            raise UsageError(f"setting '{name}' is {value}, below its least value {info.low:g}", "give a larger value")
+            raise UsageError(f"setting '{name}' is {value}, below its minimum {info.low:g}", "give a larger value")
         if info.high is not None and value > info.high:
             raise UsageError(
                 f"setting '{name}' is {value}, above its largest value {info.high:g}", "give a smaller one"

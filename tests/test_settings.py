@@ -56,7 +56,7 @@ def test_to_dict_comes_back_the_same():
         ({"kk": "3"}, "example has no setting 'kk'"),
         ({"k": "many"}, "takes int, not 'many'"),
         ({"k": "2.5"}, "takes int, not '2.5'"),
-        ({"k": "0"}, "below its least value 1"),
+        ({"k": "0"}, "below its minimum 1"),
         ({"k": "501"}, "above its largest value 500"),
         ({"decay": "harmonc"}, "cannot be 'harmonc'"),
         ({"sample": "some"}, "cannot be 'some'"),

@@ -119,7 +119,7 @@ def run(arguments: list[str] | None = None) -> int:
         if renamed:
             print_error(f"{error.option_name} is now called {renamed}", f"say {renamed}")  # type: ignore[attr-defined]
             return 2
-        print_error(_one_line(error.format_message()), f"`{command} --help` tells more")
+        print_error(_one_line(error.format_message()), f"see `{command} --help`")
         return 2
     except BrokenPipeError:
         # The reader of our output went away (`| head`): not our failure. Nothing more can be printed.

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from llmseq_cli.workspace import Workspace
 
 DatasetOption = Annotated[
-    str | None, typer.Option("--dataset", help="Which dataset; may be left out where there is one.", metavar="NAME")
+    str | None, typer.Option("--dataset", help="Dataset; may be left out if there is only one.", metavar="NAME")
 ]
 SplitOption = Annotated[
     str | None,
-    typer.Option("--split", help="Which split of the dataset; may be left out where there is one.", metavar="NAME"),
+    typer.Option("--split", help="Split of the dataset; may be left out if there is only one.", metavar="NAME"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else.")]
 SafeCellsOption = Annotated[
@@ -34,7 +34,7 @@ SafeCellsOption = Annotated[
         show_default=False,
     ),
 ]
-SeedOption = Annotated[int, typer.Option("--seed", help="Seed of all random numbers.", min=0, max=LARGEST_SEED)]
+SeedOption = Annotated[int, typer.Option("--seed", help="Random seed.", min=0, max=LARGEST_SEED)]
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, see `llmseq models`; may be repeated.", metavar="KEY=VALUE"),

@@ -24,7 +24,7 @@ def compare(
     dataset: DatasetOption = None,
     k: Annotated[int, typer.Option("-k", help="Length of the lists to compare.", min=1)] = 20,
     sessions: Annotated[
-        int, typer.Option("--sessions", help="How many to show where just one run finds the item.", min=0)
+        int, typer.Option("--sessions", help="Number of sessions to show that only one run gets right.", min=0)
     ] = 3,
     test: Annotated[
         str, typer.Option("--test", help="Paired test over sessions: t, permutation or wilcoxon.", metavar="TEST")

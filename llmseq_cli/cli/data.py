@@ -60,7 +60,7 @@ def register(app: typer.Typer) -> None:
 def ingest(
     common: Common,
     paths: PathsArgument,
-    name: Annotated[str, typer.Option("--name", help="What to call the dataset.", metavar="NAME")],
+    name: Annotated[str, typer.Option("--name", help="Name for the dataset.", metavar="NAME")],
     format: FormatOption = "auto",
     items: ItemsOption = None,
     items_format: ItemsFormatOption = "auto",
@@ -85,7 +85,7 @@ def ingest(
         ),
     ] = None,
     min_session: Annotated[
-        int | None, typer.Option("--min-session", help="Shortest session that stays.  [default: 2; with files 1]")
+        int | None, typer.Option("--min-session", help="Drop sessions shorter than this.  [default: 2; with files 1]")
     ] = None,
     deduplicate: Annotated[
         bool,
@@ -217,7 +217,7 @@ def _ingested(done: dict[str, Any]) -> list[tuple[str, Any]]:
         _n(done[key], one, several)
         for key, one, several in [
             ("rejected", "bad row set aside", "bad rows set aside"),
-            ("left_out", "row not asked for", "rows not asked for"),
+            ("left_out", "row left out by the filters", "rows left out by the filters"),
             ("duplicate_rows_removed", "duplicate row", "duplicate rows"),
             ("duplicates_removed", "repeat of an item", "repeats of an item"),
             *[("below_core_removed", *["below the k-core or in sessions that are too short"] * 2)],
@@ -242,14 +242,14 @@ def _ingested(done: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def download(
     common: Common,
-    name: Annotated[str | None, typer.Argument(help="Which dataset; without it all are listed.")] = None,
-    to: Annotated[Path, typer.Option("--out", help="Folder to put the files into.", metavar="DIR")] = Path("data"),
+    name: Annotated[str | None, typer.Argument(help="Dataset to download; without it, all are listed.")] = None,
+    to: Annotated[Path, typer.Option("--out", help="Folder to download to.", metavar="DIR")] = Path("data"),
     base_url: Annotated[
-        str | None, typer.Option("--base-url", help="A mirror to fetch the files from.", metavar="URL")
+        str | None, typer.Option("--base-url", help="Mirror to download the files from.", metavar="URL")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Fetch a public dataset by name; a download that was cut off goes on where it stopped.
+    """Fetch a public dataset by name; an interrupted download continues where it stopped.
 
     Examples:
 
@@ -306,14 +306,16 @@ def _days(row: dict[str, Any]) -> list[str]:
 def describe(
     common: Common,
     name: Annotated[
-        str | None, typer.Argument(help="Which dataset; may be left out where there is one.", metavar="NAME")
+        str | None, typer.Argument(help="Dataset; may be left out if there is only one.", metavar="NAME")
     ] = None,
     dataset: Annotated[str | None, typer.Option("--dataset", hidden=True)] = None,
     split: SplitOption = None,
-    audit: Annotated[bool, typer.Option("--audit", help="List what endangers an evaluation.")] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="List problems in the data that would distort an evaluation.")
+    ] = False,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", help="Draw popularity and lengths into a .png or .svg file, too.", metavar="FILE"),
+        typer.Option("--plot", help="Also draw popularity and lengths to a .png or .svg file.", metavar="FILE"),
     ] = None,
     json: JsonOption = False,
 ) -> None:

@@ -28,12 +28,12 @@ TemplateOption = Annotated[
     str | None,
     typer.Option(
         "--template",
-        help="TOML file with the wording of prompts, or the name of one that ships: tallrec.",
+        help="TOML file with the wording of prompts, or the name of a built-in one: tallrec.",
         metavar="FILE",
     ),
 ]
 ProviderOption = Annotated[
-    str, typer.Option("--provider", help="Where the model runs: openai, vertex, or local (this machine).")
+    str, typer.Option("--provider", help="Who runs the model: openai, vertex, or local (this machine).")
 ]
 
 

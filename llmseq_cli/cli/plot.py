@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def plot(
     common: Common,
-    kind: Annotated[str, typer.Argument(help="What to plot (see below).", metavar="KIND")],
+    kind: Annotated[str, typer.Argument(help="Kind of plot (see below).", metavar="KIND")],
     runs: Annotated[
         list[str] | None,
         typer.Argument(

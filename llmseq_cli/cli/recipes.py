@@ -42,10 +42,10 @@ BertOption = Annotated[
     ),
 ]
 ModelsOption = Annotated[
-    str | None, typer.Option("--models", help="Only these steps, and what they are made of.", metavar="NAME,NAME…")
+    str | None, typer.Option("--models", help="Only these steps, and the steps they need.", metavar="NAME,NAME…")
 ]
 SeedsOption = Annotated[
-    int | None, typer.Option("--seeds", help="Runs of each step that has several seeds.", min=1, metavar="N")
+    int | None, typer.Option("--seeds", help="Number of seeds for each step that has several.", min=1, metavar="N")
 ]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the steps and do nothing.")]
 FormatOption = Annotated[
@@ -62,11 +62,11 @@ def register(app: typer.Typer) -> None:
 def run(
     common: Common,
     recipe: Annotated[
-        str | None, typer.Argument(help="A TOML file, or the name of a recipe that ships.", metavar="RECIPE")
+        str | None, typer.Argument(help="A TOML file, or the name of a built-in recipe.", metavar="RECIPE")
     ] = None,
-    listing: Annotated[bool, typer.Option("--list", help="List the recipes that ship.")] = False,
+    listing: Annotated[bool, typer.Option("--list", help="List the built-in recipes.")] = False,
     copy: Annotated[
-        Path | None, typer.Option("--copy", help="Write the recipe there, to edit it.", metavar="FILE")
+        Path | None, typer.Option("--copy", help="Copy the recipe to this file, to edit it.", metavar="FILE")
     ] = None,
     dataset: DatasetName = None,
     data: DataOption = None,
@@ -97,7 +97,7 @@ def run(
 
     if listing or recipe is None:
         if recipe is None and not listing:
-            raise UsageError("no recipe is named", "llmseq run --list shows those that ship")
+            raise UsageError("no recipe is named", "`llmseq run --list` shows the built-in ones")
         rows = shipped()
         if json:
             print_json([{"recipe": name, "title": title} for name, title in rows.items()])
@@ -187,7 +187,7 @@ def _go(work: RecipeRun, dry_run: bool, format: str, to: Path | None) -> None:
         for name, reason in (done.failed_embeds | done.failed).items():
             work.progress.warn(f"{name}: {reason}")
         raise LlmseqError(
-            f"{len(done.failed)} of {len(work.steps)} steps failed", "run it again: it goes on with these"
+            f"{len(done.failed)} of {len(work.steps)} steps failed", "run it again to continue with these"
         )
 
 

@@ -59,7 +59,7 @@ def report(
     ] = None,
     segments: Annotated[
         bool,
-        typer.Option("--segments", help="Add NDCG and HR by ground truth: warm, tail and cold (unseen in training)."),
+        typer.Option("--segments", help="Add NDCG and HR by ground truth: warm, tail or cold (unseen in training)."),
     ] = False,
     paper: Annotated[bool, typer.Option("--paper", help="Add published results and the difference from them.")] = False,
     significance: Annotated[

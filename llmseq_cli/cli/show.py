@@ -34,13 +34,13 @@ def show(
         int | None,
         typer.Option(
             "--sampled",
-            help="Rank each target among so many drawn items, too; not comparable with the leaderboard.",
+            help="Also rank each target among this many sampled items; not comparable with the leaderboard.",
             min=1,
             metavar="N",
         ),
     ] = None,
     drawn: Annotated[
-        str, typer.Option("--drawn", help="With --sampled: draw items uniform or popular.", metavar="WORD")
+        str, typer.Option("--drawn", help="With --sampled: how to draw them, uniform or popular.", metavar="WORD")
     ] = "uniform",
     seed: SeedOption = 0,
     json: JsonOption = False,
@@ -65,7 +65,7 @@ def show(
     _print_head(about)
     _print_metrics(about["metrics"])
     if sampled is not None:
-        out.print(f"among {sampled} {drawn} items each; compares with no figure over the whole catalog:")
+        out.print(f"among {sampled} {drawn} items each; not comparable with figures over the whole catalog:")
         _print_metrics(about["sampled"]["metrics"])
     _print_curve(about["history"])
     for one in about["samples"]:

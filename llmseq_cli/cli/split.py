@@ -68,13 +68,13 @@ def register(app: typer.Typer) -> None:
 
 def split(
     common: Common,
-    name: Annotated[str | None, typer.Argument(help="Which dataset; may be left out where there is one.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Dataset; may be left out if there is only one.")] = None,
     kind: Annotated[
         str,
         typer.Option("--split", help="Kind of split: sessions, leave-one-out, global-time or users.", metavar="KIND"),
     ] = "leave-one-out",
     called: Annotated[
-        str | None, typer.Option("--as", help="What to call the split; else by its kind.", metavar="NAME")
+        str | None, typer.Option("--as", help="Name for the split; default: its kind.", metavar="NAME")
     ] = None,
     test_fraction: TestFractionOption = None,
     point: PointOption = None,

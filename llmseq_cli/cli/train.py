@@ -72,7 +72,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     common: Common,
-    model: Annotated[str, typer.Argument(help="Which model, see `llmseq models`.", metavar="MODEL")],
+    model: Annotated[str, typer.Argument(help="Model; see `llmseq models`.", metavar="MODEL")],
     dataset: DatasetOption = None,
     embeddings: Annotated[
         str | None,
@@ -150,7 +150,7 @@ def train(
 
     _check_log(log)
     if study and not from_tuning:
-        raise UsageError("--study without --from-tuning", "say both, or neither")
+        raise UsageError("--study without --from-tuning", "give both, or neither")
     workspace = common.open()
     made = workspace.train(
         TrainOptions(
@@ -247,9 +247,9 @@ def score(
     sessions: Annotated[
         str, typer.Option("--sessions", help="Table with a session and an item column (and a time).", metavar="FILE")
     ],
-    to: Annotated[Path, typer.Option("--out", help="Where to write: .parquet, .csv or .jsonl.", metavar="FILE")],
+    to: Annotated[Path, typer.Option("--out", help="File to write: .parquet, .csv or .jsonl.", metavar="FILE")],
     dataset: RunDatasetOption = None,
-    k: Annotated[int, typer.Option("-k", help="How many items a session.", min=1)] = 20,
+    k: Annotated[int, typer.Option("-k", help="Number of recommendations per session.", min=1)] = 20,
     fallback: FallbackOption = None,
     backend: BackendOption = None,
     ray_address: RayAddressOption = None,

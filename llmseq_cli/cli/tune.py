@@ -34,7 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def tune(
     common: Common,
-    model: Annotated[str, typer.Argument(help="Which model, see `llmseq models`.", metavar="MODEL")],
+    model: Annotated[str, typer.Argument(help="Model; see `llmseq models`.", metavar="MODEL")],
     dataset: DatasetOption = None,
     trials: Annotated[
         int | None,
@@ -70,7 +70,7 @@ def tune(
         str | None, typer.Option("--dim", help="Dimensions to try; else 64, 128, 256 and 512.", metavar="D,…")
     ] = None,
     runs: Annotated[
-        str | None, typer.Option("--runs", help="Runs that a hybrid or blend combines.", metavar="RUN,RUN,…")
+        str | None, typer.Option("--runs", help="Runs to combine in a hybrid or blend.", metavar="RUN,RUN,…")
     ] = None,
     study: Annotated[
         str | None, typer.Option("--study", help="Name of the study; else DATASET-MODEL.", metavar="NAME")

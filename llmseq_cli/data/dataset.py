@@ -79,7 +79,7 @@ def find_dataset(con: duckdb.DuckDBPyConnection, name: str | None, *, one_split:
         elif not names:
             raise LlmseqError("the workspace holds no dataset", "`llmseq ingest FILE --name NAME` reads one")
         else:
-            raise LlmseqError("the workspace holds several datasets", f"say which with --dataset: {', '.join(names)}")
+            raise LlmseqError("the workspace holds several datasets", f"choose one with --dataset: {', '.join(names)}")
     rows = con.execute(query("dataset/find"), {"name": dataset}).fetchall()
     if not rows:
         hint = did_you_mean(dataset, names) if names else "`llmseq ingest FILE --name NAME` reads one"
@@ -94,7 +94,7 @@ def find_dataset(con: duckdb.DuckDBPyConnection, name: str | None, *, one_split:
                 f"it has {', '.join(splits)}; `llmseq split {dataset} --split KIND` makes another",
             )
     elif one_split and len(infos) > 1:
-        raise LlmseqError(f"'{dataset}' has several splits", f"say which with --split: {', '.join(splits)}")
+        raise LlmseqError(f"'{dataset}' has several splits", f"choose one with --split: {', '.join(splits)}")
     return infos[0]
 
 

@@ -67,5 +67,5 @@ def _check_free(store: Store, name: str) -> None:
         taken = con.execute("select 1 from core.dataset where name = ?", [name]).fetchall()
     if taken:
         raise LlmseqError(
-            f"there is a dataset '{name}' already", "say --replace to put this in its place, or another --name"
+            f"there is a dataset '{name}' already", "use --replace to replace it, or choose another --name"
         )

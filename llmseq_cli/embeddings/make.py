@@ -73,7 +73,7 @@ def _check_backend(options: EmbedOptions) -> None:
         why = "works in this process" if options.source == "lexical" else "embeds on a server"
         raise UsageError(
             f"the {options.source} source {why}: --backend ray is for local models",
-            "leave --backend out, or say --source huggingface",
+            "leave --backend out, or use --source huggingface",
         )
 
 
@@ -178,7 +178,7 @@ class _Work:
 
         if not isinstance(self.source, OpenAISource):
             raise UsageError(
-                f"{self.source.name} has no batch service here", "leave --batch out, or say --source openai"
+                f"{self.source.name} has no batch service here", "leave --batch out, or use --source openai"
             )
         self.cache.register()
         options = BatchOptions(self.price, self.options.max_cost, self.options.wait)

@@ -85,7 +85,8 @@ def reduce_kept(
         raise UsageError(f"--lengths is '{lengths}'", "unit or keep")
     if words is None and embeddings.is_sparse and dim is not None:
         raise UsageError(
-            "--dim needs a reduction: sparse vectors are left as they are by default", "say --reduce pca or whiten, too"
+            "--dim needs a reduction: sparse vectors are left as they are by default",
+            "add --reduce pca or --reduce whiten",
         )
     method, power = parse_method(words or default_method(embeddings))
     folder = workspace / "artifacts" / "reductions"
@@ -181,7 +182,7 @@ def reduce(
         if dim is not None and dim != embeddings.dim:
             raise UsageError(
                 f"--dim {dim} without a reduction: the vectors have {embeddings.dim:,} dimensions",
-                "say --reduce pca or whiten, or leave --dim out",
+                "use --reduce pca or --reduce whiten, or leave --dim out",
             )
         return embeddings if lengths == embeddings.lengths else replace(embeddings, lengths=lengths)
     if dim is not None and dim < 1:
@@ -190,7 +191,7 @@ def reduce(
     most = _MOST_FITTED_LDA if method == "lda" else _MOST_FITTED
     rows = _sample(np.flatnonzero(present if items is None else present & items), most, seed)
     if len(rows) < 2:
-        raise UsageError("fewer than two items have a vector to fit a reduction on", "say --reduce none")
+        raise UsageError("fewer than two items have a vector to fit a reduction on", "use --reduce none")
     if power is None:
         width = embeddings.dim if dim is None and not embeddings.is_sparse else dim or DEFAULT_DIM
         power = 1.0 if len(rows) >= _ITEMS_PER_DIMENSION * width else 0.5
@@ -274,7 +275,7 @@ def _lda(job: _Job) -> np.ndarray:
     names, numbers, counts = np.unique(job.classes[job.rows].astype(str), return_inverse=True, return_counts=True)
     usable = (counts >= 2) & (names != "")
     if usable.sum() < 2:
-        raise UsageError("lda needs at least two classes with two items each", "say --reduce pca or whiten")
+        raise UsageError("lda needs at least two classes with two items each", "use --reduce pca or --reduce whiten")
     vectors, kept = job.dense(), usable[numbers]
     most = min(int(usable.sum()) - 1, vectors.shape[1])
     dim = job.dimensions(most, f"{usable.sum():,} classes with at least two items")
@@ -297,7 +298,7 @@ def _random(job: _Job) -> np.ndarray:
     if n_columns * dim > _MOST_PROJECTION:
         raise UsageError(
             f"a projection of {n_columns:,} terms to {dim} dimensions takes more than 1 GiB",
-            f"ask for at most --dim {max(1, _MOST_PROJECTION // n_columns)}, or say --reduce pca",
+            f"ask for at most --dim {max(1, _MOST_PROJECTION // n_columns)}, or use --reduce pca",
         )
     projection = GaussianRandomProjection(dim, random_state=job.seed).fit(job.vectors[:1])
     matrix = projection.components_.T
@@ -362,7 +363,7 @@ def _eigen(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     values, axes = eigh(covariance)
     if not values[-1] > 0:
-        raise UsageError("all vectors are the same: there is nothing to reduce", "say --reduce none")
+        raise UsageError("all vectors are the same: there is nothing to reduce", "use --reduce none")
     return np.maximum(values[::-1], _floor(values)), axes[:, ::-1]
 
 

@@ -169,7 +169,7 @@ class FineTuning:
         if job.status in ("failed", "cancelled", "lost"):
             raise LlmseqError(
                 f"{job.job} was submitted with the same files and settings and is {job.status}",
-                f"`llmseq jobs show {job.job}` tells why; --again submits it once more",
+                f"see `llmseq jobs show {job.job}`; --again submits it once more",
             )
         if job.status not in UNSUBMITTED:
             self.progress.message(
@@ -177,7 +177,7 @@ class FineTuning:
             )
         else:
             self._check_cost(job.figures.get("expected_usd"))
-            self.progress.message(f"{job.job} is gone on with, {job.status} before")
+            self.progress.message(f"continuing {job.job} ({job.status} before)")
         return job
 
     def _check_cost(self, expected: float | None) -> None:

@@ -124,7 +124,7 @@ class JobRunner:
         """Stops a job that is under way; one that was not submitted is only noted."""
         job = self.refresh(job)
         if job.status in OVER:
-            raise LlmseqError(f"{job.job} is over already: {job.status}", "`llmseq jobs show` tells more")
+            raise LlmseqError(f"{job.job} has already ended: {job.status}", "see `llmseq jobs show`")
         if job.remote_id is None:
             return self.ledger.note(job, "cancelled", "cancelled before it was submitted")
         remote = self.call(lambda: self.provider.cancel(str(job.remote_id)))

@@ -232,7 +232,7 @@ class Trainer:
             if found is None:
                 return
             self._take(*found)
-        self.told(f"going on after step {self.at.step:,}")
+        self.told(f"continuing after step {self.at.step:,}")
 
     def _take(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
         self.at = Progressed(**about["at"])

@@ -206,10 +206,12 @@ def parse_weights(words: str, n: int) -> np.ndarray:
         weights = np.array([float(word) for word in words.split(",")])
     except ValueError:
         raise UsageError(
-            f"'{words}' is no list of weights", "say --set weights=auto, or numbers: --set weights=0.6,0.4"
+            f"'{words}' is no list of weights", "use --set weights=auto, or numbers: --set weights=0.6,0.4"
         ) from None
     if len(weights) != n:
-        raise UsageError(f"there are {n} runs and {len(weights)} weights", "give one weight a run, in their order")
+        raise UsageError(
+            f"there are {n} runs and {len(weights)} weights", "give one weight per run, in the order of --runs"
+        )
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
         raise UsageError(f"weights cannot be {words}", "give numbers from 0 up, not all of them 0")
     shares: np.ndarray = weights / weights.sum()

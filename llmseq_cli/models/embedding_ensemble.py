@@ -21,7 +21,7 @@ DEFAULT_THRESHOLDS = {"rank": 5.0, "confidence": 0.8}
 
 @dataclass(frozen=True)
 class EmbeddingEnsembleSettings(BaseModelsSettings):
-    method: str = setting("rank", "which items of the first run come first", choices=METHODS, tune=METHODS)
+    method: str = setting("rank", "how the first run's leading items are chosen", choices=METHODS, tune=METHODS)
     threshold: float | None = setting(
         None, "rank: so many of them (none: 5); confidence: those at least so similar (none: 0.8)"
     )

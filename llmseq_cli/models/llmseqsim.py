@@ -77,7 +77,7 @@ class LLMSeqSim(Recommender):
         if context.embeddings is None:
             raise UsageError(
                 "llmseqsim needs item embeddings",
-                "make some with `llmseq embed --source lexical`, then say --embeddings lexical",
+                "make some with `llmseq embed --source lexical`, then use --embeddings lexical",
             )
         self.vectors = context.embeddings.vectors.astype(np.float32, copy=False)
         self.candidates = _squared_norms(self.vectors) > 0

@@ -39,10 +39,10 @@ from llmseq_cli.settings import setting
 class S3RecSettings(SASRecSettings):
     pretrain_epochs: int = setting(10, "passes of the pre-training; 0: none, which is SASRec", low=0, high=100_000)
     mask: float = setting(0.2, "share of a session's items that pre-training masks", low=0.01, high=1, tune=(0.1, 0.6))
-    aap: float = setting(0.2, "weight of: an item tells its attributes", low=0, tune=(0.0, 1.0))
-    mip: float = setting(1.0, "weight of: a session tells the masked items", low=0, tune=(0.0, 2.0))
-    map: float = setting(1.0, "weight of: a session tells the attributes of the masked items", low=0, tune=(0.0, 2.0))
-    sp: float = setting(0.5, "weight of: a session tells the segment that was taken out", low=0, tune=(0.0, 2.0))
+    aap: float = setting(0.2, "weight of predicting an item's attributes from the item", low=0, tune=(0.0, 1.0))
+    mip: float = setting(1.0, "weight of predicting masked items from the session", low=0, tune=(0.0, 2.0))
+    map: float = setting(1.0, "weight of predicting masked items' attributes from the session", low=0, tune=(0.0, 2.0))
+    sp: float = setting(0.5, "weight of predicting a masked segment from the session", low=0, tune=(0.0, 2.0))
 
 
 class S3Rec(SASRec):
@@ -59,7 +59,7 @@ class S3Rec(SASRec):
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         settings, self._pretrain_seconds = self.settings, 0.0
         if settings.layout != "ours":
-            raise UsageError("s3rec has no layout of the paper's", "leave layout out")
+            raise UsageError("s3rec has no layout=paper", "leave layout out")
         wanted = settings.pretrain_epochs and (settings.aap or settings.map)
         if wanted and not Attributes.of(context.catalog.classes[np.unique(train.items)]).names:
             context.progress.message("items have no classes: pre-training without the tasks about attributes")
@@ -75,7 +75,7 @@ class S3Rec(SASRec):
         windows = Windows(sessions, settings.max_length, 2, every=settings.windows == "all", recency=settings.recency)
         if not pretraining.weights or not len(windows):
             raise UsageError(
-                "there is nothing to pre-train on", "a weight above 0 for mip or sp, and max_length of 2 or more"
+                "there is nothing to pre-train on", "give mip or sp a weight above 0, and max_length 2 or more"
             )
         state = train(
             replace(

@@ -86,7 +86,7 @@ class SKNNEmb(Recommender):
         if context.embeddings is None:
             raise UsageError(
                 "sknn-emb needs item embeddings",
-                "make some with `llmseq embed --source lexical`, then say --embeddings lexical",
+                "make some with `llmseq embed --source lexical`, then use --embeddings lexical",
             )
         train = train.take(np.argsort(train.ids, kind="stable")[::-1])
         shuffled = np.random.default_rng(context.seed).permutation(len(train))

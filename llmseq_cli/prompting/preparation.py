@@ -120,7 +120,7 @@ class Preparation:
         if self.options.base_model is None:
             job = runner.refresh(job)
             if job.model is None:
-                hint = f"`llmseq jobs wait {job.job}` waits for it; `llmseq jobs show {job.job}` tells more"
+                hint = f"`llmseq jobs wait {job.job}` waits for it; see `llmseq jobs show {job.job}`"
                 if job.status in UNSUBMITTED:
                     hint = "`llmseq finetune` with the same options as before submits it"
                 raise LlmseqError(f"{job.job} is {job.status} and has no model", hint)

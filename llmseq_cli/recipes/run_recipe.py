@@ -225,7 +225,7 @@ class RecipeRun:
         if not self._has_dataset():
             raise LlmseqError(
                 f"there is no dataset '{self.dataset}' yet that has the embeddings '{word}'",
-                f"`llmseq ingest … --name {self.dataset}`, then `llmseq embed`, which tells what they cost",
+                f"`llmseq ingest … --name {self.dataset}`, then `llmseq embed`, which shows what they cost",
             )
         with self.workspace.store.read("looking for embeddings") as con:
             find_embeddings(con, find_dataset(con, self.dataset).dataset_id, word)
@@ -301,7 +301,7 @@ class RecipeRun:
         for name in step.runs:
             one = name.removesuffix(ALL_SEEDS)
             if one in done.failed:
-                raise LlmseqError(f"it is made of {one}, which failed", "run the recipe again")
+                raise LlmseqError(f"it needs {one}, which failed", "run the recipe again")
             made = done.runs.get(one, [name])
             yield from made if name.endswith(ALL_SEEDS) else made[:1]
 
@@ -311,7 +311,7 @@ class RecipeRun:
         try:
             yield
         except InterruptedByUserError as error:
-            raise InterruptedByUserError(error.message, "the same command goes on from here") from error
+            raise InterruptedByUserError(error.message, "run the same command to continue") from error
         except LlmseqError as error:
             failed[name] = f"{error.message}; {error.hint}" if error.hint else error.message
             self.progress.message(f"{name} failed: {failed[name]}")

@@ -138,7 +138,7 @@ def _check(runs: list[RunDetails], k: int) -> None:
     for run in runs:
         if k > run.depth:
             raise LlmseqError(
-                f"the lists of {run.run} hold {run.depth} items", f"say -k {min(one.depth for one in runs)}"
+                f"the lists of {run.run} hold {run.depth} items", f"use -k {min(one.depth for one in runs)}"
             )
 
 

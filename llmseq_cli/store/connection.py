@@ -115,7 +115,7 @@ class Store:
                 holder = self._holder(str(error))
                 if not wait:
                     raise WorkspaceBusyError(
-                        f"the workspace is in use by {holder}", "wait for it, or say --wait-for-lock"
+                        f"the workspace is in use by {holder}", "wait for it, or use --wait-for-lock"
                     ) from error
             if not told:
                 self.progress.message(f"waiting for the workspace, in use by {holder}")

@@ -81,7 +81,7 @@ def read_only(con: duckdb.DuckDBPyConnection, statements: list[Statement]) -> du
             never = _NEVER.get(statement.kind)
             raise LlmseqError(
                 never or f"a query only reads: '{statement.verb}' is not allowed",
-                "leave it out" if never else "say --write to change tables, or to read and write files",
+                "leave it out" if never else "use --write to change tables, or to read and write files",
             )
     for statement in statements:
         con.execute(statement.text)
@@ -120,5 +120,5 @@ def _refusal(error: Exception, *, writing: bool) -> LlmseqError:
             "it can use files of this machine that it names as plain text, outside of the workspace's folder",
         )
     return LlmseqError(
-        "a query reads the workspace's tables and no files", "say --write to read and write files that it names"
+        "a query reads the workspace's tables and no files", "use --write to read and write files that it names"
     )

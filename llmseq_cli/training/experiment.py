@@ -55,7 +55,7 @@ def run_experiment(store: Store, options: TrainOptions, progress: Progress) -> l
     if not options.embeddings and cls.embeddings_use == "required":
         raise UsageError(
             f"{options.model} needs item embeddings",
-            "say --embeddings lexical (after `llmseq embed --source lexical`)",
+            "use --embeddings lexical (after `llmseq embed --source lexical`)",
         )
     _check_reduction(options)
     _check_backend(cls, options.backend)
@@ -107,7 +107,7 @@ def _cluster(options: TrainOptions) -> Any:
 def _check_reduction(options: TrainOptions) -> None:
     if options.embeddings is None and (options.reduce or options.dim or options.permute or options.lengths != "unit"):
         what = "permute" if options.permute else "reduce"
-        raise UsageError(f"there are no embeddings to {what}", "say --embeddings SOURCE[:MODEL], too")
+        raise UsageError(f"there are no embeddings to {what}", "add --embeddings SOURCE[:MODEL]")
     if options.reduce:
         parse_method(options.reduce)
 

@@ -185,13 +185,13 @@ class RayTraining:
                         raise failed
                     waited += 0.0 if relay.told else _LOOK_SECONDS
                     if _WAIT_SECONDS <= waited < _WAIT_SECONDS + _LOOK_SECONDS:
-                        context.progress.message("waiting for workers to start; `ray status` tells who is busy")
+                        context.progress.message("waiting for workers to start; `ray status` shows who is busy")
             except KeyboardInterrupt:
-                hint = "the same command with --resume goes on from the last whole epoch"
+                hint = "run the same command with --resume to continue from the last whole epoch"
                 raise InterruptedByUserError("training on Ray was stopped", hint) from None
         if run.error is not None:
             said = _last_line(run.error)
-            hint = "--resume goes on from the last whole epoch; the workers' logs lie in the folder of Ray's session"
+            hint = "--resume continues from the last whole epoch; the workers' logs are in the folder of Ray's session"
             raise LlmseqError(f"training on Ray failed: {said}", hint) from run.error
 
 
@@ -228,7 +228,7 @@ def _divided(nodes: list[Mapping[str, float]], wanted: int | None, device: str) 
         kind = "GPUs" if cuda else "CPUs"
         raise UsageError(
             f"the Ray cluster has {most} {kind} for {workers} workers",
-            f"--workers {most}" if most else "`ray status` tells what it has",
+            f"--workers {most}" if most else "`ray status` shows what it has",
         )
     return workers, next(each for each in range(max(cpus), 0, -1) if fit(each) >= workers)
 
@@ -271,7 +271,7 @@ class Keeper:
         if rank > 0:
             return
         if self._sizes:
-            lost = f"a worker was lost: going on from the last checkpoint with {size} of them"
+            lost = f"a worker was lost: continuing from the last checkpoint with {size} of them"
             self._told += [("restart",), ("warn", lost)]
         else:
             self._told.append(("message", f"training on Ray with {size} {'worker' if size == 1 else 'workers'}"))

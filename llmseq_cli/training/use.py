@@ -59,7 +59,7 @@ def score_file(store: Store, options: ScoreOptions, progress: Progress) -> dict[
     """
     sessions, out = str(options.sessions), Path(options.out)
     if out.suffix not in _OUTPUTS:
-        raise UsageError(f"cannot tell a format from '{out.name}'", f"end it in {', '.join(_OUTPUTS)}")
+        raise UsageError(f"cannot guess a format from '{out.name}'", f"end it in {', '.join(_OUTPUTS)}")
     if not out.parent.is_dir():
         raise LlmseqError(f"the folder {out.parent} does not exist", "make it first, or give another --out")
     if out.exists() and Path(sessions).exists() and out.samefile(sessions):

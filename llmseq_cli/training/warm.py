@@ -26,7 +26,7 @@ def going_on(
     """
     if not options.warm:
         if options.settings.get("warm"):
-            raise UsageError("'warm' is no setting to give", f"say --warm {options.settings['warm']}")
+            raise UsageError("'warm' is no setting to give", f"use --warm {options.settings['warm']}")
         return options, None
     if not cls.starts_warm:
         raise UsageError(
@@ -40,7 +40,7 @@ def going_on(
         raise UsageError(f"{found.run} is a run of {found.model}, not of {options.model}", f"train {found.model}")
     about = found.embeddings
     if about and about.get("permuted"):
-        raise UsageError(f"{found.run} was trained with shuffled vectors, a control", "go on from another run")
+        raise UsageError(f"{found.run} was trained with shuffled vectors, a control", "start from another run")
     if about and options.embeddings is None:
         options = replace(
             options,
@@ -62,7 +62,7 @@ def open_start(store: Store, run: RunInfo, dataset: Dataset) -> WarmStart:
         if seen:
             raise LlmseqError(
                 f"{run.run} was trained on {seen:,} of the items that {dataset.info.name} tests",
-                "go on from a run on an older version, with the same split",
+                "start from a run on an older version, with the same split",
             )
         catalog = load_catalog(con, of)
     numbers = {item: number for number, item in enumerate(dataset.catalog.external_ids.tolist())}

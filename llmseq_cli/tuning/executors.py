@@ -110,7 +110,7 @@ class Loky:
             return job.result()
         except BrokenProcessPool as error:
             raise WorkerLostError(
-                "a worker process was ended from outside", "if memory was short, say fewer --workers"
+                "a worker process was ended from outside", "if memory was short, use fewer --workers"
             ) from error
 
     def close(self, *, kill: bool) -> None:

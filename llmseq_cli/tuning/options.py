@@ -49,7 +49,7 @@ class TuneOptions:
         if self.patience < 0:
             raise UsageError(f"--patience is {self.patience}", "give 0 (never) or more")
         if self.timeout is not None and self.timeout <= 0:
-            raise UsageError("--timeout is no time at all", "for example --timeout 2h")
+            raise UsageError("--timeout must be longer than 0", "for example --timeout 2h")
         if any(dim < 1 for dim in self.dims):
             raise UsageError(f"--dim is {min(self.dims)}", "give at least 1")
 

@@ -89,7 +89,7 @@ class Study:
         import optuna
 
         taken = UsageError(
-            f"there is a study '{folder.name}' already", "--resume goes on with it; --study NAME begins another"
+            f"there is a study '{folder.name}' already", "--resume continues it; --study NAME starts another"
         )
         if _journal(folder).exists():
             raise taken

@@ -92,7 +92,7 @@ class Tuning:
             executor.close(kill=kill)
         if self.pending:
             count = "a trial is" if len(self.pending) == 1 else f"{len(self.pending)} trials are"
-            self.progress.message(f"time is up while {count} at work: --resume goes on with it all")
+            self.progress.message(f"time is up while {count} at work: --resume continues it all")
         keep_trials(self.store, self.study)
         return self.study.folder.name
 
@@ -238,7 +238,7 @@ class Tuning:
             if asked != study.spec.space.to_json():
                 raise UsageError(
                     f"the study '{name}' searches something else",
-                    "leave the ranges out to go on with it, or say --study NAME",
+                    "leave the ranges out to continue it, or use --study NAME",
                 )
         return study
 
@@ -261,7 +261,7 @@ class Tuning:
             leave_out += (DIM,)  # as many as the reduced embeddings have
         for name in options.search:
             if name in leave_out:
-                hint = "say --dim 64,128" if name == DIM else f"leave --search {name} out"
+                hint = "use --dim 64,128" if name == DIM else f"leave --search {name} out"
                 raise UsageError(f"--search does not draw '{name}' here", hint)
         given = {name: value for name, value in options.settings.items() if name != "runs"}
         settings, fixed = searched_settings(cls.Settings, cls.name, given, dict(options.search), leave_out)
@@ -274,9 +274,9 @@ class Tuning:
         options, cls = self.options, self.cls
         if not options.embeddings:
             if cls.embeddings_use == "required":
-                raise UsageError(f"{cls.name} needs item embeddings", "say --embeddings lexical, or several")
+                raise UsageError(f"{cls.name} needs item embeddings", "use --embeddings lexical, or several")
             if options.reduce or options.dims:
-                raise UsageError("there are no embeddings to reduce", "say --embeddings SOURCE[:MODEL], too")
+                raise UsageError("there are no embeddings to reduce", "add --embeddings SOURCE[:MODEL]")
             return None, None, None
         if cls.embeddings_use == "none":
             raise UsageError(f"{cls.name} does not use item embeddings", "leave --embeddings out")

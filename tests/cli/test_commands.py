@@ -81,7 +81,7 @@ def test_every_command_has_help_with_an_example(llmseq):
         (["train", "sasrek"], "no model is called 'sasrek'"),
         (["train", "sknn", "--set", "k"], "not of the form key=value"),
         (["train", "sknn", "--set", "kk=3"], "sknn has no setting 'kk'"),
-        (["train", "sknn", "--set", "k=0"], "below its least value"),
+        (["train", "sknn", "--set", "k=0"], "below its minimum"),
         (["train", "sknn", "--embeddings", "lexical"], "sknn does not use item embeddings"),
         (["train", "llmseqsim"], "llmseqsim needs item embeddings"),
         (["ingest", "x.csv", "--name", "a", "--k-core", "many"], "Invalid value for '--k-core'"),

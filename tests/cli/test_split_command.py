@@ -242,6 +242,6 @@ def test_sampled_metrics_only_on_request_and_never_beside_others(llmseq, both):
     everything = llmseq("show", "latest", "--sampled", "40", "--json").json["sampled"]["metrics"]
     assert everything["mrr@10"] == pytest.approx(whole["mrr@10"]), "among all items it is the whole catalog"
     shown = " ".join(llmseq("show", "latest", "--sampled", "10", "--drawn", "popular").out.split())
-    assert "among 10 popular items each; compares with no figure over the whole catalog" in shown
+    assert "among 10 popular items each; not comparable with figures over the whole catalog" in shown
     assert llmseq("report", "--json").json[0] == whole, "nothing of it is stored"
     assert llmseq("show", "latest", "--sampled", "10", "--drawn", "often").status == 2

@@ -56,7 +56,7 @@ def test_seeds_give_mean_and_spread(llmseq, shop):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["dim=0"], "below its least value"),
+        (["dim=0"], "below its minimum"),
         (["dropout=1"], "above its largest value"),
         (["loss=hinge"], "cannot be 'hinge'"),
         (["heads=3", "dim=16"], "cannot be shared among 3 heads"),

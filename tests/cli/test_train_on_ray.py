@@ -94,7 +94,7 @@ def test_a_worker_that_is_killed_costs_an_epoch_at_most(llmseq, shop, cluster):
     made = llmseq(*LONG, *ON_RAY)
     killer.join()
     assert made.status == 0, made.err
-    assert "a worker was lost: going on from the last checkpoint with 2" in made.err
+    assert "a worker was lost: continuing from the last checkpoint with 2" in made.err
     check_the_loss(llmseq, shop, "sasrec-1", 2)
 
 

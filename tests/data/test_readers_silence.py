@@ -55,12 +55,12 @@ def test_an_unclosed_quote_costs_its_line_only(tmp_path: Path) -> None:
     lines[6] = 'u6,"i6,1577836806'
     result = read_files(write(tmp_path, "a.csv", HEADER + "\n".join(lines) + "\n"))
     assert len(result.rows) == 16
-    assert result.rejected == [("a.csv", 8, "a quote opens and is never closed; reading goes on at line 9")]
+    assert result.rejected == [("a.csv", 8, "a quote opens and is never closed; reading continues at line 9")]
     lines[14] = 'u14,i14",1577836814'
     result = read_files(write(tmp_path, "b.csv", HEADER + "\n".join(lines) + "\n"))
     assert len(result.rows) == 16
     assert result.rejected == [
-        ("b.csv", 8, "a quote opens and is not closed before line 16; reading goes on at line 9")
+        ("b.csv", 8, "a quote opens and is not closed before line 16; reading continues at line 9")
     ]
 
 

@@ -169,7 +169,7 @@ def test_a_quote_that_never_ends_is_told(tmp_path: Path) -> None:
         write(tmp_path, "a.csv", 'user,item,time\nu1,i1,1577836800\n"u2,i2,1577836800\nu3,i3,1577836800\n')
     )
     assert [row[0] for row in result.rows] == ["u1", "u3"]
-    assert result.rejected == [("a.csv", 3, "a quote opens and is never closed; reading goes on at line 4")]
+    assert result.rejected == [("a.csv", 3, "a quote opens and is never closed; reading continues at line 4")]
 
 
 def test_bad_lines_of_json_are_set_aside(tmp_path: Path) -> None:

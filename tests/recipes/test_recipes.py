@@ -357,6 +357,6 @@ def test_an_interrupted_recipe_says_how_to_go_on():
     failed = {}
     recipe = RecipeRun.__new__(RecipeRun)
     with pytest.raises(InterruptedByUserError) as told, recipe._noting(failed, "sasrec"):
-        raise InterruptedByUserError("stopped in epoch 3", "the same command with --resume goes on from here")
-    assert (told.value.message, told.value.hint) == ("stopped in epoch 3", "the same command goes on from here")
+        raise InterruptedByUserError("stopped in epoch 3", "run the same command with --resume to continue")
+    assert (told.value.message, told.value.hint) == ("stopped in epoch 3", "run the same command to continue")
     assert failed == {}

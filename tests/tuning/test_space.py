@@ -51,7 +51,7 @@ def test_given_settings_are_fixed_and_others_widened():
         ({}, {"kk": "1..2"}, "no setting 'kk'"),
         ({"k": "3"}, {"k": "1..2"}, "both given and searched"),
         ({}, {"k": "9..2"}, "no range"),
-        ({}, {"k": "0..5"}, "below its least value"),
+        ({}, {"k": "0..5"}, "below its minimum"),
         ({}, {"kind": "a,z"}, "cannot be 'z'"),
         ({}, {"kind": "a..c"}, "no range"),
         ({}, {"k": ","}, "names no values"),

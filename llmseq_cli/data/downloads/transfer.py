@@ -131,7 +131,7 @@ class Transfer:
             with self._client() as client:
                 retrying(self._try, client)
         except _TransientError as error:
-            kept = f"run it again later: {self.size():,} bytes are kept and it goes on there"
+            kept = f"run it again later: {self.size():,} bytes are kept, and it continues there"
             raise SourceError(
                 f"{self.target.name} could not be fetched from {self.host}: {error}",
                 kept if self._resumable() else "try again later",

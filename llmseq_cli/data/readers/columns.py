@@ -78,7 +78,7 @@ def required_column(table: NamedColumns, role: str, given: dict[str, str], hint:
 def _map_hint(table: NamedColumns, role: str, given: dict[str, str]) -> str:
     """Which columns are still to be named."""
     others = [one for one in ("user", "item", "time") if one not in (role, *given) and not guess(table.columns, one)]
-    return "say which with --map " + ",".join(f"{one}=COLUMN" for one in (role, *others))
+    return "name it with --map " + ",".join(f"{one}=COLUMN" for one in (role, *others))
 
 
 def unknown_column(table: NamedColumns, wanted: str) -> LlmseqError:

@@ -98,7 +98,7 @@ def is_number(text: str) -> bool:
 
 def _reason(line: int, last: int) -> str:
     closed = f"is not closed before line {last}" if last > line else "is never closed"
-    return f"a quote opens and {closed}; reading goes on at line {line + 1}"
+    return f"a quote opens and {closed}; reading continues at line {line + 1}"
 
 
 def _is_open(lines: list[str], delimiter: str, quote: str) -> bool:

@@ -45,7 +45,7 @@ def _item_columns(table: TableFile, given: dict[str, str], required: bool) -> di
     if "item" not in columns and not required:
         return {}
     if "item" not in columns:
-        hint = "say which with --map item=COLUMN"
+        hint = "name it with --map item=COLUMN"
         if "item" in given:
             hint = f"it has no column '{given['item']}'; name its own with --map item=COLUMN"
         raise LlmseqError(f"no column of {table.file} looks like the item: {', '.join(table.columns[:12])}", hint)

@@ -58,7 +58,7 @@ def make_source(name: str, options: SourceOptions) -> EmbeddingSource:
     if options.base_url and name not in ("openai", "vertex"):
         raise UsageError(
             f"--base-url is for servers that speak OpenAI's or Google's protocol, not for {name}",
-            "say --source openai",
+            "use --source openai",
         )
     if name in _MAKERS:
         return _MAKERS[name](options)

@@ -29,7 +29,7 @@ _HINT = "train without --resume, or delete this folder, to start from the beginn
 def begin(folder: Path | None, resume: bool, progress: Progress) -> None:
     """Forget an older training, a part of which is no part of this one; or say that there is none to go on from."""
     if resume and (folder is None or not folder.is_dir()):
-        progress.message("no checkpoint of this training: it starts from the beginning")
+        progress.message("no checkpoint found: training starts from the beginning")
     if folder and not resume:
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -93,7 +93,7 @@ def train(job: Job) -> TrainingState:
     """Train the network in place and leave it with its best weights; returns how it went.
 
     Raises InterruptedByUserError after Ctrl-C, with the step finished and a checkpoint written, and LlmseqError where
-    the loss is no number any more.
+    the loss is not a number any more.
     """
     return _Loop(job).run()
 
@@ -169,7 +169,9 @@ class _Loop:
         state.seconds += time.perf_counter() - clock
         state.positions += state.epoch_positions - counted
         if not np.isfinite(state.epoch_loss):
-            raise LlmseqError("the loss is no number any more", "a smaller --set learning_rate, or --set grad_clip=1")
+            raise LlmseqError(
+                "the loss is not a number any more", "a smaller --set learning_rate, or --set grad_clip=1"
+            )
         if interrupted.is_set():
             self._stop()
 
@@ -257,7 +259,7 @@ class _Loop:
         self._checkpoint()
         state = self.state
         best = f"; best so far NDCG@20 {state.best_ndcg:.4f} in epoch {state.best_epoch}" if self.best else ""
-        hint = "the same command with --resume goes on from here" if self.job.checkpoints else ""
+        hint = "run the same command with --resume to continue" if self.job.checkpoints else ""
         raise InterruptedByUserError(
             f"stopped in {self.job.title.lower()} {state.epoch + 1}, step {state.step_in_epoch}{best}", hint
         )
@@ -282,7 +284,7 @@ class _Loop:
                 return
             self._take(*found)
         done = f"{self.job.title.lower()} {self.state.epoch}, step {self.state.step_in_epoch}"
-        self.job.progress.message(f"going on after {done}")
+        self.job.progress.message(f"continuing after {done}")
 
     def _take(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
         self.state = TrainingState(**about)
@@ -327,7 +329,7 @@ def _compiled(job: Job) -> Callable[[Batch], tuple[Tensor, Tensor]]:
                 return compiled(batch)
             except Exception as error:  # compilers fail in a hundred ways
                 failed = True
-                job.progress.warn(f"torch.compile failed, going on without: {type(error).__name__}")
+                job.progress.warn(f"torch.compile failed, training without it: {type(error).__name__}")
         return network(batch)
 
     return forward

@@ -122,5 +122,5 @@ class NeuralSettings(Settings):
         choices=PRECISIONS,
     )
     threads: int | None = setting(None, "CPU threads; none: torch's default", low=1, high=4096)
-    warm: str = setting("", "the run that training goes on from, as given with --warm")
-    compile: bool = setting(False, "use torch.compile; training goes on without it where it fails")
+    warm: str = setting("", "the run that training continues from (--warm)")
+    compile: bool = setting(False, "use torch.compile; train without it if it fails")

@@ -309,7 +309,7 @@ def test_compiled_where_it_works_and_as_it_is_where_not(monkeypatch):
         fitted("sasrec", {"epochs": 1, "compile": wanted, "refit": False}, progress=Told())[0].arrays()
         for wanted in (False, True)
     )
-    assert messages == ["torch.compile failed, going on without: RuntimeError"]
+    assert messages == ["torch.compile failed, training without it: RuntimeError"]
     assert all(np.array_equal(plain[key], compiled[key]) for key in plain)
 
 

@@ -112,7 +112,7 @@ def test_without_resume_training_starts_anew(tmp_path):
 def test_nothing_to_resume_is_said(tmp_path):
     told = Stopping(0, kill)
     fitted("sasrec", {"epochs": 1}, checkpoints=tmp_path / "none", resume=True, progress=told)
-    assert told.messages == ["no checkpoint of this training: it starts from the beginning"]
+    assert told.messages == ["no checkpoint found: training starts from the beginning"]
 
 
 def test_a_damaged_checkpoint_is_an_error(tmp_path):
@@ -182,5 +182,5 @@ def test_ctrl_c_from_the_command_line(shop):
     assert process.returncode == 130
     assert out == ""
     assert "error: stopped in epoch" in err
-    assert "hint: the same command with --resume goes on from here" in err
+    assert "hint: run the same command with --resume to continue" in err
     assert "Traceback" not in err
