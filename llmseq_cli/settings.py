@@ -26,6 +26,7 @@ RENAMED = {
     "inner": "ffn_multiplier",
     "start": "init",
     "unseen": "cold_items",
+    "prompt_pooling": "history_pooling",
 }
 """Old names of settings and the names they have now, for the error that says so."""
 

@@ -28,11 +28,11 @@ class OnnxLists:
             raise LlmseqError(f"onnxruntime cannot read {file}", "make the bundle again") from error
         self.known, self.longest = known, longest
 
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
         lists = rank_in_blocks(
-            prompts, self._scores, k, len(self.known), exclude_prompt=exclude_prompt, candidates=self.known
+            histories, self._scores, k, len(self.known), exclude_history=exclude_history, candidates=self.known
         )
-        nothing = prompts.only(self.known).lengths == 0
+        nothing = histories.only(self.known).lengths == 0
         lists.items[nothing], lists.scores[nothing] = NO_ITEM, -np.inf
         return lists
 

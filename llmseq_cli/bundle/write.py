@@ -114,7 +114,7 @@ def _write_graph(model: Recommender, file: Path) -> tuple[dict[str, Any] | None,
     except NotExportableError as error:
         file.unlink(missing_ok=True)
         return None, str(error)
-    return {"longest": model.prompt_length(), "inputs": ["items", "lengths"], "outputs": ["session", "scores"]}, None
+    return {"longest": model.history_length(), "inputs": ["items", "lengths"], "outputs": ["session", "scores"]}, None
 
 
 def _examples(catalog: Catalog) -> list[str]:

@@ -45,8 +45,8 @@ _UNSEEN = {
 
 
 _REPEATS = {
-    "exclude": "excluded: lists hold no item of their prompt",
-    "allow": "allowed: lists may hold items of their prompt",
+    "exclude": "excluded: lists hold no item of their history",
+    "allow": "allowed: lists may hold items of their history",
 }
 
 

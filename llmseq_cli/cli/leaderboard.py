@@ -55,11 +55,11 @@ def print_spread(rows: list[dict[str, Any]]) -> None:
     if len(rows) < 2:
         return
     last = [key for key in rows[0] if is_metric(key)][-1].partition("@")[2]
-    figures = []
+    averages = []
     for key in (f"ndcg@{last}", f"hr@{last}", f"mrr@{last}"):
         values = [row[key] for row in rows]
-        figures.append(f"{heading(key)} {mean(values):.4f} ± {stdev(values):.4f}")
-    out.print(f"mean ± standard deviation over {len(rows)} seeds: {', '.join(figures)}", highlight=False)
+        averages.append(f"{heading(key)} {mean(values):.4f} ± {stdev(values):.4f}")
+    out.print(f"mean ± standard deviation over {len(rows)} seeds: {', '.join(averages)}", highlight=False)
 
 
 def _print_one(report: Report, dataset: str, console: Console, bare: bool) -> None:

@@ -8,16 +8,16 @@ from rich.text import Text
 
 from llmseq_cli.cli.console import out
 
-_LAST = 4  # items of a prompt that are shown
+_LAST = 4  # items of a history that are shown
 
 
 def print_session(one: dict[str, Any], runs: list[str]) -> None:
     """A session as `sessions_in_words` (reporting.inspection) has it; the ground truth is bold wherever it stands."""
-    prompt, truth = one["prompt"], one["ground_truth"]
-    out.print(Text(f"session {one['session']}, {len(prompt)} items", style="bold"), soft_wrap=True)
-    if len(prompt) > _LAST:
-        _line("before", f"… {len(prompt) - _LAST} more", "dim")
-    for title in prompt[-_LAST:]:
+    history, truth = one["history"], one["ground_truth"]
+    out.print(Text(f"session {one['session']}, {len(history)} items", style="bold"), soft_wrap=True)
+    if len(history) > _LAST:
+        _line("before", f"… {len(history) - _LAST} more", "dim")
+    for title in history[-_LAST:]:
         _line("before", title)
     _line("then", truth, "bold")
     for run, found in zip(runs, one["runs"], strict=True):

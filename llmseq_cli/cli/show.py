@@ -67,7 +67,7 @@ def show(
     if sampled is not None:
         out.print(f"among {sampled} {drawn} items each; not comparable with figures over the whole catalog:")
         _print_metrics(about["sampled"]["metrics"])
-    _print_curve(about["history"])
+    _print_curve(about["curve"])
     for one in about["samples"]:
         out.print()
         print_session(one, [about["run"]])
@@ -115,14 +115,14 @@ def _print_metrics(metrics: dict[str, float]) -> None:
     print_table(["", *headings.values()], rows, right=list(headings.values()))
 
 
-def _print_curve(history: list[dict[str, Any]]) -> None:
+def _print_curve(curve: list[dict[str, Any]]) -> None:
     """Loss and validation NDCG by epoch, as bars."""
     curves = []
     for name, key in (("loss", "loss"), ("validation NDCG", "ndcg")):
-        values = [epoch[key] for epoch in history if epoch.get(key) is not None]
+        values = [epoch[key] for epoch in curve if epoch.get(key) is not None]
         if len(values) > 1:
             best = max(values) if key == "ndcg" else min(values)
-            epoch = next(one["epoch"] for one in history if one.get(key) == best)
+            epoch = next(one["epoch"] for one in curve if one.get(key) == best)
             curves.append(
                 (name, f"{spark(values)}  {values[0]:.4g} → {values[-1]:.4g}, best {best:.4g} in epoch {epoch}")
             )

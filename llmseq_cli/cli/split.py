@@ -53,7 +53,7 @@ UnseenItemsOption = Annotated[
 RepeatsOption = Annotated[
     str | None,
     typer.Option(
-        "--repeats", help="Items of the prompt in a list: exclude or allow.  [default: exclude]", metavar="WORD"
+        "--repeats", help="Items of the history in a list: exclude or allow.  [default: exclude]", metavar="WORD"
     ),
 ]
 FoldsOption = Annotated[

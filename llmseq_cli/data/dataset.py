@@ -42,7 +42,7 @@ class DatasetInfo:
 
     @property
     def allows_repeats(self) -> bool:
-        """Whether a list may hold items of its prompt."""
+        """Whether a list may hold items of its history."""
         return bool(self.protocol["repeats"] == "allow")
 
 
@@ -51,7 +51,7 @@ class Dataset:
     """A dataset ready to train on, and all that models, tuning and blends see of it.
 
     train: what is trained on, in the order of its time.
-    test: one session a case: the prompt, and as the last item the ground truth (`test.targets()`, `test.prompts()`).
+    test: one session a case: the history, and as the last item the ground truth (`test.targets()`, `test.histories()`).
         Items that are never trained on are left out unless the split keeps them.
     validation: the same for the split's own validation targets; None where it has none, and models hold out sessions of
         their training data.
@@ -150,17 +150,17 @@ def _train(con: duckdb.DuckDBPyConnection, info: DatasetInfo, whole: Sessions) -
 
 
 def _cases(con: duckdb.DuckDBPyConnection, info: DatasetInfo, part: str, whole: Sessions, catalog: Catalog) -> Sessions:
-    """One session a case: the prompt, then the item to predict."""
+    """One session a case: the history, then the item to predict."""
     columns = con.execute(query("dataset/targets"), {"split_id": info.split_id, "part": part}).fetchnumpy()
     case_ids, sessions, positions, lengths = (
-        _plain(columns[name], np.int64) for name in ("case_id", "session_id", "position", "prompt_length")
+        _plain(columns[name], np.int64) for name in ("case_id", "session_id", "position", "history_length")
     )
-    prompts = whole.first(sessions, lengths)
+    histories = whole.first(sessions, lengths)
     ends = np.cumsum(lengths + 1) - 1
     items = np.empty(int((lengths + 1).sum()), dtype=np.int32)
-    is_prompt = np.ones(len(items), dtype=bool)
-    is_prompt[ends] = False
-    items[is_prompt] = prompts.items
+    is_history = np.ones(len(items), dtype=bool)
+    is_history[ends] = False
+    items[is_history] = histories.items
     items[ends] = whole.items[whole.offsets[:-1][sessions] + positions - 1]
     cases = Sessions.from_lengths(items, lengths + 1, case_ids)
     return cases if info.keeps_unseen else cases.only(catalog.in_train)

@@ -95,7 +95,7 @@ class Sessions:
         """Every session cut to its last n items."""
         return Sessions.from_lengths(self.items[self.positions_from_end() <= n], np.minimum(self.lengths, n), self.ids)
 
-    def prompts(self) -> Sessions:
+    def histories(self) -> Sessions:
         """Every session without its last item."""
         return Sessions.from_lengths(
             self.items[self.positions_from_end() > 1], np.maximum(self.lengths - 1, 0), self.ids

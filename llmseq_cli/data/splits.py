@@ -60,9 +60,9 @@ class SplitRule:
         training item of every session) or "users" (some sessions, whole).
     validation_fraction: share of the sessions that users validates on, and global-time with validation "users".
     folds: temporal folds for tuning, where a split has no validation targets of its own.
-    unseen_items: items that are never trained on: "drop" takes them out of prompts and does not ask for them, "keep"
+    unseen_items: items that are never trained on: "drop" takes them out of histories and does not ask for them, "keep"
         leaves them in. None: keep for leave-one-out and files, drop for the others.
-    repeats: whether a list may hold what stands in the prompt: "exclude" or "allow".
+    repeats: whether a list may hold what stands in the history: "exclude" or "allow".
     seed: of what is drawn at random.
     """
 

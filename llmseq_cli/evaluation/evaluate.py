@@ -19,7 +19,7 @@ CUTOFFS = (10, 20)
 """The list lengths at which every run is measured when it is stored; others are computed from the stored lists."""
 
 
-_PROMPTS_PER_BLOCK = 4096  # a model's lists do not depend on it
+_HISTORIES_PER_BLOCK = 4096  # a model's lists do not depend on it
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,12 @@ class Evaluation:
 def evaluate(
     recommend: Callable[[Sessions, int], Ranking], test: Sessions, depth: int, progress: Progress | None = None
 ) -> Evaluation:
-    """`recommend(prompts, k)` on the prompts of the evaluated sessions, a block at a time to show how it gets on."""
-    prompts = test.prompts()
+    """`recommend(histories, k)` on the histories of the evaluated sessions, a block at a time, to show progress."""
+    histories = test.histories()
     parts = []
-    with (progress or SilentProgress()).task("Scoring", len(prompts), "sessions") as task:
-        for start in range(0, max(len(prompts), 1), _PROMPTS_PER_BLOCK):
-            block = prompts.slice(start, min(start + _PROMPTS_PER_BLOCK, len(prompts)))
+    with (progress or SilentProgress()).task("Scoring", len(histories), "sessions") as task:
+        for start in range(0, max(len(histories), 1), _HISTORIES_PER_BLOCK):
+            block = histories.slice(start, min(start + _HISTORIES_PER_BLOCK, len(histories)))
             parts.append(recommend(block, depth))
             task.advance(len(block))
     ranking = Ranking.concatenate(parts)

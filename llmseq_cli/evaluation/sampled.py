@@ -17,7 +17,7 @@ from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 
 DRAWS = ("uniform", "popular")
 CUTOFFS = (1, 5, 10)
-_CELLS = 2**22  # of the tables of a block of prompts
+_CELLS = 2**22  # of the tables of a block of histories
 
 
 def sampled_metrics(
@@ -25,8 +25,8 @@ def sampled_metrics(
 ) -> dict[str, float]:
     """{"ndcg@10": …, "hr@10": …, "mrr@10": …} of each target among it and n drawn items.
 
-    recommend: (prompts, k) → Ranking. popularity: int64[n_items], interactions of every item in training. draw:
-    "uniform" among all other items, or "popular", as likely as an item is popular; none twice, none of the prompt.
+    recommend: (histories, k) → Ranking. popularity: int64[n_items], interactions of every item in training. draw:
+    "uniform" among all other items, or "popular", as likely as an item is popular; none twice, none of the history.
     A target that a model does not rank counts as not found.
     """
     if draw not in DRAWS:
@@ -58,8 +58,8 @@ def _ranks(
 ) -> np.ndarray:
     """int64[n_cases]: 1-based rank of each target among it and the drawn items, 0 where it is not ranked."""
     n_items, rows = len(popularity), np.arange(len(block))
-    prompts, targets = block.prompts(), block.targets()
-    lists = recommend(prompts, n_items).items
+    histories, targets = block.histories(), block.targets()
+    lists = recommend(histories, n_items).items
     places = np.full((len(block), n_items + 1), n_items, dtype=np.int64)
     np.put_along_axis(places, np.where(lists == NO_ITEM, n_items, lists), np.arange(lists.shape[1]), axis=1)
     places = places[:, :n_items]
@@ -68,7 +68,7 @@ def _ranks(
         weights = np.log(popularity) if draw == "popular" else np.zeros(n_items)
     keys = weights + random.gumbel(size=(len(block), n_items))
     keys[rows, targets] = -np.inf
-    keys[prompts.rows(), prompts.items] = -np.inf
+    keys[histories.rows(), histories.items] = -np.inf
     count = min(n, n_items)
     drawn = np.argpartition(keys, n_items - count, axis=1)[:, n_items - count :]
     counts = np.take_along_axis(keys, drawn, axis=1) > -np.inf

@@ -19,37 +19,37 @@ _NOISE_BITS = 6  # of the 24 significant bits of a float32 score
 
 
 def block_size(n_items: int) -> int:
-    """Prompts that are scored at once.
+    """Histories that are scored at once.
 
-    It depends on the catalog alone: the sums of a matrix product depend on its shape, so a prompt's scores would
+    It depends on the catalog alone: the sums of a matrix product depend on its shape, so a history's scores would
     depend on how many others it came with if the shape of a block did.
     """
     return max(8, min(_MOST_PROMPTS, _BLOCK_NUMBERS // max(n_items, 1)))
 
 
 def rank_in_blocks(
-    prompts: Sessions,
+    histories: Sessions,
     score: Callable[[Sessions], np.ndarray],
     k: int,
     n_items: int,
     *,
-    exclude_prompt: bool,
+    exclude_history: bool,
     candidates: np.ndarray | None = None,
 ) -> Ranking:
-    """The k best items of every prompt: Ranking of [n_prompts, k].
+    """The k best items of every history: Ranking of [n_histories, k].
 
-    score: float32[block_size, n_items] of block_size(n_items) prompts; the array is overwritten. The last block is
-    filled up with empty prompts, so that `score` always computes in the same shape.
+    score: float32[block_size, n_items] of block_size(n_items) histories; the array is overwritten. The last block is
+    filled up with empty histories, so that `score` always computes in the same shape.
     candidates: bool[n_items], which items may be recommended; None means all.
 
     Scores are ranked and returned after `without_noise`.
     """
     size = block_size(n_items)
     parts = []
-    for start in range(0, len(prompts), size):
-        block = prompts.slice(start, min(start + size, len(prompts)))
+    for start in range(0, len(histories), size):
+        block = histories.slice(start, min(start + size, len(histories)))
         scores = without_noise(score(_filled_up(block, size))[: len(block)])
-        parts.append(top_k(scores, k, exclude=block if exclude_prompt else None, candidates=candidates))
+        parts.append(top_k(scores, k, exclude=block if exclude_history else None, candidates=candidates))
         del scores  # one block's are in memory at a time, not two
     if not parts:
         return Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))

@@ -89,7 +89,7 @@ class ExampleBuilder:
         for start in range(0, len(chosen), _SESSIONS_PER_BLOCK):
             places = chosen[start : start + _SESSIONS_PER_BLOCK]
             sessions = train.take(places)
-            prompts, targets = sessions.prompts(), sessions.targets()
+            prompts, targets = sessions.histories(), sessions.targets()
             material = self.task.material(prompts, targets, self.ingredients)
             tokens = self.wording.question_tokens(prompts, material.options)
             tokens = tokens + self.wording.answer_tokens(material.answers)

@@ -163,8 +163,8 @@ class LocalJob:
         with atomic_folder(self.model, checksums=True) as partial, quiet_libraries():
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
-        best = done.history[done.best_epoch - 1 if done.best is not None else -1]
-        self.write(status=SUCCEEDED, trained_tokens=done.trained_tokens, history=done.history, kept=best)
+        best = done.curve[done.best_epoch - 1 if done.best is not None else -1]
+        self.write(status=SUCCEEDED, trained_tokens=done.trained_tokens, curve=done.curve, kept=best)
 
 
 def _trainable(base: str, method: str, tuning: LocalTuning, loading: Loading, seed: int) -> Any:

@@ -58,7 +58,7 @@ class Progressed:
     loss_count: float = 0.0
     best: float | None = None
     best_epoch: int = 0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    curve: list[dict[str, Any]] = field(default_factory=list)
 
 
 def batches_of(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -130,7 +130,7 @@ class Trainer:
         if self.validation is not None:
             figures["validation_loss"] = self._validate(self.validation)
             self._remember(figures["validation_loss"])
-        at.history.append(figures)
+        at.curve.append(figures)
         self.told(", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in figures.items()))
         at.epoch, at.step_in_epoch, at.loss_sum, at.loss_count = at.epoch + 1, 0, 0.0, 0.0
         self._save()

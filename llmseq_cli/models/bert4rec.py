@@ -90,7 +90,7 @@ class BERT4Rec(NeuralRecommender):
     def window(self) -> int:
         return super().window() if self.settings.layout == "ours" else self.settings.max_length
 
-    def prompt_length(self) -> int:
+    def history_length(self) -> int:
         """The paper's layout has no place for the mask but one of the session's own."""
         return self.settings.max_length - (self.settings.layout == "paper")
 

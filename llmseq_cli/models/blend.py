@@ -13,7 +13,7 @@ from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import block_size, top_k
 from llmseq_cli.models.base_models import BaseModelsSettings, MadeOfRuns
 from llmseq_cli.models.blend_weights import Candidates, Learnt, learnt_weights
-from llmseq_cli.models.gains import METHODS, gains, is_in_prompt
+from llmseq_cli.models.gains import METHODS, gains, is_in_history
 from llmseq_cli.models.item_traits import TRAITS, ItemTraits
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.saved_arrays import DamagedError, array
@@ -89,59 +89,59 @@ class Blend(MadeOfRuns):
 
     def _learn(self, train: Sessions, context: FitContext) -> tuple[Learnt, dict[str, Any]]:
         earlier, held_out = held_out_of(train, self.n_items, context)
-        prompts, targets = held_out.prompts(), held_out.targets()
+        histories, targets = held_out.histories(), held_out.targets()
         base_models = []
         for base_model in context.base_models:
-            ranking = base_model.refitted_lists(earlier, prompts, self._list_length)
-            base_models.append((ranking, self._gains(ranking, prompts)))
+            ranking = base_model.refitted_lists(earlier, histories, self._list_length)
+            base_models.append((ranking, self._gains(ranking, histories)))
         traits = ItemTraits.of(earlier, self.n_items) if self.settings.item_traits else None
         candidates = Candidates.of(
-            base_models, prompts, targets, self.n_items, traits, exclude_prompt=not context.allows_repeats
+            base_models, histories, targets, self.n_items, traits, exclude_history=not context.allows_repeats
         )
-        found = learnt_weights(candidates, len(prompts))
+        found = learnt_weights(candidates, len(histories))
         alone = dict(zip([base_model.run for base_model in context.base_models], found.alone, strict=True))
         return found, {
             "validation_ndcg": found.ndcg,
             "validation_ndcg_alone": alone,
-            "validation_sessions": len(prompts),
+            "validation_sessions": len(histories),
         }
 
     @property
     def _list_length(self) -> int:
         return min(self.settings.list_length, self.n_items)
 
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
         size = max(block_size(self.n_items), _BLOCK_NUMBERS // self._list_length)
         parts = [
-            self._lists(prompts.slice(start, min(start + size, len(prompts))), k, exclude_prompt)
-            for start in range(0, max(len(prompts), 1), size)
+            self._lists(histories.slice(start, min(start + size, len(histories))), k, exclude_history)
+            for start in range(0, max(len(histories), 1), size)
         ]
         return Ranking.concatenate(parts)
 
-    def _lists(self, prompts: Sessions, k: int, exclude_prompt: bool) -> Ranking:
+    def _lists(self, histories: Sessions, k: int, exclude_history: bool) -> Ranking:
         # Where items' traits count, so does every list: a base model without a weight still says which items there are.
         counted = [place for place, weight in enumerate(self.weights) if weight > 0 or self.traits]
-        # Prompt items are asked for even where they are not wanted: the others' scores must not depend on it.
+        # History items are asked for even where they are not wanted: the others' scores must not depend on it.
         rankings = [
-            self.base_models[place].recommend(prompts, self._list_length, exclude_prompt=False) for place in counted
+            self.base_models[place].recommend(histories, self._list_length, exclude_history=False) for place in counted
         ]
-        said = [self._gains(ranking, prompts) for ranking in rankings]
+        said = [self._gains(ranking, histories) for ranking in rankings]
         size = block_size(self.n_items)
         parts = []
-        for start in range(0, max(len(prompts), 1), size):
-            rows = slice(start, min(start + size, len(prompts)))
-            block = prompts.slice(rows.start, rows.stop)
+        for start in range(0, max(len(histories), 1), size):
+            rows = slice(start, min(start + size, len(histories)))
+            block = histories.slice(rows.start, rows.stop)
             lists = [ranking.items[rows] for ranking in rankings]
             scores = _sums(lists, [self.weights[p] * g[rows] for p, g in zip(counted, said, strict=True)], self.n_items)
             if self.traits:
                 sessions, items = np.nonzero(scores > -np.inf)
                 named = _sums(lists, [gain[rows] > 0 for gain in said], self.n_items)[sessions, items]
                 scores[sessions, items] += self.trait_weights @ self.traits.of_items(items, named / len(said))
-            parts.append(top_k(scores, k, exclude=block if exclude_prompt else None))
+            parts.append(top_k(scores, k, exclude=block if exclude_history else None))
         return Ranking.concatenate(parts)
 
-    def _gains(self, ranking: Ranking, prompts: Sessions) -> np.ndarray:
-        own = is_in_prompt(ranking, prompts, self.n_items)
+    def _gains(self, ranking: Ranking, histories: Sessions) -> np.ndarray:
+        own = is_in_history(ranking, histories, self.n_items)
         return gains(ranking, own, self.settings.method, self.settings.rrf_k)
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -23,7 +23,7 @@ class Candidates:
     """What the base models say for items of the held-out sessions.
 
     Held are only sessions whose target stands in a list, for the others cannot be hit, with the items of all lists that
-    are not in the prompt. Entries of a session stand together, in the order of their items.
+    are not in the history. Entries of a session stand together, in the order of their items.
     values: float32[n_base_models + n_traits, n_entries], gains, and below them traits of the items, or none.
     first: int64[n_sessions], where each session's entries begin.
     targets: int64[n_sessions], which entries are the targets.
@@ -37,19 +37,19 @@ class Candidates:
     @staticmethod
     def of(
         base_models: list[tuple[Ranking, np.ndarray]],
-        prompts: Sessions,
+        histories: Sessions,
         targets: np.ndarray,
         n_items: int,
         traits: ItemTraits | None = None,
         *,
-        exclude_prompt: bool = True,
+        exclude_history: bool = True,
     ) -> Candidates:
-        """base_models: of each a ranking and its gains (≥ 0), [n_prompts, depth]. targets: int[n_prompts]."""
-        rows = np.arange(len(prompts))[:, None] * n_items
+        """base_models: of each a ranking and its gains (≥ 0), [n_histories, depth]. targets: int[n_histories]."""
+        rows = np.arange(len(histories))[:, None] * n_items
         keys = [(rows + ranking.items)[ranking.items != NO_ITEM] for ranking, _ in base_models]
         said = [gain[ranking.items != NO_ITEM] for ranking, gain in base_models]
-        own_items = prompts.rows() * n_items + prompts.items
-        union = np.setdiff1d(np.concatenate(keys), own_items if exclude_prompt else own_items[:0])
+        own_items = histories.rows() * n_items + histories.items
+        union = np.setdiff1d(np.concatenate(keys), own_items if exclude_history else own_items[:0])
         sessions = np.flatnonzero(np.isin(rows[:, 0] + targets, union))
         union = union[np.isin(union // n_items, sessions)]
         values = np.zeros((len(base_models) + (len(TRAITS) if traits else 0), len(union)), dtype=np.float32)

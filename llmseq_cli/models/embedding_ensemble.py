@@ -47,13 +47,13 @@ class EmbeddingEnsemble(MadeOfRuns):
         self.take_base_models(context)
         return {}
 
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
         # Without its c items that come first, k items of the second list hold at least k − c others.
         first, second = (
-            base_model.recommend(prompts, k, exclude_prompt=exclude_prompt) for base_model in self.base_models
+            base_model.recommend(histories, k, exclude_history=exclude_history) for base_model in self.base_models
         )
         sure = self._sure(first)
-        rows = np.arange(len(prompts))[:, None] * self.n_items
+        rows = np.arange(len(histories))[:, None] * self.n_items
         repeated = np.isin(rows + second.items, (rows + first.items)[sure])
         both = Ranking(
             np.concatenate([first.items, second.items], axis=1), np.concatenate([first.scores, second.scores], axis=1)

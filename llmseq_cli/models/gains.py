@@ -16,7 +16,7 @@ METHODS = ("zscore", "rrf", "weighted-rank")
 def gains(ranking: Ranking, own: np.ndarray, method: str, rrf_k: float = 60.0) -> np.ndarray:
     """What a base model says for the items of its lists, beyond what it says for all others: float64[n, depth], ≥ 0.
 
-    own: bool[n, depth], the items of the prompt, which do not count in the figures of their list.
+    own: bool[n, depth], the items of the history, which do not count in the figures of their list.
     zscore: (score − floor) / standard deviation of the list's scores. The floor is the lowest score of the list; of a
         list that ends early with scores above 0, it is 0, and the missing places count in the deviation with 0.
     rrf: 1 / (rrf_k + rank). weighted-rank: (depth + 1 − rank) / depth.
@@ -25,7 +25,7 @@ def gains(ranking: Ranking, own: np.ndarray, method: str, rrf_k: float = 60.0) -
     if method == "zscore":
         values = _standardised(ranking.scores, listed, listed & ~own)
     else:
-        # The rank among the other items, also for an item of the prompt.
+        # The rank among the other items, also for an item of the history.
         counted = listed & ~own
         rank = np.cumsum(counted, axis=1) + ~counted
         values = 1 / (rrf_k + rank) if method == "rrf" else (ranking.k + 1 - rank) / ranking.k
@@ -46,8 +46,8 @@ def _standardised(scores: np.ndarray, listed: np.ndarray, counted: np.ndarray) -
     return standardised
 
 
-def is_in_prompt(ranking: Ranking, prompts: Sessions, n_items: int) -> np.ndarray:
-    """bool[n, depth]: which items of every list stand in its prompt."""
-    keys = np.arange(len(prompts))[:, None] * n_items + ranking.items
-    inside: np.ndarray = np.isin(keys, prompts.rows() * n_items + prompts.items) & (ranking.items != NO_ITEM)
+def is_in_history(ranking: Ranking, histories: Sessions, n_items: int) -> np.ndarray:
+    """bool[n, depth]: which items of every list stand in its history."""
+    keys = np.arange(len(histories))[:, None] * n_items + ranking.items
+    inside: np.ndarray = np.isin(keys, histories.rows() * n_items + histories.items) & (ranking.items != NO_ITEM)
     return inside

@@ -80,25 +80,25 @@ class HybridPopularity(MadeOfRuns):
         self.counts = item_counts(self.settings.popularity, train, self.n_items, context)
         return {"popularity_cutoff": popularity_cutoff(self.counts, self.settings.cutoff)}
 
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
         if self.settings.filter_first:
-            return self._first_filtered(self.settings.filter_first, prompts, k, exclude_prompt)
+            return self._first_filtered(self.settings.filter_first, histories, k, exclude_history)
         base_model = self._popular_only()
         if self.settings.diversity is None:
-            return base_model.recommend(prompts, k, exclude_prompt=exclude_prompt)
+            return base_model.recommend(histories, k, exclude_history=exclude_history)
         most = min(self.n_items, MOST_COMPARED)
         depth = min(most, _FIRST_LOOK * k)
-        diverse = self._diverse(base_model, prompts, depth, k, exclude_prompt)
+        diverse = self._diverse(base_model, histories, depth, k, exclude_history)
         short = np.flatnonzero(diverse.items[:, -1] == NO_ITEM) if k else np.empty(0, dtype=np.int64)
         if len(short) and depth < most:
-            deeper = self._diverse(base_model, prompts.take(short), most, k, exclude_prompt)
+            deeper = self._diverse(base_model, histories.take(short), most, k, exclude_history)
             diverse.items[short], diverse.scores[short] = deeper.items, deeper.scores
         return diverse
 
-    def _first_filtered(self, first: int, prompts: Sessions, k: int, exclude_prompt: bool) -> Ranking:
+    def _first_filtered(self, first: int, histories: Sessions, k: int, exclude_history: bool) -> Ranking:
         """The first items of every list without unpopular ones, which leave from the top on as long as enough stay."""
         [base_model] = self.base_models
-        ranking = base_model.recommend(prompts, first, exclude_prompt=exclude_prompt)
+        ranking = base_model.recommend(histories, first, exclude_history=exclude_history)
         there = ranking.items != NO_ITEM
         unpopular = there & (self.counts[ranking.items] < popularity_cutoff(self.counts, self.settings.cutoff))
         removable = (there.sum(axis=1) - self.settings.filter_keep)[:, None]
@@ -112,12 +112,14 @@ class HybridPopularity(MadeOfRuns):
         popular_only.candidates = base_model.candidates & popular
         return popular_only
 
-    def _diverse(self, base_model: LLMSeqSim, prompts: Sessions, depth: int, k: int, exclude_prompt: bool) -> Ranking:
-        """The first k of the best `depth` items of every prompt, none too similar to one before it."""
-        ranking = base_model.recommend(prompts, depth, exclude_prompt=exclude_prompt)
+    def _diverse(
+        self, base_model: LLMSeqSim, histories: Sessions, depth: int, k: int, exclude_history: bool
+    ) -> Ranking:
+        """The first k of the best `depth` items of every history, none too similar to one before it."""
+        ranking = base_model.recommend(histories, depth, exclude_history=exclude_history)
         width = depth * max(depth, base_model.vectors.shape[1] if isinstance(base_model.vectors, np.ndarray) else 0)
         size = max(1, _BLOCK_NUMBERS // max(width, 1))
-        starts = range(0, max(len(prompts), 1), size)
+        starts = range(0, max(len(histories), 1), size)
         most_alike = 1.0 if self.settings.diversity is None else self.settings.diversity
         kept = [_dissimilar(ranking.items[start : start + size], base_model.vectors, most_alike) for start in starts]
         return first_kept(ranking, np.concatenate(kept), k)

@@ -32,15 +32,15 @@ class HybridSequentialSettings(BaseModelsSettings):
 
 
 class HybridSequential(MadeOfRuns):
-    """Every prompt gets the list of one of two runs, by how popular its last item is.
+    """Every history gets the list of one of two runs, by how popular its last item is.
 
-    The first run, of LLMSeqSim, answers where that is below the cut-off; the second where it is not, and for prompts
+    The first run, of LLMSeqSim, answers where that is below the cut-off; the second where it is not, and for histories
     without any item.
     """
 
     name = "hybrid-sequential"
     title = "LLMSeqSim&Sequential"
-    summary = "LLMSeqSim for prompts whose last item is unpopular, another run for the others"
+    summary = "LLMSeqSim for histories whose last item is unpopular, another run for the others"
     Settings = HybridSequentialSettings
     fewest = most = 2
     first_models = ("llmseqsim",)
@@ -53,18 +53,19 @@ class HybridSequential(MadeOfRuns):
         self.counts = item_counts(self.settings.popularity, train, self.n_items, context)
         return {"popularity_cutoff": popularity_cutoff(self.counts, self.settings.cutoff)}
 
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
-        unpopular = np.zeros(len(prompts), dtype=bool)
-        some = np.flatnonzero(prompts.lengths)
-        last = prompts.items[prompts.offsets[some + 1] - 1]
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
+        unpopular = np.zeros(len(histories), dtype=bool)
+        some = np.flatnonzero(histories.lengths)
+        last = histories.items[histories.offsets[some + 1] - 1]
         unpopular[some] = self.counts[last] < popularity_cutoff(self.counts, self.settings.cutoff)
         lists = Ranking(
-            np.full((len(prompts), k), NO_ITEM, dtype=np.int32), np.full((len(prompts), k), -np.inf, dtype=np.float32)
+            np.full((len(histories), k), NO_ITEM, dtype=np.int32),
+            np.full((len(histories), k), -np.inf, dtype=np.float32),
         )
         for base_model, its in zip(self.base_models, (unpopular, ~unpopular), strict=True):
             places = np.flatnonzero(its)
             if len(places):
-                part = base_model.recommend(prompts.take(places), k, exclude_prompt=exclude_prompt)
+                part = base_model.recommend(histories.take(places), k, exclude_history=exclude_history)
                 lists.items[places], lists.scores[places] = part.items, part.scores
         return lists
 

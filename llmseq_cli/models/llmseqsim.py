@@ -26,7 +26,7 @@ from llmseq_cli.settings import Settings, setting
 SIMILARITIES = ("cosine", "dot", "euclidean")
 INDEXES = ("exact", "hnsw")
 
-_RECALLED = 20  # items of a list, of so many prompts at most, that exact search and the index are compared by
+_RECALLED = 20  # items of a list, of so many histories at most, that exact search and the index are compared by
 _RECALL_PROMPTS = 500
 _LARGEST_SHARE = 0.25  # of the items, from which on comparing all of them is no more work
 _BLOCK_NUMBERS = 2**24  # numbers of found items' vectors that stand in memory at once: 64 MiB as float32
@@ -86,7 +86,7 @@ class LLMSeqSim(Recommender):
         return {} if self.settings.index == "exact" else self._build_index(train, context)
 
     def _build_index(self, train: Sessions, context: FitContext) -> dict[str, float]:
-        """Figures: seconds of building, and the recall of 20 items on prompts of the training sessions."""
+        """Figures: seconds of building, and the recall of 20 items on histories of the training sessions."""
         if not isinstance(self.vectors, np.ndarray):
             raise UsageError("index=hnsw takes dense vectors", "--reduce whiten --dim 128, or leave it at index=exact")
         clock = time.perf_counter()
@@ -94,12 +94,12 @@ class LLMSeqSim(Recommender):
         seconds = time.perf_counter() - clock
         places = np.flatnonzero(train.lengths >= 2)
         drawn = np.random.default_rng([context.seed, 5]).permutation(places)[:_RECALL_PROMPTS]
-        prompts = train.take(np.sort(drawn)).prompts()
+        histories = train.take(np.sort(drawn)).histories()
         with context.progress.task("Comparing the index with exact search"):
-            found, all_of_them = self.recommend(prompts, _RECALLED), self._exact(prompts, _RECALLED)
+            found, all_of_them = self.recommend(histories, _RECALLED), self._exact(histories, _RECALLED)
         return {
             f"index_recall@{_RECALLED}": recall(found, all_of_them),
-            "index_prompts": len(prompts),
+            "index_prompts": len(histories),
             "index_seconds": seconds,
         }
 
@@ -107,19 +107,20 @@ class LLMSeqSim(Recommender):
         items = np.flatnonzero(self.candidates)
         return NearestIndex.build(self.vectors, items, self.settings.similarity, progress)
 
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
         if self.index is None:
-            return self._exact(prompts, k, exclude_prompt=exclude_prompt)
-        return self._by_index(self.index, prompts, k, exclude_prompt)
+            return self._exact(histories, k, exclude_history=exclude_history)
+        return self._by_index(self.index, histories, k, exclude_history)
 
-    def _by_index(self, index: NearestIndex, prompts: Sessions, k: int, exclude_prompt: bool) -> Ranking:
-        """How many items are fetched depends on k and the prompt's length alone: company changes no list. A list that
+    def _by_index(self, index: NearestIndex, histories: Sessions, k: int, exclude_history: bool) -> Ranking:
+        """How many items are fetched depends on k and the history's length alone: company changes no list. A list that
         ends early, for too many of those fetched are no candidates, is made again by exact search.
         """
         lists = Ranking(
-            np.full((len(prompts), k), NO_ITEM, dtype=np.int32), np.full((len(prompts), k), -np.inf, dtype=np.float32)
+            np.full((len(histories), k), NO_ITEM, dtype=np.int32),
+            np.full((len(histories), k), -np.inf, dtype=np.float32),
         )
-        wanted = 2 * k + (prompts.lengths if exclude_prompt else np.zeros(len(prompts), dtype=np.int64))
+        wanted = 2 * k + (histories.lengths if exclude_history else np.zeros(len(histories), dtype=np.int64))
         widths = 2 ** np.ceil(np.log2(np.maximum(wanted, 1))).astype(np.int64)
         all_compared = widths > _LARGEST_SHARE * len(index)
         for width in np.unique(widths[~all_compared]).tolist():
@@ -127,23 +128,23 @@ class LLMSeqSim(Recommender):
             size = max(1, _BLOCK_NUMBERS // (width * self.vectors.shape[1]))
             for start in range(0, len(places), size):
                 rows = places[start : start + size]
-                part = self._fetched(index, prompts.take(rows), k, width, exclude_prompt)
+                part = self._fetched(index, histories.take(rows), k, width, exclude_history)
                 lists.items[rows], lists.scores[rows] = part.items, part.scores
         rest = np.flatnonzero(all_compared | (lists.items[:, -1] == NO_ITEM)) if k else np.empty(0, dtype=np.int64)
         if len(rest):
-            part = self._exact(prompts.take(rest), k, exclude_prompt=exclude_prompt)
+            part = self._exact(histories.take(rest), k, exclude_history=exclude_history)
             lists.items[rest], lists.scores[rest] = part.items, part.scores
         return lists
 
-    def _fetched(self, index: NearestIndex, prompts: Sessions, k: int, width: int, exclude_prompt: bool) -> Ranking:
-        """The k best of `width` items that the index finds for every prompt."""
-        sessions = pool(prompts, self.vectors, self.settings.pooling)
+    def _fetched(self, index: NearestIndex, histories: Sessions, k: int, width: int, exclude_history: bool) -> Ranking:
+        """The k best of `width` items that the index finds for every history."""
+        sessions = pool(histories, self.vectors, self.settings.pooling)
         items = index.search(sessions, width, self.settings.ef_search)
         scores = without_noise(self._scores_of(sessions, items))
         barred = (items == NO_ITEM) | ~self.candidates[items] | (_squared_norms(sessions) == 0)[:, None]
-        if exclude_prompt:
-            keys = np.arange(len(prompts))[:, None] * self.n_items + items
-            barred |= np.isin(keys, prompts.rows() * self.n_items + prompts.items)
+        if exclude_history:
+            keys = np.arange(len(histories))[:, None] * self.n_items + items
+            barred |= np.isin(keys, histories.rows() * self.n_items + histories.items)
         scores[barred] = -np.inf
         return top_k_of(items, scores, k)
 
@@ -159,7 +160,7 @@ class LLMSeqSim(Recommender):
             scores = -np.sqrt(np.maximum(norms - 2 * scores + session_norms[:, None], 0))
         return scores
 
-    def _exact(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+    def _exact(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
         norms = _squared_norms(self.vectors)
         products = item_products(self.vectors, _inverse_root(norms) if self.settings.similarity == "cosine" else None)
 
@@ -167,7 +168,7 @@ class LLMSeqSim(Recommender):
             return self._similarities(pool(block, self.vectors, self.settings.pooling), products, norms)
 
         return rank_in_blocks(
-            prompts, score, k, self.n_items, exclude_prompt=exclude_prompt, candidates=self.candidates
+            histories, score, k, self.n_items, exclude_history=exclude_history, candidates=self.candidates
         )
 
     def _similarities(self, sessions: Any, products: Products, norms: np.ndarray) -> np.ndarray:

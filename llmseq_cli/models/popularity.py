@@ -17,7 +17,7 @@ from llmseq_cli.models.saved_arrays import array
 from llmseq_cli.settings import Settings, setting
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_BLOCK_NUMBERS = 2**22  # places of all lists of a block before the prompts' items are struck out
+_BLOCK_NUMBERS = 2**22  # places of all lists of a block before the histories' items are struck out
 
 
 @dataclass(frozen=True)
@@ -73,26 +73,26 @@ class MostPopular(Recommender):
         self.counts = np.bincount(train.items[counted], weights=weights, minlength=self.n_items)
         return {"counted_interactions": float(counted.sum())}
 
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
         # A stable sort leaves equally popular items in the order of their ids.
         by_popularity = np.argsort(-self.counts, kind="stable")[: np.count_nonzero(self.counts)]
-        longest = int(prompts.lengths.max(initial=0)) if exclude_prompt else 0
-        # A prompt can take at most its own length out of the list.
+        longest = int(histories.lengths.max(initial=0)) if exclude_history else 0
+        # A history can take at most its own length out of the list.
         best = by_popularity[: k + longest].astype(np.int32)
         size = max(1, _BLOCK_NUMBERS // max(len(best), 1))
         parts = [
-            self._lists(prompts.slice(start, min(start + size, len(prompts))), best, k, exclude_prompt)
-            for start in range(0, len(prompts), size)
+            self._lists(histories.slice(start, min(start + size, len(histories))), best, k, exclude_history)
+            for start in range(0, len(histories), size)
         ]
-        return Ranking.concatenate(parts) if parts else self._lists(prompts, best, k, exclude_prompt)
+        return Ranking.concatenate(parts) if parts else self._lists(histories, best, k, exclude_history)
 
-    def _lists(self, prompts: Sessions, best: np.ndarray, k: int, exclude_prompt: bool) -> Ranking:
-        """The first k of `best` that are not in the prompt."""
-        allowed = np.ones((len(prompts), len(best)), dtype=bool)
-        if exclude_prompt:
+    def _lists(self, histories: Sessions, best: np.ndarray, k: int, exclude_history: bool) -> Ranking:
+        """The first k of `best` that are not in the history."""
+        allowed = np.ones((len(histories), len(best)), dtype=bool)
+        if exclude_history:
             place = np.full(self.n_items, -1)
             place[best] = np.arange(len(best))
-            rows, columns = prompts.rows(), place[prompts.items]
+            rows, columns = histories.rows(), place[histories.items]
             allowed[rows[columns >= 0], columns[columns >= 0]] = False
         # Allowed items first, each group in its order.
         order = np.argsort(~allowed, axis=1, kind="stable")[:, :k]

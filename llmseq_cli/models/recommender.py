@@ -31,8 +31,8 @@ class BaseRun:
     """A trained run that another model is made of.
 
     run: its name, for example "sasrec-3". model: the trained model.
-    refitted_lists: (train, prompts, k) gives the lists of the same model (settings, embeddings, seed) trained again on
-        `train` alone, items of the prompts among them.
+    refitted_lists: (train, histories, k) gives the lists of the same model (settings, embeddings, seed) trained again
+        on `train` alone, items of the histories among them.
     """
 
     run: str
@@ -78,9 +78,9 @@ class FitContext:
     base_models: the trained runs that a model is made of.
     keeps_unseen: whether the dataset's test sessions hold items that never occur in training; what a model holds out
         of the training sessions should be like them.
-    validation: the split's own validation cases, a prompt and as the last item its target; None where a model is to
+    validation: the split's own validation cases, a history and as the last item its target; None where a model is to
         hold sessions out of the training sessions.
-    allows_repeats: whether lists may hold items of their prompt.
+    allows_repeats: whether lists may hold items of their history.
     ranks: the processes that train a data-parallel model together; who starts them sees to `checkpoints.begin`.
     warm: what training starts from, for models with `starts_warm`.
     """
@@ -101,7 +101,7 @@ class FitContext:
 
 
 class Recommender(ABC):
-    """A model that ranks the whole catalog for a prompt (a session so far).
+    """A model that ranks the whole catalog for a history (a session so far).
 
     A subclass sets `name` and `Settings`, and implements `fit`, `recommend`, `arrays` and `restore_arrays`.
     """
@@ -163,11 +163,11 @@ class Recommender(ABC):
         """Learn from the training sessions; returns figures worth keeping with the run (may be empty)."""
 
     @abstractmethod
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
-        """The k best items for every prompt: Ranking of [n_prompts, k].
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
+        """The k best items for every history: Ranking of [n_histories, k].
 
         Items that never occur in training are recommended only by models that know their text, with the setting
-        `cold_items`; items of the prompt only with `exclude_prompt` False. Lists are filled up with NO_ITEM where the
+        `cold_items`; items of the history only with `exclude_history` False. Lists are filled up with NO_ITEM where the
         model knows too few items.
         """
 

@@ -1,4 +1,4 @@
-"""Training sessions arranged so that those which share items with many prompts are found by one sparse product."""
+"""Training sessions arranged so that those which share items with many histories are found by one sparse product."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _DEEPEST = 1020  # ages that are told apart; items that are older count as being
 
 @dataclass(frozen=True)
 class Pairs:
-    """Pairs of a prompt and a training session.
+    """Pairs of a history and a training session.
 
-    offsets: int64[n_prompts + 1]; prompt r has the pairs offsets[r] … offsets[r + 1] − 1.
+    offsets: int64[n_histories + 1]; history r has the pairs offsets[r] … offsets[r + 1] − 1.
     sessions: int32[n_pairs], numbers of training sessions in the order of sampling.
     values: float64[n_pairs].
-    ages: int64[n_pairs], place from the prompt's end of the most recent item that both hold, or empty.
+    ages: int64[n_pairs], place from the history's end of the most recent item that both hold, or empty.
     """
 
     offsets: np.ndarray
@@ -32,7 +32,7 @@ class Pairs:
     ages: np.ndarray
 
     def per_pair(self, values: np.ndarray) -> np.ndarray:
-        """Values of the prompts, repeated for their pairs."""
+        """Values of the histories, repeated for their pairs."""
         return np.repeat(values, np.diff(self.offsets))
 
     def only(self, kept: np.ndarray) -> Pairs:
@@ -42,7 +42,7 @@ class Pairs:
         return Pairs(np.searchsorted(places, self.offsets), self.sessions[places], self.values[places], ages)
 
     def to_csr(self, n_sessions: int) -> csr_array:
-        """Sparse float64[n_prompts, n_sessions]."""
+        """Sparse float64[n_histories, n_sessions]."""
         from scipy.sparse import csr_array
 
         offsets = self.offsets.astype(self.sessions.dtype)
@@ -53,7 +53,7 @@ class SessionIndex:
     """Training sessions, numbered in the order of sampling: a sample are the candidates with the lowest numbers.
 
     order: int64[n_train], the place in `train` of the session that is sampled first, second, …
-    sample_size: training sessions that a prompt is compared with at most.
+    sample_size: training sessions that a history is compared with at most.
     """
 
     def __init__(self, train: Sessions, order: np.ndarray, n_items: int, sample_size: int) -> None:
@@ -70,7 +70,7 @@ class SessionIndex:
     def _postings(self) -> csr_array:
         """The sessions that hold an item, sparse float64[n_items, n_train], cut to the first `sample_size`.
 
-        A candidate that is among the first n of a prompt is among the first n that hold any item they share, so the
+        A candidate that is among the first n of a history is among the first n that hold any item they share, so the
         cut takes nothing from a sample, and bounds the work that a popular item makes.
         """
         postings = self.sessions.T.tocsr()
@@ -79,38 +79,38 @@ class SessionIndex:
         postings.eliminate_zeros()
         return postings
 
-    def costs(self, prompts: Sessions) -> np.ndarray:
-        """At most as many candidates as a prompt has, int64[n_prompts]."""
-        candidates = np.diff(self.postings.indptr).astype(np.int64)[prompts.items]
-        return np.diff(np.concatenate([[0], np.cumsum(candidates)])[prompts.offsets])
+    def costs(self, histories: Sessions) -> np.ndarray:
+        """At most as many candidates as a history has, int64[n_histories]."""
+        candidates = np.diff(self.postings.indptr).astype(np.int64)[histories.items]
+        return np.diff(np.concatenate([[0], np.cumsum(candidates)])[histories.offsets])
 
-    def sample(self, prompts: Sessions, profiles: csr_array, *, with_ages: bool) -> Pairs:
-        """Pairs of every prompt with the sampled sessions that share an item with it.
+    def sample(self, histories: Sessions, profiles: csr_array, *, with_ages: bool) -> Pairs:
+        """Pairs of every history with the sampled sessions that share an item with it.
 
-        profiles: sparse float64[n_prompts, n_items], the weights of the prompts' items. The values of the pairs are
+        profiles: sparse float64[n_histories, n_items], the weights of the histories' items. The values of the pairs are
         the sums of the weights of the items that both hold.
         """
         shared = profiles @ self.postings
-        ages = self._ages(prompts) if with_ages else np.empty(0, dtype=np.int64)
+        ages = self._ages(histories) if with_ages else np.empty(0, dtype=np.int64)
         pairs = Pairs(shared.indptr.astype(np.int64), shared.indices, shared.data, ages)
         if np.diff(pairs.offsets).max(initial=0) > self.sample_size:
             pairs = pairs.only(largest_per_row(~pairs.sessions, pairs.offsets, self.sample_size))
         return pairs
 
-    def _ages(self, prompts: Sessions) -> np.ndarray:
-        """Ages of `Pairs`, in the order of the entries of a product of the prompts with `postings`.
+    def _ages(self, histories: Sessions) -> np.ndarray:
+        """Ages of `Pairs`, in the order of the entries of a product of the histories with `postings`.
 
         The item at place i from the end weighs 4^(c − i), c a constant. The sum over the items that are shared is
         less than 4/3 of its largest term, so its exponent tells the least i exactly.
         """
-        places = prompts.to_csr(self.n_items, np.minimum(prompts.positions_from_end(), _DEEPEST)).astype(np.float64)
+        places = histories.to_csr(self.n_items, np.minimum(histories.positions_from_end(), _DEEPEST)).astype(np.float64)
         places.data = np.ldexp(1.0, _DEEPEST - 2 * places.data.astype(np.int64))
         _, exponents = np.frexp((places @ self.postings).data)
         ages: np.ndarray = (_DEEPEST + 1 - exponents.astype(np.int64)) // 2
         return ages
 
     def nearest(self, pairs: Pairs, k: int) -> Pairs:
-        """The k pairs of every prompt that have the largest values, of equal ones those of the more recent sessions."""
+        """The k pairs of every history with the largest values; of equal ones those of the more recent sessions."""
         if np.diff(pairs.offsets).max(initial=0) <= k:
             return pairs
         return pairs.only(largest_per_row(sort_keys(pairs.values, self.order[pairs.sessions]), pairs.offsets, k))

@@ -2,22 +2,22 @@
 
 After Ludewig & Jannach, "Evaluation of Session-based Recommendation Algorithms" (UMUAI 2018), with the options of
 Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339). With N the k training sessions most
-similar to a prompt s, among a sample of those that share an item with it:
+similar to a history s, among a sample of those that share an item with it:
 
     score(i, s) = Σ_{n ∈ N, i ∈ n} sim(s, n) · v(s, n) · idf(i)
 
-d weights the items of the prompt by their age (`decay`), v a neighbour by the age of the most recent item that it
-shares with the prompt (`sequential`); without, they are 1. idf(i) = 1 + ln(sessions / sessions with i), or 1.
+d weights the items of the history by their age (`decay`), v a neighbour by the age of the most recent item that it
+shares with the history (`sequential`); without, they are 1. idf(i) = 1 + ln(sessions / sessions with i), or 1.
 Training sessions are sets of items, n stands for one and |n| for its size. With D = Σ_{i ∈ s ∩ n} d(i):
 
     dot      D                            jaccard  D / (Σ_{i ∈ s} d(i) + |n| − D)
     cosine   D / (‖d‖ √|n|)               binary   2D / (2D + Σ_{i ∈ s} d(i) + |n|)
 
-An item that a prompt repeats has the age of its last occurrence. Items that are nowhere in training are taken out of
-the prompt first.
+An item that a history repeats has the age of its last occurrence. Items that are nowhere in training are taken out of
+the history first.
 
 Ties: the sample are the candidates that come first in one order of all training sessions, the most recent first or
-one shuffled by the seed, so that no tie arises and a prompt's sample does not depend on other prompts. Of equally
+one shuffled by the seed, so that no tie arises and a history's sample does not depend on other histories. Of equally
 similar sessions the more recent one (the larger id) is the nearer neighbour, among items of equal score the lower id
 comes first. Sums are 64-bit and compared as 32-bit numbers: what differs by rounding only is equal.
 """
@@ -67,11 +67,11 @@ def _sampling(default: str) -> Any:
 
 
 def _similarity(default: str) -> Any:
-    return setting(default, "of prompt and training session", choices=SIMILARITIES, tune=("cosine", "dot"))
+    return setting(default, "of history and training session", choices=SIMILARITIES, tune=("cosine", "dot"))
 
 
 def _decay(default: str) -> Any:
-    return setting(default, "weight of the prompt's items by age", choices=(*DECAYS, *_ALIASES), tune=DECAYS)
+    return setting(default, "weight of the history's items by age", choices=(*DECAYS, *_ALIASES), tune=DECAYS)
 
 
 def _sequential(default: str) -> Any:
@@ -119,17 +119,17 @@ class SFSKNNSettings(SessionKNNSettings):
     sample_size: int | str = _sample_size(560)
     filter: str = setting(
         "training",
-        "where an item must follow the prompt's last one: in any training session, or in the neighbor",
+        "where an item must follow the history's last one: in any training session, or in the neighbor",
         choices=("training", "neighbor"),
     )
 
 
 class SKNN(Recommender):
-    """Items of the sessions nearest to the prompt; see the module for the formula. The others are variants of it."""
+    """Items of the sessions nearest to the history; see the module for the formula. The others are variants of it."""
 
     name = "sknn"
     title = "SKNN"
-    summary = "items of the training sessions most like the prompt"
+    summary = "items of the training sessions most like the history"
     Settings: ClassVar[type[Settings]] = SessionKNNSettings
 
     train: Sessions
@@ -154,32 +154,32 @@ class SKNN(Recommender):
         self.votes_for = self.index.sessions.copy()
         self.votes_for.data = self.item_weights[self.votes_for.indices]
 
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
-        prompts = _only(prompts, self.index.item_counts[prompts.items] > 0)
-        candidates = self.index.costs(prompts)
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
+        histories = _only(histories, self.index.item_counts[histories.items] > 0)
+        candidates = self.index.costs(histories)
         costs = candidates + np.minimum(candidates, self.settings.k) * self.index.mean_size
         parts = [Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))]
         for rows in blocks(costs, _BLOCK_ENTRIES):
-            block = prompts.slice(rows.start, rows.stop)
+            block = histories.slice(rows.start, rows.stop)
             scores = self._scores(block, self._neighbors(block).to_csr(len(self.train)))
-            parts.append(sparse_top_k(scores, k, exclude=block if exclude_prompt else None))
+            parts.append(sparse_top_k(scores, k, exclude=block if exclude_history else None))
         return Ranking.concatenate(parts)
 
-    def _scores(self, prompts: Sessions, votes: csr_array) -> csr_array:
-        """Sparse float64[n_prompts, n_items] from the votes of neighbours, [n_prompts, n_train]."""
+    def _scores(self, histories: Sessions, votes: csr_array) -> csr_array:
+        """Sparse float64[n_histories, n_items] from the votes of neighbours, [n_histories, n_train]."""
         return votes @ self.votes_for
 
-    def _neighbors(self, prompts: Sessions) -> Pairs:
-        """The k nearest sessions of every prompt with what each adds to the score of its items: sim · v."""
+    def _neighbors(self, histories: Sessions) -> Pairs:
+        """The k nearest sessions of every history with what each adds to the score of its items: sim · v."""
         sequential = _ALIASES.get(self.settings.sequential, self.settings.sequential)
-        profiles = prompts.to_csr(self.n_items, _weights(prompts, self.settings.decay)).astype(np.float64)
-        pairs = self.index.sample(prompts, profiles, with_ages=sequential != "none")
+        profiles = histories.to_csr(self.n_items, _weights(histories, self.settings.decay)).astype(np.float64)
+        pairs = self.index.sample(histories, profiles, with_ages=sequential != "none")
         pairs = replace(pairs, values=self._similarities(profiles, pairs))
         pairs = self.index.nearest(pairs, self.settings.k)
         if sequential == "none":
             return pairs
-        last_shared = pairs.per_pair(prompts.offsets[1:]) - pairs.ages
-        return replace(pairs, values=pairs.values * _weights(prompts, sequential)[last_shared])
+        last_shared = pairs.per_pair(histories.offsets[1:]) - pairs.ages
+        return replace(pairs, values=pairs.values * _weights(histories, sequential)[last_shared])
 
     def _similarities(self, profiles: csr_array, pairs: Pairs) -> np.ndarray:
         """float64[n_pairs] from pairs that hold the summed weights of shared items (D)."""
@@ -210,16 +210,16 @@ class SKNN(Recommender):
 
 
 class VSKNN(SKNN):
-    """SKNN with the items of the prompt weighted by their age in the similarity."""
+    """SKNN with the items of the history weighted by their age in the similarity."""
 
     name = "v-sknn"
     title = "V_SKNN"
-    summary = "SKNN that weights recent items of the prompt more"
+    summary = "SKNN that weights recent items of the history more"
     Settings = VSKNNSettings
 
 
 class SSKNN(SKNN):
-    """SKNN whose neighbours count by x/|s|, x being the place in the prompt s of the last item that they share."""
+    """SKNN whose neighbours count by x/|s|, x being the place in the history s of the last item that they share."""
 
     name = "s-sknn"
     title = "S_SKNN"
@@ -228,7 +228,7 @@ class SSKNN(SKNN):
 
 
 class SFSKNN(SKNN):
-    """SKNN that recommends only what has directly followed the prompt's last item.
+    """SKNN that recommends only what has directly followed the history's last item.
 
     filter training: SKNN's scores, of items that directly followed it in any training session, as in both papers' code.
     filter neighbor: a neighbour votes only for the items that directly follow it there.
@@ -236,7 +236,7 @@ class SFSKNN(SKNN):
 
     name = "sf-sknn"
     title = "SF_SKNN"
-    summary = "SKNN restricted to items that have followed the prompt's last item"
+    summary = "SKNN restricted to items that have followed the history's last item"
     Settings = SFSKNNSettings
 
     def _index(self, train: Sessions, order: np.ndarray) -> None:
@@ -252,19 +252,19 @@ class SFSKNN(SKNN):
         self.next_items = _indicators(rows, after, (len(self.next_keys), self.n_items))
         self.next_items.data = self.item_weights[self.next_items.indices]
 
-    def _scores(self, prompts: Sessions, votes: csr_array) -> csr_array:
-        filled = np.flatnonzero(prompts.lengths)
-        last = np.zeros(len(prompts), dtype=np.int64)
-        last[filled] = prompts.items[prompts.offsets[1:][filled] - 1]
-        is_last = _indicators(filled, last[filled], (len(prompts), self.n_items))
+    def _scores(self, histories: Sessions, votes: csr_array) -> csr_array:
+        filled = np.flatnonzero(histories.lengths)
+        last = np.zeros(len(histories), dtype=np.int64)
+        last[filled] = histories.items[histories.offsets[1:][filled] - 1]
+        is_last = _indicators(filled, last[filled], (len(histories), self.n_items))
         if self.settings.filter == "training":
-            return super()._scores(prompts, votes).multiply(is_last @ self.followers)
+            return super()._scores(histories, votes).multiply(is_last @ self.followers)
         return self._spread(votes.multiply(is_last @ self.index.postings), last)
 
     def _spread(self, votes: csr_array, last: np.ndarray) -> csr_array:
-        """Scores of the items that follow the prompts' last items (int64[n_prompts]) in the sessions that vote.
+        """Scores of the items that follow the histories' last items (int64[n_histories]) in the sessions that vote.
 
-        votes: sparse float64[n_prompts, n_train], of sessions that hold the last item.
+        votes: sparse float64[n_histories, n_train], of sessions that hold the last item.
         """
         from scipy.sparse import csr_array
 
@@ -277,10 +277,10 @@ class SFSKNN(SKNN):
         return csr_array((votes.data[found], rows[found], offsets), shape=shape) @ self.next_items
 
 
-def _weights(prompts: Sessions, decay: str) -> np.ndarray:
+def _weights(histories: Sessions, decay: str) -> np.ndarray:
     """float32[n_interactions]."""
     decay = _ALIASES.get(decay, decay)
-    return pooling_weights(prompts, "mean" if decay == "none" else decay)
+    return pooling_weights(histories, "mean" if decay == "none" else decay)
 
 
 def _only(sessions: Sessions, kept: np.ndarray) -> Sessions:

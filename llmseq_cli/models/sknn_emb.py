@@ -1,7 +1,7 @@
-"""SKNNEmb: items of the training sessions whose text is most like the prompt's.
+"""SKNNEmb: items of the training sessions whose text is most like the history's.
 
 Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339), Section 5, Equation 2. With e the
-embedding of a session, a weighted mean of its items' vectors, and N the k nearest training sessions of a prompt s:
+embedding of a session, a weighted mean of its items' vectors, and N the k nearest training sessions of a history s:
 
     score(i, s) = Σ_{n ∈ N, i ∈ n} sim(e_n, e_s)^power · idf(i)
 
@@ -9,9 +9,9 @@ embedding of a session, a weighted mean of its items' vectors, and N the k neare
 
 A session whose similarity is not above 0 is no neighbour. idf(i) = 1 + ln(sessions / sessions with i), or 1.
 
-Candidates are all training sessions, or (`sample_size`) a sample of those that share an item with the prompt, as in
+Candidates are all training sessions, or (`sample_size`) a sample of those that share an item with the history, as in
 SKNN. Of equally similar sessions the more recent one is the nearer; among items of equal score the lower id comes
-first. Similarities are compared after rounding (`without_noise`), so that a list depends neither on the prompts that
+first. Similarities are compared after rounding (`without_noise`), so that a list depends neither on the histories that
 it is made with nor on the hardware.
 """
 
@@ -59,7 +59,7 @@ class SKNNEmbSettings(Settings):
     sampling: str = setting("recent", "which are compared", choices=("recent", "random"), tune=("recent", "random"))
     similarity: str = setting("cosine", "of session vectors", choices=SIMILARITIES, tune=("cosine", "dot"))
     power: float = setting(2.5, "power of the similarity in the score", low=0, high=64, tune=(1, 8))
-    prompt_pooling: str = setting("harmonic", "how a prompt becomes a vector", choices=POOLINGS, tune=POOLINGS)
+    history_pooling: str = setting("harmonic", "how a history becomes a vector", choices=POOLINGS, tune=POOLINGS)
     training_pooling: str = setting("mean", "how a training session does", choices=POOLINGS, tune=POOLINGS)
     idf: bool = setting(True, "rare items score higher", tune=(False, True))
 
@@ -72,7 +72,7 @@ class SKNNEmb(Recommender):
 
     name = "sknn-emb"
     title = "SKNNEmb"
-    summary = "items of the training sessions whose text is most like the prompt's"
+    summary = "items of the training sessions whose text is most like the history's"
     Settings = SKNNEmbSettings
     embeddings_use = "required"
 
@@ -107,25 +107,25 @@ class SKNNEmb(Recommender):
         size = self.settings.sample_size
         self.sharing = None if size == "all" else SessionIndex(train, order, self.n_items, int(size))
 
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
         parts = [Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))]
         n_neighbors = min(self.settings.k, len(self.train))
-        most = max(1, self.votes_for.nnz * n_neighbors // max(len(self.train), 1))  # scores of a prompt, about
-        for rows in blocks(np.full(len(prompts), most), _BLOCK_ENTRIES):
-            block = prompts.slice(rows.start, rows.stop)
+        most = max(1, self.votes_for.nnz * n_neighbors // max(len(self.train), 1))  # scores of a history, about
+        for rows in blocks(np.full(len(histories), most), _BLOCK_ENTRIES):
+            block = histories.slice(rows.start, rows.stop)
             scores = self._votes(self.neighbors(block, n_neighbors)) @ self.votes_for
-            parts.append(sparse_top_k(scores, k, exclude=block if exclude_prompt else None))
+            parts.append(sparse_top_k(scores, k, exclude=block if exclude_history else None))
         return Ranking.concatenate(parts)
 
-    def neighbors(self, prompts: Sessions, k: int) -> Ranking:
-        """The k nearest training sessions of every prompt, as places in `train`, with their similarities."""
+    def neighbors(self, histories: Sessions, k: int) -> Ranking:
+        """The k nearest training sessions of every history, as places in `train`, with their similarities."""
         return rank_in_blocks(
-            prompts, self._similarities, k, len(self.train), exclude_prompt=False, candidates=self.norms > 0
+            histories, self._similarities, k, len(self.train), exclude_history=False, candidates=self.norms > 0
         )
 
-    def _similarities(self, prompts: Sessions) -> np.ndarray:
-        """float32[n_prompts, n_train]; −inf where a prompt has no vector or a session is not in its sample."""
-        vectors = pool(prompts, self.vectors, self.settings.prompt_pooling)
+    def _similarities(self, histories: Sessions) -> np.ndarray:
+        """float32[n_histories, n_train]; −inf where a history has no vector or a session is not in its sample."""
+        vectors = pool(histories, self.vectors, self.settings.history_pooling)
         norms = _norms(vectors)
         scores = self.products(vectors)
         if self.settings.similarity == "cosine":
@@ -137,15 +137,15 @@ class SKNNEmb(Recommender):
             np.sqrt(np.maximum(scores, 0, out=scores), out=scores)
             np.reciprocal(np.add(scores, 1, out=scores), out=scores)
         scores[norms == 0] = -np.inf
-        return scores if self.sharing is None else _only(scores, *self._sampled(self.sharing, prompts))
+        return scores if self.sharing is None else _only(scores, *self._sampled(self.sharing, histories))
 
-    def _sampled(self, index: SessionIndex, prompts: Sessions) -> tuple[np.ndarray, np.ndarray]:
-        """Prompts and places in `train` of the pairs that are compared."""
-        pairs = index.sample(prompts, prompts.to_csr(self.n_items).astype(np.float64), with_ages=False)
-        return pairs.per_pair(np.arange(len(prompts))), self.order[pairs.sessions]
+    def _sampled(self, index: SessionIndex, histories: Sessions) -> tuple[np.ndarray, np.ndarray]:
+        """Histories and places in `train` of the pairs that are compared."""
+        pairs = index.sample(histories, histories.to_csr(self.n_items).astype(np.float64), with_ages=False)
+        return pairs.per_pair(np.arange(len(histories))), self.order[pairs.sessions]
 
     def _votes(self, neighbors: Ranking) -> csr_array:
-        """Sparse float64[n_prompts, n_train], similarity^power of the neighbours that have one above 0."""
+        """Sparse float64[n_histories, n_train], similarity^power of the neighbours that have one above 0."""
         from scipy.sparse import csr_array
 
         positive = neighbors.scores > 0
@@ -168,7 +168,7 @@ class SKNNEmb(Recommender):
 
 
 def _session_products(sessions: Sessions, vectors: Any, pooling: str, factors: np.ndarray) -> Products:
-    """A function that multiplies vectors of prompts with those of the sessions, scaled by factors float32[n_sessions].
+    """Multiplies vectors of histories with those of the sessions, scaled by factors float32[n_sessions].
 
     The mean of sparse vectors has many terms. Products with the items, of which a session has few, are less work and
     less memory: with e_n = Σ_i w(n, i) v_i, it is e_n·e_s = Σ_i w(n, i) v_i·e_s.
@@ -179,9 +179,9 @@ def _session_products(sessions: Sessions, vectors: Any, pooling: str, factors: n
     weights.data *= np.repeat(factors, np.diff(weights.indptr))
     by_item, size = item_products(vectors), block_size(vectors.shape[0])
 
-    def products(prompts: Any) -> np.ndarray:
-        starts = range(0, prompts.shape[0], size)
-        return np.concatenate([(weights @ by_item(prompts[start : start + size]).T).T for start in starts])
+    def products(histories: Any) -> np.ndarray:
+        starts = range(0, histories.shape[0], size)
+        return np.concatenate([(weights @ by_item(histories[start : start + size]).T).T for start in starts])
 
     return products
 

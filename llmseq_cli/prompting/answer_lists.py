@@ -25,17 +25,17 @@ class Named:
     similarity: np.ndarray
 
 
-def rank(named: Named, prompts: Sessions, n_items: int, k: int, *, exclude_prompt: bool = True) -> Ranking:
+def rank(named: Named, prompts: Sessions, n_items: int, k: int, *, exclude_history: bool = True) -> Ranking:
     """The k items of each session that most of its answers name; among equals those named earlier in the answers, then
     those more similar to what was said, by the mean, then the lower id.
 
     So a list that was asked for once keeps its order, and single items are ranked by frequency, then mean similarity
     (Boz et al., Section 4.1). Items that an answer repeats count once, with
-    exclude_prompt items of the prompt not at all. Scores are (answers that name the item) + 1 / (1 + its place in the
+    exclude_history items of the prompt not at all. Scores are (answers that name the item) + 1 / (1 + its place in the
     list).
     """
     keys = named.rows * n_items + named.items
-    barred = exclude_prompt & np.isin(keys, prompts.rows() * n_items + prompts.items)
+    barred = exclude_history & np.isin(keys, prompts.rows() * n_items + prompts.items)
     keep = np.flatnonzero((named.items >= 0) & ~barred)
     # The first time that an answer names an item.
     order = keep[np.lexsort((named.places[keep], named.samples[keep], keys[keep]))]

@@ -84,7 +84,7 @@ class Preparation:
         self.test = choose_sessions(self.dataset.test, options.limit, setup.seed)
         self.ingredients = gather(store, self.dataset, setup, progress, training=False)
         room = (options.context or limits.tokens_per_example) - self.sampling.max_tokens
-        self.prompts = make_prompts(self.task, self.wording, self.ingredients, self.test.prompts(), room)
+        self.prompts = make_prompts(self.task, self.wording, self.ingredients, self.test.histories(), room)
         self.replies = ReplyStore(store, self.dataset.info.dataset_id, self.about())
 
     @property

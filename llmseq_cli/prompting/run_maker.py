@@ -54,10 +54,10 @@ class RunMaker:
         depth = max(_LEAST_DEPTH, self.work.asked.setup.k)
         ranking = rank(
             read.named,
-            self.work.test.prompts(),
+            self.work.test.histories(),
             len(self.dataset.catalog),
             depth,
-            exclude_prompt=not self.dataset.info.allows_repeats,
+            exclude_history=not self.dataset.info.allows_repeats,
         )
         evaluation = Evaluation(ranking, ranking.ranks(self.work.test.targets()), self.work.test.ids)
         record = RunRecord(

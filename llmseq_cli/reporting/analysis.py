@@ -81,7 +81,7 @@ def _mean_distance(vectors: Any) -> float:
 
 def hits_by_popularity(con: duckdb.DuckDBPyConnection, info: DatasetInfo, runs: Sequence[RunInfo], k: int) -> Plot:
     """HR@k by how often the last item of the history occurs in training (the paper's Figure 9)."""
-    popularity = _column(con, "analysis/prompts", info, "popularity")
+    popularity = _column(con, "analysis/histories", info, "popularity")
     edges = np.unique(np.quantile(popularity, np.linspace(0, 1, _BINS + 1)[1:-1], method="higher"))
     firsts = np.concatenate([[popularity.min()], edges[edges > popularity.min()]])
     series, ticks = _hits_by(con, info, runs, k, popularity, firsts)
@@ -98,7 +98,7 @@ def hits_by_popularity(con: duckdb.DuckDBPyConnection, info: DatasetInfo, runs: 
 
 def hits_by_length(con: duckdb.DuckDBPyConnection, info: DatasetInfo, runs: Sequence[RunInfo], k: int) -> Plot:
     """HR@k by the number of items in the history."""
-    lengths = _column(con, "analysis/prompts", info, "length")
+    lengths = _column(con, "analysis/histories", info, "length")
     firsts = np.array([first for first in _LENGTHS if first <= lengths.max()])
     series, ticks = _hits_by(con, info, runs, k, lengths, firsts)
     return Plot(
@@ -121,7 +121,7 @@ def _hits_by(
     firsts: np.ndarray,
 ) -> tuple[tuple[Series, ...], tuple[str, ...]]:
     """Series of HR@k by bins of a number that every evaluated session has, which begin at `firsts`."""
-    sessions = _column(con, "analysis/prompts", info, "case_id")
+    sessions = _column(con, "analysis/histories", info, "case_id")
     ids = [run.run_id for run in runs]
     ranks = con.execute(query("report/ranks_of_runs"), {"run_ids": ids}).fetchnumpy()
     bins = np.searchsorted(firsts, values, side="right") - 1
@@ -142,16 +142,16 @@ def hits_by_position(
     models: Sequence[tuple[str, Recommender]], test: Sessions, name: str, k: int, positions: int, task: Task
 ) -> Plot:
     """HR@k with histories cut 0, 1, 2, … items earlier (the paper's Figure 10), for sessions long enough for all."""
-    prompts, targets = test.prompts(), test.targets()
-    long = np.flatnonzero(prompts.lengths >= positions)
+    histories, targets = test.histories(), test.targets()
+    long = np.flatnonzero(histories.lengths >= positions)
     if not len(long):
         raise UsageError(f"no history in '{name}' has {positions} items", "give a smaller --positions")
-    prompts, targets = prompts.take(long), targets[long]
+    histories, targets = histories.take(long), targets[long]
     series = []
     for label, model in models:
         hits = np.zeros(positions)
         for dropped in range(positions):
-            hits[dropped] = np.count_nonzero(model.recommend(_shortened(prompts, dropped), k).ranks(targets))
+            hits[dropped] = np.count_nonzero(model.recommend(_shortened(histories, dropped), k).ranks(targets))
             task.advance(1)
         series.append(_shares(label, hits, np.full(positions, len(long))))
     caption = (
@@ -170,10 +170,10 @@ def hits_by_position(
     )
 
 
-def _shortened(prompts: Sessions, dropped: int) -> Sessions:
+def _shortened(histories: Sessions, dropped: int) -> Sessions:
     """The histories without their last `dropped` items."""
-    kept = prompts.positions_from_end() > dropped
-    return Sessions.from_lengths(prompts.items[kept], prompts.lengths - dropped, prompts.ids)
+    kept = histories.positions_from_end() > dropped
+    return Sessions.from_lengths(histories.items[kept], histories.lengths - dropped, histories.ids)
 
 
 def _shares(name: str, hits: np.ndarray, counts: np.ndarray) -> Series:
@@ -200,8 +200,8 @@ def training_curves(curves: Sequence[tuple[str, list[dict[str, Any]]]]) -> Plot:
 
 def _by_epoch(curves: Sequence[tuple[str, list[dict[str, Any]]]], key: str) -> tuple[Series, ...]:
     series = []
-    for name, history in curves:
-        points = [(one["epoch"], one[key]) for one in history if one.get(key) is not None]
+    for name, curve in curves:
+        points = [(one["epoch"], one[key]) for one in curve if one.get(key) is not None]
         if points:
             epochs, values = zip(*points, strict=True)
             series.append(Series(name, np.array(epochs, dtype=float), np.array(values, dtype=float)))
@@ -227,6 +227,6 @@ def against(rows: Sequence[dict[str, Any]], kind: str, k: int) -> Plot:
 
 
 def _column(con: duckdb.DuckDBPyConnection, name: str, info: DatasetInfo, column: str) -> np.ndarray:
-    given = {"split_id": info.split_id} if name == "analysis/prompts" else {"dataset_id": info.dataset_id}
+    given = {"split_id": info.split_id} if name == "analysis/histories" else {"dataset_id": info.dataset_id}
     rows = con.execute(query(name), given).fetchnumpy()
     return np.ma.getdata(rows[column]).astype(np.int64)

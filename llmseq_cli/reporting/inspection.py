@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class RunDetails:
     """Everything stored of a run except its lists.
 
-    metrics: {"ndcg@10": …}. history: one dict an epoch with epoch, loss, ndcg and seconds, empty for models that do not
+    metrics: {"ndcg@10": …}. curve: one dict an epoch with epoch, loss, ndcg and seconds, empty for models that do not
     train in epochs. dataset_sessions: how many there were to score; sessions: how many were.
     """
 
@@ -41,7 +41,7 @@ class RunDetails:
     started_at: datetime
     dataset_sessions: int
     metrics: dict[str, float]
-    history: list[dict[str, Any]]
+    curve: list[dict[str, Any]]
 
 
 def load_details(store: Store, run: str, dataset: str | None = None) -> RunDetails:
@@ -53,7 +53,7 @@ def load_details(store: Store, run: str, dataset: str | None = None) -> RunDetai
 def read_details(con: duckdb.DuckDBPyConnection, store: Store, run: str, dataset: str | None = None) -> RunDetails:
     """As `load_details`, with an open connection."""
     found = find_run(con, run, dataset, store.progress)
-    return RunDetails(**run_details(con, found.run_id), history=history_of(store, found.run))
+    return RunDetails(**run_details(con, found.run_id), curve=curve_of(store, found.run))
 
 
 def show_run(
@@ -73,16 +73,16 @@ def show_run(
 def sessions_in_words(
     con: duckdb.DuckDBPyConnection, dataset: str, run_ids: list[int], case_ids: np.ndarray, k: int
 ) -> list[dict[str, Any]]:
-    """One dict a case, in the order given: session, prompt and ground_truth as titles, and by run in "runs" the rank
+    """One dict a case, in the order given: session, history and ground_truth as titles, and by run in "runs" the rank
     of the ground truth (None where it is not among the stored items) and the titles of the first k items.
     """
     chosen = case_ids.tolist()
     words: dict[int, dict[str, Any]] = {}
     for row in rows_of(con, "report/session_items", {"dataset": dataset, "case_ids": chosen}):
-        one = words.setdefault(row["case_id"], {"session": row["session"], "prompt": [], "runs": []})
-        one["prompt"].append(row["title"])
+        one = words.setdefault(row["case_id"], {"session": row["session"], "history": [], "runs": []})
+        one["history"].append(row["title"])
     for one in words.values():
-        one["ground_truth"] = one["prompt"].pop()
+        one["ground_truth"] = one["history"].pop()
     for run_id in run_ids:
         ranks = con.execute(
             "select case_id, rank from core.case_rank where run_id = ? and case_id in (select unnest(?))",
@@ -97,13 +97,13 @@ def sessions_in_words(
     return [words[case_id] for case_id in chosen]
 
 
-def history_of(store: Store, run: str) -> list[dict[str, Any]]:
+def curve_of(store: Store, run: str) -> list[dict[str, Any]]:
     """What the training loop recorded of its epochs; empty if the run's files are gone."""
     from llmseq_cli.training.stored_runs import run_folder
 
     try:
         epochs: list[dict[str, Any]] = json.loads(
-            (run_folder(store.folder, run) / "history.json").read_text(encoding="utf-8")
+            (run_folder(store.folder, run) / "curve.json").read_text(encoding="utf-8")
         )
         return epochs
     except (OSError, ValueError):

@@ -9,7 +9,7 @@ from llmseq_cli.data.dataset import find_dataset, load_test, load_train
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.progress import Progress
 from llmseq_cli.reporting import analysis
-from llmseq_cli.reporting.inspection import history_of
+from llmseq_cli.reporting.inspection import curve_of
 from llmseq_cli.reporting.leaderboard import make_report
 from llmseq_cli.reporting.options import PlotOptions, ReportOptions
 from llmseq_cli.reporting.plot import Plot
@@ -93,12 +93,12 @@ def _histories(
 ) -> list[tuple[str, list[dict[str, Any]]]]:
     """(run, its epochs) of the runs named; else of the best of each model that was trained in epochs, best first."""
     if options.runs:
-        return [(run.run, history_of(store, run.run)) for run in _runs(con, options, store)]
+        return [(run.run, curve_of(store, run.run)) for run in _runs(con, options, store)]
     rows = make_report(con, find_dataset(con, options.dataset).name, ReportOptions(), store).rows
     found: dict[str, tuple[str, list[dict[str, Any]]]] = {}
     for row in rows:
-        if row["label"] not in found and (history := history_of(store, row["run"])):
-            found[row["label"]] = (row["run"], history)
+        if row["label"] not in found and (curve := curve_of(store, row["run"])):
+            found[row["label"]] = (row["run"], curve)
     return list(found.values())[:_MOST_RUNS]
 
 

@@ -107,7 +107,7 @@ def _log(client: Any, run: RunDetails) -> bool:
     params = {"model": run.model, "seed": run.seed} | run.settings | _flat({"embeddings": run.embeddings or {}})
     numbers = {key: value for key, value in _flat(run.figures).items() if isinstance(value, (int, float))}
     metrics = [Metric(_allowed(key), float(value), end, 0) for key, value in (run.metrics | numbers).items()]
-    for epoch in run.history:
+    for epoch in run.curve:
         at = start + int(1000 * (epoch.get("seconds") or 0))
         curve = {"epoch_loss": epoch.get("loss"), "epoch_ndcg": epoch.get("ndcg")}
         metrics += [Metric(name, value, at, epoch["epoch"]) for name, value in curve.items() if value is not None]

@@ -9,8 +9,8 @@ from llmseq_cli.reporting.published import (
     SOURCE,
     leave_one_out_dataset,
     paper_dataset,
-    published_figures,
     published_leave_one_out,
+    published_results,
     same_label,
 )
 from llmseq_cli.reporting.report import Report
@@ -25,20 +25,20 @@ def add_paper(report: Report, *, with_others: bool = True) -> None:
     for dataset in dict.fromkeys(row["dataset"] for row in report.rows):
         about = report.datasets.get(dataset)
         kind = about["protocol"]["kind"] if about else "sessions"
-        figures, notes = (_leave_one_out if kind == "leave-one-out" else _of_paper)(dataset, about)
+        published, notes = (_leave_one_out if kind == "leave-one-out" else _of_paper)(dataset, about)
         report.notes.setdefault(dataset, []).extend(notes)
-        if not figures:
+        if not published:
             continue
         rows = [row for row in report.rows if row["dataset"] == dataset]
         for row in rows:
-            row["published"], row["difference"] = _beside(row, figures)
+            row["published"], row["difference"] = _beside(row, published)
             if kind == "leave-one-out":
                 row.pop("best", None)  # those tables are not of the best run on test
         if any(row.get("best") and row["published"] for row in rows):
             report.notes[dataset].append(
                 "best of N: the run with the best NDCG@20, chosen on test, as the paper did; differences are of means"
             )
-        alone = [one for one in figures if not any(same_label(row["label"], one["label"]) for row in rows)]
+        alone = [one for one in published if not any(same_label(row["label"], one["label"]) for row in rows)]
         if with_others:
             report.published[dataset] = [_as_row(one, dataset, report.metrics()) for one in alone]
 
@@ -51,24 +51,26 @@ def _of_paper(dataset: str, about: dict[str, Any] | None) -> tuple[list[dict[str
     notes = [note] if note else []
     if known is None:
         return [], notes
-    figures = published_figures(known)
-    notes.append(f"paper: Table {figures[0]['table']} of {SOURCE}, best of five trainings, its tie-break is not known")
+    published = published_results(known)
+    notes.append(
+        f"paper: Table {published[0]['table']} of {SOURCE}, best of five trainings, its tie-break is not known"
+    )
     others = published_leave_one_out(leave_one_out_dataset(about["statistics"] if about else None) or "")
     if others:
         notes.append(
             f"{len(others)} published models are under leave-one-out, another protocol: "
             "`llmseq split --split leave-one-out`, then report --split leave-one-out --paper"
         )
-    return figures, notes
+    return published, notes
 
 
 def _leave_one_out(dataset: str, about: dict[str, Any] | None) -> tuple[list[dict[str, Any]], list[str]]:
     """(results in the field's leave-one-out tables, what readers must know)."""
     known = leave_one_out_dataset(about["statistics"] if about else None)
-    figures = published_leave_one_out(known or "")
-    if about is None or not figures:
+    published = published_leave_one_out(known or "")
+    if about is None or not published:
         return [], [f"no published leave-one-out results on {dataset}, only on Amazon's beauty, sports and toys"]
-    sources = ", ".join(dict.fromkeys(one["source"] for one in figures))
+    sources = ", ".join(dict.fromkeys(one["source"] for one in published))
     notes = [f"paper: leave-one-out, recall@10 (the same as HR@10 here) and NDCG@10 from {sources}"]
     if about["statistics"]["ties_at_end"] and about["protocol"]["tie_break"] != "input":
         notes.append("published results order equal times as the files do: ingest with --tie-break input")
@@ -76,7 +78,7 @@ def _leave_one_out(dataset: str, about: dict[str, Any] | None) -> tuple[list[dic
         notes.append("published results leave items of the history out of the lists, these do not")
     if paper_dataset(dataset.partition("/")[0], about["statistics"])[0]:
         notes.append(f"the tables of {SOURCE} hold out the last sessions, another protocol: not shown")
-    return figures, notes
+    return published, notes
 
 
 def _other_protocol(protocol: dict[str, Any]) -> str:
@@ -86,9 +88,9 @@ def _other_protocol(protocol: dict[str, Any]) -> str:
     return "it drops items that training never saw" if protocol["unseen_items"] == "keep" else ""
 
 
-def _beside(row: dict[str, Any], figures: list[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
+def _beside(row: dict[str, Any], published: list[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
     """(published, ours minus published) by metric; empty for a model that the paper does not have."""
-    one = next((one for one in figures if same_label(row["label"], one["label"])), {})
+    one = next((one for one in published if same_label(row["label"], one["label"])), {})
     published = {key: value for key, value in one.items() if is_metric(key) and value is not None and key in row}
     return published, {key: row[key] - value for key, value in published.items()}
 

@@ -60,7 +60,7 @@ def _add_paper(report: Report, dataset: str, notes: list[str]) -> None:
     known, note = paper_dataset(dataset, about["statistics"] if about else None)
     if note:
         notes.append(note)
-    figures = published_prompting(known) if known else []
+    published = published_prompting(known) if known else []
     report.published[dataset] = [
         one
         | {
@@ -70,7 +70,7 @@ def _add_paper(report: Report, dataset: str, notes: list[str]) -> None:
             "dataset": dataset,
             "is_published": True,
         }
-        for one in figures
+        for one in published
     ]
-    if figures:
+    if published:
         notes.append(f"paper: Table 7 of {SOURCE}")

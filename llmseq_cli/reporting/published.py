@@ -25,7 +25,7 @@ _LEAVE_ONE_OUT_COUNTS = {"beauty": (22_363, 12_101), "sports": (35_598, 18_357),
 
 
 @cache
-def published_figures(dataset: str) -> list[dict[str, Any]]:
+def published_results(dataset: str) -> list[dict[str, Any]]:
     """One dict a model of the paper's table: label, table, and its metrics by name, None where it has none.
 
     dataset: beauty, delivery-hero or steam; an empty list for any other.
@@ -65,7 +65,7 @@ def leave_one_out_dataset(statistics: dict[str, Any] | None) -> str | None:
 
 @cache
 def published_prompting(dataset: str) -> list[dict[str, Any]]:
-    """One dict a line of the paper's Table 7: label, family (GPT or PaLM), kind (base or fine-tuned) and figures."""
+    """One dict a line of the paper's Table 7: label, family (GPT or PaLM), kind (base or fine-tuned), metrics."""
     words = ("dataset", "label", "family", "kind")
     return [
         {key: value if key in words else float(value) for key, value in row.items()}

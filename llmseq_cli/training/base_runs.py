@@ -91,10 +91,10 @@ class BaseRuns:
         )
 
     def _base_run(self, info: RunInfo, train: Sessions | None) -> BaseRun:
-        def refitted_lists(train: Sessions, prompts: Sessions, k: int) -> Ranking:
+        def refitted_lists(train: Sessions, histories: Sessions, k: int) -> Ranking:
             # What was trained on just these sessions need not be trained again.
             same = train is self.dataset.train and self.dataset.validation is not None
-            return (model if same else self._refitted(info, train)).recommend(prompts, k, exclude_prompt=False)
+            return (model if same else self._refitted(info, train)).recommend(histories, k, exclude_history=False)
 
         if train is not None:
             return BaseRun(info.run, self._refitted(info, train), refitted_lists)

@@ -220,7 +220,7 @@ def _run_once(
 
 
 def _recommend(model: Recommender, dataset: Dataset) -> Callable[[Sessions, int], Ranking]:
-    return partial(model.recommend, exclude_prompt=not dataset.info.allows_repeats)
+    return partial(model.recommend, exclude_history=not dataset.info.allows_repeats)
 
 
 def _checkpoint_folder(

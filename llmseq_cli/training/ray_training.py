@@ -66,7 +66,7 @@ class TrainedParts:
 
     arrays: dict[str, np.ndarray]
     settings: dict[str, Any]
-    history: list[dict[str, Any]]
+    curve: list[dict[str, Any]]
     figures: dict[str, float]
 
 
@@ -120,7 +120,7 @@ class RayTraining:
         model.settings = parse_settings(model.Settings, outcome.settings, model.name)
         # Copies: what lies in the object store is not to be written to.
         model.restore_arrays({name: array.copy() for name, array in outcome.arrays.items()})
-        model.history = outcome.history
+        model.curve = outcome.curve
         if self.device == resolve_device("auto") == "cuda":
             model.move("cuda")
         return outcome.figures | {"workers": workers, "workers_lost": lost}
@@ -253,7 +253,7 @@ def _work(config: dict[str, Any]) -> None:
         raise
     if ranks.rank == 0:
         figures["worker_peak_memory_mb"] = peak_memory_mb()
-        outcome = TrainedParts(model.arrays(), model.settings.to_dict(), model.history, figures)
+        outcome = TrainedParts(model.arrays(), model.settings.to_dict(), model.curve, figures)
         ray.get(keeper.finish.remote(outcome))
 
 

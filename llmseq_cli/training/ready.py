@@ -15,7 +15,7 @@ from llmseq_cli.evaluation.ranking import Ranking
 class Lists(Protocol):
     """What recommends: a `Recommender`, or what stands in for one."""
 
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking: ...
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking: ...
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class ReadyModel:
         """
         if k < 1:
             raise UsageError(f"-k is {k}", "give at least 1")
-        prompts = Sessions.from_lists([[self.find(text) for text in session] for session in sessions])
-        ranking = self.model.recommend(prompts, min(k, len(self.catalog)), exclude_prompt=not self.repeats)
+        histories = Sessions.from_lists([[self.find(text) for text in session] for session in sessions])
+        ranking = self.model.recommend(histories, min(k, len(self.catalog)), exclude_history=not self.repeats)
         return [
             [
                 {

@@ -30,12 +30,12 @@ class Scorer(Protocol):
 class Here:
     """This process scores."""
 
-    def __init__(self, model: Recommender, exclude_prompt: bool) -> None:
-        self.model, self.exclude_prompt = model, exclude_prompt
+    def __init__(self, model: Recommender, exclude_history: bool) -> None:
+        self.model, self.exclude_history = model, exclude_history
 
     def lists(self, blocks: Iterable[Sessions], k: int) -> Iterator[Ranking]:
         for block in blocks:
-            yield self.model.recommend(block, k, exclude_prompt=self.exclude_prompt)
+            yield self.model.recommend(block, k, exclude_history=self.exclude_history)
 
 
 class OnRay:
@@ -44,25 +44,25 @@ class OnRay:
     workers: blocks at a time, None for as many as the cluster has processors.
     """
 
-    def __init__(self, tasks: RayTasks, model: Recommender, workers: int | None, exclude_prompt: bool) -> None:
-        self.tasks, self.workers, self.exclude_prompt = tasks, workers or tasks.slots(), exclude_prompt
+    def __init__(self, tasks: RayTasks, model: Recommender, workers: int | None, exclude_history: bool) -> None:
+        self.tasks, self.workers, self.exclude_history = tasks, workers or tasks.slots(), exclude_history
         self._parts = tasks.share(take_apart(model))
         self._key = os.urandom(16).hex()
 
     def lists(self, blocks: Iterable[Sessions], k: int) -> Iterator[Ranking]:
-        calls = ((self._key, self._parts, block, k, self.exclude_prompt) for block in blocks)
+        calls = ((self._key, self._parts, block, k, self.exclude_history) for block in blocks)
         return self.tasks.in_order(_score, calls, _AHEAD * self.workers)
 
 
 @contextmanager
-def open_scorer(model: Recommender, backend: Backend, *, exclude_prompt: bool = True) -> Iterator[Scorer]:
-    """exclude_prompt: whether items of the prompt are left out. Raises LlmseqError where there is no cluster."""
+def open_scorer(model: Recommender, backend: Backend, *, exclude_history: bool = True) -> Iterator[Scorer]:
+    """exclude_history: whether items of the history are left out. Raises LlmseqError where there is no cluster."""
     if not backend.on_ray:
-        yield Here(model, exclude_prompt)
+        yield Here(model, exclude_history)
         return
     tasks = RayTasks(backend.address, backend.workers)
     try:
-        yield OnRay(tasks, model, backend.workers, exclude_prompt)
+        yield OnRay(tasks, model, backend.workers, exclude_history)
     finally:
         tasks.close()
 
@@ -71,11 +71,11 @@ _model: tuple[str, Any] = ("", None)
 """The key and the model that this worker process scored with last."""
 
 
-def _score(key: str, parts: ModelParts, block: Sessions, k: int, exclude_prompt: bool) -> Ranking:
+def _score(key: str, parts: ModelParts, block: Sessions, k: int, exclude_history: bool) -> Ranking:
     """What a worker runs."""
     global _model
     if _model[0] != key:
         _model = ("", None)  # the one before gives its memory back first
         _model = (key, put_together(parts))
     model: Recommender = _model[1]
-    return model.recommend(block, k, exclude_prompt=exclude_prompt)
+    return model.recommend(block, k, exclude_history=exclude_history)

@@ -46,7 +46,7 @@ def sampled_metrics_of(
         of = find_dataset(con, info.dataset)
         train, test, n_items = load_train(con, of), load_test(con, of), of.statistics["items"]
     model = load_model(store.folder, info.run, info.model)
-    recommend = partial(model.recommend, exclude_prompt=not of.allows_repeats)
+    recommend = partial(model.recommend, exclude_history=not of.allows_repeats)
     metrics = sampled_metrics(recommend, test, train.counts(n_items), n, drawn, seed)
     return {"run": info.run, "negatives": n, "drawn": drawn, "seed": seed, "comparable": False, "metrics": metrics}
 
@@ -68,7 +68,7 @@ def score_file(store: Store, options: ScoreOptions, progress: Progress) -> dict[
     fallback = open_run(store, options.fallback, info.dataset) if options.fallback else None
     # A cluster that is not there is told before a large file is read.
     with (
-        open_scorer(model, options.backend, exclude_prompt=not repeats) as scorer,
+        open_scorer(model, options.backend, exclude_history=not repeats) as scorer,
         _staged(out) as staged,
     ):
         unknown = _stage(staged, sessions, catalog, progress)
@@ -112,7 +112,7 @@ def _stage(con: duckdb.DuckDBPyConnection, sessions: str, catalog: Catalog, prog
     read_sessions(con, sessions, progress)
     con.register("catalog_items", {"item_id": catalog.external_ids, "item": np.arange(len(catalog), dtype=np.int32)})
     _name_by_title(con, catalog)
-    con.execute(query("score/prompts"))
+    con.execute(query("score/histories"))
     unknown = con.execute("select count(*) from staged_session_item anti join catalog_items using (item_id)")
     return int(unknown.fetchall()[0][0])
 
@@ -143,13 +143,13 @@ def _score(
     fallen = without = 0
     con.execute("create table scored (number integer, rank integer, item integer, score float)")
     with progress.task("Scoring", n_sessions, "sessions") as task, con.cursor() as reading:
-        blocks = (_prompts(reading, start, min(start + size, n_sessions)) for start in starts)
+        blocks = (_histories(reading, start, min(start + size, n_sessions)) for start in starts)
         for start, ranking in zip(starts, scorer.lists(blocks, k), strict=True):
             listed = ranking.items >= 0
             missing = np.flatnonzero(~listed.any(axis=1))
             if fallback and len(missing):
-                prompts = _prompts(con, start, start + len(ranking)).take(missing)
-                instead = fallback.model.recommend(prompts, k, exclude_prompt=not fallback.repeats)
+                histories = _histories(con, start, start + len(ranking)).take(missing)
+                instead = fallback.model.recommend(histories, k, exclude_history=not fallback.repeats)
                 ranking.items[missing], ranking.scores[missing] = instead.items, instead.scores
                 listed = ranking.items >= 0
                 fallen += int(listed[missing].any(axis=1).sum())
@@ -167,7 +167,7 @@ def _score(
     return fallen, without
 
 
-def _prompts(con: duckdb.DuckDBPyConnection, start: int, stop: int) -> Sessions:
+def _histories(con: duckdb.DuckDBPyConnection, start: int, stop: int) -> Sessions:
     """The sessions that are numbered from start up to, not including, stop."""
     rows = con.execute(query("score/block"), {"start": start, "stop": stop}).fetchnumpy()
     number, item = np.ma.getdata(rows["number"]), np.ma.getdata(rows["item"])
@@ -187,7 +187,7 @@ def open_run(store: Store, run: str, dataset: str | None = None) -> ReadyModel:
 
 
 def _open(store: Store, run: str, dataset: str | None) -> tuple[RunInfo, Catalog, Recommender, bool]:
-    """The run, its catalog, its model, and whether lists may hold items of the prompt."""
+    """The run, its catalog, its model, and whether lists may hold items of the history."""
     with store.read("reading a run") as con:
         if dataset is not None:
             dataset = find_dataset(con, dataset).name

@@ -55,6 +55,6 @@ def folds_of(dataset: Dataset) -> list[Fold]:
 
 
 def _known(sessions: Sessions, known: np.ndarray) -> Sessions:
-    """The sessions without items that are not known, of those that keep a prompt and a ground truth."""
+    """The sessions without items that are not known, of those that keep a history and a ground truth."""
     left = sessions.only(known)
     return left.take(np.flatnonzero(left.lengths >= 2))

@@ -50,7 +50,7 @@ class Unit:
 
     keeps_unseen: whether its held-out sessions hold items that the fold has not seen. validates: whether the model
     stops by the held-out cases, too, as it does where the split hands them out. allows_repeats: whether lists may hold
-    items of their prompt. split: the kind of split, whose defaults count for what is not in `settings`.
+    items of their history. split: the kind of split, whose defaults count for what is not in `settings`.
     """
 
     trial: int
@@ -133,7 +133,7 @@ def measure(unit: Unit, arrays: Arrays, base_models: tuple[BaseRun, ...] = ()) -
         allows_repeats=unit.allows_repeats,
     )
     model.fit(train, context)
-    lists = model.recommend(held_out.prompts(), K, exclude_prompt=not unit.allows_repeats)
+    lists = model.recommend(held_out.histories(), K, exclude_history=not unit.allows_repeats)
     ranks = lists.ranks(held_out.targets())
     return Measured(float(per_session(ranks, K)["ndcg"].mean()), time.perf_counter() - clock)
 

@@ -55,7 +55,7 @@ split as (
     where split_id = $split_id
 ),
 
-prompts as (
+histories as (
     select
         case_id,
         count(*) - 1 as items,
@@ -68,9 +68,9 @@ prompts as (
 cases as (
     select
         count(*) as evaluated,
-        count(*) filter (where items = 1) as single_prompt,
+        count(*) filter (where items = 1) as single_history,
         count(*) filter (where is_repeat) as repeated
-    from prompts
+    from histories
 ),
 
 counts as (
@@ -139,8 +139,8 @@ select
     sessions,
     if(
         split.repeats,
-        cases.repeated || ' ground truths stand in their prompt; lists may hold such items',
-        cases.repeated || ' ground truths stand in their prompt and cannot be hit; --repeats allow lets them be'
+        cases.repeated || ' ground truths stand in their history; lists may hold such items',
+        cases.repeated || ' ground truths stand in their history and cannot be hit; --repeats allow lets them be'
     )
 from counts, cases, split
 union all
@@ -173,7 +173,7 @@ select
     if(
         keeps,
         'they stay: only models that know their text can recommend them, with --set cold_items=true',
-        'they are taken out of the prompts and cannot be recommended'
+        'they are taken out of the histories and cannot be recommended'
     )
 from catalog, split
 union all
@@ -184,8 +184,8 @@ select
     test,
     if(
         keeps,
-        'models without text see shorter prompts than the user did',
-        'their prompts are shorter than what the user did'
+        'models without text see shorter histories than the user did',
+        'their histories are shorter than what the user did'
     )
 from counts, split
 union all
@@ -203,8 +203,8 @@ from counts, split
 union all
 select
     9,
-    'prompts left with a single item',
-    single_prompt,
+    'histories left with a single item',
+    single_history,
     evaluated,
     'sequence models have nothing to work on there'
 from cases

@@ -4,7 +4,7 @@ select
     case_id,
     session_id,
     position,
-    prompt_length
+    history_length
 from core.target
 where split_id = $split_id and part = $part
 order by case_id

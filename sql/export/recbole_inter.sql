@@ -1,11 +1,11 @@
 -- one row per interaction of a split's part (train, valid, test or, where null, all of the dataset), in the order of
 -- the sessions, which equal times leave open. test and valid: what is to be predicted, and for sessions that are not
--- trained on what their prompts are made of
+-- trained on what their histories are made of
 with asked as (
     select
         t.split_id,
         t.session_id,
-        max(t.prompt_length) as prompt_length
+        max(t.history_length) as history_length
     from core.target as t
     where t.part = if($part = 'valid', 'validation', $part)
     group by t.split_id, t.session_id
@@ -35,7 +35,7 @@ chosen as (
             or (
                 $part <> 'train'
                 and p.train_length = 0
-                and x.position <= t.prompt_length
+                and x.position <= t.history_length
                 and (i.train_popularity > 0 or d.protocol ->> 'unseen_items' = 'keep')
             )
         )

@@ -1,5 +1,5 @@
 -- one row per item of the given cases of a split that counts (see core.case_item), by case and position; the last one
--- of a case is its ground truth, those before it the prompt
+-- of a case is its ground truth, those before it the history
 select
     x.case_id,
     x.external_id as session,

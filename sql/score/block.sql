@@ -2,6 +2,6 @@
 select
     number,
     item
-from scored_prompt
+from scored_history
 where number >= $start and number < $stop
 order by number asc, position asc

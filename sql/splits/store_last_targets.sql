@@ -16,7 +16,7 @@ select
     x.session_id as case_id,
     x.session_id,
     max(x.position) as position,
-    max(x.position) - 1 as prompt_length,
+    max(x.position) - 1 as history_length,
     arg_max(x.item_id, x.position) as item_id
 from core.interaction as x
 inner join ranges as r on x.session_id = r.session_id and x.position <= r.target_to

@@ -1,6 +1,6 @@
 -- one row per item to predict, by session and position. $targets: of the items of a session's range that count,
 -- "first" takes the first, "random" one by the md5 of name, position and seed, "successive" each, with all that stands
--- before it as its prompt, "all" each, with what stands before the range. An item that counts must stand in the prompt.
+-- before it as its history, "all" each, with what stands before the range. A history must hold an item that counts.
 -- Items that are never trained on count only where the split keeps them.
 insert into core.target
 with ranges as (
@@ -18,7 +18,7 @@ counted as (
         x.position,
         x.item_id,
         r.target_from,
-        if($targets = 'all', r.target_from, x.position) - 1 as prompt_length,
+        if($targets = 'all', r.target_from, x.position) - 1 as history_length,
         row_number() over (partition by x.session_id order by x.position) - 1 as before,
         count(*) filter (where x.position < r.target_from) over (partition by x.session_id) as before_range
     from core.interaction as x
@@ -51,7 +51,7 @@ select
     row_number() over (order by session_id, position) - 1 as case_id,
     session_id,
     position,
-    prompt_length,
+    history_length,
     item_id
 from eligible
 where $targets in ('successive', 'all') or choice = 1

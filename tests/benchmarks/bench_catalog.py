@@ -1,9 +1,9 @@
 """A catalog of a million items on one machine: memory and speed of scoring, exact and with LLMSeqSim's index.
 
-    python tests/benchmarks/bench_catalog.py [--items 1000000] [--prompts 512] [--no-index]
+    python tests/benchmarks/bench_catalog.py [--items 1000000] [--histories 512] [--no-index]
 
-Vectors are made up: groups of items around centres, 64 numbers each; prompts are items of one group. Seconds are those
-of the processor, on one thread; peak memory is what the process grew by beyond the vectors, while it scored.
+Vectors are made up: groups of items around centres, 64 numbers each; histories are items of one group. Seconds are
+those of the processor, on one thread; peak memory is what the process grew by beyond the vectors, while it scored.
 """
 
 from __future__ import annotations
@@ -60,42 +60,45 @@ def watched(name: str, function: Callable[[], T]) -> tuple[T, float]:
     return made, seconds
 
 
-def made_up(n_items: int, n_prompts: int) -> tuple[np.ndarray, Sessions, Sessions]:
-    """Vectors, training sessions that hold every item, and prompts of one to ten items of a group."""
+def made_up(n_items: int, n_histories: int) -> tuple[np.ndarray, Sessions, Sessions]:
+    """Vectors, training sessions that hold every item, and histories of one to ten items of a group."""
     random = np.random.default_rng(0)
     centres = random.normal(size=(max(1, n_items // PER_GROUP), DIM)).astype(np.float32)
     group = random.integers(len(centres), size=n_items)
     vectors = centres[group] + random.normal(size=(n_items, DIM), scale=1.0).astype(np.float32)
     order = np.argsort(group, kind="stable").astype(np.int32)
     train = Sessions.from_lengths(order, np.full(n_items // 10, 10), np.arange(n_items // 10))
-    lengths = random.integers(1, 11, size=n_prompts)
-    starts = random.integers(n_items - 10, size=n_prompts)
-    prompts = Sessions.from_lists([order[start : start + n] for start, n in zip(starts, lengths, strict=True)])
-    return vectors, train, prompts
+    lengths = random.integers(1, 11, size=n_histories)
+    starts = random.integers(n_items - 10, size=n_histories)
+    histories = Sessions.from_lists([order[start : start + n] for start, n in zip(starts, lengths, strict=True)])
+    return vectors, train, histories
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=1_000_000)
-    parser.add_argument("--prompts", type=int, default=512)
+    parser.add_argument("--histories", type=int, default=512)
     parser.add_argument("--no-index", action="store_true", help="memory of exact scoring alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    vectors, train, prompts = made_up(options.items, options.prompts)
+    vectors, train, histories = made_up(options.items, options.histories)
     nothing = np.full(options.items, "", dtype=object)
     seen = np.ones(options.items, dtype=bool)
     context = FitContext(
         Catalog(nothing, nothing, nothing, np.ones(options.items, dtype=np.int64), seen),
         ItemEmbeddings(vectors, "made up", "made up", "{title}"),
     )
-    print(f"{options.items:,} items x {DIM}, vectors {vectors.nbytes / 2**20:,.0f} MB; {len(prompts)} prompts, top {K}")
+    print(
+        f"{options.items:,} items x {DIM}, vectors {vectors.nbytes / 2**20:,.0f} MB; {len(histories)} histories, "
+        f"top {K}"
+    )
     exact = LLMSeqSim(LLMSeqSimSettings(), options.items)
     exact.fit(train, context)
-    all_of_them, seconds = watched("LLMSeqSim, exact", lambda: exact.recommend(prompts, K))
-    hidden, output = torch.from_numpy(vectors[prompts.items[prompts.offsets[1:] - 1]]), torch.from_numpy(vectors)
-    watched("neural models: top 20", lambda: rank_sessions(hidden, output, seen, prompts, K, exclude_prompt=True))
-    targets = np.zeros(len(prompts), dtype=np.int64)
-    watched("neural models: ranks of held-out items", lambda: target_ranks(hidden, output, prompts, targets))
+    all_of_them, seconds = watched("LLMSeqSim, exact", lambda: exact.recommend(histories, K))
+    hidden, output = torch.from_numpy(vectors[histories.items[histories.offsets[1:] - 1]]), torch.from_numpy(vectors)
+    watched("neural models: top 20", lambda: rank_sessions(hidden, output, seen, histories, K, exclude_history=True))
+    targets = np.zeros(len(histories), dtype=np.int64)
+    watched("neural models: ranks of held-out items", lambda: target_ranks(hidden, output, histories, targets))
     if options.no_index:
         return
     approximate = LLMSeqSim(LLMSeqSimSettings(index="hnsw"), options.items)
@@ -106,7 +109,7 @@ def main() -> None:
     for ef_search in (64, 128, 256, 512):
         searching = LLMSeqSim(LLMSeqSimSettings(index="hnsw", ef_search=ef_search), options.items)
         searching.vectors, searching.candidates, searching.index = exact.vectors, exact.candidates, approximate.index
-        found, taken = watched(f"index=hnsw, ef_search {ef_search}", partial(searching.recommend, prompts, K))
+        found, taken = watched(f"index=hnsw, ef_search {ef_search}", partial(searching.recommend, histories, K))
         print(f"    recall@{K} {recall(found, all_of_them):.4f}, {seconds / taken:,.0f} times as fast as exact")
 
 

@@ -21,7 +21,7 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.session_knn import SKNN, VSKNN
 
-_WALKED = 100  # prompts that the slow peer is measured on
+_WALKED = 100  # histories that the slow peer is measured on
 
 
 class Walker:
@@ -35,13 +35,13 @@ class Walker:
             for item in items:
                 self.sessions[item].add(session)
 
-    def recommend(self, prompt: list[int], k: int) -> list[int]:
-        candidates = set().union(*(self.sessions[item] for item in prompt))
+    def recommend(self, history: list[int], k: int) -> list[int]:
+        candidates = set().union(*(self.sessions[item] for item in history))
         if len(candidates) > self.sample:
             chosen = sorted(candidates, reverse=True)[: self.sample] if self.recent else None
             candidates = set(chosen or random.sample(sorted(candidates), self.sample))
-        n = len(prompt)
-        weights = {item: 1 / (n - place) if self.decay else 1.0 for place, item in enumerate(prompt)}
+        n = len(history)
+        weights = {item: 1 / (n - place) if self.decay else 1.0 for place, item in enumerate(history)}
         near = []
         for session in candidates:
             shared = sum(weights[item] for item in self.items[session] & weights.keys())
@@ -71,20 +71,23 @@ def _dataset() -> Dataset:
 
 def run(options: Namespace) -> None:
     dataset = _dataset()
-    prompts = dataset.test.prompts()
+    histories = dataset.test.histories()
     print(
-        f"{dataset.info.name}: {len(dataset.train):,} training sessions, {len(prompts):,} prompts, one thread, top 20"
+        f"{dataset.info.name}: {len(dataset.train):,} training sessions, {len(histories):,} histories, "
+        "one thread, top 20"
     )
     for cls, recent, decay in ((SKNN, True, False), (VSKNN, False, True)):
         model = cls(cls.Settings(), len(dataset.catalog))
         model.fit(dataset.train, FitContext(dataset.catalog))
         with threadpool_limits(1):
-            seconds = median_seconds(lambda model=model: model.recommend(prompts, 20))
+            seconds = median_seconds(lambda model=model: model.recommend(histories, 20))
         walker = Walker(dataset.train, model.settings.k, model.settings.sample_size, recent, decay)
-        few = [prompts[number].tolist() for number in range(min(_WALKED, len(prompts)))]
-        walked = median_seconds(lambda few=few, walker=walker: [walker.recommend(prompt, 20) for prompt in few], runs=3)
-        ours, theirs = len(prompts) / seconds, len(few) / walked
-        quality = measure(dataset, model.recommend(prompts, 20))
+        few = [histories[number].tolist() for number in range(min(_WALKED, len(histories)))]
+        walked = median_seconds(
+            lambda few=few, walker=walker: [walker.recommend(history, 20) for history in few], runs=3
+        )
+        ours, theirs = len(histories) / seconds, len(few) / walked
+        quality = measure(dataset, model.recommend(histories, 20))
         print(
             f"{cls.title}: {ours:,.0f} sessions/s, walking in Python {theirs:,.0f}, ratio {ours / theirs:.0f};"
             f" NDCG@20 {quality['ndcg']:.4f}, HR@20 {quality['hr']:.4f}"

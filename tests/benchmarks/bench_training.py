@@ -62,14 +62,14 @@ def run(options: Namespace) -> None:
 
 def _write_data(file: Path) -> None:
     data = load_beauty()
-    prompts = data.test.prompts()
+    histories = data.test.histories()
     np.savez(
         file,
         n_items=len(data.catalog),
         items=data.train.items,
         offsets=data.train.offsets,
-        prompts=prompts.items,
-        prompt_offsets=prompts.offsets,
+        histories=histories.items,
+        prompt_offsets=histories.offsets,
         targets=data.test.targets(),
     )
 

@@ -94,11 +94,11 @@ def test_workers_find_the_same_lists(llmseq, runs, sessions, tmp_path):
 def test_a_worker_that_goes_away_costs_nothing(llmseq, runs, sessions, tmp_path, monkeypatch):
     once, score = tmp_path / "once", scorers._score
 
-    def dies_once(key, parts, block, k, exclude_prompt):
+    def dies_once(key, parts, block, k, exclude_history):
         if block.ids[0] >= 32 and not once.exists():
             once.touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return score(key, parts, block, k, exclude_prompt)
+        return score(key, parts, block, k, exclude_history)
 
     words = ["score", "v-sknn", "--sessions", sessions, "--out"]
     assert llmseq(*words, tmp_path / "here.parquet").status == 0

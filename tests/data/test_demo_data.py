@@ -118,18 +118,18 @@ def test_order_neighbours_and_text_each_beat_popularity(baskets, items):
     bag = np.array([[word in item["title"].split() for word in words] for item in items], dtype=float)
     bag *= np.log(len(items) / bag.sum(axis=0))
     bag /= np.linalg.norm(bag, axis=1, keepdims=True)
-    prompts = [session[:-1] for session in test]
+    histories = [session[:-1] for session in test]
 
     def hit_rate(scores):
         scores = scores + popularity
-        for row, prompt in enumerate(prompts):
-            scores[row, prompt] = -1
+        for row, history in enumerate(histories):
+            scores[row, history] = -1
         better = (scores > scores[np.arange(len(targets)), targets][:, None]).sum(axis=1)
         return (better < 20).mean()
 
     popular = hit_rate(np.zeros((len(test), len(items))))
-    text = hit_rate(np.array([bag[prompt].mean(axis=0) for prompt in prompts]) @ bag.T)
-    neighbours = hit_rate(np.array([together[prompt].sum(axis=0) for prompt in prompts]))
+    text = hit_rate(np.array([bag[history].mean(axis=0) for history in histories]) @ bag.T)
+    neighbours = hit_rate(np.array([together[history].sum(axis=0) for history in histories]))
     order = hit_rate(follows[last])
     assert 0.04 < popular < 0.12
     assert text > 1.5 * popular

@@ -150,7 +150,7 @@ def test_unseen_items_are_kept_where_they_are_asked_for():
     assert dropped.catalog.in_train[dropped.test.items].all()
     unseen = ~kept.catalog.in_train
     assert unseen[kept.test.targets()].any()
-    assert unseen[kept.test.prompts().items].any()
+    assert unseen[kept.test.histories().items].any()
     assert len(kept.test) == kept.info.statistics["evaluated_sessions"] > len(dropped.test)
 
 

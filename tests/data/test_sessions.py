@@ -43,8 +43,8 @@ def test_slice_is_take_of_a_range(sessions):
 def test_prompts_and_targets_split_off_the_last_item():
     sessions = Sessions.from_lists([[3, 1, 2], [4, 5]])
     assert sessions.targets().tolist() == [2, 5]
-    prompts = sessions.prompts()
-    assert [prompts[s].tolist() for s in range(2)] == [[3, 1], [4]]
+    histories = sessions.histories()
+    assert [histories[s].tolist() for s in range(2)] == [[3, 1], [4]]
 
 
 def test_to_csr_keeps_the_weight_of_the_last_occurrence(sessions):
@@ -57,5 +57,5 @@ def test_to_csr_keeps_the_weight_of_the_last_occurrence(sessions):
 def test_no_sessions_at_all():
     empty = Sessions.from_lists([])
     assert len(empty) == 0
-    assert len(empty.prompts()) == 0
+    assert len(empty.histories()) == 0
     assert empty.to_csr(3).shape == (0, 3)

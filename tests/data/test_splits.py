@@ -25,7 +25,7 @@ from llmseq_cli.store.migrations import migrate
 from llmseq_cli.store.queries import query
 
 Case = tuple[str, tuple[str, ...], str]
-"""User, items of the prompt, item to predict."""
+"""User, items of the history, item to predict."""
 
 RULES = [
     {"kind": "sessions"},
@@ -154,9 +154,9 @@ def cases(sessions: pd.DataFrame, asked: pd.Series, counts: pd.Series, targets: 
         first = session["position"][to_predict].min()
         found = []
         for place, item in session[to_predict & known][["position", "item"]].itertuples(index=False):
-            prompt = session[known & (session["position"] < (first if targets == "all" else place))]["item"]
-            if len(prompt):
-                found.append((place, (str(user), tuple(prompt), item)))
+            history = session[known & (session["position"] < (first if targets == "all" else place))]["item"]
+            if len(history):
+                found.append((place, (str(user), tuple(history), item)))
         if targets == "last" and found and found[-1][0] == session["position"][to_predict & known].max():
             yield found[-1][1]
         elif targets == "first" and found:
@@ -178,9 +178,9 @@ def named(con: duckdb.DuckDBPyConnection, dataset: Dataset, part: str) -> list[C
         [dataset.info.split_id, part, dataset.info.dataset_id],
     ).fetchall()
     names = dataset.catalog.external_ids
-    prompts = sessions.prompts()
+    histories = sessions.histories()
     return [
-        (user, tuple(names[i] for i in prompts[place]), names[target])
+        (user, tuple(names[i] for i in histories[place]), names[target])
         for place, ((user,), target) in enumerate(zip(users, sessions.targets(), strict=True))
     ]
 
@@ -221,10 +221,10 @@ def test_a_split_keeps_its_promises(number):
     ).df()
     targets = con.execute("select * from core.target where split_id = ?", [split_id]).df()
     targets = targets.merge(frame[["session_id", "position", "time", "train_length"]], on=["session_id", "position"])
-    # What is predicted is never trained on, and stands behind its whole prompt.
+    # What is predicted is never trained on, and stands behind its whole history.
     assert (targets["position"] > targets["train_length"]).all()
-    assert (targets["prompt_length"] < targets["position"]).all()
-    assert (targets["prompt_length"] >= 1).all()
+    assert (targets["history_length"] < targets["position"]).all()
+    assert (targets["history_length"] >= 1).all()
     assert not targets.duplicated(["part", "session_id", "position"]).any()
     assert not targets.duplicated(["part", "case_id"]).any()
     # What validation sees, target included, ends before what the same session is tested on.
@@ -388,7 +388,7 @@ def test_the_canonical_order_of_beauty_is_split_as_the_field_does():
     con = build(rows, Protocol(splits=("leave-one-out",)))
     dataset = load_dataset(con, "test")
     groups = rows.sort_values(["user", "day"]).groupby("user")["item"].agg(list)
-    assert {user: (prompt, target) for user, prompt, target in named(con, dataset, "test")} == {
+    assert {user: (history, target) for user, history, target in named(con, dataset, "test")} == {
         user: (tuple(items[:-1]), items[-1]) for user, items in groups.items()
     }
     assert len(dataset.train.items) == len(rows) - 2 * len(groups)

@@ -70,7 +70,7 @@ def whitened(raw) -> ItemEmbeddings:
 def figures(model, embeddings):
     data = load_beauty()
     model.fit(data.train, FitContext(data.catalog, embeddings))
-    return measure(data, model.recommend(data.test.prompts(), 20))
+    return measure(data, model.recommend(data.test.histories(), 20))
 
 
 def similar(embeddings):
@@ -117,7 +117,7 @@ def test_recall_of_the_approximate_index(whitened):
     data, n = load_beauty(), len(whitened.vectors)
     models = [LLMSeqSim(LLMSeqSimSettings(index=index), n) for index in ("exact", "hnsw")]
     figures = [model.fit(data.train, FitContext(data.catalog, whitened)) for model in models]
-    exact, found = (model.recommend(data.test.prompts(), 20) for model in models)
+    exact, found = (model.recommend(data.test.histories(), 20) for model in models)
     assert figures[1]["index_recall@20"] == pytest.approx(recall(found, exact), abs=0.01)
     assert recall(found, exact) >= 0.99
     assert measure(data, found)["ndcg"] == pytest.approx(measure(data, exact)["ndcg"], abs=0.0005)

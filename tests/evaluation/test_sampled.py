@@ -13,11 +13,11 @@ from llmseq_cli.evaluation.sampled import sampled_metrics
 N_ITEMS = 30
 
 
-def by_id(prompts: Sessions, k: int) -> Ranking:
-    """Items by their number, those of the prompt left out, and the last five never."""
-    lists = np.full((len(prompts), k), -1, dtype=np.int32)
-    for place in range(len(prompts)):
-        items = [item for item in range(N_ITEMS - 5) if item not in prompts[place]][:k]
+def by_id(histories: Sessions, k: int) -> Ranking:
+    """Items by their number, those of the history left out, and the last five never."""
+    lists = np.full((len(histories), k), -1, dtype=np.int32)
+    for place in range(len(histories)):
+        items = [item for item in range(N_ITEMS - 5) if item not in histories[place]][:k]
         lists[place, : len(items)] = items
     return Ranking(lists, np.zeros_like(lists, dtype=np.float32))
 

@@ -8,8 +8,8 @@ from llmseq_cli.evaluation.top_k import block_size, rank_in_blocks, top_k, witho
 
 def naive(scores: np.ndarray, k: int, excluded: list[list[int]], candidates: np.ndarray) -> list[list[int]]:
     lists = []
-    for row, prompt in zip(scores, excluded, strict=True):
-        allowed = [i for i in range(len(row)) if candidates[i] and i not in prompt and row[i] > -np.inf]
+    for row, history in zip(scores, excluded, strict=True):
+        allowed = [i for i in range(len(row)) if candidates[i] and i not in history and row[i] > -np.inf]
         best = sorted(allowed, key=lambda item: (-row[item], item))[:k]
         lists.append(best + [NO_ITEM] * (k - len(best)))
     return lists
@@ -21,10 +21,10 @@ def naive(scores: np.ndarray, k: int, excluded: list[list[int]], candidates: np.
 def test_equals_a_full_sort_whatever_ties(n_items, levels):
     random = np.random.default_rng(n_items + levels)
     scores = random.integers(0, levels, size=(60, n_items)).astype(np.float32) - levels // 2
-    prompts = [random.integers(0, n_items, size=random.integers(0, 6)).tolist() for _ in range(60)]
+    histories = [random.integers(0, n_items, size=random.integers(0, 6)).tolist() for _ in range(60)]
     candidates = random.random(n_items) < 0.8
-    expected = naive(scores, 10, prompts, candidates)
-    ranking = top_k(scores.copy(), 10, exclude=Sessions.from_lists(prompts), candidates=candidates)
+    expected = naive(scores, 10, histories, candidates)
+    ranking = top_k(scores.copy(), 10, exclude=Sessions.from_lists(histories), candidates=candidates)
     assert ranking.items.tolist() == expected
     assert ranking.items.dtype == np.int32
     listed = ranking.items != NO_ITEM
@@ -82,7 +82,7 @@ def test_blocks_have_one_shape_and_bounded_memory():
 
 def test_every_block_is_scored_in_the_same_shape():
     size = block_size(50)
-    prompts = Sessions.from_lists([[p % 50, (p * 7) % 50] for p in range(size + 3)])
+    histories = Sessions.from_lists([[p % 50, (p * 7) % 50] for p in range(size + 3)])
     shapes = []
 
     def score(block: Sessions) -> np.ndarray:
@@ -91,24 +91,24 @@ def test_every_block_is_scored_in_the_same_shape():
         counts[block.rows(), (block.items + 1) % 50] += 1
         return counts
 
-    ranking = rank_in_blocks(prompts, score, 3, 50, exclude_prompt=True)
+    ranking = rank_in_blocks(histories, score, 3, 50, exclude_history=True)
     assert shapes == [(size, size), (size, 3)]
     assert len(ranking) == size + 3
     assert ranking.items[size, 0] == min((size % 50 + 1) % 50, (size * 7 % 50 + 1) % 50)
-    assert not any(set(prompts[p].tolist()) & set(ranking.items[p].tolist()) for p in range(len(prompts)))
+    assert not any(set(histories[p].tolist()) & set(ranking.items[p].tolist()) for p in range(len(histories)))
 
 
 def test_noise_of_a_product_does_not_decide_the_order():
     noise = np.random.default_rng(6).uniform(-3e-7, 3e-7, size=50).astype(np.float32)
-    prompts = Sessions.from_lists([[]])
+    histories = Sessions.from_lists([[]])
     ranking = rank_in_blocks(
-        prompts, lambda block: np.tile(np.float32(0.7) + noise, (len(block), 1)), 50, 50, exclude_prompt=True
+        histories, lambda block: np.tile(np.float32(0.7) + noise, (len(block), 1)), 50, 50, exclude_history=True
     )
     assert ranking.items[0].tolist() == list(range(50))
 
 
 def test_no_prompts():
     ranking = rank_in_blocks(
-        Sessions.from_lists([]), lambda block: pytest.fail("nothing to score"), 4, 50, exclude_prompt=True
+        Sessions.from_lists([]), lambda block: pytest.fail("nothing to score"), 4, 50, exclude_history=True
     )
     assert ranking.items.shape == (0, 4)

@@ -54,12 +54,12 @@ def test_lora_on_a_model_in_a_folder(llmseq, ready, tiny):
                  "--set", "epochs=3", "--set", "learning_rate=0.02", "--set", "modules=all-linear",
                  "--set", "batch_size=4").json  # fmt: skip
     assert (job["status"], job["model"], job["cost_usd"]) == ("succeeded", "genitem-1", 0)
-    history = state(job)["history"]
-    assert [one["epoch"] for one in history] == [1, 2, 3]
-    assert history[2]["loss"] < 0.9 * history[0]["loss"]
+    curve = state(job)["curve"]
+    assert [one["epoch"] for one in curve] == [1, 2, 3]
+    assert curve[2]["loss"] < 0.9 * curve[0]["loss"]
     assert [event["status"] for event in job["events"]][-1] == "succeeded"
-    assert state(job)["events"][2].endswith(f"epoch 3, loss {history[2]['loss']:.4g}, validation loss "
-                                            f"{history[2]['validation_loss']:.4g}")  # fmt: skip
+    assert state(job)["events"][2].endswith(f"epoch 3, loss {curve[2]['loss']:.4g}, validation loss "
+                                            f"{curve[2]['validation_loss']:.4g}")  # fmt: skip
     name, adapter = weights(job)
     assert name == "adapter_model.safetensors"
     assert all("lora_" in key for key in adapter)
@@ -105,7 +105,7 @@ def test_killed_and_gone_on_with_ends_with_the_same_weights(llmseq, ready, tiny,
     (_, first), (_, second) = weights(resumed), weights(whole)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[key], second[key]) for key in first)
-    assert state(resumed)["history"] == state(whole)["history"]
+    assert state(resumed)["curve"] == state(whole)["curve"]
     assert not (Path(whole["folder"]) / "checkpoints").exists()
 
 

@@ -216,11 +216,11 @@ def test_models_that_think_and_give_one_candidate(server):
 def test_what_the_filter_blocks_counts_as_refused(llmseq, server, ready):
     dataset = dataset_of(ready)
     server.answer = clairvoyant(dataset)
-    title = dataset.catalog.titles[dataset.test.prompts()[0][0]]
+    title = dataset.catalog.titles[dataset.test.histories()[0][0]]
     server.forbidden = (title,)
     words = [*HERE, "--base-model", MODEL, "--samples", "1"]
     done = llmseq("prompt", *words, "--json")
-    prompts = dataset.test.prompts()
+    prompts = dataset.test.histories()
     n = sum(title in dataset.catalog.titles[prompts[place]] for place in range(len(prompts)))
     assert (done.status, f"{n:,} prompts were refused" in done.err) == (0, True)
     assert all(title not in session_titles(question) for question in server.paid)

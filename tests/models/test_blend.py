@@ -9,7 +9,7 @@ from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.models.blend import Blend, latest_held_out, parse_weights
 from llmseq_cli.models.blend_weights import Candidates, learnt_weights, mean_ndcg
-from llmseq_cli.models.gains import gains, is_in_prompt
+from llmseq_cli.models.gains import gains, is_in_history
 from llmseq_cli.models.item_traits import TRAITS, ItemTraits
 
 ANY = Sessions.from_lists([[0, 1], [1, 2]])
@@ -65,8 +65,8 @@ def test_lists_without_any_difference_or_any_item():
 
 def test_items_of_the_prompt_are_told_apart():
     lists = ranking([[1, 2, NO_ITEM], [2, 1, 0]], np.zeros((2, 3)))
-    prompts = Sessions.from_lists([[2, 4], [0]])
-    assert is_in_prompt(lists, prompts, 5).tolist() == [[False, True, False], [False, False, True]]
+    histories = Sessions.from_lists([[2, 4], [0]])
+    assert is_in_history(lists, histories, 5).tolist() == [[False, True, False], [False, False, True]]
 
 
 def test_a_weighted_sum_of_reciprocal_ranks():
@@ -83,11 +83,11 @@ def test_a_weighted_sum_of_reciprocal_ranks():
 
 def test_prompt_items_only_where_they_are_wanted():
     model, _ = blend(on_paper("a-1", [5, 4, 3, 2, 1]), on_paper("b-2", [1, 2, 3, 4, 9]), weights="1,1")
-    prompts = Sessions.from_lists([[4], [0, 4], [3]])
-    wanted = model.recommend(prompts, 5, exclude_prompt=False)
-    without = model.recommend(prompts, 5)
+    histories = Sessions.from_lists([[4], [0, 4], [3]])
+    wanted = model.recommend(histories, 5, exclude_history=False)
+    without = model.recommend(histories, 5)
     for row in range(3):
-        rest = [item for item in wanted.items[row] if item not in prompts[row]]
+        rest = [item for item in wanted.items[row] if item not in histories[row]]
         assert without.items[row][: len(rest)].tolist() == rest
         assert (without.items[row][len(rest) :] == NO_ITEM).all()
 
@@ -96,14 +96,14 @@ def test_a_shorter_list_is_the_start_of_a_longer_one():
     random = np.random.default_rng(3)
     base_models = [on_paper(f"m-{n}", random.normal(size=(30, 30))) for n in range(3)]
     model, _ = blend(*base_models, n_items=30, weights="1,2,3", list_length=7)
-    prompts = Sessions.from_lists([[n] for n in range(30)])
-    longest = model.recommend(prompts, 40)
+    histories = Sessions.from_lists([[n] for n in range(30)])
+    longest = model.recommend(histories, 40)
     assert ((longest.items != NO_ITEM).sum(axis=1) <= 3 * 7).all()
     for k in (1, 5, 20):
-        short = model.recommend(prompts, k)
+        short = model.recommend(histories, k)
         np.testing.assert_array_equal(short.items, longest.items[:, :k])
         np.testing.assert_array_equal(short.scores, longest.scores[:, :k])
-    alone = model.recommend(prompts.slice(3, 4), 5)
+    alone = model.recommend(histories.slice(3, 4), 5)
     np.testing.assert_array_equal(alone.items[0], longest.items[3, :5])
 
 
@@ -138,18 +138,18 @@ def test_too_few_sessions_to_learn_from():
         blend(on_paper("a-1", np.arange(5)), on_paper("b-2", np.arange(5)))
 
 
-def brute_force_ranks(lists, weights, prompts, targets, n_items):
+def brute_force_ranks(lists, weights, histories, targets, n_items):
     """Target ranks of the weighted sum of z-scores, item by item; 0 where it is not found."""
-    totals = np.zeros((len(prompts), n_items), dtype=np.float32)
+    totals = np.zeros((len(histories), n_items), dtype=np.float32)
     for weight, one in zip(weights, lists, strict=True):
-        said = gains(one, is_in_prompt(one, prompts, n_items), "zscore")
-        for row in range(len(prompts)):
+        said = gains(one, is_in_history(one, histories, n_items), "zscore")
+        for row in range(len(histories)):
             for item, gain in zip(one.items[row], said[row], strict=True):
                 if item != NO_ITEM:
                     totals[row, item] += weight * gain
     ranks = []
     for row, target in enumerate(targets):
-        totals[row, prompts[row]] = -np.inf
+        totals[row, histories[row]] = -np.inf
         better = totals[row] > totals[row, target]
         tied = (totals[row] == totals[row, target]) & (np.arange(n_items) < target)
         ranks.append(int((better | tied).sum()) + 1 if totals[row, target] > 0 else 0)
@@ -159,16 +159,16 @@ def brute_force_ranks(lists, weights, prompts, targets, n_items):
 def test_ranks_of_targets_are_those_of_the_sums():
     random = np.random.default_rng(4)
     n_items, n = 60, 200
-    prompts = Sessions.from_lists([random.integers(0, n_items, size=3) for _ in range(n)])
-    targets = np.array([random.choice(np.setdiff1d(np.arange(n_items), prompts[row])) for row in range(n)])
+    histories = Sessions.from_lists([random.integers(0, n_items, size=3) for _ in range(n)])
+    targets = np.array([random.choice(np.setdiff1d(np.arange(n_items), histories[row])) for row in range(n)])
     lists = [
-        on_paper("m", random.normal(size=(n_items, n_items))).model.recommend(prompts, 20, exclude_prompt=False)
+        on_paper("m", random.normal(size=(n_items, n_items))).model.recommend(histories, 20, exclude_history=False)
         for _ in range(3)
     ]
-    pairs = [(one, gains(one, is_in_prompt(one, prompts, n_items), "zscore")) for one in lists]
-    table = Candidates.of(pairs, prompts, targets, n_items)
+    pairs = [(one, gains(one, is_in_history(one, histories, n_items), "zscore")) for one in lists]
+    table = Candidates.of(pairs, histories, targets, n_items)
     for weights in ([1, 1, 1], [0.2, 0, 3], [0, 0, 1]):
-        ranks = brute_force_ranks(lists, weights, prompts, targets, n_items)
+        ranks = brute_force_ranks(lists, weights, histories, targets, n_items)
         found = ranks[(ranks > 0) & (ranks <= 20)]
         assert mean_ndcg(table, np.array(weights, dtype=float), n) == pytest.approx(np.sum(1 / np.log2(found + 1)) / n)
 
@@ -209,9 +209,9 @@ def test_only_refitted_members_and_earlier_sessions_are_asked_for_weights():
     seen = []
 
     def asked(one):
-        def refitted_lists(sessions, prompts, k):
-            seen.append((sessions.ids.max(), prompts.ids.min()))
-            return one.model.recommend(prompts, k, exclude_prompt=False)
+        def refitted_lists(sessions, histories, k):
+            seen.append((sessions.ids.max(), histories.ids.min()))
+            return one.model.recommend(histories, k, exclude_history=False)
 
         return type(one)(one.run, one.model, refitted_lists)
 
@@ -227,8 +227,8 @@ def test_equal_members_keep_equal_weights():
 
 def test_nothing_to_learn_from_leaves_equal_weights():
     empty = ranking(np.full((3, 2), NO_ITEM), np.full((3, 2), -np.inf))
-    prompts, targets = Sessions.from_lists([[0], [1], [2]]), np.array([1, 2, 0])
-    table = Candidates.of([(empty, np.zeros((3, 2)))] * 2, prompts, targets, 3)
+    histories, targets = Sessions.from_lists([[0], [1], [2]]), np.array([1, 2, 0])
+    table = Candidates.of([(empty, np.zeros((3, 2)))] * 2, histories, targets, 3)
     found = learnt_weights(table, 3)
     assert (found.weights.tolist(), found.ndcg, found.alone) == ([0.5, 0.5], 0, [0, 0])
 
@@ -266,23 +266,23 @@ def test_newness_is_learnt_where_new_items_follow():
     assert figures["validation_ndcg"] > without["validation_ndcg"] + 0.1
     assert list(figures["trait_weights"]) == list(TRAITS)
     assert sum(figures["weights"].values()) == pytest.approx(1, abs=1e-3)
-    prompts = Sessions.from_lists([[start] for start in range(25)])
+    histories = Sessions.from_lists([[start] for start in range(25)])
     newer = np.arange(25, 50)
-    assert (fresh.recommend(prompts, 1).items[:, 0] == newer).mean() > 0.9
-    assert (plain.recommend(prompts, 1).items[:, 0] == newer).mean() < 0.8
+    assert (fresh.recommend(histories, 1).items[:, 0] == newer).mean() > 0.9
+    assert (plain.recommend(histories, 1).items[:, 0] == newer).mean() < 0.8
 
 
 def test_lists_are_in_the_order_that_was_learnt_from():
     base_models = [on_paper(f"m-{n}", undecided(n)) for n in range(3)]
     train = fresh_successions()
     model, _ = blend(*base_models, n_items=50, train=train, item_traits=True, list_length=12)
-    prompts = Sessions.from_lists([[start, start + 20] for start in range(25)])
-    lists = [one.model.recommend(prompts, 12, exclude_prompt=False) for one in base_models]
-    pairs = [(one, gains(one, is_in_prompt(one, prompts, 50), "zscore")) for one in lists]
-    made = model.recommend(prompts, 50)
+    histories = Sessions.from_lists([[start, start + 20] for start in range(25)])
+    lists = [one.model.recommend(histories, 12, exclude_history=False) for one in base_models]
+    pairs = [(one, gains(one, is_in_history(one, histories, 50), "zscore")) for one in lists]
+    made = model.recommend(histories, 50)
     for place in (0, 5, 11):
         targets = made.items[:, place].astype(np.int64)
-        table = Candidates.of(pairs, prompts, targets, 50, ItemTraits.of(train, 50))
+        table = Candidates.of(pairs, histories, targets, 50, ItemTraits.of(train, 50))
         ranks = table.target_ranks(np.concatenate([model.weights, model.trait_weights]))
         assert ranks.tolist() == [place + 1] * 25
 
@@ -293,8 +293,8 @@ def test_traits_are_kept_with_the_model():
     again = Blend(model.settings, 50)
     again.base_models = model.base_models
     again.restore_arrays(model.arrays())
-    prompts = Sessions.from_lists([[3], [4, 29], [49]])
-    np.testing.assert_array_equal(again.recommend(prompts, 20).scores, model.recommend(prompts, 20).scores)
+    histories = Sessions.from_lists([[3], [4, 29], [49]])
+    np.testing.assert_array_equal(again.recommend(histories, 20).scores, model.recommend(histories, 20).scores)
 
 
 def test_a_blend_of_an_older_version_is_restored():
@@ -304,8 +304,8 @@ def test_a_blend_of_an_older_version_is_restored():
     again = Blend(model.settings, 5)
     again.base_models = model.base_models
     again.restore_arrays(arrays)
-    prompts = Sessions.from_lists([[3]])
-    np.testing.assert_array_equal(again.recommend(prompts, 4).items, model.recommend(prompts, 4).items)
+    histories = Sessions.from_lists([[3]])
+    np.testing.assert_array_equal(again.recommend(histories, 4).items, model.recommend(histories, 4).items)
 
 
 def test_traits_alone_may_be_what_helps():

@@ -68,8 +68,8 @@ def train_sessions() -> Sessions:
 
 
 @cache
-def prompts() -> Sessions:
-    """Usual prompts, and: empty, longer than any training session, with repeats, with or only of unseen items."""
+def histories() -> Sessions:
+    """Usual histories, and: empty, longer than any training session, with repeats, with or only of unseen items."""
     random = np.random.default_rng(6)
     usual = [random.integers(0, N_SEEN, size=random.integers(1, 8)) for _ in range(40)]
     long = random.integers(0, N_ITEMS, size=20 * LONGEST)
@@ -108,20 +108,20 @@ def assert_same(one: Ranking, other: Ranking) -> None:
 
 @every_model
 def test_the_shape_of_a_ranking(name, kind):
-    ranking = fitted(name, kind).recommend(prompts(), 10)
-    assert ranking.items.shape == ranking.scores.shape == (len(prompts()), 10)
+    ranking = fitted(name, kind).recommend(histories(), 10)
+    assert ranking.items.shape == ranking.scores.shape == (len(histories()), 10)
     assert (ranking.items.dtype, ranking.scores.dtype) == (np.int32, np.float32)
     empty = ranking.items == NO_ITEM
     assert (np.diff(empty.astype(int), axis=1) >= 0).all(), "what is missing is missing at the end"
     assert (ranking.scores[empty] == -np.inf).all()
     assert np.isfinite(ranking.scores[~empty]).all()
-    assert (ranking.items[:40, 0] != NO_ITEM).all(), "usual prompts have an answer"
+    assert (ranking.items[:40, 0] != NO_ITEM).all(), "usual histories have an answer"
 
 
 @every_model
 @pytest.mark.parametrize("exclude", [True, False])
 def test_no_item_twice_or_unseen_in_training(name, kind, exclude):
-    ranking = fitted(name, kind).recommend(prompts(), N_ITEMS, exclude_prompt=exclude)
+    ranking = fitted(name, kind).recommend(histories(), N_ITEMS, exclude_history=exclude)
     for items in ranking.items:
         listed = items[items != NO_ITEM]
         assert len(set(listed)) == len(listed)
@@ -133,7 +133,7 @@ KNOW_TEXT = [(name, kind) for name, kind in CASES if kind != "without" and _has_
 
 @pytest.mark.parametrize(("name", "kind"), KNOW_TEXT, ids=["-".join(case) for case in KNOW_TEXT])
 def test_unseen_items_where_a_model_that_knows_their_text_is_asked_for_them(name, kind):
-    lists = fit(name, kind, cold_items=True).recommend(prompts(), N_ITEMS, exclude_prompt=False).items
+    lists = fit(name, kind, cold_items=True).recommend(histories(), N_ITEMS, exclude_history=False).items
     assert (lists[:40] >= N_SEEN).any()
     assert {"llmseqsim", "gru4rec", "sasrec", "bert4rec", "s3rec"} == {name for name, _ in KNOW_TEXT}
 
@@ -141,18 +141,18 @@ def test_unseen_items_where_a_model_that_knows_their_text_is_asked_for_them(name
 @every_model
 def test_prompt_items_only_where_they_are_wanted(name, kind):
     model = fitted(name, kind)
-    without = model.recommend(prompts(), N_ITEMS).items
-    wanted = model.recommend(prompts(), N_ITEMS, exclude_prompt=False).items
-    assert all(not set(items) & set(prompts()[p]) for p, items in enumerate(without))
-    assert any(set(items) & set(prompts()[p]) for p, items in enumerate(wanted[:40]))
-    for p in range(len(prompts())):
-        rest = [item for item in wanted[p] if item not in prompts()[p] and item != NO_ITEM]
+    without = model.recommend(histories(), N_ITEMS).items
+    wanted = model.recommend(histories(), N_ITEMS, exclude_history=False).items
+    assert all(not set(items) & set(histories()[p]) for p, items in enumerate(without))
+    assert any(set(items) & set(histories()[p]) for p, items in enumerate(wanted[:40]))
+    for p in range(len(histories())):
+        rest = [item for item in wanted[p] if item not in histories()[p] and item != NO_ITEM]
         assert rest == without[p][without[p] != NO_ITEM].tolist(), "the others keep their order"
 
 
 @every_model
 def test_higher_scores_first_and_lower_ids_among_equals(name, kind):
-    ranking = fitted(name, kind).recommend(prompts(), N_ITEMS, exclude_prompt=False)
+    ranking = fitted(name, kind).recommend(histories(), N_ITEMS, exclude_history=False)
     for items, scores in zip(ranking.items, ranking.scores, strict=True):
         listed = int((items != NO_ITEM).sum())
         assert np.lexsort((items[:listed], -scores[:listed])).tolist() == list(range(listed))
@@ -161,18 +161,18 @@ def test_higher_scores_first_and_lower_ids_among_equals(name, kind):
 @every_model
 def test_a_shorter_list_is_the_start_of_a_longer_one(name, kind):
     model = fitted(name, kind)
-    longest = model.recommend(prompts(), N_ITEMS)
+    longest = model.recommend(histories(), N_ITEMS)
     for k in (1, 3, 17):
-        short = model.recommend(prompts(), k)
+        short = model.recommend(histories(), k)
         assert_same(short, Ranking(longest.items[:, :k], longest.scores[:, :k]))
 
 
 @every_model
 def test_lists_longer_than_the_catalog_end_early(name, kind):
     model = fitted(name, kind)
-    catalog = model.recommend(prompts(), N_ITEMS)
-    longer = model.recommend(prompts(), 3 * N_ITEMS)
-    assert longer.items.shape == (len(prompts()), 3 * N_ITEMS)
+    catalog = model.recommend(histories(), N_ITEMS)
+    longer = model.recommend(histories(), 3 * N_ITEMS)
+    assert longer.items.shape == (len(histories()), 3 * N_ITEMS)
     assert_same(Ranking(longer.items[:, :N_ITEMS], longer.scores[:, :N_ITEMS]), catalog)
     assert (longer.items[:, N_ITEMS:] == NO_ITEM).all()
 
@@ -180,12 +180,12 @@ def test_lists_longer_than_the_catalog_end_early(name, kind):
 @every_model
 def test_company_and_order_of_prompts_change_nothing(name, kind):
     model = fitted(name, kind)
-    together = model.recommend(prompts(), 10)
-    order = np.random.default_rng(8).permutation(len(prompts()))
-    shuffled = model.recommend(prompts().take(order), 10)
+    together = model.recommend(histories(), 10)
+    order = np.random.default_rng(8).permutation(len(histories()))
+    shuffled = model.recommend(histories().take(order), 10)
     np.testing.assert_array_equal(shuffled.items, together.items[order])
     np.testing.assert_allclose(shuffled.scores, together.scores[order], rtol=1e-5)
-    alone = Ranking.concatenate([model.recommend(prompts().slice(p, p + 1), 10) for p in range(len(prompts()))])
+    alone = Ranking.concatenate([model.recommend(histories().slice(p, p + 1), 10) for p in range(len(histories()))])
     np.testing.assert_array_equal(alone.items, together.items)
     np.testing.assert_allclose(alone.scores, together.scores, rtol=1e-5)
 
@@ -204,7 +204,7 @@ def test_only_prompts_without_an_item(name, kind):
 
 @every_model
 def test_same_seed_same_lists(name, kind):
-    assert_same(fit(name, kind).recommend(prompts(), 10), fitted(name, kind).recommend(prompts(), 10))
+    assert_same(fit(name, kind).recommend(histories(), 10), fitted(name, kind).recommend(histories(), 10))
 
 
 @every_model
@@ -215,8 +215,8 @@ def test_a_loaded_model_answers_as_the_saved_one(name, kind, tmp_path):
     assert (loaded.settings, loaded.n_items) == (model.settings, model.n_items)
     for exclude in (True, False):
         assert_same(
-            loaded.recommend(prompts(), 10, exclude_prompt=exclude),
-            model.recommend(prompts(), 10, exclude_prompt=exclude),
+            loaded.recommend(histories(), 10, exclude_history=exclude),
+            model.recommend(histories(), 10, exclude_history=exclude),
         )
 
 
@@ -228,7 +228,7 @@ def test_a_model_put_together_from_arrays_that_are_only_read_answers_as_before(n
     for array in arrays.values():
         array.setflags(write=False)
     together = put_together(replace(parts, arrays=arrays))
-    assert_same(together.recommend(prompts(), 10), fitted(name, kind).recommend(prompts(), 10))
+    assert_same(together.recommend(histories(), 10), fitted(name, kind).recommend(histories(), 10))
 
 
 @pytest.mark.parametrize("name", model_names())

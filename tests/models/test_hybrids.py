@@ -39,16 +39,16 @@ def test_the_cutoff_is_a_quantile_of_items_that_occur():
 def test_the_last_item_decides_who_answers():
     sequence = on_paper("sasrec-2", [8, 7, 6, 5, 4, 3, 2, 1])
     hybrid = made(HybridSequential, sim(), sequence, cutoff=0.5)  # popularity 1 … 8: the median is 4.5
-    prompts = Sessions.from_lists([[7, 3], [0, 4], [7], [], [4, 0]])
-    ranking = hybrid.recommend(prompts, 3)
+    histories = Sessions.from_lists([[7, 3], [0, 4], [7], [], [4, 0]])
+    ranking = hybrid.recommend(histories, 3)
     assert ranking.items[0].tolist() == [0, 1, 2]  # item 3 is in 5 sessions: popular
-    similar = sim().model.recommend(prompts, 3)
+    similar = sim().model.recommend(histories, 3)
     for place in (1, 2):  # items 4 and 7 are in 4 and 1
         np.testing.assert_array_equal(ranking.items[place], similar.items[place])
         np.testing.assert_array_equal(ranking.scores[place], similar.scores[place])
     assert ranking.items[3].tolist() == [0, 1, 2], "without an item there is no unpopular one"
     assert ranking.items[4].tolist() == [1, 2, 3]
-    assert hybrid.recommend(prompts, 3, exclude_prompt=False).items[4].tolist() == [0, 1, 2]
+    assert hybrid.recommend(histories, 3, exclude_history=False).items[4].tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize(("cutoff", "answers"), [(0.0, "sequence"), (1.0, "both")])
@@ -83,18 +83,18 @@ def test_unpopular_items_are_not_recommended():
 def test_items_alike_are_left_out(diversity, listed, sparse):
     vectors = csr_array(CIRCLE) if sparse else CIRCLE
     hybrid = made(HybridPopularity, sim(vectors=vectors), cutoff=0.0, diversity=diversity)
-    prompts = Sessions.from_lists([[0], [0, 1], [0]])
-    longest = hybrid.recommend(prompts, 8)
+    histories = Sessions.from_lists([[0], [0, 1], [0]])
+    longest = hybrid.recommend(histories, 8)
     assert longest.items[0].tolist() == listed + [NO_ITEM] * (8 - len(listed))
     np.testing.assert_array_equal(longest.items[0], longest.items[2])
     for k in (1, 2):  # looks deeper where few of the first items are kept
-        short = hybrid.recommend(prompts, k)
+        short = hybrid.recommend(histories, k)
         np.testing.assert_array_equal(short.items, longest.items[:, :k])
         np.testing.assert_array_equal(short.scores, longest.scores[:, :k])
 
 
 def test_lists_are_filled_up_from_further_down():
-    # Twenty items like the prompt's and like each other, then others: only one of the twenty is listed.
+    # Twenty items like the history's and like each other, then others: only one of the twenty is listed.
     alike = np.tile([1.0, 0.0, 0.0], (21, 1)) + np.linspace(0, 0.01, 21)[:, None] * [0, 1, 0]
     others = np.array([[0.5, 1, 0], [0.4, 0, 1], [0.1, -1, 0]])
     vectors = np.concatenate([alike, others]).astype(np.float32)
@@ -106,10 +106,10 @@ def test_lists_are_filled_up_from_further_down():
 
 def test_the_first_runs_best_items_come_first():
     first, second = sim(), sim("llmseqsim-2", CIRCLE[::-1] * [1, 2])
-    prompts = Sessions.from_lists([[0], [5]])
-    one, other = (m.model.recommend(prompts, 8).items for m in (first, second))
+    histories = Sessions.from_lists([[0], [5]])
+    one, other = (m.model.recommend(histories, 8).items for m in (first, second))
     for threshold in (0, 1, 3, 8):
-        merged = made(EmbeddingEnsemble, first, second, threshold=threshold).recommend(prompts, 5)
+        merged = made(EmbeddingEnsemble, first, second, threshold=threshold).recommend(histories, 5)
         for row in range(2):
             head = [item for item in one[row][:threshold] if item != NO_ITEM]
             wanted = (head + [item for item in other[row] if item not in head])[:5]
@@ -119,9 +119,9 @@ def test_the_first_runs_best_items_come_first():
 
 def test_the_first_runs_surest_items_come_first():
     first, second = sim(), sim("llmseqsim-2", np.roll(CIRCLE, 3, axis=0))
-    prompts = Sessions.from_lists([[2], [7]])
-    merged = made(EmbeddingEnsemble, first, second, method="confidence", threshold=0.9).recommend(prompts, 7)
-    other = second.model.recommend(prompts, 8).items
+    histories = Sessions.from_lists([[2], [7]])
+    merged = made(EmbeddingEnsemble, first, second, method="confidence", threshold=0.9).recommend(histories, 7)
+    other = second.model.recommend(histories, 8).items
     assert merged.items[0].tolist() == ([1, 3] + [item for item in other[0] if item not in (1, 3)])[:7]
     assert merged.items[1].tolist() == ([6] + [item for item in other[1] if item != 6])[:7]
 
@@ -184,11 +184,11 @@ def test_popularity_may_count_the_test_sessions_too_and_says_so(monkeypatch):
 
     said = []
     monkeypatch.setattr(SilentProgress, "message", lambda self, text: said.append(text))
-    prompts = Sessions.from_lists([[3]])
-    assert set(made(HybridPopularity, sim(), cutoff=0.5).recommend(prompts, 8).items[0]) == {0, 1, 2, NO_ITEM}
+    histories = Sessions.from_lists([[3]])
+    assert set(made(HybridPopularity, sim(), cutoff=0.5).recommend(histories, 8).items[0]) == {0, 1, 2, NO_ITEM}
     assert said == []
     both = counted_in_all(HybridPopularity, sim(), cutoff=0.5)
-    assert set(both.recommend(prompts, 8).items[0]) == {4, 5, 6, 7, NO_ITEM}
+    assert set(both.recommend(histories, 8).items[0]) == {4, 5, 6, 7, NO_ITEM}
     assert "also counted in the test sessions" in said[0]
     sequence = on_paper("sasrec-2", [8, 7, 6, 5, 4, 3, 2, 1])
     hybrid = counted_in_all(HybridSequential, sim(), sequence, cutoff=0.5)
@@ -197,10 +197,10 @@ def test_popularity_may_count_the_test_sessions_too_and_says_so(monkeypatch):
 
 def test_only_the_first_items_are_filtered_as_long_as_enough_stay():
     """Item 0's neighbours in order are 1, 2, …, 7; at cutoff 0.5 items 4 to 7 are unpopular."""
-    prompts = Sessions.from_lists([[0]])
+    histories = Sessions.from_lists([[0]])
 
     def listed(k=8, **settings):
-        items = made(HybridPopularity, sim(), cutoff=0.5, **settings).recommend(prompts, k).items[0]
+        items = made(HybridPopularity, sim(), cutoff=0.5, **settings).recommend(histories, k).items[0]
         return [int(item) for item in items if item != NO_ITEM]
 
     assert listed(filter_first=6, filter_keep=1) == [1, 2, 3]

@@ -26,8 +26,8 @@ def fitted(vectors, train: Sessions | None = None, **settings) -> LLMSeqSim:
     return model
 
 
-def naive_lists(model: LLMSeqSim, vectors: np.ndarray, prompts: Sessions, k: int, exclude: bool) -> list[list[int]]:
-    pooled = pool(prompts, vectors.astype(np.float64), model.settings.pooling)
+def naive_lists(model: LLMSeqSim, vectors: np.ndarray, histories: Sessions, k: int, exclude: bool) -> list[list[int]]:
+    pooled = pool(histories, vectors.astype(np.float64), model.settings.pooling)
     lists = []
     for p, session in enumerate(pooled):
         norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
@@ -38,7 +38,7 @@ def naive_lists(model: LLMSeqSim, vectors: np.ndarray, prompts: Sessions, k: int
                 "euclidean": -np.linalg.norm(vectors - session, axis=1),
             }[model.settings.similarity]
         rounded = without_noise(scores.astype(np.float32))
-        allowed = [item for item in range(len(vectors)) if norms[item] and not (exclude and item in prompts[p])]
+        allowed = [item for item in range(len(vectors)) if norms[item] and not (exclude and item in histories[p])]
         best = sorted(allowed, key=lambda item: (-rounded[item], item))[:k] if session.any() else []
         lists.append(best + [-1] * (k - len(best)))
     return lists
@@ -49,7 +49,7 @@ def naive_lists(model: LLMSeqSim, vectors: np.ndarray, prompts: Sessions, k: int
 @pytest.mark.parametrize("exclude", [True, False])
 def test_equals_a_plain_loop(similarity, sparse, exclude):
     model = fitted(as_kind(some_vectors(), sparse), similarity=similarity)
-    ranking = model.recommend(some_prompts(), 10, exclude_prompt=exclude)
+    ranking = model.recommend(some_prompts(), 10, exclude_history=exclude)
     expected = np.array(naive_lists(model, some_vectors(), some_prompts(), 10, exclude))
     # Scores that lie at the edge of a rounding step may fall to either side.
     assert (ranking.items == expected).all(axis=1).mean() > 0.98
@@ -58,14 +58,14 @@ def test_equals_a_plain_loop(similarity, sparse, exclude):
 
 def test_similarities_by_hand():
     vectors = np.array([[1, 0], [0, 3], [2, 2], [4, 0]], dtype=np.float32)
-    prompt = Sessions.from_lists([[0]])
-    cosine = fitted(vectors).recommend(prompt, 3)
+    history = Sessions.from_lists([[0]])
+    cosine = fitted(vectors).recommend(history, 3)
     assert cosine.items.tolist() == [[3, 2, 1]]
     assert cosine.scores[0].tolist() == pytest.approx([1, np.sqrt(0.5), 0], rel=1e-5)
-    dot = fitted(vectors, similarity="dot").recommend(prompt, 3)
+    dot = fitted(vectors, similarity="dot").recommend(history, 3)
     assert dot.items.tolist() == [[3, 2, 1]]
     assert dot.scores[0].tolist() == pytest.approx([4, 2, 0], rel=1e-5)
-    euclidean = fitted(vectors, similarity="euclidean").recommend(prompt, 3)
+    euclidean = fitted(vectors, similarity="euclidean").recommend(history, 3)
     assert euclidean.items.tolist() == [[2, 3, 1]]
     assert euclidean.scores[0].tolist() == pytest.approx([-np.sqrt(5), -3, -np.sqrt(10)], rel=1e-5)
 
@@ -96,12 +96,12 @@ def test_lists_do_not_depend_on_the_batch(pooling, sparse):
 def test_sparse_products_do_not_depend_on_threads_or_the_width_of_the_buffer(monkeypatch):
     random = np.random.default_rng(3)
     vectors = csr_array((random.random((5000, 90)) * (random.random((5000, 90)) < 0.2)).astype(np.float32))
-    prompts = Sessions.from_lists([random.integers(0, 5000, size=5) for _ in range(300)])
+    histories = Sessions.from_lists([random.integers(0, 5000, size=5) for _ in range(300)])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    alone = fitted(vectors).recommend(prompts, 20)
+    alone = fitted(vectors).recommend(histories, 20)
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
     monkeypatch.setattr(products, "_MOST_COLUMNS", 13)
-    shared = fitted(vectors).recommend(prompts, 20)
+    shared = fitted(vectors).recommend(histories, 20)
     assert np.array_equal(alone.items, shared.items)
     assert np.array_equal(alone.scores, shared.scores)
 
@@ -121,7 +121,7 @@ def test_items_without_a_vector_and_unseen_items_are_not_recommended(similarity,
     model = fitted(as_kind(some_vectors(), sparse), train, similarity=similarity)
     ranking = model.recommend(Sessions.from_lists([[0], [299], [5], []]), 10)
     assert sorted(ranking.items[0].tolist()) == [-1, -1, -1, -1, 1, 2, 3, 4, 6, 7]
-    # An unseen item may stand in a prompt; a prompt without any vector gets no list.
+    # An unseen item may stand in a history; a history without any vector gets no list.
     assert sorted(ranking.items[1].tolist()) == [-1, -1, -1, 0, 1, 2, 3, 4, 6, 7]
     assert ranking.items[2:].tolist() == [[-1] * 10] * 2
     assert np.isneginf(ranking.scores[2:]).all()
@@ -169,10 +169,10 @@ def beauty_vectors(dimensions: int | None):
     return embed_texts(list(load_beauty().catalog.titles), LexicalSettings(), dimensions)
 
 
-def beauty_lists(dimensions: int | None, prompts: Sessions | None = None) -> Ranking:
+def beauty_lists(dimensions: int | None, histories: Sessions | None = None) -> Ranking:
     data = load_beauty()
     model = fitted(beauty_vectors(dimensions), data.train)
-    return model.recommend(prompts if prompts is not None else data.test.prompts(), 20)
+    return model.recommend(histories if histories is not None else data.test.histories(), 20)
 
 
 @needs_beauty
@@ -189,11 +189,11 @@ def test_beauty_figures():
 def test_beauty_lists_do_not_depend_on_batch_or_threads(dimensions, monkeypatch):
     from threadpoolctl import threadpool_limits
 
-    prompts = load_beauty().test.prompts()
-    whole = beauty_lists(dimensions, prompts)
+    histories = load_beauty().test.histories()
+    whole = beauty_lists(dimensions, histories)
     for size, n in ((1, 20), (7, 70), (64, 600)):
-        parts = [beauty_lists(dimensions, prompts.slice(s, min(s + size, n))) for s in range(0, n, size)]
+        parts = [beauty_lists(dimensions, histories.slice(s, min(s + size, n))) for s in range(0, n, size)]
         assert np.array_equal(Ranking.concatenate(parts).items, whole.items[:n])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with threadpool_limits(1):
-        assert np.array_equal(beauty_lists(dimensions, prompts).items, whole.items)
+        assert np.array_equal(beauty_lists(dimensions, histories).items, whole.items)

@@ -40,7 +40,7 @@ def vectors() -> np.ndarray:
 
 
 @cache
-def prompts() -> Sessions:
+def histories() -> Sessions:
     random = np.random.default_rng(3)
     usual = [random.integers(0, N_ITEMS, size=random.integers(1, 9)) for _ in range(60)]
     return Sessions.from_lists([*usual, [], [5], random.integers(0, N_ITEMS, size=400), [9], [7, 7]])
@@ -69,12 +69,12 @@ def fitted(index: str, similarity: str = "cosine") -> tuple[LLMSeqSim, dict[str,
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 def test_most_of_the_nearest_are_found_and_ranked_exactly(similarity):
     model, figures = fitted("hnsw", similarity)
-    exact = fitted("exact", similarity)[0].recommend(prompts(), 20)
-    found = model.recommend(prompts(), 20)
+    exact = fitted("exact", similarity)[0].recommend(histories(), 20)
+    found = model.recommend(histories(), 20)
     assert recall(found, exact) > 0.97
     assert figures["index_recall@20"] > 0.97
     assert figures["index_prompts"] == 500
-    for p in range(len(prompts())):
+    for p in range(len(histories())):
         scores = dict(zip(exact.items[p].tolist(), exact.scores[p].tolist(), strict=True))
         both = [(item, score) for item, score in zip(found.items[p], found.scores[p], strict=True) if item in scores]
         # A score at the edge of a rounding step may fall to either side.
@@ -85,49 +85,49 @@ def test_most_of_the_nearest_are_found_and_ranked_exactly(similarity):
 
 @needs_usearch
 def test_what_may_not_be_listed_is_not():
-    ranking = fitted("hnsw")[0].recommend(prompts(), 20)
+    ranking = fitted("hnsw")[0].recommend(histories(), 20)
     for p, items in enumerate(ranking.items):
-        assert not set(items) & {5, *range(N_ITEMS - 100, N_ITEMS), *prompts()[p].tolist()}
-        assert len(set(items)) == (20 if prompts().lengths[p] and prompts()[p][0] != 5 else 1)
+        assert not set(items) & {5, *range(N_ITEMS - 100, N_ITEMS), *histories()[p].tolist()}
+        assert len(set(items)) == (20 if histories().lengths[p] and histories()[p][0] != 5 else 1)
     assert (ranking.items[60:62] == NO_ITEM).all(), "no vector, no list"
-    own = fitted("hnsw")[0].recommend(prompts(), 20, exclude_prompt=False)
+    own = fitted("hnsw")[0].recommend(histories(), 20, exclude_history=False)
     assert own.items[63, :2].tolist() == [9, 2000], "among equal scores the lower id"
 
 
 @needs_usearch
 def test_company_and_blocks_change_no_list(monkeypatch):
     model = fitted("hnsw")[0]
-    together = model.recommend(prompts(), 10)
-    alone = Ranking.concatenate([model.recommend(prompts().slice(p, p + 1), 10) for p in range(len(prompts()))])
+    together = model.recommend(histories(), 10)
+    alone = Ranking.concatenate([model.recommend(histories().slice(p, p + 1), 10) for p in range(len(histories()))])
     assert np.array_equal(alone.items, together.items)
     monkeypatch.setattr(llmseqsim, "_BLOCK_NUMBERS", 1)
     monkeypatch.setenv("OMP_NUM_THREADS", "2")
-    assert np.array_equal(model.recommend(prompts(), 10).items, together.items)
+    assert np.array_equal(model.recommend(histories(), 10).items, together.items)
 
 
 @needs_usearch
 def test_long_lists_are_compared_with_all():
-    long = fitted("hnsw")[0].recommend(prompts(), N_ITEMS)
-    assert np.array_equal(long.items, fitted("exact")[0].recommend(prompts(), N_ITEMS).items)
+    long = fitted("hnsw")[0].recommend(histories(), N_ITEMS)
+    assert np.array_equal(long.items, fitted("exact")[0].recommend(histories(), N_ITEMS).items)
 
 
 @needs_usearch
 def test_same_vectors_same_index_saved_or_put_together(tmp_path):
     model = fitted("hnsw")[0]
-    before = model.recommend(prompts(), 10)
+    before = model.recommend(histories(), 10)
     assert np.array_equal(fit("hnsw")[0].index.to_array(), model.index.to_array())
     model.save(tmp_path)
     for other in (LLMSeqSim.load(tmp_path), put_together(take_apart(model))):
         assert other.index is not None
-        after = other.recommend(prompts(), 10)
+        after = other.recommend(histories(), 10)
         assert np.array_equal(after.items, before.items)
         assert np.array_equal(after.scores, before.scores)
 
 
 @needs_usearch
 def test_a_wider_search_finds_more():
-    exact = fitted("exact")[0].recommend(prompts(), 5)
-    narrow, wide = (fit("hnsw", ef_search=ef_search)[0].recommend(prompts(), 5) for ef_search in (1, 600))
+    exact = fitted("exact")[0].recommend(histories(), 5)
+    narrow, wide = (fit("hnsw", ef_search=ef_search)[0].recommend(histories(), 5) for ef_search in (1, 600))
     assert recall(wide, exact) >= recall(narrow, exact)
     assert recall(wide, exact) > 0.99
 
@@ -138,7 +138,7 @@ def test_hybrid_leaves_items_out_of_lists_of_an_index():
     for index in ("exact", "hnsw"):
         hybrid = HybridPopularity(HybridPopularitySettings(cutoff=0.9), N_ITEMS)
         hybrid.base_models, hybrid.counts = [fitted(index)[0]], np.arange(N_ITEMS)
-        lists.append(hybrid.recommend(prompts(), 20))
+        lists.append(hybrid.recommend(histories(), 20))
     assert (lists[1].items[:60] >= 0.8 * N_ITEMS).all()
     assert recall(lists[1], lists[0]) > 0.97
 

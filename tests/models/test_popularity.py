@@ -31,7 +31,7 @@ def test_most_popular_first_ties_by_id_prompt_left_out():
 
 
 def test_prompt_can_stay_in():
-    ranking = fitted().recommend(Sessions.from_lists([[1, 2]]), 2, exclude_prompt=False)
+    ranking = fitted().recommend(Sessions.from_lists([[1, 2]]), 2, exclude_history=False)
     assert ranking.items.tolist() == [[1, 2]]
 
 
@@ -47,20 +47,20 @@ def test_equals_a_full_sort_in_blocks_of_any_size(monkeypatch):
     random = np.random.default_rng(2)
     lists = [random.integers(0, 40, size=random.integers(1, 30)) for _ in range(70)]
     model = fitted(Sessions.from_lists(lists), 40)
-    prompts = Sessions.from_lists(lists[::2])
-    whole = model.recommend(prompts, 7)
+    histories = Sessions.from_lists(lists[::2])
+    whole = model.recommend(histories, 7)
     monkeypatch.setattr(popularity, "_BLOCK_NUMBERS", 100)
-    assert np.array_equal(model.recommend(prompts, 7).items, whole.items)
+    assert np.array_equal(model.recommend(histories, 7).items, whole.items)
     order = sorted(range(40), key=lambda item: (-model.counts[item], item))
-    for row, prompt in zip(whole.items.tolist(), lists[::2], strict=True):
-        assert row == [item for item in order if item not in prompt and model.counts[item]][:7]
+    for row, history in zip(whole.items.tolist(), lists[::2], strict=True):
+        assert row == [item for item in order if item not in history and model.counts[item]][:7]
 
 
 def test_saved_and_loaded(tmp_path):
-    model, prompts = fitted(), Sessions.from_lists([[1], [0]])
+    model, histories = fitted(), Sessions.from_lists([[1], [0]])
     model.save(tmp_path)
     loaded = MostPopular.load(tmp_path)
-    assert loaded.recommend(prompts, 4).items.tolist() == model.recommend(prompts, 4).items.tolist()
+    assert loaded.recommend(histories, 4).items.tolist() == model.recommend(histories, 4).items.tolist()
 
 
 @needs_beauty
@@ -69,7 +69,7 @@ def test_beauty_figures():
     data = load_beauty()
     model = MostPopular(MostPopularSettings(), len(data.catalog))
     model.fit(data.train, FitContext(data.catalog))
-    figures = measure(data, model.recommend(data.test.prompts(), 20))
+    figures = measure(data, model.recommend(data.test.histories(), 20))
     assert {name: round(value, 5) for name, value in figures.items()} == {
         "ndcg": 0.00612,
         "hr": 0.01566,

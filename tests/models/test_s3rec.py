@@ -108,9 +108,9 @@ def pretraining(model: S3Rec, weights: dict | None = None, attributes: Attribute
 def test_learns_a_planted_pattern():
     told = Told()
     model, figures = fitted(SMALL | {"epochs": 15, "pretrain_epochs": 10, "refit": True}, progress=told)
-    prompts = sessions(100, seed=9)
-    first = model.recommend(prompts, 1).items[:, 0]
-    assert (first == following(prompts.targets())).mean() > 0.95
+    histories = sessions(100, seed=9)
+    first = model.recommend(histories, 1).items[:, 0]
+    assert (first == following(histories.targets())).mean() > 0.95
     assert figures["pretrain_epochs"] == 10
     assert figures["pretrain_seconds"] > 0
     # The refit is pre-trained, too: on all sessions, those held out before among them.
@@ -284,8 +284,8 @@ def test_same_seed_same_result_and_saved_lists(tmp_path):
     assert same(one, other)
     assert not same(one, fitted(seed=4)[0])
     one.save(tmp_path)
-    prompts = sessions(50, seed=9)
-    lists, again = one.recommend(prompts, 10), S3Rec.load(tmp_path).recommend(prompts, 10)
+    histories = sessions(50, seed=9)
+    lists, again = one.recommend(histories, 10), S3Rec.load(tmp_path).recommend(histories, 10)
     assert np.array_equal(lists.items, again.items)
     assert np.array_equal(lists.scores, again.scores)
     assert not [name for name in one.arrays() if "attributes" in name or "critics" in name]

@@ -72,10 +72,10 @@ SETTINGS: list[tuple[type[Recommender], dict[str, Any]]] = [
 def test_lists_are_those_of_plain_loops(kind: type[Recommender], given: dict[str, Any], exclude: bool) -> None:
     train = random_lists(3, 70, 1, 9, N_ITEMS - 3)
     model = fitted(kind, Sessions.from_lists(train), **given)
-    prompts = prompts_of_all_kinds()
-    found = model.recommend(Sessions.from_lists(prompts), 10, exclude_prompt=exclude)
-    for row, prompt in enumerate(prompts):
-        expected = session_knn_reference.recommend(train, model.order.tolist(), prompt, 10, model.settings, exclude)
+    histories = prompts_of_all_kinds()
+    found = model.recommend(Sessions.from_lists(histories), 10, exclude_history=exclude)
+    for row, history in enumerate(histories):
+        expected = session_knn_reference.recommend(train, model.order.tolist(), history, 10, model.settings, exclude)
         missing = 10 - len(expected)
         assert found.items[row].tolist() == [item for item, _ in expected] + [NO_ITEM] * missing
         np.testing.assert_allclose(found.scores[row], [score for _, score in expected] + [-np.inf] * missing, rtol=1e-6)
@@ -87,15 +87,17 @@ def test_batches_order_and_company_change_nothing(
     kind: type[Recommender], sampling: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = fitted(kind, Sessions.from_lists(random_lists(1, 90, 2, 9, 37)), k=7, sample_size=20, sampling=sampling)
-    prompts = Sessions.from_lists(prompts_of_all_kinds())
-    whole = model.recommend(prompts, 12)
-    shuffled = np.random.default_rng(0).permutation(len(prompts))
-    mixed = model.recommend(prompts.take(shuffled), 12)
+    histories = Sessions.from_lists(prompts_of_all_kinds())
+    whole = model.recommend(histories, 12)
+    shuffled = np.random.default_rng(0).permutation(len(histories))
+    mixed = model.recommend(histories.take(shuffled), 12)
     assert_equal(mixed, Ranking(whole.items[shuffled], whole.scores[shuffled]))
-    for row in range(len(prompts)):
-        assert_equal(model.recommend(prompts.slice(row, row + 1), 12), Ranking(whole.items[[row]], whole.scores[[row]]))
+    for row in range(len(histories)):
+        assert_equal(
+            model.recommend(histories.slice(row, row + 1), 12), Ranking(whole.items[[row]], whole.scores[[row]])
+        )
     monkeypatch.setattr(session_knn, "_BLOCK_ENTRIES", 100)
-    assert_equal(model.recommend(prompts, 12), whole)
+    assert_equal(model.recommend(histories, 12), whole)
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -103,15 +105,15 @@ def test_saved_models_recommend_the_same(kind: type[Recommender], tmp_path: Path
     train = Sessions.from_lists(random_lists(2, 60, 2, 9, 37))
     model = fitted(kind, train, seed=5, k=6, sample_size=9, sampling="random", idf=True)
     model.save(tmp_path)
-    prompts = Sessions.from_lists(prompts_of_all_kinds())
-    assert_equal(kind.load(tmp_path).recommend(prompts, 8), model.recommend(prompts, 8))
+    histories = Sessions.from_lists(prompts_of_all_kinds())
+    assert_equal(kind.load(tmp_path).recommend(histories, 8), model.recommend(histories, 8))
 
 
 def test_seed_decides_a_random_sample_and_nothing_else() -> None:
-    train, prompts = Sessions.from_lists(random_lists(4, 80, 2, 9, 37)), Sessions.from_lists(prompts_of_all_kinds())
+    train, histories = Sessions.from_lists(random_lists(4, 80, 2, 9, 37)), Sessions.from_lists(prompts_of_all_kinds())
 
     def lists(seed: int, **given: Any) -> np.ndarray:
-        return fitted(SKNN, train, seed, k=5, **given).recommend(prompts, 8).items
+        return fitted(SKNN, train, seed, k=5, **given).recommend(histories, 8).items
 
     np.testing.assert_array_equal(
         lists(1, sampling="random", sample_size=6), lists(1, sampling="random", sample_size=6)
@@ -123,13 +125,13 @@ def test_seed_decides_a_random_sample_and_nothing_else() -> None:
 
 def test_a_larger_id_is_a_more_recent_session_in_whatever_order_they_come() -> None:
     lists = random_lists(6, 50, 2, 8, 37)
-    prompts = Sessions.from_lists(prompts_of_all_kinds())
+    histories = Sessions.from_lists(prompts_of_all_kinds())
     in_order = Sessions.from_lists(lists)
     ids = in_order.ids * 10 + 1000
     mixed = Sessions(in_order.items, in_order.offsets, ids).take(np.random.default_rng(1).permutation(50))
     assert_equal(
-        fitted(SKNN, mixed, k=4, sample_size=9).recommend(prompts, 8),
-        fitted(SKNN, in_order, k=4, sample_size=9).recommend(prompts, 8),
+        fitted(SKNN, mixed, k=4, sample_size=9).recommend(histories, 8),
+        fitted(SKNN, in_order, k=4, sample_size=9).recommend(histories, 8),
     )
 
 
@@ -152,24 +154,24 @@ def test_a_planted_pattern_is_found(kind: type[Recommender]) -> None:
     random = np.random.default_rng(0)
     groups = random.integers(0, 10, 300)
     train = [[int(random.integers(0, 10)) * 3, 3 * j, 3 * j + 1, 3 * j + 2] for j in groups]
-    prompts = Sessions.from_lists([[3 * j, 3 * j + 1] for j in range(10)])
-    found = fitted(kind, Sessions.from_lists(train)).recommend(prompts, 1)
+    histories = Sessions.from_lists([[3 * j, 3 * j + 1] for j in range(10)])
+    found = fitted(kind, Sessions.from_lists(train)).recommend(histories, 1)
     assert found.items[:, 0].tolist() == [3 * j + 2 for j in range(10)]
 
 
 def test_recency_of_what_is_shared_decides_with_decay_and_with_sequential_weights() -> None:
     train = Sessions.from_lists([[1, 10], [2, 20]] * 3)
-    prompt = Sessions.from_lists([[1, 2], [2, 1]])
+    history = Sessions.from_lists([[1, 2], [2, 1]])
     for kind in (VSKNN, SSKNN):
-        assert fitted(kind, train).recommend(prompt, 1).items.ravel().tolist() == [20, 10]
+        assert fitted(kind, train).recommend(history, 1).items.ravel().tolist() == [20, 10]
 
 
 def test_filters_of_sf_sknn() -> None:
     """4 is in a neighbour but has followed 1 only in a session that is not sampled; 3 has never followed 1."""
-    train, prompt = Sessions.from_lists([[1, 4], [1, 2, 3, 4], [5, 1, 2]]), Sessions.from_lists([[5, 1]])
-    by_training = fitted(SFSKNN, train, sample_size=2).recommend(prompt, 3)
+    train, history = Sessions.from_lists([[1, 4], [1, 2, 3, 4], [5, 1, 2]]), Sessions.from_lists([[5, 1]])
+    by_training = fitted(SFSKNN, train, sample_size=2).recommend(history, 3)
     assert by_training.items.tolist() == [[2, 4, NO_ITEM]]
-    by_neighbor = fitted(SFSKNN, train, sample_size=2, filter="neighbor").recommend(prompt, 3)
+    by_neighbor = fitted(SFSKNN, train, sample_size=2, filter="neighbor").recommend(history, 3)
     assert by_neighbor.items.tolist() == [[2, NO_ITEM, NO_ITEM]]
 
 
@@ -205,16 +207,16 @@ def test_no_training_session_or_only_single_items_leave_nothing_to_recommend(
 
 
 def test_sessions_longer_than_the_ages_that_are_told_apart() -> None:
-    """All of the prompt's 3,000 items stand for themselves; the oldest are one age."""
+    """All of the history's 3,000 items stand for themselves; the oldest are one age."""
     n = 3000
     train = Sessions.from_lists([[0, 3000], [n - 1, 3001], [n - 1000, 3002]])
     model = fitted(SSKNN, train, n_items=3010)
-    prompt = np.arange(n)
+    history = np.arange(n)
     # Only items of training count, so all three are within the last three places.
-    assert model.recommend(Sessions.from_lists([prompt]), 3).items.tolist() == [[3001, 3002, 3000]]
-    everything = Sessions.from_lists([prompt, [0, 3000], [n - 1, 3001], [n - 1000, 3002]])
+    assert model.recommend(Sessions.from_lists([history]), 3).items.tolist() == [[3001, 3002, 3000]]
+    everything = Sessions.from_lists([history, [0, 3000], [n - 1, 3001], [n - 1000, 3002]])
     model = fitted(SSKNN, everything, n_items=3010)
-    scores = model.recommend(Sessions.from_lists([prompt]), 3)
+    scores = model.recommend(Sessions.from_lists([history]), 3)
     assert scores.items.tolist() == [[3001, 3002, 3000]]
     ages = np.array([1, 1000, 1020])
     np.testing.assert_allclose(scores.scores[0], (n - ages + 1) / n / np.sqrt(2 * n), rtol=1e-6)
@@ -234,10 +236,10 @@ def test_settings_as_they_are_typed() -> None:
     [("same", "none"), ("linear", "constant-linear"), ("div", "scaling-linear"), ("quadratic", "scaling-quadratic")],
 )
 def test_names_of_session_rec_mean_the_same(alias: str, name: str) -> None:
-    train, prompts = Sessions.from_lists(random_lists(7, 60, 2, 9, 37)), Sessions.from_lists(prompts_of_all_kinds())
+    train, histories = Sessions.from_lists(random_lists(7, 60, 2, 9, 37)), Sessions.from_lists(prompts_of_all_kinds())
     for kind, key in ((VSKNN, "decay"), (SSKNN, "sequential")):
-        first = fitted(kind, train, k=9, **{key: alias}).recommend(prompts, 6)
-        assert_equal(first, fitted(kind, train, k=9, **{key: name}).recommend(prompts, 6))
+        first = fitted(kind, train, k=9, **{key: alias}).recommend(histories, 6)
+        assert_equal(first, fitted(kind, train, k=9, **{key: name}).recommend(histories, 6))
 
 
 @pytest.mark.beauty
@@ -257,6 +259,6 @@ def test_quality_on_beauty(kind: type[Recommender], given: dict[str, Any], ndcg:
     beauty = load_beauty()
     model = kind(parse_settings(kind.Settings, given, kind.name), len(beauty.catalog))
     model.fit(beauty.train, FitContext(beauty.catalog))
-    found = measure(beauty, model.recommend(beauty.test.prompts(), 20))
+    found = measure(beauty, model.recommend(beauty.test.histories(), 20))
     assert found["ndcg"] == pytest.approx(ndcg, abs=0.0003)
     assert found["hr"] == pytest.approx(hr, abs=0.0006)

@@ -35,16 +35,16 @@ def some_sessions() -> Sessions:
     return Sessions.from_lists([*lists, *lists[:40]])
 
 
-def naive_lists(model: SKNNEmb, vectors, train: Sessions, prompts: Sessions, k: int, exclude: bool):
+def naive_lists(model: SKNNEmb, vectors, train: Sessions, histories: Sessions, k: int, exclude: bool):
     """Equation 2 in plain loops; sessions that are sampled must be the most recent ones."""
     own, exact = model.settings, vectors.astype(np.float64)
-    sessions, wanted = pool(train, exact, own.training_pooling), pool(prompts, exact, own.prompt_pooling)
+    sessions, wanted = pool(train, exact, own.training_pooling), pool(histories, exact, own.history_pooling)
     counts = np.bincount(np.concatenate([np.unique(train[s]) for s in range(len(train))]))
     lists = []
     for p, e in enumerate(wanted):
         candidates = list(range(len(train)))[::-1]
         if own.sample_size != "all":
-            candidates = [s for s in candidates if set(train[s]) & set(prompts[p])][: own.sample_size]
+            candidates = [s for s in candidates if set(train[s]) & set(histories[p])][: own.sample_size]
         similar = {
             s: float(without_noise(np.float32([similarity(own.similarity, sessions[s], e)]))[0]) for s in candidates
         }
@@ -54,7 +54,7 @@ def naive_lists(model: SKNNEmb, vectors, train: Sessions, prompts: Sessions, k: 
             for item in set(train[s].tolist()):
                 idf = 1 + np.log(len(train) / counts[item]) if own.idf else 1
                 scores[item] = scores.get(item, 0) + similar[s] ** own.power * idf
-        allowed = [item for item in scores if not (exclude and item in prompts[p])]
+        allowed = [item for item in scores if not (exclude and item in histories[p])]
         best = sorted(allowed, key=lambda item: (-np.float32(scores[item]), item))[:k]
         lists.append(best + [-1] * (k - len(best)))
     return np.array(lists)
@@ -72,11 +72,11 @@ def similarity(name: str, a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize("similarity", SIMILARITIES)
 @pytest.mark.parametrize("settings", [{"k": 7}, {"k": 500, "power": 1, "idf": False}, {"k": 4, "sample_size": 6}])
 def test_equals_plain_loops(similarity, sparse, settings):
-    train, prompts = some_sessions(), some_prompts().slice(0, 60)
+    train, histories = some_sessions(), some_prompts().slice(0, 60)
     model = fitted(as_kind(some_vectors(), sparse), train, similarity=similarity, **settings)
     for exclude in (True, False):
-        expected = naive_lists(model, some_vectors(), train, prompts, 10, exclude)
-        found = model.recommend(prompts, 10, exclude_prompt=exclude).items
+        expected = naive_lists(model, some_vectors(), train, histories, 10, exclude)
+        found = model.recommend(histories, 10, exclude_history=exclude).items
         # Similarities that lie at the edge of a rounding step may fall to either side.
         assert (found == expected).all(axis=1).mean() > 0.95
         assert (found == expected).mean() > 0.98
@@ -183,7 +183,7 @@ def beauty_model() -> SKNNEmb:
 @needs_beauty
 @pytest.mark.beauty
 def test_beauty_figures():
-    figures = measure(load_beauty(), beauty_model().recommend(load_beauty().test.prompts(), 20))
+    figures = measure(load_beauty(), beauty_model().recommend(load_beauty().test.histories(), 20))
     assert figures["ndcg"] == pytest.approx(0.0474, abs=0.0003)
     assert figures["hr"] == pytest.approx(0.0994, abs=0.0006)
 
@@ -191,10 +191,10 @@ def test_beauty_figures():
 @needs_beauty
 @pytest.mark.beauty
 def test_beauty_lists_do_not_depend_on_batch_or_threads(monkeypatch):
-    prompts = load_beauty().test.prompts().slice(0, 300)
-    whole = beauty_model().recommend(prompts, 20)
+    histories = load_beauty().test.histories().slice(0, 300)
+    whole = beauty_model().recommend(histories, 20)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    parts = [beauty_model().recommend(prompts.slice(s, min(s + 37, 300)), 20) for s in range(0, 300, 37)]
+    parts = [beauty_model().recommend(histories.slice(s, min(s + 37, 300)), 20) for s in range(0, 300, 37)]
     assert np.array_equal(Ranking.concatenate(parts).items, whole.items)
 
 

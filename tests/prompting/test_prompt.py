@@ -57,7 +57,7 @@ def test_tasks_that_list_items_end_to_end(llmseq, server, ready, task):
     assert made["figures"]["parse_failures"] == made["figures"]["hallucination_rate"] == 0
     said = rows(llmseq, f"select session, place, item from answers where run = '{made['run']}'")
     listed = rows(llmseq, f"select session, rank, item from recommendations where run = '{made['run']}'")
-    prompts, ids = dataset.test.prompts(), dataset.catalog.external_ids
+    prompts, ids = dataset.test.histories(), dataset.catalog.external_ids
     for place, session_id in enumerate(dataset.test.ids[:5]):
         name = rows(llmseq, f"select external_id from core.session where session_id = {session_id}")[0]["external_id"]
         named = [row["item"] for row in sorted(said, key=lambda row: row["place"]) if row["session"] == name]
@@ -120,7 +120,7 @@ def test_servers_that_speak_a_dialect(llmseq, server, ready, how):
 def test_refused_prompts_are_counted_and_asked_again_on_demand(llmseq, server, ready):
     dataset = dataset_of(ready)
     server.answer = clairvoyant(dataset)
-    server.forbidden = (dataset.catalog.titles[dataset.test.prompts()[0][0]],)
+    server.forbidden = (dataset.catalog.titles[dataset.test.histories()[0][0]],)
     words = ["--base-model", BASE, "--samples", "2", "--concurrency", "1"]
     made = prompt(llmseq, *words)
     refused = made["figures"]["refused_answers"]
@@ -200,7 +200,7 @@ def test_prompts_that_do_not_fit_lose_their_oldest_items(llmseq, server, ready):
     made = prompt(llmseq, "--base-model", BASE, "--samples", "1", "--max-tokens", "30", "--context", "120")
     assert made["figures"]["cut_sessions"] > 0
     dataset = dataset_of(ready)
-    newest = {dataset.catalog.titles[dataset.test.prompts()[place][-1]] for place in range(len(dataset.test))}
+    newest = {dataset.catalog.titles[dataset.test.histories()[place][-1]] for place in range(len(dataset.test))}
     questions = [body["messages"][-1]["content"] for path, body in server.bodies if path.endswith("completions")]
     assert {session_titles(question)[-1] for question in questions} <= newest
     none = prompt(llmseq, "--base-model", BASE, "--samples", "1", "--max-tokens", "30", "--context", "40")

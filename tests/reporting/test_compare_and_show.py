@@ -66,7 +66,7 @@ def test_compare_agrees_with_the_leaderboard_and_the_store(llmseq, trained):
     for one in found["only_first"]:
         assert one["runs"][0]["rank"] <= 20
         assert one["runs"][1]["rank"] is None or one["runs"][1]["rank"] > 20
-        assert one["prompt"]
+        assert one["history"]
 
 
 def test_compare_shows_sessions_with_titles(llmseq, trained):
@@ -105,7 +105,7 @@ def test_show_tells_all_of_a_run(llmseq, shop):
     assert about["run"] == "gru4rec-1"
     assert about["settings"]["hidden"] == 8
     assert about["environment"]["versions"]["torch"]
-    assert [epoch["epoch"] for epoch in about["history"]] == [1, 2, 3]
+    assert [epoch["epoch"] for epoch in about["curve"]] == [1, 2, 3]
     assert about["metrics"]["ndcg@20"] == llmseq("report", "--json").json[0]["ndcg@20"]
     assert len(about["samples"]) == 10
     sample = about["samples"][0]

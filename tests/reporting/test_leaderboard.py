@@ -10,7 +10,7 @@ from rich.color import ColorSystem
 
 from llmseq_cli import EmbedOptions, ReportOptions, TrainOptions
 from llmseq_cli.cli.console import out
-from llmseq_cli.reporting.published import paper_dataset, published_figures, published_prompting, same_label
+from llmseq_cli.reporting.published import paper_dataset, published_prompting, published_results, same_label
 from llmseq_cli.workspace import Workspace
 
 
@@ -182,14 +182,14 @@ def test_the_papers_figures_stand_beside_ours(llmseq, seeds, shop_files):
 
 
 def test_published_figures_are_those_of_the_paper():
-    beauty = {row["label"]: row for row in published_figures("beauty")}
+    beauty = {row["label"]: row for row in published_results("beauty")}
     assert len(beauty) == 22
     assert beauty["LLM2SASRec"]["ndcg@20"] == 0.054
     assert beauty["MostPopular"]["novelty@10"] == 9.187
     assert beauty["S3-Rec"]["mrr@10"] is None
-    assert len(published_figures("delivery-hero")) == 16
-    assert len(published_figures("steam")) == 18
-    assert published_figures("shop") == []
+    assert len(published_results("delivery-hero")) == 16
+    assert len(published_results("steam")) == 18
+    assert published_results("shop") == []
     [tuned] = [
         row
         for row in published_prompting("beauty")

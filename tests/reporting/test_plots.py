@@ -51,7 +51,7 @@ def test_diversity_is_the_mean_distance_of_unit_vectors():
 def test_hits_add_up_to_the_hit_rate(llmseq, runs, kind):
     made = llmseq("plot", kind, "llmseqsim", "v-sknn", "-k", "10", "--json").json
     rows = {row["run"]: row for row in runs.report()}
-    _, prompts = runs.sql(
+    _, histories = runs.sql(
         "select count(*) from ranks as r inner join splits as s on r.session = s.session group by r.run limit 1"
     )
     for series in made["series"]:
@@ -59,7 +59,7 @@ def test_hits_add_up_to_the_hit_rate(llmseq, runs, kind):
         assert all(low <= y <= high for low, y, high in zip(series["low"], series["y"], series["high"], strict=True))
         hits = rows[series["name"]]["hr@10"]
         assert min(series["y"]) <= hits <= max(series["y"])
-    assert prompts
+    assert histories
 
 
 def test_the_whole_prompt_hits_as_often_as_in_the_report(llmseq, runs):

@@ -17,7 +17,7 @@ MISSING = -np.inf
 
 
 class OnPaper(Recommender):
-    """Scores every prompt alike, or by its last item."""
+    """Scores every history alike, or by its last item."""
 
     name = "on-paper"
     title = "OnPaper"
@@ -32,10 +32,12 @@ class OnPaper(Recommender):
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         return {}
 
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
-        last = prompts.items[prompts.offsets[1:] - 1] if len(prompts.items) else np.zeros(len(prompts), dtype=int)
-        scores = self.table[last] if self.table.ndim == 2 else np.tile(self.table, (len(prompts), 1))
-        return top_k(scores.copy(), k, exclude=prompts if exclude_prompt else None)
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
+        last = (
+            histories.items[histories.offsets[1:] - 1] if len(histories.items) else np.zeros(len(histories), dtype=int)
+        )
+        scores = self.table[last] if self.table.ndim == 2 else np.tile(self.table, (len(histories), 1))
+        return top_k(scores.copy(), k, exclude=histories if exclude_history else None)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"table": self.table}
@@ -46,7 +48,7 @@ class OnPaper(Recommender):
 
 def base_model(run: str, model: Recommender) -> BaseRun:
     """A base model that is the same however few sessions it is trained on."""
-    return BaseRun(run, model, lambda train, prompts, k: model.recommend(prompts, k, exclude_prompt=False))
+    return BaseRun(run, model, lambda train, histories, k: model.recommend(histories, k, exclude_history=False))
 
 
 def on_paper(run: str, scores) -> BaseRun:

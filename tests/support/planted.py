@@ -63,8 +63,8 @@ def fitted_once(name: str, **settings):
 
 
 def hit_rate(model, n: int = 100) -> float:
-    """Share of prompts whose next item comes first."""
-    prompts = sessions(n, seed=9)
-    expected = following(prompts.targets())
-    first = model.recommend(prompts, 1).items[:, 0]
+    """Share of histories whose next item comes first."""
+    histories = sessions(n, seed=9)
+    expected = following(histories.targets())
+    first = model.recommend(histories, 1).items[:, 0]
     return float((first == expected).mean())

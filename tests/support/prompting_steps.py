@@ -16,7 +16,7 @@ def dataset_of(workspace):
 
 def clairvoyant(dataset, wrong=()):
     """Answers with the ground truth of the session that is asked about, for a task that names one item."""
-    titles, prompts, targets = dataset.catalog.titles, dataset.test.prompts(), dataset.test.targets()
+    titles, prompts, targets = dataset.catalog.titles, dataset.test.histories(), dataset.test.targets()
     known = {tuple(titles[prompts[place]]): titles[targets[place]] for place in range(len(prompts))}
     return lambda question, sample: known[tuple(session_titles(question))]
 

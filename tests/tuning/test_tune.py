@@ -56,7 +56,7 @@ def test_the_value_is_that_of_the_folds(llmseq, shop):
     for fold in temporal_folds(dataset.train, 3, len(dataset.catalog)):
         model = cls(cls.Settings(**row["settings"]), len(dataset.catalog))
         model.fit(fold.train, FitContext(dataset.catalog))
-        ranks = model.recommend(fold.held_out.prompts(), 20).ranks(fold.held_out.targets())
+        ranks = model.recommend(fold.held_out.histories(), 20).ranks(fold.held_out.targets())
         values.append(per_session(ranks, 20)["ndcg"].mean())
     assert row["folds"] == pytest.approx(values)
 

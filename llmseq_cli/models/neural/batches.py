@@ -156,15 +156,15 @@ def on_device(items: np.ndarray, lengths: np.ndarray, places: np.ndarray, target
     return Batch(on[0], on[1], on[2], on[3], len(np.unique(places)))
 
 
-def prompt_blocks(
-    prompts: Sessions, size: int, rows: int, step: int
+def history_blocks(
+    histories: Sessions, size: int, rows: int, step: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(places, items int64[rows, length], lengths int64[rows]) of all prompts cut to their last `size` items.
+    """(places, items int64[rows, length], lengths int64[rows]) of all histories cut to their last `size` items.
 
-    Prompts of like length come together, filled up to a multiple of `step` items and `rows` prompts, so that the shape
-    in which a prompt is computed depends on its own length alone, not on the prompts that it comes with.
+    Histories of like length come together, padded to a multiple of `step` items and `rows` histories, so that the shape
+    in which a history is computed depends on its own length alone, not on the histories that it comes with.
     """
-    windows = Windows(prompts, size, 0)
+    windows = Windows(histories, size, 0)
     steps = np.maximum(-(-windows.lengths // step), 1)
     order = np.argsort(steps, kind="stable")
     for start in np.flatnonzero(np.diff(steps[order], prepend=0)):

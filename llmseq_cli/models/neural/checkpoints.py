@@ -1,7 +1,7 @@
 """Checkpoints of training: everything that an interrupted run needs to end as if it had not been.
 
 A checkpoint is a folder `step-N` with `state.safetensors` (weights, the best weights so far, the optimizer's moments)
-and `state.json` (epoch, step, history, settings). It is written beside its place and renamed, so it is whole or not
+and `state.json` (epoch, step, curve, settings). It is written beside its place and renamed, so it is whole or not
 there; the one before is removed afterwards. Randomness needs no keeping: it is drawn for every step from the seed
 and the step's number.
 """

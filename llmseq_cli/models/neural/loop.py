@@ -37,7 +37,7 @@ MakeBatch = Callable[..., Batch]
 class TrainingState:
     """How far training is.
 
-    history: one dict an epoch with epoch, loss, ndcg (None without validation), seconds, rate_factor (of plateau).
+    curve: one dict an epoch with epoch, loss, ndcg (None without validation), seconds, rate_factor (of plateau).
     """
 
     epoch: int = 0
@@ -50,7 +50,7 @@ class TrainingState:
     best_ndcg: float = -1.0
     best_epoch: int = 0
     rate_factor: float = 1.0
-    history: list[dict[str, Any]] = field(default_factory=list)
+    curve: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class _Loop:
             while not self._done():
                 self._epoch(task, interrupted)
                 self._end_of_epoch()
-                task.describe(self._described(self.state.history[-1]["loss"]))
+                task.describe(self._described(self.state.curve[-1]["loss"]))
         if self.best or self.average:
             self._load(self.best or self.average)
         return self.state
@@ -233,7 +233,7 @@ class _Loop:
         ndcg = job.ranks.from_first(self._validated) if job.validate else None
         loss = state.epoch_loss / max(1, state.epoch_positions)
         entry = {"epoch": state.epoch, "loss": loss, "ndcg": ndcg, "seconds": state.seconds}
-        state.history.append(entry | {"rate_factor": state.rate_factor})
+        state.curve.append(entry | {"rate_factor": state.rate_factor})
         state.step_in_epoch, state.epoch_loss, state.epoch_positions = 0, 0.0, 0
         if ndcg is None:
             state.best_epoch = state.epoch

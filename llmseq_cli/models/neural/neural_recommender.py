@@ -21,7 +21,7 @@ from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.metrics import per_session
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.models import saved_arrays
-from llmseq_cli.models.neural.batches import Batch, Windows, next_item, prompt_blocks
+from llmseq_cli.models.neural.batches import Batch, Windows, history_blocks, next_item
 from llmseq_cli.models.neural.checkpoints import Checkpoints, begin
 from llmseq_cli.models.neural.item_vectors import ItemVectors
 from llmseq_cli.models.neural.loop import Job, TrainingState, train
@@ -38,7 +38,7 @@ _REDUCED_DIM = 128
 _RATES = {True: 1e-3, False: 3e-3}  # with embeddings and without: what text says is soon lost at high rates
 _EMA_DECAYS = {True: 0.998, False: 0.995}  # what starts from chance changes too fast for long averages
 _VALIDATION_DEPTH = 20
-_ROWS, _STEP = 64, 4  # prompts are encoded so many at a time, of lengths filled up to multiples of four
+_ROWS, _STEP = 64, 4  # histories are encoded so many at a time, of lengths filled up to multiples of four
 
 
 class NeuralRecommender(Recommender):
@@ -61,7 +61,7 @@ class NeuralRecommender(Recommender):
     settings: NeuralSettings
     network: Network
     item_ids: np.ndarray
-    history: list[dict[str, Any]]
+    curve: list[dict[str, Any]]
     device = "cpu"
 
     @abstractmethod
@@ -72,7 +72,7 @@ class NeuralRecommender(Recommender):
         """Items of a session that a training example is made of."""
         return self.settings.max_length + 1
 
-    def prompt_length(self) -> int:
+    def history_length(self) -> int:
         """Items of a session that are read to recommend."""
         return self.settings.max_length
 
@@ -99,7 +99,7 @@ class NeuralRecommender(Recommender):
         with _torch_state(self.settings.threads, context.seed, self.device):
             state = self._train(kept, held_out, sessions, context)
             figures = _figures(state)
-            self.history = state.history
+            self.curve = state.curve
             if len(kept) < len(sessions) and self.settings.refit:
                 figures = self._refit(sessions, state, figures, context)
             self._settle()
@@ -117,7 +117,7 @@ class NeuralRecommender(Recommender):
         self, sessions: Sessions, state: TrainingState, figures: dict[str, float], context: FitContext
     ) -> dict[str, float]:
         """Train again on all sessions for as many epochs as were best; → figures of both trainings together."""
-        factors = [1.0, *(entry["rate_factor"] for entry in state.history)]
+        factors = [1.0, *(entry["rate_factor"] for entry in state.curve)]
         again = self._train(sessions, None, sessions, context, state.best_epoch, factors)
         both = figures | {"refit_epochs": again.epoch}
         for name in ("trained_positions", "train_loop_seconds"):
@@ -163,7 +163,7 @@ class NeuralRecommender(Recommender):
         return sessions.take(np.setdiff1d(np.arange(len(sessions)), chosen)), sessions.take(chosen)
 
     def _validation(self, cases: Sessions, seed: int) -> Sessions | None:
-        """The split's own cases whose target the network knows and that have a prompt, not too many."""
+        """The split's own cases whose target the network knows and that have a history, not too many."""
         known = np.isin(cases.targets(), self.item_ids)
         rows = self._rows(cases.take(np.flatnonzero(known)))
         places = np.flatnonzero(rows.lengths >= 2)
@@ -283,12 +283,12 @@ class NeuralRecommender(Recommender):
         return (context.ranks or ALONE).checkpoints(context.checkpoints / part) if context.checkpoints else None
 
     def _validator(self, held_out: Sessions, allows_repeats: bool) -> Callable[[], float]:
-        prompts, targets = held_out.prompts(), held_out.targets()
+        histories, targets = held_out.histories(), held_out.targets()
 
         def validate() -> float:
             self._settle()
-            hidden = self._encode(prompts)
-            ranks = target_ranks(hidden, self._output, prompts, targets, exclude_prompt=not allows_repeats)
+            hidden = self._encode(histories)
+            ranks = target_ranks(hidden, self._output, histories, targets, exclude_history=not allows_repeats)
             return float(per_session(ranks, _VALIDATION_DEPTH)["ndcg"].mean())
 
         return validate
@@ -307,22 +307,22 @@ class NeuralRecommender(Recommender):
         self._output = self.network.output(self._vectors).detach()
 
     @torch.inference_mode()
-    def _encode(self, prompts: Sessions) -> Tensor:
-        """What comes next in every session, float32[n_prompts, d]. prompts: of rows."""
-        hidden = torch.zeros(len(prompts), self._output.shape[1], device=self.device)
-        for places, items, lengths in prompt_blocks(prompts, self.prompt_length(), _ROWS, _STEP):
+    def _encode(self, histories: Sessions) -> Tensor:
+        """What comes next in every session, float32[n_histories, d]. histories: of rows."""
+        hidden = torch.zeros(len(histories), self._output.shape[1], device=self.device)
+        for places, items, lengths in history_blocks(histories, self.history_length(), _ROWS, _STEP):
             encoded = self.network.encode(
                 torch.from_numpy(items).to(self.device), torch.from_numpy(lengths).to(self.device), self._vectors
             )
             hidden[torch.from_numpy(places).to(self.device)] = encoded[: len(places)]
         return hidden
 
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
         with _torch_state(self.settings.threads, 0, self.device):
-            known = self._rows(prompts)
+            known = self._rows(histories)
             hidden = self._encode(known)
             output = self.by_item(self._output)
-            lists = rank_sessions(hidden, output, self.candidates(), prompts, k, exclude_prompt=exclude_prompt)
+            lists = rank_sessions(hidden, output, self.candidates(), histories, k, exclude_history=exclude_history)
         nothing = known.lengths == 0
         lists.items[nothing], lists.scores[nothing] = NO_ITEM, -np.inf
         return lists
@@ -368,12 +368,12 @@ class NeuralRecommender(Recommender):
         dim = state[name].shape[1 if name.endswith("vectors") else 0]
         self.network = self._network(dim, text)
         self.network.load_state_dict(state)
-        self.history = []
+        self.curve = []
         self._settle()
 
     def save(self, folder: Path) -> None:
         super().save(folder)
-        (folder / "history.json").write_text(json.dumps(self.history, indent=1) + "\n", encoding="utf-8")
+        (folder / "curve.json").write_text(json.dumps(self.curve, indent=1) + "\n", encoding="utf-8")
 
 
 def _precision(wanted: str, device: str) -> torch.dtype:

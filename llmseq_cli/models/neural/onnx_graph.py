@@ -51,7 +51,7 @@ class _Graph(nn.Module):
 
 
 def write_onnx(model: NeuralRecommender, file: Path) -> None:
-    """Writes the network, for any number of sessions of up to `model.prompt_length()` items, and compares what comes
+    """Writes the network, for any number of sessions of up to `model.history_length()` items, and compares what comes
     out of the file with what the network says.
 
     Raises NotExportableError where torch cannot write it, a library is missing, or the file says something else.
@@ -66,7 +66,7 @@ def write_onnx(model: NeuralRecommender, file: Path) -> None:
     try:
         with torch.inference_mode(False):
             graph = _Graph(model).eval()
-        _export(graph, model.prompt_length(), file)
+        _export(graph, model.history_length(), file)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         _compare(onnxruntime.InferenceSession(str(file), options), graph, model)
@@ -100,7 +100,7 @@ def _export(graph: _Graph, longest: int, file: Path) -> None:
 
 
 def _compare(session: Any, graph: _Graph, model: NeuralRecommender) -> None:
-    random, longest = np.random.default_rng(0), model.prompt_length()
+    random, longest = np.random.default_rng(0), model.history_length()
     for n, length in ((1, 1), (3, longest)):
         items = random.choice(model.item_ids, (n, length)).astype(np.int64)
         lengths = random.integers(1, length + 1, n)

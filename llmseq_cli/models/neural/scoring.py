@@ -1,4 +1,4 @@
-"""Lists for prompts from session vectors and item vectors: selected in numpy on the CPU, on the device elsewhere."""
+"""Lists for histories from session vectors and item vectors: selected in numpy on the CPU, on the device elsewhere."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _BLOCK_NUMBERS = 2**26  # scores that stand in memory at once, where nothing but
 
 
 def rank_sessions(
-    hidden: Tensor, output: Tensor, candidates: np.ndarray, prompts: Sessions, k: int, *, exclude_prompt: bool
+    hidden: Tensor, output: Tensor, candidates: np.ndarray, histories: Sessions, k: int, *, exclude_history: bool
 ) -> Ranking:
-    """The k items with the highest products: Ranking of [n_prompts, k].
+    """The k items with the highest products: Ranking of [n_histories, k].
 
-    hidden: float32[n_prompts, d]. output: float32[n_items, d], in the order of the catalog. candidates: bool[n_items].
+    hidden: float32[n_histories, d]. output: float32[n_items, d], in catalog order. candidates: bool[n_items].
     """
     if hidden.device.type != "cpu":
-        return _rank_on_device(hidden, output, candidates, prompts, k, exclude_prompt)
+        return _rank_on_device(hidden, output, candidates, histories, k, exclude_history)
     sessions, items = hidden.numpy(), output
     place = 0
     buffer = torch.empty(block_size(len(items)), len(items))
@@ -35,11 +35,11 @@ def rank_sessions(
         place += len(block)
         return torch.mm(torch.from_numpy(rows), items.T, out=buffer).numpy()
 
-    return rank_in_blocks(prompts, score, k, len(items), exclude_prompt=exclude_prompt, candidates=candidates)
+    return rank_in_blocks(histories, score, k, len(items), exclude_history=exclude_history, candidates=candidates)
 
 
 def _rank_on_device(
-    hidden: Tensor, output: Tensor, candidates: np.ndarray, prompts: Sessions, k: int, exclude_prompt: bool
+    hidden: Tensor, output: Tensor, candidates: np.ndarray, histories: Sessions, k: int, exclude_history: bool
 ) -> Ranking:
     """The same with products and selection on the device, under the same tie rule.
 
@@ -52,8 +52,8 @@ def _rank_on_device(
     size = block_size(n_items)
     width = min(k, n_items)
     parts = []
-    for start in range(0, len(prompts), size):
-        block = prompts.slice(start, min(start + size, len(prompts)))
+    for start in range(0, len(histories), size):
+        block = histories.slice(start, min(start + size, len(histories)))
         rows = hidden.new_zeros(size, hidden.shape[1])
         rows[: len(block)] = hidden[start : start + len(block)]
         scores = rows @ output.T
@@ -61,7 +61,7 @@ def _rank_on_device(
         bits += 1 << (_NOISE_BITS - 1)
         bits &= -1 << _NOISE_BITS
         scores[:, barred] = float("-inf")
-        if exclude_prompt:
+        if exclude_history:
             places = (block.rows() * n_items + block.items).astype(np.int64)
             scores.view(-1)[torch.from_numpy(places).to(device)] = float("-inf")
         scores = torch.nan_to_num(scores + 0.0, nan=float("-inf"), posinf=float("inf"), neginf=float("-inf"))
@@ -80,20 +80,20 @@ def _rank_on_device(
 
 
 def target_ranks(
-    hidden: Tensor, output: Tensor, prompts: Sessions, targets: np.ndarray, *, exclude_prompt: bool = True
+    hidden: Tensor, output: Tensor, histories: Sessions, targets: np.ndarray, *, exclude_history: bool = True
 ) -> np.ndarray:
-    """1-based rank of every prompt's target among all items, int64[n_prompts]; with exclude_prompt among all but the
-    prompt's, and 0 where the target is one of these. Of items with the target's score half stand before it.
+    """1-based rank of every history's target among all items, int64[n_histories]; with exclude_history among all but
+    those of the history, and 0 where the target is one of these. Of items with the target's score half stand before it.
 
-    hidden: float32[n_prompts, d]. output: float32[n_items, d]. targets: int[n_prompts].
+    hidden: float32[n_histories, d]. output: float32[n_items, d]. targets: int[n_histories].
     """
     n_items, device = len(output), hidden.device
     size = max(1, _BLOCK_NUMBERS // n_items)
     parts = [np.empty(0, dtype=np.int64)]
-    for start in range(0, len(prompts), size):
-        block = prompts.slice(start, min(start + size, len(prompts)))
+    for start in range(0, len(histories), size):
+        block = histories.slice(start, min(start + size, len(histories)))
         scores = hidden[start : start + len(block)] @ output.T
-        if exclude_prompt:
+        if exclude_history:
             places = block.rows() * n_items + block.items
             scores.view(-1)[torch.from_numpy(places.astype(np.int64)).to(device)] = -torch.inf
         target = torch.from_numpy(targets[start : start + len(block)].astype(np.int64)).to(device)

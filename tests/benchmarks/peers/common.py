@@ -20,12 +20,12 @@ LENGTH, DIM, LAYERS, HEADS, BATCH, MASK, HIDDEN = 20, 64, 2, 2, 128, 0.2, 128
 
 @dataclass(frozen=True)
 class Data:
-    """items, offsets: of the training sessions. prompts, prompt_offsets, targets: of the evaluated ones."""
+    """items, offsets: of the training sessions. histories, prompt_offsets, targets: of the evaluated ones."""
 
     n_items: int
     items: np.ndarray
     offsets: np.ndarray
-    prompts: np.ndarray
+    histories: np.ndarray
     prompt_offsets: np.ndarray
     targets: np.ndarray
 
@@ -97,7 +97,7 @@ def report(
     data: Data,
     full: bool,
 ) -> None:
-    """Print the figures as one line of JSON. score: → items int[n, 20] for all prompts; the second call is timed."""
+    """Print the figures as one line of JSON. score: → items int[n, 20] for all histories; the second call is timed."""
     score()
     clock, cpu_clock = time.perf_counter(), time.process_time()
     items = score()

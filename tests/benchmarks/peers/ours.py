@@ -13,7 +13,7 @@ from llmseq_cli.models.registry import model_class
 
 options, data = arguments(), load(arguments().data)
 train = Sessions(data.items, data.offsets, np.arange(len(data.offsets) - 1))
-prompts = Sessions(data.prompts, data.prompt_offsets, np.arange(len(data.targets)))
+histories = Sessions(data.histories, data.prompt_offsets, np.arange(len(data.targets)))
 same = {
     "dim": DIM,
     "batch_size": BATCH,
@@ -57,7 +57,7 @@ report(
     seconds,
     cpu_seconds,
     per_epoch,
-    lambda: model.recommend(prompts, K).items,
+    lambda: model.recommend(histories, K).items,
     data,
     options.minutes > 0,
 )

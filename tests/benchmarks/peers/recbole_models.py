@@ -81,12 +81,12 @@ tokens = np.array([int(token) if token != "[PAD]" else -1 for token in dataset.f
 
 @torch.no_grad()
 def score() -> np.ndarray:
-    """Items of a prompt that training has not seen are left out of it; all of a prompt's are out of its list."""
+    """Items of a history that training has not seen are left out of it; all of a history's are out of its list."""
     model.eval()
     parts = []
-    prompts = [known[known > 0] for items in data.lists("prompts", "prompt_offsets") for known in [rows[items]]]
-    for start in range(0, len(prompts), 256):
-        block = prompts[start : start + 256]
+    histories = [known[known > 0] for items in data.lists("histories", "prompt_offsets") for known in [rows[items]]]
+    for start in range(0, len(histories), 256):
+        block = histories[start : start + 256]
         sequences = np.zeros((len(block), LENGTH), dtype=np.int64)
         lengths = np.array([min(max(1, len(one)), LENGTH) for one in block])
         for number, one in enumerate(block):

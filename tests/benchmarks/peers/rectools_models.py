@@ -67,8 +67,8 @@ per_epoch = float((lengths - 1).sum()) if options.model == "sasrec" else float(M
 
 
 def score() -> np.ndarray:
-    prompts = frame(data.prompts, data.prompt_offsets, 0)
-    lists = model.recommend(np.arange(len(data.targets)), Dataset.construct(prompts), k=K, filter_viewed=True)
+    histories = frame(data.histories, data.prompt_offsets, 0)
+    lists = model.recommend(np.arange(len(data.targets)), Dataset.construct(histories), k=K, filter_viewed=True)
     items = np.full((len(data.targets), K), -1)
     items[lists[Columns.User], lists[Columns.Rank] - 1] = lists[Columns.Item]
     return items

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.models.neural.batches import Windows, next_item, prompt_blocks
+from llmseq_cli.models.neural.batches import Windows, history_blocks, next_item
 
 
 def sessions(n: int = 200, seed: int = 0) -> Sessions:
@@ -62,7 +62,7 @@ def test_the_last_item_counts_more_often_but_is_one_position():
 def test_a_prompt_is_computed_in_a_shape_of_its_own_length(size):
     given = sessions()
     shapes = {}
-    for places, items, lengths in prompt_blocks(given, size, 16, 4):
+    for places, items, lengths in history_blocks(given, size, 16, 4):
         assert len(items) == 16
         for row, place in enumerate(places):
             expected = given[place][-size:]
@@ -71,7 +71,7 @@ def test_a_prompt_is_computed_in_a_shape_of_its_own_length(size):
             shapes[int(place)] = items.shape[1]
     assert sorted(shapes) == list(range(len(given)))
     alone = given.take(np.array([5]))
-    assert [items.shape[1] for _, items, _ in prompt_blocks(alone, size, 16, 4)] == [shapes[5]]
+    assert [items.shape[1] for _, items, _ in history_blocks(alone, size, 16, 4)] == [shapes[5]]
 
 
 def test_long_sessions_give_windows_in_which_every_item_is_a_target_once():

@@ -22,6 +22,6 @@ def test_sasrec_from_whitened_lexical_vectors():
     model = cls(cls.Settings(epochs=2, patience=0, learning_rate=0.004), len(titles))
     figures = model.fit(data.train, FitContext(data.catalog, dense))
     assert figures["trained_positions"] == 2 * np.clip(data.train.lengths - 1, 0, 20).sum()
-    found = measure(data, model.recommend(data.test.prompts(), 20))
+    found = measure(data, model.recommend(data.test.histories(), 20))
     assert found["ndcg"] > 0.03
     assert found["hr"] > 0.07

@@ -21,7 +21,7 @@ def test_learns_a_planted_pattern(name):
     assert hit_rate(model) > 0.95
     assert figures["validation_ndcg"] > 0.9
     assert figures["trained_positions"] > 0
-    assert model.history[-1]["loss"] < model.history[0]["loss"]
+    assert model.curve[-1]["loss"] < model.curve[0]["loss"]
 
 
 @pytest.mark.parametrize("loss", ["sampled", "gbce"])
@@ -45,14 +45,14 @@ def test_an_untrained_network_recommends_what_is_like_the_session():
     """init=pool: the scores before training are those of the last item's vector and the harmonic mean together."""
     settings = {"epochs": 1, "learning_rate": 0.0, "dim": None, "ema_decay": 0.0, "refit": False}
     model, _ = fitted("sasrec", settings, embeddings=embeddings())
-    prompt = [3, 9, 20]
-    ranking = model.recommend(Sessions.from_lists([prompt]), N_ITEMS)
+    history = [3, 9, 20]
+    ranking = model.recommend(Sessions.from_lists([history]), N_ITEMS)
     vectors = embeddings().vectors
     weights = np.array([1 / 3, 1 / 2, 1]) / (1 + 1 / 2 + 1 / 3)
-    wanted = vectors @ (vectors[20] + weights @ vectors[prompt])
+    wanted = vectors @ (vectors[20] + weights @ vectors[history])
     found = np.zeros(N_ITEMS)
     found[ranking.items[0][ranking.items[0] >= 0]] = ranking.scores[0][ranking.items[0] >= 0]
-    others = np.setdiff1d(np.arange(N_ITEMS), prompt)
+    others = np.setdiff1d(np.arange(N_ITEMS), history)
     assert np.corrcoef(found[others], wanted[others])[0, 1] > 0.95
 
 
@@ -92,7 +92,7 @@ def test_items_unseen_in_training_by_their_text():
     def listed(**settings) -> set:
         settings = {"epochs": 2, "dim": None, "item_vectors": "adapter"} | settings
         model, _ = fitted("sasrec", settings, train=train, embeddings=given)
-        return set(model.recommend(sessions(5), N_ITEMS, exclude_prompt=False).items.ravel().tolist()) - {-1}
+        return set(model.recommend(sessions(5), N_ITEMS, exclude_history=False).items.ravel().tolist()) - {-1}
 
     model, _ = fitted("sasrec", {"epochs": 1, "dim": None, "cold_items": True}, train=train, embeddings=given)
     assert len(model.item_ids) == 39
@@ -136,10 +136,10 @@ def test_the_future_and_the_masked_cannot_be_seen(name):
 @pytest.mark.parametrize("name", MODELS)
 def test_padding_and_company_never_change_scores(name):
     model, _ = fitted_once(name, epochs=2)
-    prompts = sessions(150, seed=4).prompts()
-    whole = model.recommend(prompts, 10)
+    histories = sessions(150, seed=4).histories()
+    whole = model.recommend(histories, 10)
     for start, stop in ((0, 1), (3, 40), (149, 150)):
-        part = model.recommend(prompts.slice(start, stop), 10)
+        part = model.recommend(histories.slice(start, stop), 10)
         assert np.array_equal(part.items, whole.items[start:stop])
         assert np.array_equal(part.scores, whole.scores[start:stop])
 
@@ -212,11 +212,11 @@ def test_saved_and_loaded(name, tmp_path):
     model, _ = fitted(name, {"epochs": 2, "head": "projection"}, train=sessions(60))
     model.save(tmp_path)
     loaded: Recommender = model_class(name).load(tmp_path)
-    prompts = sessions(20, seed=2).prompts()
-    one, other = model.recommend(prompts, 7), loaded.recommend(prompts, 7)
+    histories = sessions(20, seed=2).histories()
+    one, other = model.recommend(histories, 7), loaded.recommend(histories, 7)
     assert np.array_equal(one.items, other.items)
     assert np.array_equal(one.scores, other.scores)
-    assert (tmp_path / "history.json").read_text().count('"loss"') == 2
+    assert (tmp_path / "curve.json").read_text().count('"loss"') == 2
 
 
 @pytest.mark.parametrize("schedule", ["constant", "linear", "cosine", "plateau"])
@@ -228,7 +228,7 @@ def test_the_best_weights_come_back():
     """A rate that makes training worse after its best epoch: the model is that of the best epoch."""
     settings = {"learning_rate": 0.05, "patience": 3, "refit": False}
     model, figures = fitted("sasrec", settings | {"epochs": 12})
-    curve = [entry["ndcg"] for entry in model.history]
+    curve = [entry["ndcg"] for entry in model.curve]
     assert figures["best_epoch"] == int(np.argmax(curve)) + 1
     assert figures["epochs"] - figures["best_epoch"] <= 3
     again, _ = fitted("sasrec", settings | {"epochs": figures["best_epoch"]})
@@ -318,11 +318,11 @@ def test_compiled_where_it_works_and_as_it_is_where_not(monkeypatch):
 def test_on_cuda(name):
     model, _ = fitted(name, {"epochs": 40}, device="cuda")
     assert hit_rate(model) > 0.95
-    prompts = sessions(50, seed=2).prompts()
-    ranking = model.recommend(prompts, 10)
+    histories = sessions(50, seed=2).histories()
+    ranking = model.recommend(histories, 10)
     loaded = model_class(name)(model.settings, N_ITEMS)
     loaded.restore_arrays(model.arrays())
-    on_cpu = loaded.recommend(prompts, 10)
+    on_cpu = loaded.recommend(histories, 10)
     assert (ranking.items == on_cpu.items).mean() > 0.98
     again, _ = fitted(name, {"epochs": 2}, device="cuda")
     same, _ = fitted(name, {"epochs": 2}, device="cuda")
@@ -337,11 +337,11 @@ def test_selection_in_torch_keeps_the_tie_rule():
     output = torch.from_numpy(random.integers(-2, 3, size=(90, 4)).astype(np.float32))
     hidden = torch.from_numpy(random.integers(-2, 3, size=(33, 4)).astype(np.float32))
     candidates = random.random(90) < 0.8
-    prompts = Sessions.from_lists([random.integers(90, size=random.integers(0, 6)) for _ in range(33)])
+    histories = Sessions.from_lists([random.integers(90, size=random.integers(0, 6)) for _ in range(33)])
     for k in (1, 10, 100):
         for exclude in (True, False):
-            one = rank_sessions(hidden, output, candidates, prompts, k, exclude_prompt=exclude)
-            other = _rank_on_device(hidden.clone(), output, candidates, prompts, k, exclude)
+            one = rank_sessions(hidden, output, candidates, histories, k, exclude_history=exclude)
+            other = _rank_on_device(hidden.clone(), output, candidates, histories, k, exclude)
             assert np.array_equal(one.items, other.items)
             assert np.array_equal(one.scores, other.scores)
 

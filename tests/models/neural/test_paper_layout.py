@@ -113,20 +113,20 @@ def test_items_start_uniform_and_the_head_has_no_norm():
 
 
 def test_bert_reads_one_item_less_to_recommend():
-    assert (model("bert4rec").prompt_length(), model("bert4rec").window()) == (19, 20)
-    assert (model("sasrec").prompt_length(), model("sasrec").window()) == (20, 21)
-    assert (model("bert4rec", layout="ours").prompt_length(), model("bert4rec", layout="ours").window()) == (20, 21)
+    assert (model("bert4rec").history_length(), model("bert4rec").window()) == (19, 20)
+    assert (model("sasrec").history_length(), model("sasrec").window()) == (20, 21)
+    assert (model("bert4rec", layout="ours").history_length(), model("bert4rec", layout="ours").window()) == (20, 21)
 
 
 @pytest.mark.parametrize("name", ["sasrec", "gru4rec", "bert4rec"])
 def test_saved_and_loaded_alone_and_together(name, tmp_path):
     made, _ = fitted(name, PAPER | {"epochs": 1, "patience": 0})
-    prompts = sessions(20, seed=3)
-    whole = made.recommend(prompts, 5)
+    histories = sessions(20, seed=3)
+    whole = made.recommend(histories, 5)
     made.save(tmp_path)
-    again = model_class(name).load(tmp_path).recommend(prompts, 5)
+    again = model_class(name).load(tmp_path).recommend(histories, 5)
     assert np.array_equal(again.scores, whole.scores)
-    assert np.array_equal(made.recommend(prompts.slice(4, 5), 5).items, whole.items[4:5])
+    assert np.array_equal(made.recommend(histories.slice(4, 5), 5).items, whole.items[4:5])
 
 
 def test_what_has_no_paper_layout_says_so():

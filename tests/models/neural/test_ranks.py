@@ -49,8 +49,8 @@ def work(rank: int, size: int, port: int, folder: str) -> None:
     dist.init_process_group("gloo", address, rank=rank, world_size=size, timeout=timedelta(seconds=120))
     for case in CASES if size == 2 else THREE:
         model, figures = trained(case, ranks=ProcessGroup())
-        ndcg = [entry["ndcg"] for entry in model.history]
-        losses = [entry["loss"] for entry in model.history]
+        ndcg = [entry["ndcg"] for entry in model.curve]
+        losses = [entry["loss"] for entry in model.curve]
         facts = {"ndcg": ndcg, "losses": losses, "positions": figures["trained_positions"]}
         np.savez(f"{folder}/{case}-{size}-{rank}.npz", **facts, **model.arrays())
     dist.destroy_process_group()
@@ -70,8 +70,8 @@ def test_ranks_together_train_what_one_process_trains(case, size, folder):
     model, figures = trained(case)
     first, *others = [np.load(folder / f"{case}-{size}-{rank}.npz") for rank in range(size)]
     assert int(first["positions"]) == figures["trained_positions"]
-    np.testing.assert_allclose(first["losses"], [entry["loss"] for entry in model.history], rtol=1e-4)
-    np.testing.assert_allclose(first["ndcg"], [entry["ndcg"] for entry in model.history], atol=0.02)
+    np.testing.assert_allclose(first["losses"], [entry["loss"] for entry in model.curve], rtol=1e-4)
+    np.testing.assert_allclose(first["ndcg"], [entry["ndcg"] for entry in model.curve], atol=0.02)
     for key, array in model.arrays().items():
         assert all(np.array_equal(other[key], first[key]) for other in others), key
         # The gradient of the keys' bias is 0 but for rounding, of which AdamW makes steps of full length.

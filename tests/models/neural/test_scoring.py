@@ -12,10 +12,10 @@ from llmseq_cli.models.neural import scoring
 N, N_ITEMS = 30, 50
 
 
-def by_hand(scores, prompt, target):
-    if target in prompt:
+def by_hand(scores, history, target):
+    if target in history:
         return 0
-    others = [score for item, score in enumerate(scores) if item not in prompt and item != target]
+    others = [score for item, score in enumerate(scores) if item not in history and item != target]
     return 1 + sum(score > scores[target] for score in others) + sum(score == scores[target] for score in others) // 2
 
 
@@ -25,12 +25,12 @@ def test_ranks_are_those_of_a_plain_loop_whatever_the_block(numbers, monkeypatch
     random = np.random.default_rng(1)
     hidden = torch.from_numpy(random.integers(-2, 3, size=(N, 4)).astype(np.float32))
     output = torch.from_numpy(random.integers(-2, 3, size=(N_ITEMS, 4)).astype(np.float32))
-    prompts = Sessions.from_lists([random.integers(0, N_ITEMS, size=random.integers(0, 6)) for _ in range(N)])
+    histories = Sessions.from_lists([random.integers(0, N_ITEMS, size=random.integers(0, 6)) for _ in range(N)])
     targets = random.integers(0, N_ITEMS, size=N)
-    targets[3] = prompts[3][0] if len(prompts[3]) else targets[3]
+    targets[3] = histories[3][0] if len(histories[3]) else targets[3]
     scores = (hidden @ output.T).numpy()
-    expected = [by_hand(scores[p], prompts[p].tolist(), targets[p]) for p in range(N)]
-    assert scoring.target_ranks(hidden, output, prompts, targets).tolist() == expected
+    expected = [by_hand(scores[p], histories[p].tolist(), targets[p]) for p in range(N)]
+    assert scoring.target_ranks(hidden, output, histories, targets).tolist() == expected
 
 
 def test_no_prompts():

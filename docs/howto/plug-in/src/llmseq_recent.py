@@ -41,12 +41,12 @@ class Recent(Recommender):
         self.scores = counts.astype(np.float32)
         return {}
 
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
         def score(block: Sessions) -> np.ndarray:
             return np.tile(self.scores, (len(block), 1))
 
         known = self.scores > 0
-        return rank_in_blocks(prompts, score, k, self.n_items, exclude_prompt=exclude_prompt, candidates=known)
+        return rank_in_blocks(histories, score, k, self.n_items, exclude_history=exclude_history, candidates=known)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {"scores": self.scores}

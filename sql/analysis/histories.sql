@@ -1,4 +1,4 @@
--- one row per evaluated case: how many items its prompt has, and how often the last of them occurs in training
+-- one row per evaluated case: how many items its history has, and how often the last of them occurs in training
 with counted as (
     select
         case_id,

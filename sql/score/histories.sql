@@ -7,7 +7,7 @@ from staged_session_item
 group by session_id;
 
 -- one row per item of a session that the catalog knows, in the order in which blocks of sessions are read
-create or replace table scored_prompt as
+create or replace table scored_history as
 select
     s.number,
     c.item,
