@@ -380,8 +380,10 @@ class Workspace:
         with self.store.read("reporting") as con:
             return own_report(con, columns, rows, self.store)
 
-    def sql(self, statement: str, *, write: bool = False) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """(column names, rows) of a user's query.
+    def sql(
+        self, statement: str, *, write: bool = False, most: int | None = None
+    ) -> tuple[list[str], list[tuple[Any, ...]]]:
+        """(column names, rows) of a user's query; most: only the first rows, so many of them.
 
         It reads this workspace's tables and nothing else. With `write` it may also change them, and read and write the
         files that it names, but for the workspace's own.
@@ -390,7 +392,7 @@ class Workspace:
         from llmseq_cli.store.sandbox import run_sql
 
         with (self.store.write if write else self.store.read)("running SQL") as con:
-            return run_sql(con, statement, workspace=self.folder if write else None)
+            return run_sql(con, statement, workspace=self.folder if write else None, most=most)
 
     def health(self) -> list[str]:
         """What is wrong with the workspace, one line each: runs without files, files without runs, leftovers."""

@@ -10,7 +10,10 @@ from typing import Annotated
 import typer
 
 from llmseq_cli.cli.common import Common, JsonOption, command
-from llmseq_cli.cli.console import out, print_json, print_table
+from llmseq_cli.cli.console import err, out, print_json, print_table
+
+_ON_SCREEN = 1000
+"""Rows that a terminal shows; whoever wants more wants a file."""
 
 
 def register(app: typer.Typer) -> None:
@@ -54,13 +57,17 @@ def sql(
             statement = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise LlmseqError(f"cannot read {file}: {error}", "give a text file with SQL") from error
-    columns, rows = common.open().sql(statement or "", write=write)
+    most = _ON_SCREEN if out.is_terminal and not json else None
+    columns, rows = common.open().sql(statement or "", write=write, most=None if most is None else most + 1)
     if json:
         names = _one_of_each(columns)
         print_json([dict(zip(names, row, strict=True)) for row in rows])
     elif columns:
-        print_table(columns, [[_exact(value) for value in row] for row in rows])
-        out.print(f"{len(rows):,} rows" if len(rows) != 1 else "1 row")
+        print_table(columns, [[_exact(value) for value in row] for row in rows[:most]])
+        if most is not None and len(rows) > most:
+            err.print(f"the first {most:,} rows; pipes, files and --json get all")
+        else:
+            out.print(f"{len(rows):,} rows" if len(rows) != 1 else "1 row")
 
 
 def _one_of_each(columns: list[str]) -> list[str]:

@@ -31,12 +31,13 @@ _TABLES = '`llmseq sql "show tables"` lists tables, "describe TABLE" columns'
 
 
 def run_sql(
-    con: duckdb.DuckDBPyConnection, text: str, *, workspace: Path | None = None
+    con: duckdb.DuckDBPyConnection, text: str, *, workspace: Path | None = None, most: int | None = None
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
     """(column names, rows) of the last statement of a user's SQL.
 
     workspace: None for a query that only reads; the workspace's folder for one that may change tables and use files
-    outside of the folder. The connection is of no use for anything else afterwards.
+    outside of the folder. most: rows to return, the first ones; None for all.
+    The connection is of no use for anything else afterwards.
     Raises UsageError for an empty query, LlmseqError for one that has a mistake or goes where it may not.
     """
     import duckdb
@@ -51,7 +52,9 @@ def run_sql(
         else:
             cursor = _read_and_write(con, statements, workspace)
         columns = [column[0] for column in cursor.description or []]
-        return columns, cursor.fetchall() if columns else []
+        if not columns:
+            return [], []
+        return columns, cursor.fetchall() if most is None else cursor.fetchmany(most)
     except duckdb.PermissionException as error:
         raise _refusal(error, writing=workspace is not None) from error
     except duckdb.Error as error:

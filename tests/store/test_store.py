@@ -261,3 +261,13 @@ def test_every_query_file_is_used():
             continue
         folder, _, stem = name.partition("/")
         assert f'"{name}"' in code or f"'{name}'" in code or (f'"{folder}/{{' in code and f'"{stem}"' in code), name
+
+
+def test_a_terminal_gets_the_first_rows_of_a_large_table(llmseq, shop, monkeypatch):
+    many = "select range as place from range(1500)"
+    assert "1,500 rows" in llmseq("sql", many).out
+    monkeypatch.setattr("llmseq_cli.cli.console.PlainConsole.is_terminal", True)
+    shown = llmseq("sql", many)
+    assert (" 999" in shown.out, "1000" in shown.out, "rows" in shown.out) == (True, False, False)
+    assert shown.err == "the first 1,000 rows; pipes, files and --json get all\n"
+    assert len(llmseq("sql", many, "--json").json) == 1500
