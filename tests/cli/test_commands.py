@@ -143,8 +143,8 @@ def test_failures_are_status_1_and_two_lines(llmseq, shop, words, message):
     ("words", "hint"),
     [
         (["ingest", "x.csv", "--name", "a", "--map", "user"], "for example --map user=visitor,item=sku,time=ts"),
-        (["ingest", "x.csv", "--name"], "`llmseq ingest --help` tells more"),
-        (["report", "--bogus"], "`llmseq report --help` tells more"),
+        (["ingest", "x.csv", "--name"], "see `llmseq ingest --help`"),
+        (["report", "--bogus"], "see `llmseq report --help`"),
         (["sql", "select * from nothing"], '`llmseq sql "show tables"` lists tables, "describe TABLE" columns'),
         (["train", "llmseqsim", "--embeddings", "99"], "`llmseq embeddings` lists what is there"),
         (

@@ -111,7 +111,7 @@ def test_what_was_begun_here_goes_on_there(llmseq, shop, cluster, monkeypatch):
     assert list(shop.folder.glob("artifacts/checkpoints/*/*/step-*"))
     made = llmseq(*words, "--set", "epochs=4", "--resume", *ON_RAY)
     assert made.status == 0, made.err
-    assert "going on after epoch 2, step 0" in made.err
+    assert "continuing after epoch 2, step 0" in made.err
     whole = llmseq(*words, "--set", "epochs=4", "--json").json[0]["run"]
     one, other = (arrays_of(shop, run)["network.item_vectors.vectors"] for run in (whole, "gru4rec-1"))
     np.testing.assert_allclose(other, one, atol=5e-3)

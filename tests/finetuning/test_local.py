@@ -98,7 +98,7 @@ def test_killed_and_gone_on_with_ends_with_the_same_weights(llmseq, ready, tiny,
     [listed] = llmseq("jobs", "--json").json
     assert (listed["job"], listed["status"]) == ("genitem-1", "queued")
     resumed = llmseq(*options, "--json").json
-    assert any("going on after step 4" in event for event in state(resumed)["events"])
+    assert any("continuing after step 4" in event for event in state(resumed)["events"])
     assert (resumed["job"], resumed["status"]) == ("genitem-1", "succeeded")
     whole = llmseq(*options, "--again", "--json").json
     assert whole["job"] == "genitem-2"

@@ -302,7 +302,7 @@ def test_killed_anywhere_and_resumed_gives_the_same_weights(bar, step, tmp_path)
         fitted(settings, checkpoints=tmp_path, progress=Told(step, kill, bar))
     resumed, again = fitted(settings, checkpoints=tmp_path, resume=True)
     assert same(whole, resumed)
-    assert [entry["loss"] for entry in whole.history] == [entry["loss"] for entry in resumed.history]
+    assert [entry["loss"] for entry in whole.curve] == [entry["loss"] for entry in resumed.curve]
     assert again["trained_positions"] == figures["trained_positions"]
 
 
@@ -314,7 +314,7 @@ def test_ctrl_c_in_pretraining(tmp_path):
     told = Told()
     resumed, _ = fitted(checkpoints=tmp_path, resume=True, progress=told)
     assert same(whole, resumed)
-    assert told.messages[0].startswith("going on after pre-training epoch 1, step")
+    assert told.messages[0].startswith("continuing after pre-training epoch 1, step")
 
 
 def test_a_training_before_is_forgotten(tmp_path):

@@ -16,7 +16,7 @@ from llmseq_cli.errors import InterruptedByUserError, LlmseqError
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.recipes.recipe import find_file, load_recipe, shipped
 from llmseq_cli.recipes.run_recipe import RecipeRun, RunOptions
-from llmseq_cli.reporting.published import published_figures
+from llmseq_cli.reporting.published import published_results
 from llmseq_cli.workspace import Workspace
 
 RECIPE = """
@@ -204,7 +204,7 @@ def test_reproduce_shows_ours_beside_the_paper(llmseq, shop, tmp_path):
 
 
 def test_every_row_of_the_paper_that_needs_no_llm_is_in_the_recipe():
-    labels = {row["label"] for row in published_figures("beauty")}
+    labels = {row["label"] for row in published_results("beauty")}
     paid = {label for label in labels if "Prompt" in label or label.startswith(("BERT2", "TALL"))}
     steps = {step.name.replace("-", "").replace("&", "").lower() for step in load_recipe("beauty").train}
     wanted = {label.replace("_", "").replace("-", "").replace("&", "").lower() for label in labels - paid}

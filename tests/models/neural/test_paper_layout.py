@@ -132,7 +132,7 @@ def test_saved_and_loaded_alone_and_together(name, tmp_path):
 def test_what_has_no_paper_layout_says_so():
     with pytest.raises(UsageError, match="one recurrent layer"):
         fitted("gru4rec", PAPER | {"layers": 2})
-    with pytest.raises(UsageError, match="no layout of the paper's"):
+    with pytest.raises(UsageError, match="no layout=paper"):
         fitted("s3rec", PAPER)
 
 

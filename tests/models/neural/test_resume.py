@@ -64,7 +64,7 @@ def test_killed_anywhere_and_resumed_gives_the_same_weights(name, step, tmp_path
         fitted(name, EPOCHS, checkpoints=tmp_path, progress=Stopping(step, kill))
     resumed, again = fitted(name, EPOCHS, checkpoints=tmp_path, resume=True)
     assert same(whole, resumed)
-    assert [entry["ndcg"] for entry in whole.history] == [entry["ndcg"] for entry in resumed.history]
+    assert [entry["ndcg"] for entry in whole.curve] == [entry["ndcg"] for entry in resumed.curve]
     assert again["trained_positions"] == figures["trained_positions"]
 
 
@@ -93,7 +93,7 @@ def test_ctrl_c_ends_the_step_and_keeps_everything(tmp_path):
     going_on = Stopping(0, kill)
     resumed, _ = fitted("sasrec", EPOCHS, checkpoints=tmp_path, resume=True, progress=going_on)
     assert same(whole, resumed)
-    assert going_on.messages == ["going on after epoch 1, step 7"]
+    assert going_on.messages == ["continuing after epoch 1, step 7"]
 
 
 def test_more_epochs_afterwards(tmp_path):
