@@ -157,7 +157,7 @@ def test_a_node_that_is_killed_leaves_the_rest_at_work(llmseq, shop, two_nodes, 
     kill(second)
     _, err = driver.communicate(timeout=400)
     assert driver.returncode == 0, err
-    assert "going on from the last checkpoint with 1" in err
+    assert "continuing from the last checkpoint with 1" in err
     check_the_loss(llmseq, shop, "sasrec-1", 1)
 
 

@@ -71,7 +71,7 @@ def test_two_workers_find_what_one_finds(llmseq, shop):
 def test_a_study_is_not_begun_twice_and_goes_on(llmseq, shop):
     assert llmseq("tune", "sknn", "--trials", "2", *RANDOM).status == 0
     twice = llmseq("tune", "sknn", "--trials", "4")
-    assert (twice.status, "--resume goes on" in twice.err) == (2, True)
+    assert (twice.status, "--resume continues" in twice.err) == (2, True)
     other = llmseq("tune", "sknn", "--trials", "4", "--resume", "--set", "k=60")
     assert (other.status, "searches something else" in other.err) == (2, True)
     assert llmseq("tune", "sknn", "--trials", "5", "--resume").status == 0
@@ -128,7 +128,7 @@ def test_time_and_patience_end_a_study(llmseq, shop):
 def test_time_ends_a_study_in_the_middle_of_a_fold(llmseq, shop):
     long = ["tune", "gru4rec", "--set", "epochs=100000", "--set", "patience=0", "--set", "dim=8", *RANDOM]
     made = llmseq(*long, "--timeout", "5s")
-    assert (made.status, "--resume goes on" in made.err) == (0, True), made.err
+    assert (made.status, "--resume continues" in made.err) == (0, True), made.err
     assert trials_of(llmseq, "shop-gru4rec") == []
     [begun] = Study.open(shop.folder / "artifacts" / "studies" / "shop-gru4rec").trials()
     assert begun.state == "RUNNING"
