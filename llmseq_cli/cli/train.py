@@ -115,7 +115,8 @@ def train(
         str | None,
         typer.Option(
             "--warm",
-            help="Start from this run's weights, settings and embeddings; new items get rows of their own.",
+            help="Start from this run's weights, settings and embeddings; a run on another dataset must know items by "
+            "their texts (item_vectors=adapter).",
             metavar="RUN",
         ),
     ] = None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -99,12 +99,12 @@ def find_dataset(con: duckdb.DuckDBPyConnection, name: str | None, *, one_split:
 
 
 def load_dataset(con: duckdb.DuckDBPyConnection, name: str | None, *, times: bool = False) -> Dataset:
-    """times: the training sessions with the times of their interactions."""
+    """times: the sessions with the times of their interactions."""
     info = find_dataset(con, name, one_split=True)
-    catalog, whole = load_catalog(con, info), _whole(con, info)
+    catalog, whole = load_catalog(con, info), _whole(con, info, times=times)
     validation = _cases(con, info, "validation", whole, catalog)
     test = _cases(con, info, "test", whole, catalog)
-    train = _train(con, info, replace(whole, times=_times(con, info)) if times else whole)
+    train = _train(con, info, whole)
     return Dataset(info, catalog, train, test, validation if len(validation) else None)
 
 
@@ -124,16 +124,16 @@ def load_train(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Sessions:
     return _train(con, info, _whole(con, info))
 
 
-def load_test(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Sessions:
-    return _cases(con, info, "test", _whole(con, info), load_catalog(con, info))
+def load_test(con: duckdb.DuckDBPyConnection, info: DatasetInfo, *, times: bool = False) -> Sessions:
+    return _cases(con, info, "test", _whole(con, info, times=times), load_catalog(con, info))
 
 
-def _whole(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Sessions:
+def _whole(con: duckdb.DuckDBPyConnection, info: DatasetInfo, *, times: bool = False) -> Sessions:
     """All sessions of the dataset, whole, by their ids."""
     given = {"dataset_id": info.dataset_id}
     lengths = _plain(con.execute(query("dataset/session_lengths"), given).fetchnumpy()["length"], np.int64)
     items = _plain(con.execute(query("dataset/interactions"), given).fetchnumpy()["item_id"], np.int32)
-    return Sessions.from_lengths(items, lengths, np.arange(len(lengths)))
+    return Sessions.from_lengths(items, lengths, np.arange(len(lengths)), _times(con, info) if times else None)
 
 
 def _times(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> np.ndarray:
@@ -160,9 +160,13 @@ def _cases(con: duckdb.DuckDBPyConnection, info: DatasetInfo, part: str, whole: 
     items = np.empty(int((lengths + 1).sum()), dtype=np.int32)
     is_history = np.ones(len(items), dtype=bool)
     is_history[ends] = False
-    items[is_history] = histories.items
-    items[ends] = whole.items[whole.offsets[:-1][sessions] + positions - 1]
-    cases = Sessions.from_lengths(items, lengths + 1, case_ids)
+    targets = whole.offsets[:-1][sessions] + positions - 1
+    items[is_history], items[ends] = histories.items, whole.items[targets]
+    times = None
+    if whole.times is not None and histories.times is not None:
+        times = np.empty(len(items), dtype=np.int64)
+        times[is_history], times[ends] = histories.times, whole.times[targets]
+    cases = Sessions.from_lengths(items, lengths + 1, case_ids, times)
     return cases if info.keeps_unseen else cases.only(catalog.in_train)
 
 

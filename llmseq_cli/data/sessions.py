@@ -37,10 +37,12 @@ class Sessions:
         return cls.from_lengths(items, lengths, np.arange(len(lists)))
 
     @classmethod
-    def from_lengths(cls, items: np.ndarray, lengths: np.ndarray, ids: np.ndarray) -> Sessions:
+    def from_lengths(
+        cls, items: np.ndarray, lengths: np.ndarray, ids: np.ndarray, times: np.ndarray | None = None
+    ) -> Sessions:
         offsets = np.zeros(len(lengths) + 1, dtype=np.int64)
         np.cumsum(lengths, out=offsets[1:])
-        return cls(np.ascontiguousarray(items, dtype=np.int32), offsets, np.asarray(ids, dtype=np.int64))
+        return cls(np.ascontiguousarray(items, dtype=np.int32), offsets, np.asarray(ids, dtype=np.int64), times)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -78,14 +80,17 @@ class Sessions:
         starts = np.repeat(self.offsets[:-1][places] - (np.cumsum(lengths) - lengths), lengths)
         taken = starts + np.arange(lengths.sum())
         times = None if self.times is None else self.times[taken]
-        return replace(Sessions.from_lengths(self.items[taken], lengths, self.ids[places]), times=times)
+        return Sessions.from_lengths(self.items[taken], lengths, self.ids[places], times)
 
     def only(self, wanted: np.ndarray) -> Sessions:
         """Every session without its other items; wanted: bool[n_items]."""
-        kept = wanted[self.items]
+        return self.where(wanted[self.items])
+
+    def where(self, kept: np.ndarray) -> Sessions:
+        """Every session without some of its interactions; kept: bool[n_interactions]."""
         lengths = np.bincount(self.rows()[kept], minlength=len(self))
         times = None if self.times is None else self.times[kept]
-        return replace(Sessions.from_lengths(self.items[kept], lengths, self.ids), times=times)
+        return Sessions.from_lengths(self.items[kept], lengths, self.ids, times)
 
     def numbered(self) -> Sessions:
         """The same sessions with the ids 0, 1, …"""
@@ -93,13 +98,11 @@ class Sessions:
 
     def last(self, n: int) -> Sessions:
         """Every session cut to its last n items."""
-        return Sessions.from_lengths(self.items[self.positions_from_end() <= n], np.minimum(self.lengths, n), self.ids)
+        return self.where(self.positions_from_end() <= n)
 
     def histories(self) -> Sessions:
         """Every session without its last item."""
-        return Sessions.from_lengths(
-            self.items[self.positions_from_end() > 1], np.maximum(self.lengths - 1, 0), self.ids
-        )
+        return self.where(self.positions_from_end() > 1)
 
     def targets(self) -> np.ndarray:
         """The last item of every session, int32[n_sessions]; every session must hold at least one."""

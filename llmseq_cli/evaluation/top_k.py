@@ -59,7 +59,7 @@ def rank_in_blocks(
 def _filled_up(block: Sessions, size: int) -> Sessions:
     missing = size - len(block)
     offsets = np.concatenate([block.offsets, np.full(missing, block.offsets[-1])])
-    return Sessions(block.items, offsets, np.concatenate([block.ids, np.full(missing, -1)]))
+    return Sessions(block.items, offsets, np.concatenate([block.ids, np.full(missing, -1)]), block.times)
 
 
 def without_noise(scores: np.ndarray) -> np.ndarray:

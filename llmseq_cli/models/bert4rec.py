@@ -21,6 +21,7 @@ from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
 from llmseq_cli.models.neural.paper_layout import PaperTransformer
 from llmseq_cli.models.neural.settings import NeuralSettings
+from llmseq_cli.models.neural.times import SessionTimes
 from llmseq_cli.models.neural.transformer import INITS, Transformer
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.settings import setting
@@ -141,33 +142,45 @@ class BERT4RecEncoder(Encoder):
         self.norm = nn.LayerNorm(dim)
         self.dropout = settings.dropout
         self.attend_masks = settings.attend_masks is not False
+        self.times = SessionTimes(settings.time, dim, settings.heads)
 
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
         n, length, dim = vectors.shape
         x = vectors.reshape(n * length, dim).index_copy(0, batch.places, self.mask.expand(len(batch.places), dim))
-        x = x.view(n, length, dim) + self._positions(batch.lengths, length)
-        x = dropout(x, self.dropout, self.training)
         inside = _inside(batch.lengths, length)
+        times = batch.times
+        if times is not None:
+            times = _known(times, inside.reshape(-1).index_fill(0, batch.places, False).view(n, length))
+        x, bias = self.times(x.view(n, length, dim) + self._positions(batch.lengths, length), times)
+        x = dropout(x, self.dropout, self.training)
         if not self.attend_masks:
             inside = inside.reshape(-1).index_fill(0, batch.places, False).view(n, length)
-        hidden: Tensor = self.norm(self.transformer(x, causal=False, inside=inside))
+        hidden: Tensor = self.norm(self.transformer(x, causal=False, inside=inside, bias=bias))
         return hidden
 
-    def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+    def last(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
         n, length, dim = vectors.shape
         x = torch.cat([vectors, vectors.new_zeros(n, 1, dim)], dim=1)
         x[torch.arange(n, device=x.device), lengths] = self.mask
-        x = x + self._positions(lengths + 1, length + 1)
+        if times is not None:
+            times = functional.pad(_known(times, _inside(lengths, length)), (0, 1))
+            times[:, -1] = times[:, -2]
+        x, bias = self.times(x + self._positions(lengths + 1, length + 1), times)
         inside = _inside(lengths + 1, length + 1)
         if not self.attend_masks:  # but where there is nothing else to attend to
             inside[torch.arange(n, device=x.device), lengths] = lengths == 0
-        hidden: Tensor = self.norm(self.transformer(x, causal=False, inside=inside, at=lengths))[:, 0]
+        hidden: Tensor = self.norm(self.transformer(x, causal=False, inside=inside, at=lengths, bias=bias))[:, 0]
         return hidden
 
     def _positions(self, lengths: Tensor, length: int) -> Tensor:
         """Counted from the end, so that the mask after a session of any length has the same: [n, length, dim]."""
         steps = torch.arange(length, device=lengths.device)
         return functional.embedding((lengths[:, None] - 1 - steps).clamp(min=0), self.positions)
+
+
+def _known(times: Tensor, known: Tensor) -> Tensor:
+    """int64[n, length]: the times, where they are not known that of the item before. known: bool[n, length]."""
+    return torch.where(known, times, times[:, :1]).cummax(dim=1).values
 
 
 def _inside(lengths: Tensor, length: int) -> Tensor:

@@ -19,6 +19,7 @@ from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
 from llmseq_cli.models.neural.paper_layout import PaperGRU
 from llmseq_cli.models.neural.settings import NeuralSettings
+from llmseq_cli.models.neural.times import SessionTimes
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.settings import setting
 
@@ -35,6 +36,7 @@ class GRU4Rec(NeuralRecommender):
     title = "GRU4Rec"
     summary = "recurrent network that predicts the next item after every item of a session"
     Settings = GRU4RecSettings
+    reads_times = ("none", "input")
 
     settings: GRU4RecSettings
 
@@ -65,12 +67,14 @@ class GRU4RecEncoder(Encoder):
         if settings.residual:
             nn.init.zeros_(self.outward.weight)
             nn.init.zeros_(self.outward.bias)
+        self.times = SessionTimes(settings.time, dim, 0)
 
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
-        x = dropout(vectors, self.dropout, self.training)
+        x = dropout(self.times(vectors, batch.times)[0], self.dropout, self.training)
         return self._outcome(x, dropout(self.gru(x)[0], self.dropout, self.training))
 
-    def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+    def last(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
+        vectors = self.times(vectors, times)[0]
         at = (torch.arange(vectors.shape[0], device=vectors.device), (lengths - 1).clamp(min=0))
         return self._outcome(vectors[at], self.gru(vectors)[0][at])
 

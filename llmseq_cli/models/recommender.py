@@ -59,12 +59,14 @@ class WarmStart:
     """A trained run that training goes on from.
 
     run: its name. model: the trained model. items: int64[n], the number that each of its items has in the catalog, −1
-        for items that are not there any more.
+        for items that are not there any more. elsewhere: it is a run on another dataset, whose items are known by their
+        texts alone; embeddings are in the space of the run's.
     """
 
     run: str
     model: Recommender
     items: np.ndarray
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ _MODELS = {
     "sknn-emb": "llmseq_cli.models.sknn_emb:SKNNEmb",
     "gru4rec": "llmseq_cli.models.gru4rec:GRU4Rec",
     "sasrec": "llmseq_cli.models.sasrec:SASRec",
+    "esasrec": "llmseq_cli.models.esasrec:ESASRec",
+    "hstu": "llmseq_cli.models.hstu:HSTU",
     "bert4rec": "llmseq_cli.models.bert4rec:BERT4Rec",
     "s3rec": "llmseq_cli.models.s3rec:S3Rec",
     "llmseqsim": "llmseq_cli.models.llmseqsim:LLMSeqSim",

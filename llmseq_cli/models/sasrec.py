@@ -6,6 +6,7 @@ and a start at which the network says the last item's vector plus the harmonic m
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,7 +18,8 @@ from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
 from llmseq_cli.models.neural.paper_layout import PaperTransformer
 from llmseq_cli.models.neural.settings import NeuralSettings
-from llmseq_cli.models.neural.transformer import INITS, Transformer
+from llmseq_cli.models.neural.times import SessionTimes
+from llmseq_cli.models.neural.transformer import INITS, Block, Transformer
 from llmseq_cli.settings import setting
 
 
@@ -60,7 +62,9 @@ class SASRec(NeuralRecommender):
 
 
 class SASRecEncoder(Encoder):
-    def __init__(self, dim: int, settings: SASRecSettings) -> None:
+    """make_block: see `Transformer`."""
+
+    def __init__(self, dim: int, settings: SASRecSettings, make_block: Callable[[], Block] | None = None) -> None:
         super().__init__()
         self.positions = nn.Parameter(0.02 * torch.randn(settings.max_length, dim))
         self.transformer = Transformer(
@@ -72,17 +76,20 @@ class SASRecEncoder(Encoder):
             dropout=settings.dropout,
             norm_first=True,
             init=settings.init,
+            make_block=make_block,
         )
         self.norm = nn.LayerNorm(dim)
         self.dropout = settings.dropout
+        self.times = SessionTimes(settings.time, dim, settings.heads)
 
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
-        x = dropout(vectors + self.positions[: vectors.shape[1]], self.dropout, self.training)
-        hidden: Tensor = self.norm(self.transformer(x, causal=True))
+        x, bias = self.times(vectors + self.positions[: vectors.shape[1]], batch.times)
+        x = dropout(x, self.dropout, self.training)
+        hidden: Tensor = self.norm(self.transformer(x, causal=True, bias=bias))
         return hidden
 
-    def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
-        x = vectors + self.positions[: vectors.shape[1]]
+    def last(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
+        x, bias = self.times(vectors + self.positions[: vectors.shape[1]], times)
         at = (lengths - 1).clamp(min=0)
-        hidden: Tensor = self.norm(self.transformer(x, causal=True, at=at))[:, 0]
+        hidden: Tensor = self.norm(self.transformer(x, causal=True, at=at, bias=bias))[:, 0]
         return hidden * (lengths > 0)[:, None]

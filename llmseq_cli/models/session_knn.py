@@ -155,7 +155,7 @@ class SKNN(Recommender):
         self.votes_for.data = self.item_weights[self.votes_for.indices]
 
     def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
-        histories = _only(histories, self.index.item_counts[histories.items] > 0)
+        histories = histories.where(self.index.item_counts[histories.items] > 0)
         candidates = self.index.costs(histories)
         costs = candidates + np.minimum(candidates, self.settings.k) * self.index.mean_size
         parts = [Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))]
@@ -281,11 +281,6 @@ def _weights(histories: Sessions, decay: str) -> np.ndarray:
     """float32[n_interactions]."""
     decay = _ALIASES.get(decay, decay)
     return pooling_weights(histories, "mean" if decay == "none" else decay)
-
-
-def _only(sessions: Sessions, kept: np.ndarray) -> Sessions:
-    """The sessions without the interactions that are not to be kept."""
-    return Sessions(sessions.items[kept], np.concatenate([[0], np.cumsum(kept)])[sessions.offsets], sessions.ids)
 
 
 def _indicators(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> csr_array:

@@ -66,7 +66,7 @@ def make_prompts(task: PromptTask, wording: Wording, ingredients: Ingredients, p
         for start in range(0, len(prompts), _SESSIONS_PER_BLOCK)
     ]
     listed = np.concatenate(options) if options else no_options(0)
-    titled = _keep_items(prompts, ingredients.groups[prompts.items] >= 0)
+    titled = prompts.where(ingredients.groups[prompts.items] >= 0)
     over = wording.question_tokens(titled, listed) - room
     fitting = _without_oldest(titled, wording, over)
     tokens = wording.question_tokens(fitting, listed)
@@ -77,11 +77,6 @@ def make_prompts(task: PromptTask, wording: Wording, ingredients: Ingredients, p
     return Prompts(fitting, listed, hashes, tokens, int((over > 0).sum()))
 
 
-def _keep_items(sessions: Sessions, keep: np.ndarray) -> Sessions:
-    lengths = np.bincount(sessions.rows()[keep], minlength=len(sessions))
-    return Sessions.from_lengths(sessions.items[keep], lengths, sessions.ids)
-
-
 def _without_oldest(sessions: Sessions, wording: Wording, over: np.ndarray) -> Sessions:
     """Sessions without as many of their oldest items as hold `over` tokens (int64[n]; none where negative)."""
     total = np.cumsum(wording.item_tokens(sessions.items))
@@ -89,7 +84,7 @@ def _without_oldest(sessions: Sessions, wording: Wording, over: np.ndarray) -> S
     dropped = total - np.repeat(before, sessions.lengths)  # tokens up to and with each item
     limit = np.repeat(np.maximum(over, 0), sessions.lengths)
     before_item = dropped - wording.item_tokens(sessions.items)
-    return _keep_items(sessions, before_item >= limit)
+    return sessions.where(before_item >= limit)
 
 
 def prompt_hash(wording: Wording, session: np.ndarray, options: np.ndarray) -> str:

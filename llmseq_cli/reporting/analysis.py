@@ -151,7 +151,8 @@ def hits_by_position(
     for label, model in models:
         hits = np.zeros(positions)
         for dropped in range(positions):
-            hits[dropped] = np.count_nonzero(model.recommend(_shortened(histories, dropped), k).ranks(targets))
+            shortened = histories.where(histories.positions_from_end() > dropped)
+            hits[dropped] = np.count_nonzero(model.recommend(shortened, k).ranks(targets))
             task.advance(1)
         series.append(_shares(label, hits, np.full(positions, len(long))))
     caption = (
@@ -168,12 +169,6 @@ def hits_by_position(
         tuple(series),
         ticks=ticks,
     )
-
-
-def _shortened(histories: Sessions, dropped: int) -> Sessions:
-    """The histories without their last `dropped` items."""
-    kept = histories.positions_from_end() > dropped
-    return Sessions.from_lengths(histories.items[kept], histories.lengths - dropped, histories.ids)
 
 
 def _shares(name: str, hits: np.ndarray, counts: np.ndarray) -> Series:

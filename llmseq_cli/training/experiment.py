@@ -28,12 +28,12 @@ from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import parse_settings
 from llmseq_cli.store.connection import Store
-from llmseq_cli.store.runs import RunRecord, find_same_run
+from llmseq_cli.store.runs import RunInfo, RunRecord, find_same_run
 from llmseq_cli.training.base_runs import BaseRuns, parse_runs
 from llmseq_cli.training.environment import environment, peak_memory_mb
 from llmseq_cli.training.options import TrainOptions
 from llmseq_cli.training.stored_runs import store_run
-from llmseq_cli.training.warm import going_on, open_start
+from llmseq_cli.training.warm import going_on, in_space_of, open_start
 
 if TYPE_CHECKING:
     from llmseq_cli.backend import Backend
@@ -78,7 +78,8 @@ def run_experiment(store: Store, options: TrainOptions, progress: Progress) -> l
     runs = []
     with _cluster(options) as cluster:
         for seed in range(options.seed, options.seed + options.seeds):
-            reduced = _reduced(store, cls, embeddings, dataset.catalog.classes, options, seed, progress)
+            like = earlier if warm and warm.elsewhere else None
+            reduced = _reduced(store, cls, embeddings, dataset.catalog.classes, options, seed, progress, like)
             runs.append(
                 _finished(store, settings, dataset, reduced, options, seed)
                 or _run_once(
@@ -128,9 +129,14 @@ def _reduced(
     options: TrainOptions,
     seed: int,
     progress: Progress,
+    like: RunInfo | None = None,
 ) -> ItemEmbeddings | None:
+    """like: a run on another dataset, in whose space the embeddings are to be."""
     if embeddings is None:
         return None
+    if like is not None:
+        reduced = in_space_of(store, like, embeddings, options, progress)
+        return reduced.permute(seed) if options.permute else reduced
     method, dim = options.reduce, options.dim
     if method is None and cls.needs_dense:
         method = "whiten"

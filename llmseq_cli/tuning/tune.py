@@ -60,7 +60,7 @@ class Tuning:
         for method in options.reduce:
             parse_method(method)
         with store.read(f"reading data to tune {options.model}") as con:
-            self.dataset = load_dataset(con, options.dataset, times=issubclass(self.cls, MadeOfRuns))
+            self.dataset = load_dataset(con, options.dataset, times=True)
         made_up = re.sub(r"[^\w.-]", "-", f"{self.dataset.info.name}-{options.model}")
         name = checked_name(options.study, "study", "--study wide") if options.study else made_up
         self.folder = studies_folder(store.folder) / name

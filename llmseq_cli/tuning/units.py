@@ -69,8 +69,13 @@ class Unit:
     def arrays(self) -> list[str]:
         """The names of the arrays that it reads."""
         about = [f"catalog.{name}" for name in _CATALOG]
-        folds = [f"fold{self.fold}.{part}.{name}" for part in ("train", "held_out") for name in _SESSIONS]
+        read = (*_SESSIONS, _TIMES) if self.needs_times() else _SESSIONS
+        folds = [f"fold{self.fold}.{part}.{name}" for part in ("train", "held_out") for name in read]
         return about + folds + (self.vectors.arrays() if self.vectors else [])
+
+    def needs_times(self) -> bool:
+        cls = model_class(self.model)
+        return cls.needs_times(parse_settings(cls.Settings, self.settings, self.model, self.split))
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ class Measured:
     seconds: float
 
 
-_SESSIONS = ("items", "offsets", "ids")
+_SESSIONS, _TIMES = ("items", "offsets", "ids"), "times"
 _CATALOG = ("classes", "popularity", "in_train")
 
 
@@ -96,7 +101,8 @@ def catalog_arrays(catalog: Catalog) -> dict[str, np.ndarray]:
 
 def fold_arrays(number: int, fold: Fold) -> dict[str, np.ndarray]:
     parts = {"train": fold.train, "held_out": fold.held_out}
-    return {f"fold{number}.{part}.{name}": getattr(s, name) for part, s in parts.items() for name in _SESSIONS}
+    names = (*_SESSIONS, _TIMES)
+    return {f"fold{number}.{part}.{name}": getattr(s, name) for part, s in parts.items() for name in names}
 
 
 def vector_arrays(name: str, embeddings: ItemEmbeddings) -> tuple[VectorArrays, dict[str, np.ndarray]]:
@@ -121,7 +127,8 @@ def measure(unit: Unit, arrays: Arrays, base_models: tuple[BaseRun, ...] = ()) -
     catalog = _catalog(arrays)
     model = cls(parse_settings(cls.Settings, unit.settings, unit.model, unit.split), len(catalog))
     embeddings = _embeddings(unit.vectors, arrays) if unit.vectors else None
-    train, held_out = (_sessions(arrays, f"fold{unit.fold}.{part}") for part in ("train", "held_out"))
+    timed = unit.needs_times()
+    train, held_out = (_sessions(arrays, f"fold{unit.fold}.{part}", timed) for part in ("train", "held_out"))
     context = FitContext(
         catalog,
         embeddings,
@@ -151,8 +158,8 @@ def _catalog(arrays: Arrays) -> Catalog:
     return Catalog(nameless, nameless, classes, popularity, arrays["catalog.in_train"])
 
 
-def _sessions(arrays: Arrays, part: str) -> Sessions:
-    return Sessions(*(arrays[f"{part}.{name}"] for name in _SESSIONS))
+def _sessions(arrays: Arrays, part: str, timed: bool) -> Sessions:
+    return Sessions(*(arrays[f"{part}.{name}"] for name in ((*_SESSIONS, _TIMES) if timed else _SESSIONS)))
 
 
 def _embeddings(about: VectorArrays, arrays: Arrays) -> ItemEmbeddings:

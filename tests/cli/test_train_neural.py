@@ -5,7 +5,7 @@ import pytest
 FAST = ["--set", "dim=16", "--set", "epochs=2", "--set", "batch_size=32"]
 
 
-@pytest.mark.parametrize("model", ["gru4rec", "sasrec", "bert4rec", "s3rec"])
+@pytest.mark.parametrize("model", ["gru4rec", "sasrec", "esasrec", "hstu", "bert4rec", "s3rec"])
 def test_train_recommend_and_score(llmseq, shop, tmp_path, model):
     trained = llmseq("train", model, *FAST, "--json")
     assert trained.status == 0, trained.err
@@ -74,3 +74,20 @@ def test_wrong_settings(llmseq, shop, words, said):
 def test_a_device_that_is_not_there(llmseq, shop):
     refused = llmseq("train", "sasrec", "--device", "tpu")
     assert (refused.status, "there is no device 'tpu'" in refused.err) == (2, True)
+
+
+def test_times_from_ingest_to_recommend(llmseq, shop):
+    small = ["--set", "dim=8", "--set", "epochs=1", "--set", "time=both"]
+    trained = llmseq("train", "hstu", *small, "--json")
+    assert trained.status == 0, trained.err
+    assert len(llmseq("recommend", "hstu", "i01", "i02", "-k", 3, "--json").json) == 3, "a typed session has no times"
+    tuned = llmseq("tune", "sasrec", "--trials", 1, *small, "--json")
+    assert tuned.status == 0, tuned.err
+
+
+def test_a_dataset_that_tells_only_the_order_has_no_times(llmseq, tmp_path):
+    lines = [f"u{user},i{(user + place) % 9},{place}" for user in range(60) for place in range(4)]
+    (tmp_path / "order.csv").write_text("\n".join(["user,item,timestamp", *lines]) + "\n")
+    assert llmseq("ingest", tmp_path / "order.csv", "--name", "order", "--k-core", 0).status == 0
+    refused = llmseq("train", "sasrec", "--set", "time=bias", "--set", "epochs=1")
+    assert (refused.status, "nothing but the order" in refused.err) == (2, True), refused.err

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -59,3 +61,18 @@ def test_no_sessions_at_all():
     assert len(empty) == 0
     assert len(empty.histories()) == 0
     assert empty.to_csr(3).shape == (0, 3)
+
+
+def test_times_stay_with_their_items():
+    sessions = replace(Sessions.from_lists([[4, 5, 6], [7], [8, 9]]), times=np.arange(10, 16))
+    parts = {
+        "histories": (sessions.histories(), [10, 11, 14]),
+        "last": (sessions.last(2), [11, 12, 13, 14, 15]),
+        "take": (sessions.take(np.array([2, 0])), [14, 15, 10, 11, 12]),
+        "slice": (sessions.slice(1, 3), [13, 14, 15]),
+        "only": (sessions.only(np.arange(10) % 2 == 0), [10, 12, 14]),
+        "where": (sessions.where(sessions.items > 6), [13, 14, 15]),
+    }
+    for part, times in parts.values():
+        assert part.times.tolist() == times
+        assert len(part.times) == len(part.items) == part.offsets[-1]

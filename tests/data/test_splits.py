@@ -267,12 +267,20 @@ def test_parts_of_files_are_kept_as_they_are():
     )
     parts = ["train", "validation", "test", "train", "train", "test", "test"]
     con = build(rows, Protocol(splits=("files",)), parts)
-    dataset = load_dataset(con, "test")
+    dataset = load_dataset(con, "test", times=True)
     names = dataset.catalog.external_ids
     assert sorted(tuple(names[i] for i in one) for one in dataset.train) == [("x",), ("x", "y")]
     assert named(con, dataset, "validation") == [("a", ("x",), "y")]
     # The test file says what is tested, whatever its times; an item without any before it cannot be predicted.
     assert sorted(named(con, dataset, "test")) == [("a", ("x", "y"), "z"), ("c", ("z",), "x")]
+    days = {
+        tuple(names[i] for i in part[case]): (
+            part.times[slice(*part.offsets[case : case + 2])] // 86_400_000_000
+        ).tolist()
+        for part in (dataset.validation, dataset.test)
+        for case in range(len(part))
+    }
+    assert days == {("x", "y"): [5, 6], ("x", "y", "z"): [5, 6, 1], ("z", "x"): [3, 4]}
     assert (dataset.info.protocol["k_core"], dataset.info.keeps_unseen) == (0, True)
     with pytest.raises(LlmseqError, match="do not say what is for training"):
         build(rows, Protocol(splits=("files",)))

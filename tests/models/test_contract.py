@@ -28,6 +28,8 @@ FAST: dict[str, dict[str, Any]] = {
     "sasrec": {"dim": 16, "epochs": 2},
     "bert4rec": {"dim": 16, "epochs": 2},
     "s3rec": {"dim": 16, "epochs": 2},
+    "esasrec": {"dim": 16, "epochs": 2},
+    "hstu": {"dim": 16, "epochs": 2},
 }
 
 N_ITEMS = 60
@@ -135,7 +137,7 @@ KNOW_TEXT = [(name, kind) for name, kind in CASES if kind != "without" and _has_
 def test_unseen_items_where_a_model_that_knows_their_text_is_asked_for_them(name, kind):
     lists = fit(name, kind, cold_items=True).recommend(histories(), N_ITEMS, exclude_history=False).items
     assert (lists[:40] >= N_SEEN).any()
-    assert {"llmseqsim", "gru4rec", "sasrec", "bert4rec", "s3rec"} == {name for name, _ in KNOW_TEXT}
+    assert {"llmseqsim", "gru4rec", "sasrec", "esasrec", "hstu", "bert4rec", "s3rec"} == {name for name, _ in KNOW_TEXT}
 
 
 @every_model

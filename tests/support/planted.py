@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -13,6 +14,7 @@ from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.registry import model_class
 
 N_ITEMS = 40
+DAY = 86_400_000_000
 MODELS = ["gru4rec", "sasrec", "bert4rec", "s3rec"]
 SMALL = {"dim": 32, "batch_size": 16, "dropout": 0.1, "learning_rate": 0.005, "threads": 1}
 # Enough to learn the pattern.
@@ -32,6 +34,18 @@ def sessions(n: int = 300, seed: int = 0) -> Sessions:
             items.append(following(items[-1]))
         lists.append(items)
     return Sessions.from_lists(lists)
+
+
+def timed(n: int = 300, seed: int = 0) -> Sessions:
+    """What comes next tells the pause before the last item: 3 numbers on after ten days, 7 after a minute."""
+    random = np.random.default_rng(seed)
+    lists, times = [], []
+    for _ in range(n):
+        long = random.random(int(random.integers(2, 6))) < 0.5
+        steps = np.concatenate([[random.integers(N_ITEMS), 7], np.where(long[:-1], 3, 7)])
+        lists.append(np.cumsum(steps) % N_ITEMS)
+        times.append(np.concatenate([[0], np.cumsum(np.where(long, 10 * DAY, DAY // 1440))]))
+    return replace(Sessions.from_lists(lists), times=np.concatenate(times))
 
 
 def catalog(n: int = N_ITEMS) -> Catalog:

@@ -23,6 +23,8 @@ class Batch:
     lengths: int64[n]. places: int64[m], where in the flattened items a loss is taken; one that stands there several
     times counts so often. targets: int64[m], rows. positions: how many different places there are.
 
+    times: int64[n, length], microseconds of the interactions, or None where the network does not read them.
+
     Of a share of a batch (see `share`): whole is that batch, which positions counts, too; sessions int64[n], which of
     its sessions these are; weight, the share of its targets.
     """
@@ -32,6 +34,7 @@ class Batch:
     places: Tensor
     targets: Tensor
     positions: int
+    times: Tensor | None = field(default=None, kw_only=True)
     whole: Batch | None = field(default=None, kw_only=True)
     sessions: Tensor | None = field(default=None, kw_only=True)
     weight: float = field(default=1.0, kw_only=True)
@@ -54,6 +57,7 @@ class Batch:
             lengths=self.lengths[sessions],
             places=row[mine] * length + self.places[mine] % length,
             targets=targets,
+            times=None if self.times is None else self.times[sessions],
             whole=self,
             sessions=sessions,
             weight=len(targets) / len(self.targets) if rank < n else 0.0,
@@ -83,6 +87,7 @@ class Windows:
     ) -> None:
         self.copies = copies
         self.items = np.append(sessions.items.astype(np.int64), 0)  # the place of all that is filled up
+        self.times = None if sessions.times is None else np.append(sessions.times, 0)
         ends, lengths = sessions.offsets[1:], sessions.lengths
         rows = np.arange(len(sessions))
         if every:
@@ -125,12 +130,19 @@ class Windows:
 
     def cut(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(items int64[n, longest], lengths int64[n]), filled up at the end with row 0."""
+        places, lengths = self._places(windows)
+        return self.items[places], lengths
+
+    def times_of(self, windows: np.ndarray) -> np.ndarray | None:
+        """int64[n, longest] of the same items, filled up with 0; None where the sessions have no times."""
+        return None if self.times is None else self.times[self._places(windows)[0]]
+
+    def _places(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         windows = windows % len(self) if len(self) else windows
         lengths = self.lengths[windows]
         steps = np.arange(lengths.max(initial=1))
         inside = steps < lengths[:, None]
-        places = np.where(inside, self.starts[windows][:, None] + steps, -1)
-        return self.items[places], lengths
+        return np.where(inside, self.starts[windows][:, None] + steps, -1), lengths
 
 
 def _chances(ids: np.ndarray, recency: float) -> np.ndarray:
@@ -156,10 +168,30 @@ def on_device(items: np.ndarray, lengths: np.ndarray, places: np.ndarray, target
     return Batch(on[0], on[1], on[2], on[3], len(np.unique(places)))
 
 
-def history_blocks(
-    histories: Sessions, size: int, rows: int, step: int
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """(places, items int64[rows, length], lengths int64[rows]) of all histories cut to their last `size` items.
+def with_times(batch: Batch, times: np.ndarray | None) -> Batch:
+    """The batch with the times of its windows, see `Windows.times_of`."""
+    if times is None:
+        return batch
+    read = torch.from_numpy(np.ascontiguousarray(times[:, : batch.items.shape[1]]))
+    return replace(batch, times=read.to(batch.items.device))
+
+
+@dataclass(frozen=True)
+class HistoryBlock:
+    """Histories that are encoded together.
+
+    places: int64[n], of the histories. items: int64[rows, length], lengths: int64[rows], times: int64[rows, length] or
+    None; the first n rows are those of the histories.
+    """
+
+    places: np.ndarray
+    items: np.ndarray
+    lengths: np.ndarray
+    times: np.ndarray | None
+
+
+def history_blocks(histories: Sessions, size: int, rows: int, step: int) -> Iterator[HistoryBlock]:
+    """All histories, cut to their last `size` items.
 
     Histories of like length come together, padded to a multiple of `step` items and `rows` histories, so that the shape
     in which a history is computed depends on its own length alone, not on the histories that it comes with.
@@ -175,4 +207,7 @@ def history_blocks(
             items, lengths = np.zeros((rows, length), dtype=np.int64), np.zeros(rows, dtype=np.int64)
             cut, lengths[: len(places)] = windows.cut(places)
             items[: len(places), : cut.shape[1]] = cut[:, :length]
-            yield places, items, lengths
+            times = windows.times_of(places)
+            if times is not None:
+                times = np.pad(times, ((0, rows - len(places)), (0, length - times.shape[1])))
+            yield HistoryBlock(places, items, lengths, times)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from llmseq_cli.errors import InterruptedByUserError, LlmseqError
-from llmseq_cli.models.neural.batches import Batch, Windows
+from llmseq_cli.models.neural.batches import Batch, Windows, with_times
 from llmseq_cli.models.neural.checkpoints import Checkpoints
 from llmseq_cli.models.neural.losses import gbce_loss, sampled_softmax_loss, softmax_loss
 from llmseq_cli.models.neural.ranks import ALONE, Ranks
@@ -182,7 +182,8 @@ class _Loop:
         torch.manual_seed(int(random.integers(2**62)) + job.ranks.rank)
         # Which of its copies a window is matters only where an epoch has several.
         copies = (windows // len(job.windows),) if job.windows.copies > 1 else ()
-        batch = job.ranks.share(job.make_batch(*job.windows.cut(windows), random, *copies))
+        made = job.make_batch(*job.windows.cut(windows), random, *copies)
+        batch = job.ranks.share(with_times(made, job.windows.times_of(windows)))
         self._set_rate()
         loss = job.loss(batch) if job.loss else self._loss(batch, random)
         self.optimizer.zero_grad(set_to_none=True)
@@ -208,11 +209,16 @@ class _Loop:
         job, settings = self.job, self.job.settings
         if settings.loss == "softmax":
             return softmax_loss(hidden, items, targets, job.chunk, job.precision)
-        drawn = _draw(job.draw_weights, len(items), settings.negatives, random)
+        shape: tuple[int, ...] = (settings.negatives,)
+        if settings.negatives_for:
+            shape = (max(1, -(-len(targets) // settings.negatives_for)), *shape)
+        drawn = _draw(job.draw_weights, len(items), shape, random)
         negatives = torch.from_numpy(drawn).to(job.device)
         if settings.loss == "gbce":
             return gbce_loss(hidden, items, targets, negatives, settings.gbce_t)
-        expected = np.log(settings.negatives * job.draw_weights[drawn]).astype(np.float32)  # type: ignore[index]
+        if job.draw_weights is None:
+            return sampled_softmax_loss(hidden, items, targets, negatives)
+        expected = np.log(settings.negatives * job.draw_weights[drawn]).astype(np.float32)
         return sampled_softmax_loss(hidden, items, targets, negatives, torch.from_numpy(expected).to(job.device))
 
     def _set_rate(self) -> None:
@@ -335,11 +341,11 @@ def _compiled(job: Job) -> Callable[[Batch], tuple[Tensor, Tensor]]:
     return forward
 
 
-def _draw(weights: np.ndarray | None, n_rows: int, n: int, random: np.random.Generator) -> np.ndarray:
-    """Rows drawn with replacement, int64[n]. weights: float64[n_rows] that sum to 1, None for uniform."""
+def _draw(weights: np.ndarray | None, n_rows: int, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+    """Rows drawn with replacement, int64 of that shape. weights: float64[n_rows] that sum to 1, None for uniform."""
     if weights is None:
-        return random.integers(n_rows, size=n)
-    return np.searchsorted(np.cumsum(weights), random.random(n)).clip(max=n_rows - 1)
+        return random.integers(n_rows, size=shape)
+    return np.searchsorted(np.cumsum(weights), random.random(shape)).clip(max=n_rows - 1)
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -66,17 +66,21 @@ class _ChunkedSoftmax(torch.autograd.Function):
 
 
 def sampled_softmax_loss(
-    hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, log_expected: Tensor
+    hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor, log_expected: Tensor | None = None
 ) -> Tensor:
     """−log of the target's share of exp(z_t) + Σ_j exp(z_j) / E[times that j is drawn].
 
-    negatives: int64[m], rows drawn with replacement, shared by all targets. log_expected: float32[m], log(m·q_j).
+    negatives: int64[m], rows drawn with replacement, shared by all targets; or int64[g, m], each row of them shared by
+    the next ⌈n / g⌉ targets. log_expected: float32[m], log(m·q_j); None
+    leaves the weights out: the target against m items, not against all.
     The sum estimates the softmax's denominator without bias (Bengio & Senécal, "Adaptive importance sampling to
     accelerate training of a neural probabilistic language model", 2008); a negative that is the target does not count.
     """
     positive = (hidden * functional.embedding(targets, items)).sum(dim=1, keepdim=True)
-    z = hidden @ functional.embedding(negatives, items).T - log_expected
-    z = z.masked_fill(negatives == targets[:, None], float("-inf"))
+    z, same = _against(hidden, items, targets, negatives)
+    if log_expected is not None:
+        z = z - _for_targets(log_expected, len(hidden))
+    z = z.masked_fill(same, float("-inf"))
     return (torch.logsumexp(torch.cat([positive, z], dim=1), dim=1) - positive[:, 0]).mean()
 
 
@@ -86,11 +90,25 @@ def gbce_loss(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor,
         β = α (t (1 − 1/α) + 1/α)
 
     Petrov & Macdonald, "gSASRec: Reducing overconfidence in sequential recommendation trained with negative sampling"
-    (RecSys 2023). negatives: int64[m], drawn uniformly, shared by all targets.
+    (RecSys 2023). negatives: as in `sampled_softmax_loss`, drawn uniformly.
     """
-    share = min(1.0, len(negatives) / max(1, len(items) - 1))
+    share = min(1.0, negatives.shape[-1] / max(1, len(items) - 1))
     beta = share * (t * (1 - 1 / share) + 1 / share)
     positive = (hidden * functional.embedding(targets, items)).sum(dim=1)
-    z = hidden @ functional.embedding(negatives, items).T
-    kept = negatives != targets[:, None]
-    return (-beta * functional.logsigmoid(positive) - (functional.logsigmoid(-z) * kept).sum(dim=1)).mean()
+    z, same = _against(hidden, items, targets, negatives)
+    return (-beta * functional.logsigmoid(positive) - (functional.logsigmoid(-z) * ~same).sum(dim=1)).mean()
+
+
+def _against(hidden: Tensor, items: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+    """(the products of every target with its negatives, float32[n, m], and where a negative is the target)."""
+    if negatives.ndim == 1:
+        return hidden @ functional.embedding(negatives, items).T, negatives == targets[:, None]
+    (n, dim), g = hidden.shape, len(negatives)
+    grouped = functional.pad(hidden, (0, 0, 0, -n % g)).view(g, -1, dim)
+    z = (grouped @ functional.embedding(negatives, items).mT).flatten(0, 1)[:n]
+    return z, _for_targets(negatives, n) == targets[:, None]
+
+
+def _for_targets(of_groups: Tensor, n: int) -> Tensor:
+    """[n, m], for every target what its group has. of_groups: [g, m], or [m] of all."""
+    return of_groups if of_groups.ndim == 1 else of_groups.repeat_interleave(-(-n // len(of_groups)), dim=0)[:n]

@@ -25,8 +25,11 @@ class Encoder(nn.Module, ABC):
         return places
 
     @abstractmethod
-    def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
-        """float32[n, length, dim], lengths int64[n] → float32[n, dim], what comes next; a length may be 0."""
+    def last(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
+        """float32[n, length, dim], lengths int64[n] → float32[n, dim], what comes next; a length may be 0.
+
+        times: int64[n, length], microseconds, where they are known.
+        """
 
 
 class ProjectionHead(nn.Module):
@@ -67,12 +70,12 @@ class Network(nn.Module):
         items = self.item_vectors()
         return self._head(self.encoder.at_places(functional.embedding(batch.items, items), batch), items)
 
-    def encode(self, items: Tensor, lengths: Tensor, vectors: Tensor) -> Tensor:
+    def encode(self, items: Tensor, lengths: Tensor, vectors: Tensor, times: Tensor | None = None) -> Tensor:
         """What comes next in every session, to be multiplied with `output`: float32[n, d].
 
-        items: int64[n, length], rows. vectors: `item_vectors()`.
+        items: int64[n, length], rows. vectors: `item_vectors()`. times: int64[n, length], where they are known.
         """
-        last = self.encoder.last(functional.embedding(items, vectors), lengths)
+        last = self.encoder.last(functional.embedding(items, vectors), lengths, times)
         return last if self.head is None else self.head(last)
 
     def output(self, vectors: Tensor) -> Tensor:

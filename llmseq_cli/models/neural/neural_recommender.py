@@ -7,6 +7,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,6 +24,7 @@ from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.models import saved_arrays
 from llmseq_cli.models.neural.batches import Batch, Windows, history_blocks, next_item
 from llmseq_cli.models.neural.checkpoints import Checkpoints, begin
+from llmseq_cli.models.neural.cooccurrence import session_vectors
 from llmseq_cli.models.neural.item_vectors import ItemVectors
 from llmseq_cli.models.neural.loop import Job, TrainingState, train
 from llmseq_cli.models.neural.memory import forecast
@@ -31,11 +33,12 @@ from llmseq_cli.models.neural.paper_layout import UNIFORM, glorot
 from llmseq_cli.models.neural.ranks import ALONE
 from llmseq_cli.models.neural.scoring import rank_sessions, target_ranks
 from llmseq_cli.models.neural.settings import NeuralSettings
-from llmseq_cli.models.neural.warm import grown
+from llmseq_cli.models.neural.times import TIMES, check_times
+from llmseq_cli.models.neural.warm import grown, transferred
 from llmseq_cli.models.recommender import FitContext, ItemSpace, Recommender, WarmStart
 
 _REDUCED_DIM = 128
-_RATES = {True: 1e-3, False: 3e-3}  # with embeddings and without: what text says is soon lost at high rates
+_RATES = {True: 1e-3, False: 3e-3}  # what text, or what sessions say before training, is soon lost at high rates
 _EMA_DECAYS = {True: 0.998, False: 0.995}  # what starts from chance changes too fast for long averages
 _VALIDATION_DEPTH = 20
 _ROWS, _STEP = 64, 4  # histories are encoded so many at a time, of lengths filled up to multiples of four
@@ -57,6 +60,8 @@ class NeuralRecommender(Recommender):
     reduced_dim = _REDUCED_DIM
     free_to_change = ("epochs", "patience")
     activation: ClassVar[str] = "relu"
+    reads_times: ClassVar[tuple[str, ...]] = TIMES
+    """What the setting `time` can be."""
 
     settings: NeuralSettings
     network: Network
@@ -94,6 +99,10 @@ class NeuralRecommender(Recommender):
         if self.settings.warm and context.warm is None:
             words = f"`llmseq train {self.name} --warm {self.settings.warm}`"
             raise UsageError(f"{self.name} cannot start from a run here", words)
+        if self.settings.time == "none":
+            train = replace(train, times=None)
+        else:
+            self._check_times(train)
         sessions = self._number_items(train, context.embeddings)
         kept, held_out = self._split(sessions, context)
         with _torch_state(self.settings.threads, context.seed, self.device):
@@ -105,12 +114,25 @@ class NeuralRecommender(Recommender):
             self._settle()
         return figures
 
+    @classmethod
+    def needs_times(cls, settings: Any) -> bool:
+        return bool(settings.time != "none")
+
+    def _check_times(self, train: Sessions) -> None:
+        """Raises UsageError where the network cannot read times, or the sessions have none."""
+        if self.settings.time not in self.reads_times:
+            words = " or ".join(self.reads_times)
+            raise UsageError(f"{self.name} has no time={self.settings.time}", f"time can be {words}")
+        if self.settings.layout == "paper":
+            raise UsageError("layout=paper reads no times", "leave time out")
+        check_times(train)
+
     def start(self, train: Sessions, context: FitContext) -> None:
         """The model as it is before training: what `fit` starts from."""
         self.device = context.device
-        self._number_items(train, context.embeddings)
+        sessions = self._number_items(train, context.embeddings)
         with _torch_state(self.settings.threads, context.seed, self.device):
-            self.network = self._build(context.embeddings, context.warm).to(self.device)
+            self.network = self._build(sessions, context).to(self.device)
             self._settle()
 
     def _refit(
@@ -143,10 +165,8 @@ class NeuralRecommender(Recommender):
         row_of[self.item_ids] = np.arange(len(self.item_ids), dtype=np.int32)
         rows = row_of[sessions.items]
         known = rows >= 0
-        if known.all():
-            return Sessions(rows, sessions.offsets, sessions.ids)
-        lengths = np.bincount(sessions.rows()[known], minlength=len(sessions))
-        return Sessions.from_lengths(rows[known], lengths, sessions.ids)
+        numbered = replace(sessions, items=rows)
+        return numbered if known.all() else numbered.where(known)
 
     def _split(self, sessions: Sessions, context: FitContext) -> tuple[Sessions, Sessions | None]:
         """(sessions to train on, sessions to validate on or None)."""
@@ -172,14 +192,19 @@ class NeuralRecommender(Recommender):
             places = np.sort(np.random.default_rng([seed, 3]).choice(places, most, replace=False))
         return rows.take(places) if len(places) else None
 
-    def _build(self, embeddings: ItemEmbeddings | None, warm: WarmStart | None) -> Network:
-        text = None
+    def _build(self, sessions: Sessions, context: FitContext) -> Network:
+        """sessions: those that are trained on."""
+        text, embeddings, warm = None, context.embeddings, context.warm
         if embeddings is not None:
             if embeddings.is_sparse:
                 raise UsageError(f"{self.name} takes dense vectors", "--reduce whiten --dim 128")
             text = np.asarray(embeddings.vectors[self.item_ids], dtype=np.float32)
             if embeddings.lengths == "unit":
                 text = unit_rows(text)
+        if self.settings.item_init == "sessions":
+            width = self._dim(None) if text is None else text.shape[1]
+            told = session_vectors(sessions, len(self.item_ids), width, context.seed)
+            text = told if text is None else unit_rows(np.concatenate([text, told], axis=1))
         if warm is not None:
             return self._grown(warm, text)
         return self._network(self._dim(text), text)
@@ -189,13 +214,15 @@ class NeuralRecommender(Recommender):
         if type(warm.model) is not type(self):
             raise UsageError(f"{warm.run} is no {self.name}", f"name a run of {self.name}")
         assert isinstance(warm.model, NeuralRecommender)
+        state = {name: tensor.cpu() for name, tensor in warm.model.network.state_dict().items()}
+        if warm.elsewhere:
+            return transferred(state, text, self._network, warm.run)
         stood = np.full(self.n_items, -1, dtype=np.int64)
         now = warm.items[warm.model.item_ids]
         stood[now[now >= 0]] = np.flatnonzero(now >= 0)
         rows = stood[self.item_ids]
         if (rows < 0).all():
             raise UsageError(f"{warm.run} knows none of the items", "name a run on an older version of the dataset")
-        state = {name: tensor.cpu() for name, tensor in warm.model.network.state_dict().items()}
         return grown(state, rows, text, self._network, warm.run)
 
     def _dim(self, text: np.ndarray | None) -> int:
@@ -239,7 +266,8 @@ class NeuralRecommender(Recommender):
         settings = self.settings
         rate = settings.learning_rate
         torch.manual_seed(context.seed)
-        self.network = self._build(context.embeddings, context.warm).to(context.device)
+        self.network = self._build(kept, context).to(context.device)
+        informed = context.embeddings is not None or settings.item_init == "sessions"
         windows = Windows(
             kept, self.window(), 2, every=settings.windows == "all", recency=settings.recency, copies=self.copies()
         )
@@ -260,13 +288,13 @@ class NeuralRecommender(Recommender):
             windows=windows,
             make_batch=self.make_batch,
             settings=settings,
-            learning_rate=_RATES[context.embeddings is not None] if rate is None else rate,
-            ema_decay=_EMA_DECAYS[context.embeddings is not None] if settings.ema_decay is None else settings.ema_decay,
+            learning_rate=_RATES[informed] if rate is None else rate,
+            ema_decay=_EMA_DECAYS[informed] if settings.ema_decay is None else settings.ema_decay,
             seed=context.seed,
             device=context.device,
             chunk=plan.chunk,
             precision=_precision(settings.precision, context.device),
-            draw_weights=_draw_weights(sessions, self.n_seen) if settings.loss == "sampled" else None,
+            draw_weights=_draw_weights(sessions, self.n_seen) if _weighted(settings) else None,
             validate=None if held_out is None else self._validator(held_out, context.allows_repeats),
             epochs=epochs or settings.epochs,
             factors=factors,
@@ -310,11 +338,14 @@ class NeuralRecommender(Recommender):
     def _encode(self, histories: Sessions) -> Tensor:
         """What comes next in every session, float32[n_histories, d]. histories: of rows."""
         hidden = torch.zeros(len(histories), self._output.shape[1], device=self.device)
-        for places, items, lengths in history_blocks(histories, self.history_length(), _ROWS, _STEP):
-            encoded = self.network.encode(
-                torch.from_numpy(items).to(self.device), torch.from_numpy(lengths).to(self.device), self._vectors
+        if self.settings.time == "none":
+            histories = replace(histories, times=None)
+        for block in history_blocks(histories, self.history_length(), _ROWS, _STEP):
+            places, items, lengths = (
+                torch.from_numpy(array).to(self.device) for array in (block.places, block.items, block.lengths)
             )
-            hidden[torch.from_numpy(places).to(self.device)] = encoded[: len(places)]
+            times = None if block.times is None else torch.from_numpy(block.times).to(self.device)
+            hidden[places] = self.network.encode(items, lengths, self._vectors, times)[: len(places)]
         return hidden
 
     def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
@@ -380,6 +411,11 @@ def _precision(wanted: str, device: str) -> torch.dtype:
     if wanted == "auto":
         return torch.bfloat16 if has_native_bfloat16(device) else torch.float32
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32
+
+
+def _weighted(settings: NeuralSettings) -> bool:
+    """Whether negatives are drawn by their popularity, too, and weighted."""
+    return settings.loss == "sampled" and settings.negatives_from == "mixed"
 
 
 def _draw_weights(sessions: Sessions, n_rows: int) -> np.ndarray:

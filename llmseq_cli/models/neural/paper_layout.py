@@ -32,7 +32,7 @@ class PaperTransformer(Encoder):
 
     masked: the batch's places hold the mask instead of their items (BERT4Rec), and a mask is put after a session to
     recommend; otherwise (SASRec) the last item's place says what comes next. embedding_dropout: share of the sum of
-    item and position that training drops.
+    item and position that training drops, of SASRec.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class PaperTransformer(Encoder):
         masked: bool,
     ) -> None:
         super().__init__()
+        assert not (masked and embedding_dropout), "masks are computed once: they cannot be dropped each by itself"
         self.mask = nn.Parameter(torch.empty(1, dim).uniform_(-UNIFORM, UNIFORM))
         self.positions = nn.Parameter(torch.empty(length, dim).uniform_(-UNIFORM, UNIFORM))
         block = partial(
@@ -76,16 +77,39 @@ class PaperTransformer(Encoder):
         return self._run(vectors, batch, batch.places)
 
     def _run(self, vectors: Tensor, batch: Batch, places: Tensor) -> Tensor:
-        n, length, dim = vectors.shape
-        if self.masked:
-            masks = self.mask.expand(len(batch.places), dim)
-            vectors = vectors.reshape(n * length, dim).index_copy(0, batch.places, masks).view(n, length, dim)
+        n, length, _ = vectors.shape
         size = len(self.positions)
         asking = places // length * size + places % length + (size - batch.lengths)[places // length]
         # A place after a session's end has no place here; nobody reads what becomes of it.
-        return self._encode(vectors, batch.lengths, asking.clamp(max=n * size - 1))
+        asking = asking.clamp(max=n * size - 1)
+        if not self.masked:
+            return self._encode(vectors, batch.lengths, asking)
+        return self._blocks(*self._masked(vectors, batch), asking)
 
-    def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+    def _masked(self, vectors: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(float32[m, dim], the vectors that differ, int64[n, size], which of them stands where).
+
+        Wherever the mask stands, in padding too, it is the same vector at the same place of any session. So the first
+        products are those of a few rows.
+        """
+        n, length, dim = vectors.shape
+        size = len(self.positions)
+        places = self._places(batch.lengths, length)
+        is_mask = torch.zeros(n * length, dtype=torch.bool, device=vectors.device).index_fill(0, batch.places, True)
+        shown = (places >= 0) & ~is_mask[places.clamp(min=0)]
+        steps = torch.arange(size, device=vectors.device).expand(n, size)
+        items = vectors.reshape(n * length, dim)[places[shown]] + self.positions[steps[shown]]
+        rows = torch.where(shown, size - 1 + shown.flatten().cumsum(0).view(n, size), steps)
+        return torch.cat([self.mask + self.positions, items]), rows
+
+    def _places(self, lengths: Tensor, length: int) -> Tensor:
+        """int64[n, size]: where in the flattened items what stands at a place comes from; negative for padding."""
+        size = len(self.positions)
+        source = torch.arange(size, device=lengths.device) - (size - lengths)[:, None]
+        rows = torch.arange(len(lengths), device=lengths.device)[:, None] * length
+        return torch.where(source >= 0, rows + source.clamp(max=length - 1), -1)
+
+    def last(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
         n, _, dim = vectors.shape
         if self.masked:
             vectors = torch.cat([vectors, vectors.new_zeros(n, 1, dim)], dim=1)
@@ -98,16 +122,17 @@ class PaperTransformer(Encoder):
         """vectors: float32[n, length, dim], filled up at the end. asking: flattened places of the sessions filled up
         at the front. → float32[len(asking), dim]"""
         n, length, dim = vectors.shape
-        size = len(self.positions)
-        source = torch.arange(size, device=vectors.device) - (size - lengths)[:, None]
-        rows = torch.arange(n, device=vectors.device)[:, None] * length + source.clamp(min=0, max=length - 1)
-        real = vectors.reshape(n * length, dim)[rows]
-        x = torch.where((source >= 0)[..., None], real, self.mask) + self.positions
-        x = dropout(x, self.embedding_dropout, self.training)
+        places = self._places(lengths, length)
+        real = vectors.reshape(n * length, dim)[places.clamp(min=0)]
+        x = torch.where((places >= 0)[..., None], real, self.mask) + self.positions
+        return self._blocks(dropout(x, self.embedding_dropout, self.training), None, asking)
+
+    def _blocks(self, x: Tensor, rows: Tensor | None, asking: Tensor) -> Tensor:
+        """x: [n, size, dim], or with rows what these point to, see `_masked`."""
         *first, last = self.blocks
         for block in first:
-            x = block(x)
-        said: Tensor = last(x, asking)
+            x, rows = block(x, None, rows), None
+        said: Tensor = last(x, asking, rows)
         return said
 
 
@@ -134,16 +159,23 @@ class _Block(nn.Module):
         _uniform(self.inward, heads * dim, self.width * dim)
         _uniform(self.outward, inner, heads * dim)
 
-    def forward(self, x: Tensor, asking: Tensor | None = None) -> Tensor:
-        """x: [n, length, dim]. asking: flattened places whose outcome is wanted, → [len(asking), dim]; None: all."""
-        n, length, dim = x.shape
+    def forward(self, x: Tensor, asking: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
+        """x: [n, length, dim], or [m, dim] where rows, int64[n, length], say which of the m stands where.
+        asking: flattened places whose outcome is wanted, → [len(asking), dim]; None: all."""
         first, second = self.norms
         inward = self.inward(first(x) if self.norm_first else x)
+        if rows is not None:
+            inward = functional.embedding(rows, inward)
+        n, length, _ = inward.shape
         q, k, v = inward.view(n, length, 3, self.heads, self.width).permute(2, 0, 3, 1, 4)
         y = functional.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
         y = y.transpose(1, 2).reshape(n, length, -1)
         if asking is not None:
-            x, y = x.reshape(n * length, dim)[asking], y.reshape(n * length, -1)[asking]
+            y = y.reshape(n * length, -1)[asking]
+        if rows is not None:
+            x = functional.embedding(rows if asking is None else rows.flatten()[asking], x)
+        elif asking is not None:
+            x = x.reshape(n * length, -1)[asking]
         x = x + dropout(self.outward(y), self.dropout, self.training)
         if not self.norm_first:
             x = first(x)
@@ -176,7 +208,7 @@ class PaperGRU(Encoder):
         x = dropout(vectors, self.dropout, self.training)
         return dropout(self._states(x, batch.lengths), self.dropout, self.training)
 
-    def last(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+    def last(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
         places = (lengths - 1).clamp(min=0)
         return self._states(vectors, lengths)[torch.arange(vectors.shape[0], device=vectors.device), places]
 

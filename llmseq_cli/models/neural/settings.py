@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from llmseq_cli.models.neural.times import TIMES
 from llmseq_cli.settings import Settings, setting
 
 LOSSES = ("softmax", "sampled", "gbce")
 SCHEDULES = ("constant", "linear", "cosine", "plateau")
 VALIDATIONS = ("temporal", "random")
 ITEM_VECTORS = ("trained", "text+free", "adapter", "adapter+free")
+ITEM_INITS = ("random", "sessions")
+NEGATIVES = ("mixed", "uniform")
 HEADS = ("none", "projection")
 WINDOWS = ("all", "last")
 LAYOUTS = ("ours", "paper")
@@ -66,7 +69,7 @@ class NeuralSettings(Settings):
     batch_size: int = setting(128, "sessions per step", low=1, high=65536, tune=(32, 512), log=True)
     learning_rate: float | None = setting(
         None,
-        "learning rate of AdamW; none: 0.001 with embeddings, 0.003 without",
+        "learning rate of AdamW; none: 0.001 with embeddings or item_init=sessions, else 0.003",
         low=0,
         high=10,
         tune=(1e-4, 1e-2),
@@ -76,7 +79,9 @@ class NeuralSettings(Settings):
     grad_clip: float | None = setting(
         None, "clip the norm of the gradient at this; none: do not clip", low=0, tune=(1, 100), log=True
     )
-    epochs: int = setting(100, "passes over the training sessions, at most", low=1, high=100_000)
+    epochs: int = setting(
+        100, "passes over the training sessions, at most; 0: none, to use --warm as it is", low=0, high=100_000
+    )
     patience: int = setting(
         5, "stop after this many epochs without a better NDCG@20; 0: train on all sessions for all epochs", low=0
     )
@@ -84,7 +89,7 @@ class NeuralSettings(Settings):
     ema_decay: float | None = setting(
         None,
         "decay of the moving average of the weights, which is what is validated and kept; 0: no average; none: 0.998 "
-        "with embeddings, 0.995 without",
+        "with embeddings or item_init=sessions, else 0.995",
         low=0,
         high=0.99999,
     )
@@ -99,13 +104,37 @@ class NeuralSettings(Settings):
     refit: bool = setting(True, "afterwards, train again on all sessions for the best number of epochs")
     loss: str = setting("softmax", "softmax over the whole catalog, sampled softmax, or gBCE", choices=LOSSES)
     negatives: int = setting(512, "negatives that a sampled loss draws per step", low=1, high=1_000_000)
+    negatives_for: int | None = setting(
+        None,
+        "how many of a step's targets share the negatives of the sampled softmax; none: all of them",
+        low=1,
+        high=1_000_000,
+    )
+    negatives_from: str = setting(
+        "mixed",
+        "how the sampled softmax draws negatives: mixed, half by popularity and half uniformly, weighted so that the "
+        "loss is that of the whole catalog; or uniform, unweighted",
+        choices=NEGATIVES,
+    )
     gbce_t: float = setting(0.75, "t of gBCE: 0 is binary cross-entropy, 1 is fully calibrated", low=0, high=1)
     item_vectors: str = setting(
         "trained",
         "how embeddings are used: to initialise trained vectors, or frozen, with a trained map, a free vector, or both",
         choices=ITEM_VECTORS,
     )
+    item_init: str = setting(
+        "random",
+        "where item vectors start without embeddings: at random, or at what occurs together in the training sessions; "
+        "with embeddings, whether that is appended to them",
+        choices=ITEM_INITS,
+    )
     scale: float = setting(1.0, "norm of the item vectors before training", low=1e-6, high=1e6)
+    time: str = setting(
+        "none",
+        "what the network reads of the times of a session: nothing, the gaps between items as input, their ages as a "
+        "bias of attention, or both",
+        choices=TIMES,
+    )
     layout: str = setting(
         "ours",
         "the network's layers, padding and initial values: ours, or the paper's, which leaves head, init, norm_first, "

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -12,6 +15,13 @@ from llmseq_cli.models.neural.dropout import dropout
 _OWN = 64  # how far away a mask is from itself: it has nothing to tell itself
 
 INITS = ("pool", "zero", "random")
+
+
+def check_heads(dim: int, heads: int) -> None:
+    """Raises UsageError where vectors of `dim` numbers cannot be shared among the heads."""
+    if dim % heads:
+        fitting = [str(n) for n in range(1, 13) if dim % n == 0]
+        raise UsageError(f"{dim} dimensions cannot be shared among {heads} heads", f"heads can be {', '.join(fitting)}")
 
 
 class Attention(nn.Module):
@@ -47,15 +57,22 @@ class Attention(nn.Module):
 
 
 def attention_mask(
-    length: int, *, causal: bool, inside: Tensor | None, at: Tensor | None, decay: bool, device: torch.device
+    length: int,
+    *,
+    causal: bool,
+    inside: Tensor | None,
+    at: Tensor | None,
+    decay: bool,
+    device: torch.device,
+    bias: Tensor | None = None,
 ) -> Tensor | None:
     """What is added to the logits of attention, or which places may be seen: broadcast to [n, heads, asking, length].
 
     inside: bool[n, length], where a session has an item. at: int64[n], the only places that ask. decay: attention
     starts from weights 1, 1/2, 1/3, … for the places from the asking one on, which is the harmonic pooling of
-    LLMSeqSim. None: what `is_causal` of torch means.
+    LLMSeqSim. bias: float32[n, heads, asking, length], added as well. None: what `is_causal` of torch means.
     """
-    if causal and not decay and inside is None and at is None:
+    if causal and not decay and inside is None and at is None and bias is None:
         return None
     steps = torch.arange(length, device=device)
     distance = (steps[:, None] if at is None else at[:, None, None, None]) - steps
@@ -63,17 +80,35 @@ def attention_mask(
     if inside is not None:
         seen = seen & inside[:, None, None]
     if not decay:
-        return seen
+        return seen if bias is None else bias.masked_fill(~seen, -torch.inf)
     apart = distance.clamp(min=0) + 1 if causal else torch.where(distance == 0, _OWN, distance.abs())
+    if bias is not None:
+        return (bias - apart.float().log()).masked_fill(~seen, -torch.inf)
     return -apart.float().log().masked_fill(~seen, torch.inf)
 
 
+def swiglu(x: Tensor) -> Tensor:
+    gate, y = x.chunk(2, dim=-1)
+    return functional.silu(gate) * y
+
+
+_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": functional.relu,
+    "gelu": functional.gelu,
+    "swiglu": swiglu,
+}
+
+
 class FeedForward(nn.Module):
+    """activation: relu, gelu, or swiglu: (SiLU(A x) ⊙ B x) C without biases (Shazeer, "GLU variants improve
+    transformer", 2020)."""
+
     def __init__(self, dim: int, inner: int, activation: str, dropout: float) -> None:
         super().__init__()
-        self.inward = nn.Linear(dim, inner)
-        self.outward = nn.Linear(inner, dim)
-        self.activation = functional.relu if activation == "relu" else functional.gelu
+        gated = activation == "swiglu"
+        self.inward = nn.Linear(dim, 2 * inner if gated else inner, bias=not gated)
+        self.outward = nn.Linear(inner, dim, bias=not gated)
+        self.activation = _ACTIVATIONS[activation]
         self.dropout = dropout
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,13 +140,15 @@ class Block(nn.Module):
     def start_at_zero(self) -> None:
         """Both branches say nothing at first: the block hands on what it gets."""
         for layer in (self.attention.outward, self.feed_forward.outward):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            for parameter in layer.parameters():
+                nn.init.zeros_(parameter)
 
 
 class Transformer(nn.Module):
     """Blocks in turn, before training: "pool" adds to every place the harmonic mean of what it sees, "zero" hands on
     what comes in, "random" is the usual start. The first two need norm_first.
+
+    make_block: makes a block other than `Block`, which then says by itself how wide its layers are.
 
     Raises UsageError where vectors of `dim` numbers cannot be shared among the heads.
     """
@@ -127,14 +164,12 @@ class Transformer(nn.Module):
         dropout: float,
         norm_first: bool,
         init: str,
+        make_block: Callable[[], Block] | None = None,
     ) -> None:
         super().__init__()
-        if dim % heads:
-            fitting = [str(n) for n in range(1, 13) if dim % n == 0]
-            raise UsageError(
-                f"{dim} dimensions cannot be shared among {heads} heads", f"heads can be {', '.join(fitting)}"
-            )
-        blocks = [Block(dim, heads, inner, activation, dropout, norm_first) for _ in range(layers)]
+        check_heads(dim, heads)
+        make = make_block or partial(Block, dim, heads, inner, activation, dropout, norm_first)
+        blocks = [make() for _ in range(layers)]
         if norm_first and init != "random":
             for block in blocks:
                 block.start_at_zero()
@@ -143,19 +178,32 @@ class Transformer(nn.Module):
             blocks[0].attention.start_as_mean()
         self.blocks = nn.ModuleList(blocks)
 
-    def forward(self, x: Tensor, causal: bool, inside: Tensor | None = None, at: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        causal: bool,
+        inside: Tensor | None = None,
+        at: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> Tensor:
         """x: float32[n, length, dim]. causal: a place sees only itself and those before it.
 
         inside: bool[n, length], which places may be looked at. at: int64[n], the only place of every session whose
-        outcome is wanted, None for all. → float32[n, length or 1, dim]
+        outcome is wanted, None for all. bias: float32[n, heads, length, length], added to the logits of attention.
+        → float32[n, length or 1, dim]
         """
         length = x.shape[1]
         *first, last = self.blocks
-        whole = attention_mask(length, causal=causal, inside=inside, at=None, decay=self.decay, device=x.device)
+        make_mask = partial(attention_mask, length, causal=causal, inside=inside, decay=self.decay, device=x.device)
+        mask = make_mask(at=None, bias=bias)
         for block in first:
-            x = block(x, whole, None)
-        mask = whole
+            x = block(x, mask, None)
         if at is not None:
-            mask = attention_mask(length, causal=causal, inside=inside, at=at, decay=self.decay, device=x.device)
+            mask = make_mask(at=at, bias=None if bias is None else only_at(bias, at))
         x = last(x, mask, at)
         return x
+
+
+def only_at(bias: Tensor, at: Tensor) -> Tensor:
+    """What is added where only the places `at`, int64[n], ask: [n, heads, 1, length] of [n, heads, length, length]."""
+    return bias[torch.arange(len(at), device=at.device), :, at].unsqueeze(2)

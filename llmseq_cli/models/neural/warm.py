@@ -48,16 +48,44 @@ def grown(
     dim = old["item_vectors.vectors"].shape[1] if adapter is None else adapter.shape[0]
     network = make(dim, None if kept is None else kept.numpy())
     fresh = network.state_dict()
-    wrong = sorted(set(fresh) ^ set(state)) or [name for name in state if fresh[name].shape != state[name].shape]
-    if wrong:
-        raise UsageError(
-            f"these settings make another network than {run} has: {wrong[0]}", "leave --set to what training alone uses"
-        )
+    _check_same(fresh, state, run)
     if kept is None:  # what has no text starts at random, as in a network that starts from chance
         unplaced = torch.from_numpy(~known if text is None else ~known & ~text.any(axis=1))
         state["item_vectors.vectors"][unplaced] = fresh["item_vectors.vectors"][unplaced]
     network.load_state_dict(state)
     return network
+
+
+def transferred(old: dict[str, torch.Tensor], text: np.ndarray | None, make: MakeNetwork, run: str) -> Network:
+    """A network for items of another dataset, with the old one's weights but for what it knows of its own items.
+
+    text: float32[n_rows, d], the vectors of the items' texts in the space of the old one's. Vectors of the items' own,
+    and biases, start at 0.
+    """
+    name = "item_vectors.text"
+    if name not in old:
+        raise UsageError(
+            f"{run} knows its items by vectors of their own, not by their texts",
+            "train it with --embeddings and --set item_vectors=adapter",
+        )
+    if text is None or text.shape[1] != old[name].shape[1]:
+        raise UsageError(f"the embeddings are none of {run}'s", "say the same --embeddings, --reduce and --dim")
+    adapter = old.get("item_vectors.adapter.weight")
+    network = make(text.shape[1] if adapter is None else adapter.shape[0], text)
+    fresh = network.state_dict()
+    own = {key: torch.zeros_like(fresh[key]) for key in ("item_vectors.vectors", "head.bias") if key in fresh}
+    state = old | {name: fresh[name]} | own
+    _check_same(fresh, state, run)
+    network.load_state_dict(state)
+    return network
+
+
+def _check_same(fresh: dict[str, torch.Tensor], state: dict[str, torch.Tensor], run: str) -> None:
+    wrong = sorted(set(fresh) ^ set(state)) or [name for name in state if fresh[name].shape != state[name].shape]
+    if wrong:
+        raise UsageError(
+            f"these settings make another network than {run} has: {wrong[0]}", "leave --set to what training alone uses"
+        )
 
 
 def _mapped(text: np.ndarray, learnt: np.ndarray, new: np.ndarray) -> np.ndarray:

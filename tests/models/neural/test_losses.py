@@ -90,3 +90,37 @@ def test_gbce_against_loops(calibration):
         expected += beta * np.log1p(np.exp(-z[row, target]))
         expected += sum(np.log1p(np.exp(z[row, j])) for j in drawn if j != target)
     assert loss.item() == pytest.approx(expected / N, rel=1e-4)
+
+
+@pytest.mark.parametrize("groups", [1, 7, 50])
+@pytest.mark.parametrize("loss", ["weighted", "unweighted", "gbce"])
+def test_groups_of_targets_with_negatives_of_their_own(loss, groups):
+    hidden, items, targets = some()
+    random = torch.Generator().manual_seed(1)
+    negatives = torch.randint(N_ITEMS, (groups, 12), generator=random)
+    expected = torch.randn(groups, 12, generator=random)
+
+    def compute(rows, drawn, weights):
+        if loss == "gbce":
+            return gbce_loss(hidden[rows], items, targets[rows], drawn)
+        return sampled_softmax_loss(hidden[rows], items, targets[rows], drawn, weights if loss == "weighted" else None)
+
+    found = compute(slice(None), negatives, expected)
+    size = -(-N // groups)
+    parts = [compute(slice(g * size, (g + 1) * size), negatives[g], expected[g]) for g in range(groups)]
+    parts = [part for part in parts if torch.isfinite(part)]
+    sizes = [len(targets[g * size : (g + 1) * size]) for g in range(groups)]
+    wanted = sum(size * part for size, part in zip(sizes, parts, strict=False)) / N
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
+    for ours, plain in zip(gradients(found, hidden, items), gradients(wanted, hidden, items), strict=True):
+        assert torch.linalg.norm(ours - plain) < 1e-4 * torch.linalg.norm(plain)
+
+
+def test_without_weights_the_target_stands_against_what_was_drawn():
+    hidden, items, targets = some()
+    negatives = (targets + 1) % N_ITEMS
+    loss = sampled_softmax_loss(hidden[:1], items, targets[:1], negatives)
+    others = negatives[negatives != targets[0]]
+    logits = hidden[:1] @ items[torch.cat([targets[:1], others])].T
+    wanted = functional.cross_entropy(logits, torch.zeros(1, dtype=torch.long))
+    assert loss.item() == pytest.approx(wanted.item(), rel=1e-5)

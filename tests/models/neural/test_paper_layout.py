@@ -9,7 +9,7 @@ from support.planted import N_ITEMS, catalog, embeddings, fitted, hit_rate, sess
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import UsageError
-from llmseq_cli.models.neural.batches import Windows, next_item
+from llmseq_cli.models.neural.batches import Batch, Windows, next_item
 from llmseq_cli.models.neural.paper_layout import PaperGRU, PaperTransformer
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.registry import model_class
@@ -49,6 +49,21 @@ def test_sessions_are_those_filled_up_in_front_with_the_mask(masked):
     with torch.no_grad():
         network.mask.normal_()
     assert not torch.allclose(network.last(vectors, torch.tensor([3])), said), "padding is attended to"
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_masks_computed_once_are_masks_computed_everywhere(layers):
+    network = transformer(masked=True, layers=layers).double()
+    vectors = torch.randn(3, 5, DIM, dtype=torch.float64, requires_grad=True)
+    lengths, places = torch.tensor([5, 2, 1]), torch.tensor([0, 3, 6, 10])
+    batch = Batch(torch.zeros(3, 5, dtype=torch.int64), lengths, places, places, len(places))
+    masked = vectors.reshape(15, DIM).index_copy(0, places, network.mask.expand(4, DIM)).view(3, 5, DIM)
+    asking = places // 5 * LENGTH + places % 5 + (LENGTH - lengths)[places // 5]
+    plain, found = network._encode(masked, lengths, asking), network.at_places(vectors, batch)
+    torch.testing.assert_close(found, plain)
+    learnt = [vectors, *network.parameters()]
+    for ours, theirs in zip(*(torch.autograd.grad(x.square().sum(), learnt) for x in (found, plain)), strict=True):
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.parametrize("masked", [False, True])

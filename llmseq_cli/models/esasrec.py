@@ -1,0 +1,72 @@
+"""eSASRec: SASRec with gated blocks, trained against a few drawn items instead of the whole catalog.
+
+Tikhonovich et al., "eSASRec: Enhancing transformer-based recommendations in a modular fashion" (RecSys 2025), with the
+blocks of LiGR (Borisyuk et al., "From features to transformers: Redefining ranking for scalable impact", 2025):
+
+    x + σ(W x) ⊙ attention(norm(x)), then x + σ(W x) ⊙ feed-forward(norm(x))
+
+The negatives are drawn uniformly and shared by all targets of a step. Defaults are those published for Amazon Beauty
+under leave-one-out, but for those that a comment names.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from llmseq_cli.errors import UsageError
+from llmseq_cli.models.neural.network import Encoder
+from llmseq_cli.models.neural.settings import LOSSES, NEGATIVES
+from llmseq_cli.models.neural.transformer import Block
+from llmseq_cli.models.sasrec import SASRec, SASRecEncoder, SASRecSettings
+from llmseq_cli.settings import setting
+
+
+@dataclass(frozen=True)
+class ESASRecSettings(SASRecSettings):
+    heads: int = setting(1, "attention heads", low=1, high=64, tune=(1, 2, 4))
+    ffn_multiplier: int = setting(
+        4, "width of the feed-forward layers, as a multiple of dim", low=1, high=16, tune=(1, 4)
+    )
+    dropout: float = setting(0.2, "dropout rate", low=0, high=0.95, tune=(0.0, 0.9))
+    loss: str = setting("sampled", "softmax over the whole catalog, sampled softmax, or gBCE", choices=LOSSES)
+    negatives: int = setting(256, "negatives that a sampled loss draws per step", low=1, high=1_000_000)
+    negatives_from: str = setting(
+        "uniform",
+        "how the sampled softmax draws negatives: mixed, half by popularity and half uniformly, weighted so that the "
+        "loss is that of the whole catalog; or uniform, unweighted",
+        choices=NEGATIVES,
+    )
+
+
+class ESASRec(SASRec):
+    name = "esasrec"
+    title = "eSASRec"
+    summary = "SASRec with gated blocks and a sampled softmax"
+    Settings = ESASRecSettings
+
+    settings: ESASRecSettings
+
+    def make_encoder(self, dim: int) -> Encoder:
+        settings = self.settings
+        if settings.layout != "ours":
+            raise UsageError("esasrec has no layout of the paper's", "leave layout out")
+        make_block = partial(LiGRBlock, dim, settings.heads, settings.ffn_multiplier * dim, settings.dropout)
+        return SASRecEncoder(dim, settings, make_block)
+
+
+class LiGRBlock(Block):
+    """Both branches go through a gate, which sees what comes in."""
+
+    def __init__(self, dim: int, heads: int, inner: int, dropout: float) -> None:
+        super().__init__(dim, heads, inner, "swiglu", dropout, norm_first=True)
+        self.gates = nn.ModuleList([nn.Linear(dim, dim), nn.Linear(dim, dim)])
+
+    def forward(self, x: Tensor, mask: Tensor | None, at: Tensor | None) -> Tensor:
+        asked = x if at is None else x[torch.arange(x.shape[0], device=x.device), at].unsqueeze(1)
+        x = asked + torch.sigmoid(self.gates[0](asked)) * self.attention(self.norms[0](x), mask, at)
+        x = x + torch.sigmoid(self.gates[1](x)) * self.feed_forward(self.norms[1](x))
+        return x
