@@ -125,6 +125,6 @@ def _affine(before: np.ndarray, after: np.ndarray, new: np.ndarray) -> np.ndarra
     x, y = before[known] - mean, after[known].astype(np.float64)
     shift = y.mean(axis=0)
     matrix = np.linalg.lstsq(x, y - shift, rcond=None)[0]
-    mapped = ((new - mean) @ matrix + shift).astype(np.float32)
+    mapped: np.ndarray = ((new - mean) @ matrix + shift).astype(np.float32)
     mapped[~new.any(axis=1)] = 0
     return mapped
