@@ -76,11 +76,16 @@ def test_a_device_that_is_not_there(llmseq, shop):
     assert (refused.status, "there is no device 'tpu'" in refused.err) == (2, True)
 
 
-def test_times_from_ingest_to_recommend(llmseq, shop):
+def test_times_from_ingest_to_recommend(llmseq, tmp_path):
+    lines = [
+        f"u{user},i{(user + place) % 9},{10**6 * user + 10 * place**2}" for user in range(60) for place in range(4)
+    ]
+    (tmp_path / "clicks.csv").write_text("\n".join(["user,item,timestamp", *lines]) + "\n")
+    assert llmseq("ingest", tmp_path / "clicks.csv", "--name", "clicks", "--k-core", 0).status == 0
     small = ["--set", "dim=8", "--set", "epochs=1", "--set", "time=both"]
     trained = llmseq("train", "hstu", *small, "--json")
     assert trained.status == 0, trained.err
-    assert len(llmseq("recommend", "hstu", "i01", "i02", "-k", 3, "--json").json) == 3, "a typed session has no times"
+    assert len(llmseq("recommend", "hstu", "i1", "i2", "-k", 3, "--json").json) == 3, "a typed session has no times"
     tuned = llmseq("tune", "sasrec", "--trials", 1, *small, "--json")
     assert tuned.status == 0, tuned.err
 
