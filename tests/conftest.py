@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from support import core_share  # noqa: F401  (first: what follows may import numpy)
 from support.chat_fixtures import ready, server  # noqa: F401 fixtures
+from support.once import Once, make_once
 from support.ray_nodes import cluster, quiet_ray, two_nodes  # noqa: F401 fixtures
 from support.small_shop import write_shop
 
@@ -64,22 +65,23 @@ Prepare = Callable[[Workspace, str, Callable[[Workspace], object]], Workspace]
 
 
 @pytest.fixture(scope="session")
-def _prepared_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("prepared")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """once(name, make): the folder of that name, which make(folder) fills once for all workers."""
+    return make_once(tmp_path_factory)
 
 
 @pytest.fixture
-def prepared(_prepared_folders: Path) -> Prepare:
-    """Builds something in a workspace once per worker, under a name; further tests get a copy of what came of it."""
+def prepared(once: Once) -> Prepare:
+    """Builds something in a workspace once, under a name; every test gets a copy of what came of it."""
 
     def prepare(workspace: Workspace, name: str, build: Callable[[Workspace], object]) -> Workspace:
-        kept = _prepared_folders / name
-        if kept.exists():
-            shutil.rmtree(workspace.folder, ignore_errors=True)
-            shutil.copytree(kept, workspace.folder)
-        else:
+        def make(folder: Path) -> None:
             build(workspace)
-            shutil.copytree(workspace.folder, kept)
+            shutil.copytree(workspace.folder, folder, dirs_exist_ok=True)
+
+        kept = once(name, make)
+        shutil.rmtree(workspace.folder, ignore_errors=True)
+        shutil.copytree(kept, workspace.folder)
         return workspace
 
     return prepare

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.small_shop import titles
 
 from llmseq_cli.finetuning.templates import shipped_words
 from llmseq_cli.language_model import library
@@ -23,21 +24,13 @@ SMALL = ("--set", "dim=32", "--set", "layers=1", "--set", "heads=2", "--set", "t
 @pytest.fixture
 def tiny(ready, tmp_path):
     """A folder with a random Llama and a tokenizer of the shop's titles, as Hugging Face lays them out."""
-    tokenizer = _make_tokenizer(TITLES, 500, shipped_words())
+    tokenizer = _make_tokenizer(titles(), 500, shipped_words())
     model = _make_model(tokenizer, LocalTuning(dim=32, layers=1, heads=2, max_length=512), seed=0)
     with torch.no_grad():  # of a head that is not almost zero, as LoRA leaves it as it is
         model.get_input_embeddings().weight.mul_(20)
     model.save_pretrained(tmp_path / "tiny")
     tokenizer.save_pretrained(tmp_path / "tiny")
     return tmp_path / "tiny"
-
-
-TITLES = [
-    f"{first} {second} {kind}"
-    for kind in ("sock", "shirt", "scarf", "hat", "glove")
-    for first, second in zip(("red", "green", "blue", "wool", "silk", "long", "short", "soft"),
-                             ("green", "blue", "wool", "silk", "long", "short", "soft", "warm"), strict=True)
-]  # fmt: skip
 
 
 def state(job):

@@ -11,18 +11,20 @@ WORDS = ["red", "green", "blue", "wool", "silk", "long", "short", "soft", "warm"
 KINDS = ["sock", "shirt", "scarf", "hat", "glove"]
 
 
+def titles() -> list[str]:
+    """Of the shop's 40 items: eight of each kind."""
+    return [f"{first} {second} {kind}" for kind in KINDS for first, second in zip(WORDS[:8], WORDS[1:9], strict=True)]
+
+
 def write_shop(folder: Path, sessions: int = 120, seed: int = 1) -> tuple[Path, Path]:
     """A small shop as two CSV files; sessions keep to one kind of clothes, so text and neighbours both help."""
     random = np.random.default_rng(seed)
-    pairs = list(zip(WORDS, WORDS[1:], strict=False))[:8]
-    titles = [f"{first} {second} {kind}" for kind in KINDS for first, second in pairs]
-    kinds = [kind for kind in KINDS for _ in range(8)]
     clicks, items = folder / "clicks.csv", folder / "items.csv"
     with items.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["item_id", "title", "category", "brand"])
-        for number, (title, kind) in enumerate(zip(titles, kinds, strict=True)):
-            writer.writerow([f"i{number:02d}", title, kind, "Acme" if number % 2 else ""])
+        for number, title in enumerate(titles()):
+            writer.writerow([f"i{number:02d}", title, title.split()[-1], "Acme" if number % 2 else ""])
     with clicks.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["user_id", "item_id", "timestamp"])
