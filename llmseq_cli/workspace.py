@@ -200,6 +200,28 @@ class Workspace:
 
         return FineTuning(self.store, options, self.progress).show(n)
 
+    def export_examples(self, options: FinetuneOptions, format: str, folder: str | Path) -> dict[str, Any]:
+        """Writes training files for a trainer elsewhere (trl, axolotl, alpaca, openai, vertex) into a new folder."""
+        from llmseq_cli.finetuning.exports.export import Export
+
+        return Export(self.store, options, format, self.progress).run(Path(folder)).to_dict()
+
+    def import_model(
+        self,
+        folder: str | Path,
+        task: str | None = None,
+        *,
+        dataset: str | None = None,
+        base_model: str | None = None,
+    ) -> dict[str, Any]:
+        """Makes a job of a model that was trained elsewhere: an adapter of PEFT, or a whole model; returns the job."""
+        from llmseq_cli.finetuning.imports import ImportOptions, import_model
+        from llmseq_cli.finetuning.jobs import about
+        from llmseq_cli.finetuning.ledger import Ledger
+
+        options = ImportOptions(Path(folder), task, dataset, base_model)
+        return about(Ledger(self.store), import_model(self.store, options, self.progress))
+
     def jobs(
         self,
         dataset: str | None = None,
@@ -233,6 +255,12 @@ class Workspace:
         return act_on_job(
             self.store, self.progress, job, action, dataset, out, refresh=refresh, base_url=base_url, prices=prices
         )
+
+    def retiring_jobs(self) -> list[dict[str, Any]]:
+        """One dict a fine-tuning job whose model is shut down, or will be: job, base_model, shutdown, instead."""
+        from llmseq_cli.finetuning.job_list import retiring_jobs
+
+        return retiring_jobs(self.store)
 
     def prompt(self, options: PromptOptions) -> str:
         """Ask a language model for the test sessions, map its answers to the catalog, store a run; returns its name.

@@ -75,6 +75,20 @@ PricesOption = Annotated[
     str | None, typer.Option("--prices", help="TOML file of prices; else $LLMSEQ_PRICES.", metavar="FILE")
 ]
 
+YesOption = Annotated[
+    bool,
+    typer.Option("--yes", help="Go on with a model that its provider has shut down, or is about to."),
+]
+
+
+def retirement_facts(found: dict[str, Any] | None) -> list[tuple[str, Any]]:
+    """A line of a plan about a model that is shut down."""
+    if found is None:
+        return []
+    instead = f"; its provider names {found['instead']} in its place" if found["instead"] else ""
+    return [("shut down", f"on {found['shutdown']}{instead}")]
+
+
 RENAMED = {"--depth": "--list-length", "--jobs": "--workers"}
 """Options that had another name; the old one gets an error that says the new one."""
 

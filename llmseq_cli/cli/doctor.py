@@ -21,7 +21,7 @@ _KEYS = (
     "HF_TOKEN",
 )
 
-_NOT_USABLE = "not usable"
+_NOT_USABLE, _NOT_MADE = "not usable", "not made yet"
 
 
 def register(app: typer.Typer) -> None:
@@ -30,6 +30,8 @@ def register(app: typer.Typer) -> None:
 
 def doctor(common: Common, json: JsonOption = False) -> None:
     """Show versions, device, which keys are set (never their values) and the workspace's health.
+
+    Lists the fine-tuning jobs whose models are shut down, or about to be, by the dates known when this llmseq was made.
 
     The exit status is 1 where the workspace cannot be used.
 
@@ -42,7 +44,9 @@ def doctor(common: Common, json: JsonOption = False) -> None:
 
     facts: dict[str, Any] = environment(resolve_device("auto"))
     facts["keys"] = {key: bool(os.environ.get(key)) for key in _KEYS}
-    facts["workspace"] = _workspace(common)
+    facts["workspace"], facts["retiring"] = _workspace(common), []
+    if facts["workspace"]["state"] not in (_NOT_USABLE, _NOT_MADE):
+        facts["retiring"] = common.open().retiring_jobs()
     if json:
         print_json(facts)
     else:
@@ -65,6 +69,9 @@ def _print_health(facts: dict[str, Any]) -> None:
             ("free on disk", f"{workspace['free_gb']:.1f} GB"),
         ]
     )
+    for one in facts["retiring"]:
+        instead = f"; in place of {one['base_model']} its provider names {one['instead']}" if one["instead"] else ""
+        out.print(f"about to go: the model of {one['job']} is shut down on {one['shutdown']}{instead}", soft_wrap=True)
     for problem in workspace["problems"]:
         out.print(f"problem: {problem}", soft_wrap=True)
 
@@ -75,7 +82,7 @@ def _workspace(common: Common) -> dict[str, Any]:
     there = next(parent for parent in [folder.absolute(), *folder.absolute().parents] if parent.exists())
     report = {"folder": str(folder), "free_gb": shutil.disk_usage(there).free / 1e9, "problems": []}
     if not workspace.store.file.exists():
-        return report | {"state": "not made yet"}
+        return report | {"state": _NOT_MADE}
     try:
         datasets = workspace.datasets()
         problems = workspace.health()

@@ -21,7 +21,9 @@ from llmseq_cli.cli.common import (
     SeedOption,
     TokensPerMinuteOption,
     WorkersOption,
+    YesOption,
     command,
+    retirement_facts,
 )
 from llmseq_cli.cli.console import print_facts, print_json, print_table
 
@@ -64,6 +66,7 @@ def embed(
     retry_refused: Annotated[
         bool, typer.Option("--retry-refused", help="Send the texts again that the server refused.")
     ] = False,
+    yes: YesOption = False,
     batch: Annotated[
         bool, typer.Option("--batch", help="Use OpenAI's batch service: half the price, done within a day.")
     ] = False,
@@ -121,6 +124,7 @@ def embed(
         max_cost=max_cost,
         prices=prices,
         retry_refused=retry_refused,
+        yes=yes,
         batch=batch,
         resume=resume,
         wait=wait,
@@ -154,7 +158,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
             ("US dollars", "no price known; see --prices" if cost is None else f"at most about {cost:,.4f}"),
             ("minutes", f"about {plan['minutes']:,.1f}"),
         ]
-    print_facts(facts)
+    print_facts(facts + retirement_facts(plan["retirement"]))
 
 
 def _print_made(made: dict[str, Any]) -> None:

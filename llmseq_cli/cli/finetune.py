@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import BaseUrlOption, Common, DatasetOption, JsonOption, PricesOption, SeedOption, command
+from llmseq_cli.cli.common import (
+    BaseUrlOption,
+    Common,
+    DatasetOption,
+    JsonOption,
+    PricesOption,
+    SeedOption,
+    YesOption,
+    command,
+    retirement_facts,
+)
 from llmseq_cli.cli.console import out, print_facts, print_json
+from llmseq_cli.errors import UsageError
 
 TaskOption = Annotated[
     str | None,
@@ -48,7 +60,15 @@ def finetune(
     common: Common,
     task: TaskOption = None,
     dataset: DatasetOption = None,
-    provider: ProviderOption = "openai",
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            "--provider",
+            help="Who trains: local (this machine, the default), vertex, or openai (also any server that --base-url "
+            "names).",
+            metavar="NAME",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -100,6 +120,24 @@ def finetune(
     prepare_only: Annotated[
         bool, typer.Option("--prepare-only", help="Write the training files and send nothing.")
     ] = False,
+    export_only: Annotated[
+        bool,
+        typer.Option(
+            "--export-only", help="Write a folder for a trainer elsewhere (files, configuration); send nothing."
+        ),
+    ] = False,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="With --export-only: trl (the default; TRL and Unsloth), axolotl, alpaca, openai or vertex.",
+            metavar="FORMAT",
+        ),
+    ] = None,
+    to: Annotated[
+        Path | None,
+        typer.Option("--out", help="With --export-only: the folder; else TASK-FORMAT here.", metavar="DIR"),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show examples, tokens, epochs, cost and time; send nothing.")
     ] = False,
@@ -110,6 +148,7 @@ def finetune(
     again: Annotated[
         bool, typer.Option("--again", help="Submit the same job once more; you pay for it again.")
     ] = False,
+    yes: YesOption = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has finished.")] = False,
     base_url: BaseUrlOption = None,
     seed: SeedOption = 0,
@@ -117,9 +156,9 @@ def finetune(
 ) -> None:
     """Fine-tune a language model to recommend (LLMSeqPrompt).
 
-    Writes examples from the training sessions, uploads them and submits a job. Every step is recorded, so no job is
-    lost: see `llmseq jobs`. The same files are never submitted twice. The key for openai comes from the environment
-    variable OPENAI_API_KEY.
+    Writes examples from the training sessions, then trains on this machine, or uploads them and submits a job. Every
+    step is recorded, so no job is lost: see `llmseq jobs`. The same files are never submitted twice. Models that are
+    shut down soon are refused. The key for openai comes from the environment variable OPENAI_API_KEY.
 
     A template is a TOML file with `user` and, where they should differ, `system`, `item`, `option`, `answer` and
     `separator`. `user` holds {session} and may hold {options} and {k}; the others word one item by {title} and
@@ -131,9 +170,11 @@ def finetune(
 
         llmseq finetune --task rank --candidates llmseqsim --dry-run
 
-        llmseq finetune --task genitem --limit 2000 --max-cost 20 --wait
+        llmseq finetune --model Qwen/Qwen3-0.6B --limit 2000
 
-        llmseq finetune --provider local --model Qwen/Qwen3-0.6B
+        llmseq finetune --export-only --format axolotl --model Qwen/Qwen3-0.6B
+
+        llmseq finetune --provider vertex --set bucket=gs://my-bucket --max-cost 20 --wait
     """
     from llmseq_cli.finetuning.options import FinetuneOptions
     from llmseq_cli.settings import parse_assignments
@@ -158,11 +199,18 @@ def finetune(
         max_cost=max_cost,
         prices=prices,
         again=again,
+        yes=yes,
         wait=wait,
         base_url=base_url,
     )
     workspace = common.open()
-    if show is not None:
+    if not export_only and (format or to):
+        raise UsageError("--format and --out are for --export-only", "add it, or leave them out")
+    if export_only:
+        form = format or "trl"
+        exported = workspace.export_examples(options, form, to or Path(f"{options.task}-{form}"))
+        print_json(exported) if json else _print_exported(exported)
+    elif show is not None:
         examples = workspace.show_examples(options, show)
         print_json(examples) if json else _print_examples(examples)
     elif dry_run:
@@ -188,6 +236,18 @@ def _print_examples(examples: list[dict[str, Any]]) -> None:
         out.print()
 
 
+def _print_exported(exported: dict[str, Any]) -> None:
+    print_facts(
+        [
+            ("folder", exported["folder"]),
+            ("base model", exported["base_model"]),
+            *_example_facts(exported),
+            ("files", ", ".join(exported["files"])),
+            ("next", f"see {exported['folder']}/README.md"),
+        ]
+    )
+
+
 def _print_plan(plan: dict[str, Any]) -> None:
     cost = plan["cost_usd"]
     facts = [
@@ -197,12 +257,25 @@ def _print_plan(plan: dict[str, Any]) -> None:
         ("tokens", f"at most about {plan['training_tokens']:,}, {plan['epochs']} epochs"),
         ("US dollars", "no price known; see --prices" if cost is None else f"at most about {cost:,.2f}"),
         ("minutes", None if plan["minutes"] is None else f"about {plan['minutes']:,.0f}"),
+        *retirement_facts(plan["retirement"]),
+        *([("last jobs taken", plan["tuning_end"])] if plan["tuning_end"] else []),
     ]
     print_facts(facts if not plan["candidates"] else [("candidates", plan["candidates"]), *facts])
 
 
 def left_out_facts(left_out: dict[str, int]) -> list[tuple[str, Any]]:
     return [("left out", "; ".join(f"{count:,} {reason}" for reason, count in left_out.items()))] if left_out else []
+
+
+def _example_facts(job: dict[str, Any]) -> list[tuple[str, Any]]:
+    """How many examples a job has; nothing of one that was imported without saying so."""
+    if "training_examples" not in job:
+        return []
+    to_validate = f"{job.get('validation_examples', 0):,} to validate with"
+    return [
+        ("examples", f"{job['training_examples']:,}, and {to_validate}"),
+        *left_out_facts(job.get("left_out", {})),
+    ]
 
 
 def print_job(job: dict[str, Any]) -> None:
@@ -223,8 +296,7 @@ def print_job(job: dict[str, Any]) -> None:
         ("base model", f"{job['provider']}:{job['base_model']}"),
         ("model", job["model"]),
         ("remote id", job["remote_id"]),
-        ("examples", f"{job['training_examples']:,}, and {job['validation_examples']:,} to validate with"),
-        *left_out_facts(job["left_out"]),
+        *_example_facts(job),
         ("US dollars", dollars),
         ("files", job["folder"]),
     ]

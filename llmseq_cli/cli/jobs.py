@@ -10,6 +10,7 @@ import typer
 from llmseq_cli.cli.common import BaseUrlOption, Common, DatasetOption, JsonOption, PricesOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table, show
 from llmseq_cli.cli.finetune import GOES_ON, print_job
+from llmseq_cli.errors import UsageError
 
 
 def register(app: typer.Typer) -> None:
@@ -32,22 +33,50 @@ def _print_jobs(rows: list[dict[str, Any]]) -> None:
     )
 
 
+def _folder(word: str) -> Path:
+    if word == "latest":
+        raise UsageError("nothing says which folder to import", "llmseq jobs import FOLDER")
+    return Path(word).expanduser()
+
+
 def jobs(
     common: Common,
-    action: Annotated[str, typer.Argument(help="list, show, wait, cancel or download.", metavar="[ACTION]")] = "list",
-    job: Annotated[str, typer.Argument(help="A job, or latest.", metavar="[JOB]")] = "latest",
+    action: Annotated[
+        str, typer.Argument(help="list, show, wait, cancel, download or import.", metavar="[ACTION]")
+    ] = "list",
+    job: Annotated[
+        str, typer.Argument(help="A job, or latest; with import: a folder with a model.", metavar="[JOB|FOLDER]")
+    ] = "latest",
     dataset: DatasetOption = None,
     to: Annotated[
         Path | None, typer.Option("--out", help="Folder to download to; else the job's own.", metavar="DIR")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the provider.")] = False,
+    task: Annotated[
+        str | None,
+        typer.Option(
+            "--task",
+            help="With import: what the model was trained for; else what the export's llmseq.json says.",
+            metavar="TASK",
+        ),
+    ] = None,
+    base_model: Annotated[
+        str | None,
+        typer.Option(
+            "--base-model", help="With import: what an adapter was trained on; else what it says itself.", metavar="ID"
+        ),
+    ] = None,
     prices: PricesOption = None,
     base_url: BaseUrlOption = None,
     json: JsonOption = False,
 ) -> None:
-    """List fine-tuning jobs; show one, wait for it, cancel it, or download its results.
+    """List fine-tuning jobs; show one, wait for it, cancel it, download its results, or import a model.
 
     Asks the provider about jobs that have not finished, and finds jobs whose submission was interrupted.
+
+    import makes a job of a model that was trained elsewhere: an adapter of PEFT, or a whole model, in safetensors. Its
+    files are copied; nothing in the folder is executed. Ask it with `llmseq prompt JOB`, here, or with --base-url on a
+    server that serves it under the job's name.
 
     Examples:
 
@@ -56,6 +85,8 @@ def jobs(
         llmseq jobs wait latest
 
         llmseq jobs download genitem-1 --out results
+
+        llmseq jobs import genitem-trl/adapter
     """
     workspace = common.open()
     if action == "list":
@@ -67,6 +98,12 @@ def jobs(
         else:
             _print_jobs(rows)
         return
+    if action == "import":
+        imported = workspace.import_model(_folder(job), task, dataset=dataset, base_model=base_model)
+        print_json(imported) if json else print_job(imported)
+        return
+    if task or base_model:
+        raise UsageError("--task and --base-model are for `llmseq jobs import`", "leave them out")
     made = workspace.job(job, action, dataset=dataset, out=to, refresh=not offline, base_url=base_url, prices=prices)
     if json:
         print_json(made)

@@ -17,7 +17,9 @@ from llmseq_cli.cli.common import (
     RequestsPerMinuteOption,
     SeedOption,
     TokensPerMinuteOption,
+    YesOption,
     command,
+    retirement_facts,
 )
 from llmseq_cli.cli.console import print_facts, print_json
 from llmseq_cli.cli.finetune import CandidatesOption, ProviderOption, TaskOption, TemplateOption
@@ -91,6 +93,7 @@ def prompt(
     max_cost: MaxCostOption = None,
     prices: PricesOption = None,
     retry_refused: Annotated[bool, typer.Option("--retry-refused", help="Ask again what the server refused.")] = False,
+    yes: YesOption = False,
     constrain: Annotated[
         bool,
         typer.Option("--constrain", help="Local models: allow only titles of the catalog, or options, as answers."),
@@ -118,7 +121,7 @@ def prompt(
 
         llmseq prompt genitem-1
 
-        llmseq prompt genitem-1 --base-model gpt-4.1-mini --limit 500 --max-cost 5
+        llmseq prompt genitem-1 --base-model gpt-6-luna --limit 500 --max-cost 5
 
         llmseq prompt --base-model llama3.2 --task rank --base-url http://localhost:11434/v1
 
@@ -151,6 +154,7 @@ def prompt(
         max_cost=max_cost,
         prices=prices,
         retry_refused=retry_refused,
+        yes=yes,
         constrain=constrain,
         settings=parse_assignments(set or [], "--set device=cpu"),
         base_url=base_url,
@@ -180,6 +184,7 @@ def _print_plan(plan: dict[str, Any]) -> None:
             ("tokens", f"at most about {plan['prompt_tokens']:,}, and {plan['completion_tokens']:,} of answers"),
             ("US dollars", "no price known; see --prices" if cost is None else f"about {cost:,.2f}"),
             ("minutes", None if plan["minutes"] is None else round(plan["minutes"], 1)),
+            *retirement_facts(plan["retirement"]),
         ]
     )
 

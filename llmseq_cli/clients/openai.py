@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 
 from llmseq_cli.clients.answers import Answer, Page
 from llmseq_cli.clients.errors import FinalError, RefusedError, TransientError, UnreachableError, never_connected
+from llmseq_cli.clients.openai_answers import ModelCard
 from llmseq_cli.clients.readable import readable
+from llmseq_cli.clients.retirements import Retirement, retirement
 from llmseq_cli.clients.retry_after import retry_after
 from llmseq_cli.clients.token_estimate import TokenEstimate
 from llmseq_cli.errors import UsageError
@@ -32,6 +34,7 @@ _TOO_LONG = re.compile(
     r"context length|input length|too long|too large|fewer tokens|less than \d+ tokens|maximum .*tokens", re.I
 )
 _NO_QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated")
+_ABOUT_SECONDS = 20.0  # to wait for what is told of a model
 _PER_PAGE = 100
 _MOST_PAGES = 200
 
@@ -94,6 +97,21 @@ class OpenAIClient:
             if not page.has_more or last is None or after.get("after") == last:
                 return
             after = {"after": last}
+
+    def retirement(self, model: str, *, ask: bool) -> Retirement | None:
+        """When the model is shut down, by what is announced (of OpenAI's own) and, with `ask`, by the server's word.
+        Servers that say nothing of it, or fail to, are passed over: the work itself will tell.
+        """
+        import openai
+
+        told = None
+        if ask:
+            try:
+                raw = self.sdk.models.with_raw_response.retrieve(model, timeout=min(self.timeout, _ABOUT_SECONDS))
+                told = self.answer(raw).read(ModelCard).shutdown_date
+            except (openai.OpenAIError, TransientError):
+                told = None
+        return retirement("openai" if self.is_openai else "", model, told)
 
     def explained(self, error: Exception, model: str = "") -> Exception:
         """What an exception of the SDK means: TransientError, RefusedError or FinalError, without the key."""

@@ -28,6 +28,12 @@ class File(Typed):
     bytes: Tokens = None
 
 
+class ModelCard(Typed):
+    """What a server tells of a model. shutdown_date: YYYY-MM-DD, None where none is announced."""
+
+    shutdown_date: Words = None
+
+
 class _Error(Typed):
     message: Words = None
 

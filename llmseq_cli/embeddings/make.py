@@ -64,7 +64,9 @@ def plan_dataset(store: Store, options: EmbedOptions) -> dict[str, Any]:
         estimate = plan.estimate(source, _price(source, options), options.concurrency, *budgets)
         if options.batch and estimate["requests"]:
             estimate["minutes"] = _MINUTES_OF_A_BATCH
-        return {"dataset": info.name, "source": source.name, "model": source.model} | estimate
+        retired = source.retirement(ask=False)
+        about = {"dataset": info.name, "source": source.name, "model": source.model} | estimate
+        return about | {"retirement": retired and retired.to_dict()}
 
 
 def _check_backend(options: EmbedOptions) -> None:
@@ -158,6 +160,7 @@ class _Work:
             return self._finish(plan, None)
         if plan.cut:
             self.progress.message(f"{plan.cut:,} texts are longer than the model takes and were cut")
+        self._check_model()
         return self._finish(plan, self._send(plan))
 
     def in_batches(self) -> dict[str, Any]:
@@ -165,7 +168,15 @@ class _Work:
         run = self._batch_run()
         if self.options.resume and not run.store.histories():
             raise LlmseqError("no batch was handed over", "start one with `llmseq embed --batch`")
+        if len(self._plan().to_send):
+            self._check_model()
         return run.run() or self._finish(self._plan(), run.usage)
+
+    def _check_model(self) -> None:
+        """Before texts are sent: vectors of a model that is gone cannot be joined by those of new items."""
+        from llmseq_cli.clients.retirements import check_model
+
+        check_model(self.source.retirement(ask=True), self.progress.warn, sure=self.options.yes)
 
     def _batches(self) -> BatchStore:
         from llmseq_cli.embeddings.batch_store import BatchStore

@@ -20,8 +20,8 @@ class EmbedOptions:
 
     Of sources that answer requests: concurrency, requests_per_minute and tokens_per_minute, where None is what the
     server says it allows; max_cost in US dollars; prices, a TOML file; retry_refused sends again what the server
-    refused. Of OpenAI's batch service: batch hands over what is missing, resume collects what is done, wait waits.
-    backend: "huggingface" can compute on the workers of a Ray cluster.
+    refused; yes goes on with a model that is shut down. Of OpenAI's batch service: batch hands over what is missing,
+    resume collects what is done, wait waits. backend: "huggingface" can compute on the workers of a Ray cluster.
     """
 
     source: str = "lexical"
@@ -39,6 +39,7 @@ class EmbedOptions:
     max_cost: float | None = None
     prices: str | None = None
     retry_refused: bool = False
+    yes: bool = False
     batch: bool = False
     resume: bool = False
     wait: bool = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,8 +16,8 @@ from llmseq_cli.errors import LlmseqError
 from llmseq_cli.finetuning.item_lists import keyed_order
 from llmseq_cli.finetuning.tasks.task import Ingredients, PromptTask
 from llmseq_cli.finetuning.wording import Wording
+from llmseq_cli.language_model.messages import Example
 from llmseq_cli.progress import Progress
-from llmseq_cli.providers.provider import FineTuneProvider
 
 _SESSIONS_PER_BLOCK = 2048  # examples do not depend on it
 TRAINING, VALIDATION = "training.jsonl", "validation.jsonl"
@@ -152,7 +152,7 @@ class ExampleBuilder:
                 break
         return shown
 
-    def write(self, train: Sessions, folder: Path, provider: FineTuneProvider, progress: Progress) -> Built:
+    def write(self, train: Sessions, folder: Path, as_line: Callable[[Example], str], progress: Progress) -> Built:
         """Writes training.jsonl and validation.jsonl, line by line, into an existing folder; the latter only where
         there is something in it.
         """
@@ -163,7 +163,7 @@ class ExampleBuilder:
             for block in self.blocks(train, built):
                 for place in range(len(block.prompts)):
                     example = self.wording.example(block.prompts[place], block.options[place], block.answers[place])
-                    line = provider.training_line(example).encode() + b"\n"
+                    line = as_line(example).encode() + b"\n"
                     name = VALIDATION if block.for_validation[place] else TRAINING
                     files[name].write(line)
                     digests[name].update(line)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from llmseq_cli.clients.retirements import check_model, check_tuning
 from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.files import exclusive, move_folder, temporary_folder
 from llmseq_cli.finetuning.examples import Amounts, Built, ExampleBlock, ExampleBuilder, check_amount, check_files
 from llmseq_cli.finetuning.jobs import JobRunner, training_price
-from llmseq_cli.finetuning.ledger import OVER, UNSUBMITTED, FinetuneJob, Ledger, NewJob
+from llmseq_cli.finetuning.ledger import GONE, OVER, UNSUBMITTED, FinetuneJob, Ledger, NewJob
 from llmseq_cli.finetuning.options import DEFAULT_TASK, FinetuneOptions
 from llmseq_cli.finetuning.task_setup import TaskSetup, gather, make_setup, template_of
 from llmseq_cli.finetuning.tasks.registry import find_task
@@ -17,7 +18,7 @@ from llmseq_cli.finetuning.templates import shipped_words
 from llmseq_cli.finetuning.wording import Wording, normal_titles
 from llmseq_cli.progress import Progress
 from llmseq_cli.providers.provider import FineTuneProvider, Surroundings
-from llmseq_cli.providers.registry import make_provider
+from llmseq_cli.providers.registry import default_provider, make_provider
 from llmseq_cli.store.connection import Store
 
 
@@ -27,8 +28,10 @@ class FineTuning:
     def __init__(self, store: Store, options: FinetuneOptions, progress: Progress) -> None:
         self.store, self.options, self.progress = store, options, progress
         find_task(options.task or DEFAULT_TASK)
-        self.provider: FineTuneProvider = make_provider(options.provider, options.base_url, dict(options.settings))
-        self.model = options.model or self.provider.default_model
+        self.provider: FineTuneProvider = make_provider(
+            options.provider or default_provider(options.base_url), options.base_url, dict(options.settings)
+        )
+        self.model = self._model()
         with store.read("reading sessions") as con:
             self.dataset: Dataset = load_dataset(con, options.dataset)
         self.setup: TaskSetup = make_setup(store, self.dataset, options, progress)
@@ -48,6 +51,15 @@ class FineTuning:
         self.wording = Wording(template, self.dataset.catalog, self.setup.k, self.provider.count_tokens)
         self.builder = ExampleBuilder(task, self.wording, ingredients, self._amounts())
         self.ledger = Ledger(store)
+
+    def _model(self) -> str:
+        model = self.options.model or self.provider.default_model
+        if model is None:
+            raise UsageError(
+                f"nothing says which model {self.provider.name} shall start from",
+                "name one that it fine-tunes with --model, or say --provider local",
+            )
+        return model
 
     def _amounts(self) -> Amounts:
         given, limits = self.options, self.provider.limits
@@ -102,6 +114,7 @@ class FineTuning:
         epochs = self.provider.epochs(built.training)
         tokens = built.training_tokens * epochs
         price = training_price(self.provider.name, self.model, self.options.prices)
+        retired, end = self.provider.retirement(self.model, ask=False), self.provider.tuning_end()
         return {
             "dataset": self.dataset.info.name,
             "task": self.setup.task,
@@ -113,6 +126,8 @@ class FineTuning:
             "tokens": tokens,
             "cost_usd": None if price is None else tokens * price,
             "minutes": self.provider.minutes(tokens),
+            "retirement": retired and retired.to_dict(),
+            "tuning_end": None if end is None else end.last.isoformat(),
         }
 
     def run(self) -> FinetuneJob:
@@ -134,7 +149,7 @@ class FineTuning:
         """The job in the ledger, with its files: the one that is there, or a new one."""
         jobs = self.store.folder / "artifacts" / "jobs"
         with temporary_folder(jobs / "building", make_parent=True) as partial:
-            built = self.builder.write(self.dataset.train, partial, self.provider, self.progress)
+            built = self.builder.write(self.dataset.train, partial, self.provider.training_line, self.progress)
             self._check_amount(built)
             check_files(partial, self.provider.limits.largest_file)
             figures = self._about(built)
@@ -156,6 +171,7 @@ class FineTuning:
             job = self._known(new)
             if job is None:
                 self._check_cost(figures["cost_usd"])
+                self._check_model()
                 job = self.ledger.create(new)
             folder = self.ledger.folder(job)
             move_folder(partial, folder, "keep")
@@ -166,7 +182,7 @@ class FineTuning:
         job = self.ledger.same(new)
         if job is None or (self.options.again and job.status not in UNSUBMITTED):
             return None
-        if job.status in ("failed", "cancelled", "lost"):
+        if job.status in GONE:
             raise LlmseqError(
                 f"{job.job} was submitted with the same files and settings and is {job.status}",
                 f"see `llmseq jobs show {job.job}`; --again submits it once more",
@@ -177,8 +193,22 @@ class FineTuning:
             )
         else:
             self._check_cost(job.figures.get("expected_usd"))
+<<<<<<< HEAD
             self.progress.message(f"continuing {job.job} ({job.status} before)")
+=======
+            if job.status != "submitting":  # that may have been heard: it is looked for, and paid for, already
+                self._check_model()
+            self.progress.message(f"{job.job} is gone on with, {job.status} before")
+>>>>>>> 2df08a2 (Shutdown dates before money is spent; local by default; training files for any trainer, and models that come back)
         return job
+
+    def _check_model(self) -> None:
+        """Tells of a model, and a service, that will not be there for long."""
+        if self.options.prepare_only:
+            return
+        warn, sure = self.progress.warn, self.options.yes
+        check_tuning(self.provider.tuning_end(), warn, sure=sure)
+        check_model(self.provider.retirement(self.model, ask=True), warn, sure=sure, to_tune=True)
 
     def _check_cost(self, expected: float | None) -> None:
         most = self.options.max_cost

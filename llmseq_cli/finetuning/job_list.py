@@ -7,7 +7,7 @@ from typing import Any
 
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.finetuning.jobs import JobRunner, about
-from llmseq_cli.finetuning.ledger import OVER, FinetuneJob, Ledger
+from llmseq_cli.finetuning.ledger import GONE, OVER, FinetuneJob, Ledger
 from llmseq_cli.finetuning.templates import shipped_words
 from llmseq_cli.progress import Progress
 from llmseq_cli.providers.provider import Surroundings
@@ -41,6 +41,22 @@ def list_jobs(
     return [job.to_dict() for job in jobs]
 
 
+def retiring_jobs(store: Store) -> list[dict[str, Any]]:
+    """Jobs whose model is shut down, or will be, by what is announced; no provider is asked."""
+    found = []
+    for job in Ledger(store).jobs():
+        if job.status in GONE:
+            continue
+        try:
+            provider = make_provider(job.provider, job.address or None, job.settings["tuning"])
+        except LlmseqError:  # of a plug-in that is not installed, or settings of an older one
+            continue
+        retired = provider.retirement(job.model or job.base_model, ask=False)
+        if retired is not None:
+            found.append({"job": job.job, "base_model": job.base_model} | retired.to_dict())
+    return found
+
+
 def act_on_job(
     store: Store,
     progress: Progress,
@@ -55,7 +71,7 @@ def act_on_job(
 ) -> dict[str, Any]:
     """Does one of ACTIONS with a job; returns it with its steps."""
     if action not in ACTIONS:
-        raise UsageError(f"jobs cannot '{action}'", did_you_mean(action, ["list", *ACTIONS]))
+        raise UsageError(f"jobs cannot '{action}'", did_you_mean(action, ["list", "import", *ACTIONS]))
     ledger = Ledger(store)
     job = ledger.find(name, dataset)
     downloaded: list[str] = []

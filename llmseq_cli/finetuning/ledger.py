@@ -31,7 +31,8 @@ _SHOWN = (
     "created_at",
     "updated_at",
 )
-OVER = ("succeeded", "failed", "cancelled", "lost")
+GONE = ("failed", "cancelled", "lost")
+OVER = ("succeeded", *GONE)
 
 
 @dataclass(frozen=True)
@@ -126,8 +127,8 @@ class Ledger:
                 return job
         return None
 
-    def create(self, new: NewJob) -> FinetuneJob:
-        """Notes a job whose files are built."""
+    def create(self, new: NewJob, said: str = "training files built") -> FinetuneJob:
+        """Notes a job whose files are built, or that was done elsewhere."""
         parameters = {
             "dataset_id": new.dataset_id,
             "split_id": new.split_id,
@@ -142,7 +143,7 @@ class Ledger:
             "now": _now(),
         }
         expected = new.figures.get("expected_usd")
-        said = "training files built" + (f"; at most about {expected:,.4g} US dollars" if expected else "")
+        said += f"; at most about {expected:,.4g} US dollars" if expected else ""
         with self.store.transaction("noting a job", wait=True) as con:
             job_id = con.execute(query("prompting/insert_job"), parameters).fetchall()[0][0]
             con.execute("insert into core.job_event values (?, ?, ?, ?)", [job_id, _now(), "prepared", said])

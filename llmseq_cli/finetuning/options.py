@@ -40,17 +40,19 @@ class TaskOptions:
 class FinetuneOptions(TaskOptions):
     """A fine-tuning job.
 
-    provider: openai, vertex or local. model: to start from; any id of the provider's. base_url: a server that speaks
-    OpenAI's protocol. settings: hyperparameters, by name. limit: examples to train on, drawn at random. validation:
-    most examples to validate with. context: tokens of the longest example. suffix: goes into the fine-tuned model's
-    name. max_cost: send nothing that may cost more US dollars. prices: a TOML file. again: submit once more what was
-    submitted before. prepare_only: write the training files and send nothing. wait: until the job is over.
+    provider: a name in `llmseq_cli.providers.registry`; None is openai where base_url or $OPENAI_BASE_URL names a
+    server, else local. model: to start from; any id of the provider's. base_url: a server that speaks OpenAI's
+    protocol. settings: hyperparameters, by name. limit: examples to train on, drawn at random. validation: most
+    examples to validate with. context: tokens of the longest example. suffix: goes into the fine-tuned model's name.
+    max_cost: send nothing that may cost more US dollars. prices: a TOML file. again: submit once more what was
+    submitted before. yes: go on with a model that is shut down or soon will be. prepare_only: write the training
+    files and send nothing. wait: until the job is over.
     """
 
     task: str | None = DEFAULT_TASK
     _: KW_ONLY
     dataset: str | None = None
-    provider: str = "openai"
+    provider: str | None = None
     model: str | None = None
     base_url: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -61,5 +63,6 @@ class FinetuneOptions(TaskOptions):
     max_cost: float | None = None
     prices: str | None = None
     again: bool = False
+    yes: bool = False
     prepare_only: bool = False
     wait: bool = False

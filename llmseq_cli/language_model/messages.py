@@ -21,6 +21,22 @@ class Example:
     completion: str
 
 
+def chat_messages(example: Example) -> list[dict[str, str]]:
+    """An example as messages of a chat, as OpenAI's protocol and chat templates have them."""
+    said = ("system", example.system), ("user", example.user), ("assistant", example.completion)
+    return [{"role": role, "content": content} for role, content in said if content]
+
+
+def gemini_contents(example: Example) -> dict[str, Any]:
+    """An example in Gemini's format of contents."""
+    line: dict[str, Any] = {}
+    if example.system:
+        line["systemInstruction"] = {"role": "system", "parts": [{"text": example.system}]}
+    said = ("user", example.user), ("model", example.completion)
+    line["contents"] = [{"role": role, "parts": [{"text": text}]} for role, text in said]
+    return line
+
+
 @dataclass(frozen=True)
 class RemoteJob:
     """A job as the provider sees it. status: queued, running, succeeded, failed or cancelled. model: the fine-tuned

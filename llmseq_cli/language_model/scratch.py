@@ -41,14 +41,9 @@ def make_scratch(
 ) -> Path:
     """The folder with the model, which is made where it is not there. frames: the words that surround titles."""
     folder = scratch_folder(models, titles, settings, seed)
-    distinct = sorted({title for title in titles if title})
     if folder.is_dir():
         return folder
-    if not distinct:
-        raise LlmseqError(
-            "no item of the catalog has a title",
-            "--model scratch learns titles; ingest items with --items, or choose another --model",
-        )
+    distinct = _distinct(titles)
     with atomic_folder(folder, existing="keep", checksums=True) as partial, quiet_libraries():
         tokenizer = _make_tokenizer(distinct, settings.vocabulary, frames)
         model = _make_model(tokenizer, settings, seed)
@@ -57,6 +52,21 @@ def make_scratch(
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
     return folder
+
+
+def scratch_tokenizer(titles: Sequence[str], settings: LocalTuning, frames: Sequence[str]) -> Any:
+    """The tokenizer that the model of these titles has, or will have: counting tokens needs no more than that."""
+    return _make_tokenizer(_distinct(titles), settings.vocabulary, frames)
+
+
+def _distinct(titles: Sequence[str]) -> list[str]:
+    distinct = sorted({title for title in titles if title})
+    if not distinct:
+        raise LlmseqError(
+            "no item of the catalog has a title",
+            "--model scratch learns titles; ingest items with --items, or choose another --model",
+        )
+    return distinct
 
 
 def _make_tokenizer(titles: list[str], size: int, frames: Sequence[str]) -> Any:

@@ -19,7 +19,7 @@ class PromptOptions(TaskOptions):
     a session) and max_tokens shape the answers. limit: sessions to ask for, drawn at random. context: tokens of the
     model's context. constrain: local models name nothing but titles of the catalog or options. settings: of the
     provider, by name. concurrency, requests_per_minute, tokens_per_minute, max_cost (US dollars), prices (a file) and
-    retry_refused as in `EmbedOptions`.
+    retry_refused and yes as in `EmbedOptions`.
     """
 
     job: str | None = None
@@ -40,6 +40,7 @@ class PromptOptions(TaskOptions):
     max_cost: float | None = None
     prices: str | None = None
     retry_refused: bool = False
+    yes: bool = False
     constrain: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from llmseq_cli.clients.retirements import check_model
 from llmseq_cli.errors import UsageError, WorkspaceBusyError
 from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.allowed_titles import Constraints
@@ -41,6 +42,7 @@ class Prompting:
         cost = None
         if prices[0] is not None and prices[1] is not None:
             cost = prompt_tokens * prices[0] + completion_tokens * prices[1]
+        retired = ready.asked.provider.retirement(ready.asked.model, ask=False)
         limits, tokens = ready.asked.provider.limits, prompt_tokens + completion_tokens
         minutes = max(
             requests * _SECONDS_PER_REQUEST / self.options.concurrency / 60,
@@ -60,6 +62,7 @@ class Prompting:
             "tokens": tokens,
             "cost_usd": cost,
             "minutes": float(minutes) if ready.asked.provider.remote else None,
+            "retirement": retired and retired.to_dict(),
         }
 
     def run(self) -> str:
@@ -82,6 +85,9 @@ class Prompting:
                 f"no price is known for {ready.asked.provider.name}:{ready.asked.base_model}, which --max-cost needs",
                 "name a file of prices with --prices",
             )
+        check_model(
+            ready.asked.provider.retirement(ready.asked.model, ask=True), self.progress.warn, sure=self.options.yes
+        )
         options = AskOptions(
             self.options.concurrency,
             self.options.requests_per_minute,

@@ -13,7 +13,7 @@ from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.finetuning.job_list import runner_of
 from llmseq_cli.finetuning.jobs import JobRunner
-from llmseq_cli.finetuning.ledger import UNSUBMITTED, Ledger
+from llmseq_cli.finetuning.ledger import UNSUBMITTED, FinetuneJob, Ledger
 from llmseq_cli.finetuning.task_setup import TaskSetup, find_item_vectors, gather, make_setup, template_of
 from llmseq_cli.finetuning.tasks.registry import find_task
 from llmseq_cli.finetuning.templates import shipped_words
@@ -24,7 +24,7 @@ from llmseq_cli.prompting.questions import Sampling, choose_sessions, make_promp
 from llmseq_cli.prompting.replies import ReplyStore
 from llmseq_cli.prompting.text_vectors import TextVectors
 from llmseq_cli.providers.provider import FineTuneProvider, Surroundings
-from llmseq_cli.providers.registry import make_provider
+from llmseq_cli.providers.registry import make_provider, provider_class
 from llmseq_cli.store.connection import Store
 
 
@@ -116,6 +116,8 @@ class Preparation:
         ledger = Ledger(self.store)
         job = ledger.find(name, self.options.dataset)
         given = self.options
+        if given.base_url and not provider_class(job.provider).remote:
+            return self._served(job)
         runner: JobRunner = runner_of(ledger, job, self.progress, given.base_url, given.prices, dict(given.settings))
         if self.options.base_model is None:
             job = runner.refresh(job)
@@ -124,13 +126,24 @@ class Preparation:
                 if job.status in UNSUBMITTED:
                     hint = "`llmseq finetune` with the same options as before submits it"
                 raise LlmseqError(f"{job.job} is {job.status} and has no model", hint)
+        self._take_dataset(job)
+        model = self.options.base_model or str(job.model)
+        base = self.options.base_model or job.base_model
+        return Asked(runner.provider, model, base, job.job, TaskSetup.from_dict(job.settings["setup"]))
+
+    def _served(self, job: FinetuneJob) -> Asked:
+        """A job's model that a server serves under the job's name, as vLLM does with adapters."""
+        self._take_dataset(job)
+        provider = make_provider("openai", self.options.base_url, dict(self.options.settings))
+        model = self.options.base_model or job.job
+        base = self.options.base_model or job.base_model
+        return Asked(provider, model, base, job.job, TaskSetup.from_dict(job.settings["setup"]))
+
+    def _take_dataset(self, job: FinetuneJob) -> None:
         if self.options.task not in (None, job.task):
             raise UsageError(f"{job.job} is a job for {job.task}, not {self.options.task}", "leave --task out")
         with self.store.read("reading sessions") as con:
             self.dataset = load_dataset(con, job.dataset)
-        model = self.options.base_model or str(job.model)
-        base = self.options.base_model or job.base_model
-        return Asked(runner.provider, model, base, job.job, TaskSetup.from_dict(job.settings["setup"]))
 
     def about(self) -> dict[str, Any]:
         """All that decides the answers to a prompt."""

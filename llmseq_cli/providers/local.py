@@ -23,7 +23,7 @@ from llmseq_cli.language_model.library import (
     require_library,
 )
 from llmseq_cli.language_model.messages import ChatRequest, Completions, JobEvent, RemoteJob
-from llmseq_cli.language_model.scratch import SCRATCH, make_scratch
+from llmseq_cli.language_model.scratch import SCRATCH, make_scratch, scratch_folder, scratch_tokenizer
 from llmseq_cli.language_model.settings import LocalTuning
 from llmseq_cli.providers.provider import FineTuneProvider, ProviderLimits, Submission, Surroundings
 
@@ -69,7 +69,9 @@ class LocalProvider(FineTuneProvider):
                 "give a multiple of twice the heads",
             )
         _ = self._loading  # says what the device cannot do, before a job is noted
-        longest = getattr(load_config(self._path), "max_position_embeddings", None) or self.settings.max_length
+        longest = self.settings.max_length  # that of scratch, which is made when it is needed
+        if surroundings.model != SCRATCH:
+            longest = getattr(load_config(self._path), "max_position_embeddings", None) or longest
         most = min(self.settings.max_length, longest)
         if self._from_scratch(surroundings.model):
             self.limits = ProviderLimits(most, _VALIDATION, _USUAL_VALIDATION)
@@ -87,16 +89,22 @@ class LocalProvider(FineTuneProvider):
         if self._job(model).model.is_dir():
             return str(self._job(model).model)
         if model == SCRATCH:
-            models = self.surroundings.folder / "artifacts" / "language_models"
             given = self.surroundings
-            return str(make_scratch(models, given.titles, self.settings, given.seed, given.words, given.progress))
+            return str(make_scratch(self._models, given.titles, self.settings, given.seed, given.words, given.progress))
         check_folder(model)
         folder = Path(model).expanduser()
         return str(folder.resolve()) if folder.is_dir() else model
 
     @cached_property
     def _tokenizer(self) -> Any:
-        return load_tokenizer(self._path)
+        given = self.surroundings
+        if given.model != SCRATCH or scratch_folder(self._models, given.titles, self.settings, given.seed).is_dir():
+            return load_tokenizer(self._path)
+        return scratch_tokenizer(given.titles, self.settings, given.words)
+
+    @property
+    def _models(self) -> Path:
+        return self.surroundings.folder / "artifacts" / "language_models"
 
     @cached_property
     def _loading(self) -> Loading:
@@ -187,7 +195,7 @@ class LocalProvider(FineTuneProvider):
 
         with self.surroundings.progress.task(f"Loading {self.surroundings.model}"):
             model = load_model(self._path, self._loading)
-            return Answerer(model, self._tokenizer, self.settings.tokens_at_once)
+            return Answerer(model, load_tokenizer(self._path), self.settings.tokens_at_once)
 
     def complete(self, request: ChatRequest) -> Completions:
         [[(_, completions)]] = self.complete_many([request])

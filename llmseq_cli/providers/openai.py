@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from llmseq_cli.clients.errors import FinalError, RefusedError
 from llmseq_cli.clients.idempotency import idempotency_header
 from llmseq_cli.clients.openai import OPENAI_TOKENS, OPENAI_URL, OpenAIClient, told_limits
 from llmseq_cli.clients.openai_answers import File, TuningEvent, TuningJob, openai_chat
+from llmseq_cli.clients.retirements import Retirement, TuningEnd, tuning_end
 from llmseq_cli.language_model.messages import ChatRequest, Completions, JobEvent, RemoteJob
-from llmseq_cli.providers.provider import FineTuneProvider, ProviderLimits, Submission
+from llmseq_cli.providers.provider import FineTuneProvider, ProviderLimits, Submission, Surroundings
 from llmseq_cli.settings import Settings, setting
 
 T = TypeVar("T")
@@ -31,6 +33,9 @@ _EVENTS = 100
 _MOST_CHOICES = 128  # in one answer; what is missing is asked for again
 _QUEUE_MINUTES, _TOKENS_PER_MINUTE = 10, 60_000  # rough: OpenAI states neither
 _LARGEST_FILE = 512_000_000  # bytes, developers.openai.com, "Upload file": "up to 512 MB"
+_NOT_OF_THE_JOB = ("reasoning", "timeout")
+_REASONS = re.compile(r"gpt-(?:[5-9]|\d\d)|o\d")  # names of OpenAI's models that think unless they are told not to
+_THOUGHTS = 8_192  # tokens of room for that
 _CHECK = "check the model and the server"
 
 
@@ -41,6 +46,11 @@ class OpenAITuning(Settings):
     epochs: int | None = setting(None, "passes over the examples; none: OpenAI decides", low=1, high=50)
     batch_size: int | None = setting(None, "examples a step; none: OpenAI decides", low=1, high=256)
     learning_rate_multiplier: float | None = setting(None, "of the rate; none: OpenAI decides", low=0.0001, high=100)
+    reasoning: str | None = setting(
+        None,
+        "how much a model thinks before it answers; none: not at all at OpenAI, elsewhere as the server likes",
+        choices=("minimal", "low", "medium", "high", "xhigh", "max"),
+    )
     timeout: float = setting(300.0, "seconds to wait for an answer", low=1)
 
 
@@ -50,7 +60,7 @@ class OpenAIProvider(FineTuneProvider):
     name = "openai"
     Settings = OpenAITuning
     settings: OpenAITuning
-    default_model = "gpt-4.1-mini-2025-04-14"
+    default_model = None  # all that OpenAI fine-tunes is about to be shut down
 
     def __init__(self, base_url: str | None, settings: OpenAITuning) -> None:
         self.settings = settings
@@ -67,15 +77,26 @@ class OpenAIProvider(FineTuneProvider):
         )
         self._limit_name = "max_completion_tokens" if own else "max_tokens"
         self._many = True
+        self._model = ""
+
+    def settle(self, surroundings: Surroundings) -> None:
+        super().settle(surroundings)
+        self._model = surroundings.model
 
     def count_tokens(self, texts: list[str]) -> np.ndarray:
         return OPENAI_TOKENS.count(texts)
+
+    def retirement(self, model: str, *, ask: bool) -> Retirement | None:
+        return self.client.retirement(model, ask=ask)
+
+    def tuning_end(self) -> TuningEnd | None:
+        return tuning_end(self.name) if self.client.is_openai else None
 
     def minutes(self, tokens: int) -> float | None:
         return _QUEUE_MINUTES + tokens / _TOKENS_PER_MINUTE
 
     def settings_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in self.settings.to_dict().items() if name != "timeout"}
+        return {name: value for name, value in self.settings.to_dict().items() if name not in _NOT_OF_THE_JOB}
 
     def epochs(self, examples: int) -> int:
         return self.settings.epochs or _EPOCHS
@@ -213,6 +234,10 @@ class OpenAIProvider(FineTuneProvider):
             "top_p": request.top_p,
             self._limit_name: request.max_tokens,
         }
+        effort = self._effort(request.model)
+        if effort is not None:
+            asked["reasoning_effort"] = effort
+            asked[self._limit_name] += 0 if effort == "none" else _THOUGHTS
         if self._many and request.n > 1:
             asked["n"] = min(request.n, _MOST_CHOICES)
         header = idempotency_header(asked, request.first)  # equal questions for further answers are told apart
@@ -227,6 +252,15 @@ class OpenAIProvider(FineTuneProvider):
         found = openai_chat(self.client.answer(raw), _CHECK)
         tokens = found.prompt_tokens, found.completion_tokens
         return Completions(found.texts, found.finishes, *tokens, *told_limits(raw.headers))
+
+    def _effort(self, model: str) -> str | None:
+        """How much a model shall think; None where that is not said."""
+        own = self.client.is_openai and _REASONS.match(model)
+        return self.settings.reasoning or ("none" if own else None)
+
+    def asking_settings(self) -> dict[str, Any]:
+        effort = self._effort(self._model)
+        return {} if effort is None else {"reasoning": effort}
 
     def _adapted(self, error: Any, asked: Mapping[str, Any]) -> bool:
         """Whether the server dislikes a way of asking that there is another for, which is taken from now on."""
@@ -246,6 +280,8 @@ class OpenAIProvider(FineTuneProvider):
         explained = self.client.explained(error, model)
         if isinstance(explained, RefusedError) and error.param in ("temperature", "top_p"):
             return FinalError(str(explained), f"{model} takes no other value: set --temperature and --top-p so")
+        if isinstance(explained, RefusedError) and "reasoning" in str(error.param):
+            return FinalError(str(explained), f"{model} takes another value: --set reasoning=low, for example")
         if isinstance(explained, RefusedError) and model in explained.reason and not explained.too_long:
             return FinalError(explained.reason, f"check the model {model} and the address of the server")
         if isinstance(explained, FinalError) and error.status_code in (400, 403, 404):

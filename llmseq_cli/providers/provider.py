@@ -15,8 +15,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from llmseq_cli.clients.retirements import Retirement, TuningEnd
 from llmseq_cli.errors import UsageError
-from llmseq_cli.language_model.messages import ChatRequest, Completions, Example, JobEvent, RemoteJob
+from llmseq_cli.language_model.messages import ChatRequest, Completions, Example, JobEvent, RemoteJob, chat_messages
 from llmseq_cli.progress import Progress
 from llmseq_cli.settings import Settings
 
@@ -78,7 +79,8 @@ class FineTuneProvider(ABC):
     name: ClassVar[str]
     Settings: ClassVar[type[Settings]]
     """How it fine-tunes: `--set` of `llmseq finetune`."""
-    default_model: ClassVar[str]
+    default_model: ClassVar[str | None]
+    """What to start from where the user names no model; None where the user has to."""
     remote: ClassVar[bool] = True
     """Whether a service does the work; one that is not remote trains in `work` and answers in `complete_many`."""
 
@@ -110,6 +112,14 @@ class FineTuneProvider(ABC):
         """How long a job that trains on so many tokens (of all epochs) is expected to take; None where not known."""
         return None
 
+    def retirement(self, model: str, *, ask: bool) -> Retirement | None:
+        """When the model is shut down, None where nothing is announced. ask: the service may be asked."""
+        return None
+
+    def tuning_end(self) -> TuningEnd | None:
+        """When the service stops taking jobs, None where nothing is announced."""
+        return None
+
     def usual_sampling(self, base_model: str) -> tuple[float, float] | None:
         """Temperature and top_p of a base model, and of what is made of it, for tasks whose answers are drawn; None
         leaves them to the task.
@@ -123,12 +133,7 @@ class FineTuneProvider(ABC):
 
     def training_line(self, example: Example) -> str:
         """An example as a line of a file; OpenAI's chat format unless overridden."""
-        messages = [
-            {"role": role, "content": content}
-            for role, content in (("system", example.system), ("user", example.user), ("assistant", example.completion))
-            if content
-        ]
-        return json.dumps({"messages": messages}, ensure_ascii=False)
+        return json.dumps({"messages": chat_messages(example)}, ensure_ascii=False)
 
     @abstractmethod
     def upload(self, file: Path, name: str) -> str:

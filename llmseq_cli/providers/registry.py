@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
@@ -29,6 +30,11 @@ def provider_class(name: str) -> type[FineTuneProvider]:
     module, _, attribute = _PROVIDERS[name].partition(":")
     found: type[FineTuneProvider] = getattr(import_module(module), attribute)
     return found
+
+
+def default_provider(base_url: str | None) -> str:
+    """Who fine-tunes where the user does not say: a server that is named, by its protocol, else this machine."""
+    return "openai" if base_url or os.environ.get("OPENAI_BASE_URL") else "local"
 
 
 def make_provider(name: str, base_url: str | None = None, settings: dict[str, Any] | None = None) -> FineTuneProvider:

@@ -20,11 +20,12 @@ import numpy as np
 
 from llmseq_cli.clients.answers import token_count
 from llmseq_cli.clients.errors import FinalError, RefusedError
+from llmseq_cli.clients.retirements import Retirement, retirement
 from llmseq_cli.clients.vertex import DEFAULT_LOCATION, VERTEX_TOKENS, VertexClient
 from llmseq_cli.clients.vertex_answers import vertex_chat
 from llmseq_cli.clients.vertex_tuning import TuningJobs
 from llmseq_cli.errors import UsageError
-from llmseq_cli.language_model.messages import ChatRequest, Completions, Example, JobEvent, RemoteJob
+from llmseq_cli.language_model.messages import ChatRequest, Completions, Example, JobEvent, RemoteJob, gemini_contents
 from llmseq_cli.providers.provider import FineTuneProvider, ProviderLimits, Submission
 from llmseq_cli.providers.vertex_storage import TrainingBucket
 from llmseq_cli.settings import Settings, setting
@@ -119,6 +120,9 @@ class VertexProvider(FineTuneProvider):
     def count_tokens(self, texts: list[str]) -> np.ndarray:
         return VERTEX_TOKENS.count(texts)
 
+    def retirement(self, model: str, *, ask: bool) -> Retirement | None:
+        return retirement(self.name, model)
+
     def minutes(self, tokens: int) -> float | None:
         return _START_MINUTES + tokens / _TOKENS_PER_MINUTE
 
@@ -138,14 +142,7 @@ class VertexProvider(FineTuneProvider):
 
     def training_line(self, example: Example) -> str:
         """An example in Gemini's format of contents."""
-        line: dict[str, Any] = {}
-        if example.system:
-            line["systemInstruction"] = {"role": "system", "parts": [{"text": example.system}]}
-        line["contents"] = [
-            {"role": role, "parts": [{"text": text}]}
-            for role, text in (("user", example.user), ("model", example.completion))
-        ]
-        return json.dumps(line, ensure_ascii=False)
+        return json.dumps(gemini_contents(example), ensure_ascii=False)
 
     # Fine-tuning.
 

@@ -8,7 +8,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
-from support.chat_server import ChatServer
+from support.chat_server import MODEL, ChatServer
 from support.embedding_server import KEY, EmbeddingServer
 from support.embedding_steps import catalog
 from support.mutations import DEEP, HTML, mutations
@@ -248,7 +248,7 @@ def test_chat_through_a_real_server(monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     try:
         provider = OpenAIProvider(server.url, OpenAITuning())
-        request = ChatRequest("gpt-4.1-mini-2025-04-14", "", "what next?", 3, 0.5, 0.9, 30)
+        request = ChatRequest(MODEL, "", "what next?", 3, 0.5, 0.9, 30)
         for body in mutations(CHAT, 40, seed=18):
             server.script = [(200, json.loads(body) if body.startswith(b'{"choices"') and _whole(body) else body)]
             with contextlib.suppress(*OWN):

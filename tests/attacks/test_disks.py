@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from support.disks import Disk, small_disk
-from support.prompting_steps import BASE
+from support.prompting_steps import BASE, ON
 
 from llmseq_cli import EmbedOptions, TrainOptions
 
@@ -46,7 +46,7 @@ def commands(shop: Path, out: Path) -> dict[str, list[Any]]:
         "train reduced": ["train", "llmseqsim", "--embeddings", "lexical", "--reduce", "pca", "--dim", "4"],
         "tune": ["tune", "sknn", "--trials", "2"],
         "tune loky": ["tune", "sknn", "--trials", "2", "--workers", "2", "--study", "two"],
-        "finetune": ["finetune", "--task", "genitem", "--prepare-only"],
+        "finetune": ["finetune", *ON, "--task", "genitem", "--prepare-only"],
         "finetune local": ["finetune", "--task", "genitem", *scratch, "--limit", "20"],
         "export parquet": ["export", "v-sknn", "--format", "parquet", "--out", out / "lists.parquet"],
         "export trec": ["export", "v-sknn", "--format", "trec", "--out", out / "lists"],

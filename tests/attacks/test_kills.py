@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from support.embedding_server import KEY as EMBEDDING_KEY
 from support.embedding_server import EmbeddingServer
-from support.prompting_steps import BASE, clairvoyant, dataset_of
+from support.prompting_steps import BASE, ON, clairvoyant, dataset_of
 
 from llmseq_cli import TrainOptions
 
@@ -53,7 +53,7 @@ COMMANDS: dict[str, list[str]] = {
     "train sknn": ["train", "sknn", "--seeds", "2", "--resume"],
     "train sasrec": ["train", "sasrec", *NEURAL, "--resume"],
     "tune": ["tune", "sknn", "--trials", "6"],
-    "finetune": ["finetune", "--task", "genitem", "--prepare-only"],
+    "finetune": ["finetune", *ON, "--task", "genitem", "--prepare-only"],
     "finetune local": ["finetune", "--task", "genitem", *SCRATCH, "--limit", "40"],
     "prompt": ["prompt", "--base-model", BASE, "--samples", "2", "--concurrency", "2"],
     "export": ["export", "v-sknn", "--format", "trec", "--out", "{out}/lists"],

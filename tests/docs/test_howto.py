@@ -117,9 +117,11 @@ def test_fine_tuning(llmseq, runs, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setattr(jobs, "_POLL_SECONDS", 0.01)
     server = ChatServer()
-    server.models.add("gpt-4.1-mini")
+    server.models.add("gpt-6-luna")
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-    printed = [run(llmseq, command) for command in commands("howto/fine-tuning.md", without="vertex")[:-1]]
+    small = "--provider local " + " ".join(f"--set {one}" for one in ("dim=16", "epochs=1", "title_epochs=0"))
+    lines = [line.replace("--provider local", small) for line in commands("howto/fine-tuning.md", without="vertex")]
+    printed = [run(llmseq, line) for line in lines[:-1]]
     assert "LLMSeqPromptRank" in printed[-1]
     monkeypatch.delenv("OPENAI_BASE_URL")
     server.models.add("Qwen/Qwen3-0.6B")
@@ -128,6 +130,12 @@ def test_fine_tuning(llmseq, runs, monkeypatch):
     server.stop()
     assert server.paid
     assert "LLMSeqPromptRank (base)" in asked
+
+
+def test_train_elsewhere(llmseq, runs):
+    [printed] = [run(llmseq, command) for command in commands("howto/train-elsewhere.md")]
+    assert "genitem-trl/README.md" in printed
+    assert "sft.yaml" in printed
 
 
 def test_fine_tuning_on_vertex(llmseq, runs, monkeypatch, tmp_path):

@@ -9,7 +9,8 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.chat_server import KEY
+from support.chat_server import KEY, MODEL
+from support.prompting_steps import ON
 
 from llmseq_cli import FinetuneOptions, IngestOptions, files
 from llmseq_cli.finetuning import jobs as job_module
@@ -24,9 +25,9 @@ def file_lines(server, file_id):
 @pytest.mark.parametrize("task", ["genitem", "genlist", "classify", "rank"])
 def test_from_the_training_file_to_a_fine_tuned_model(llmseq, server, ready, task):
     options = ["--task", task, "-k", "5", "--clusters", "8", "--suffix", "shop", "--set", "epochs=2", "--seed", "3"]
-    made = llmseq("finetune", *options, "--wait", "--json").json
+    made = llmseq("finetune", *ON, *options, "--wait", "--json").json
     assert (made["status"], made["remote_id"]) == ("succeeded", "ftjob-0")
-    assert made["model"] == "ft:gpt-4.1-mini-2025-04-14:org:shop:ftjob-0"
+    assert made["model"] == f"ft:{MODEL}:org:shop:ftjob-0"
     [(_, asked)] = [body for body in server.bodies if body[0].endswith("jobs")]
     assert asked["method"] == {"type": "supervised", "supervised": {"hyperparameters": {"n_epochs": 2}}}
     assert asked["seed"] == 3
@@ -40,15 +41,15 @@ def test_from_the_training_file_to_a_fine_tuned_model(llmseq, server, ready, tas
 
 
 def test_the_same_is_submitted_once(llmseq, server, ready):
-    first = llmseq("finetune", "--json").json
-    again = llmseq("finetune")
+    first = llmseq("finetune", *ON, "--json").json
+    again = llmseq("finetune", *ON)
     assert "not submitted twice" in again.err
     assert first["job"] in again.out
-    llmseq("finetune", "--wait")
+    llmseq("finetune", *ON, "--wait")
     assert len(server.jobs) == 1
-    assert llmseq("finetune", "--again", "--json").json["job"] == "genitem-2"
+    assert llmseq("finetune", *ON, "--again", "--json").json["job"] == "genitem-2"
     assert len(server.jobs) == 2
-    other = llmseq("finetune", "--set", "epochs=2", "--json").json
+    other = llmseq("finetune", *ON, "--set", "epochs=2", "--json").json
     assert other["job"] == "genitem-3"
 
 
@@ -56,7 +57,7 @@ def test_faults_in_one_call_of_five_change_nothing(llmseq, server, ready, monkey
     monkeypatch.setattr("llmseq_cli.clients.retries.random.uniform", lambda low, high: 0.0)
     server.fault_share = 0.2
     for seed in range(6):
-        made = llmseq("finetune", "--seed", seed, "--wait", "--json")
+        made = llmseq("finetune", *ON, "--seed", seed, "--wait", "--json")
         assert made.status == 0, made.err
         assert made.json["status"] == "succeeded"
     assert len(server.jobs) == 6
@@ -86,13 +87,13 @@ def test_killed_around_a_call(llmseq, server, ready, monkeypatch, when):
         else:
             patch.setattr(OpenAIProvider, "submit", lambda *given: die(submit(*given)))
         with pytest.raises(KilledError):
-            ready.finetune(FinetuneOptions("genitem"))
+            ready.finetune(FinetuneOptions("genitem", model=MODEL))
     assert len(server.jobs) == (when == "after submit")
     listed = llmseq("jobs", "--json").json
     assert [row["status"] for row in listed] == [
         {"before upload": "uploading", "after upload": "uploading", "before submit": "submitting"}.get(when, "queued")
     ]
-    made = ready.finetune(FinetuneOptions("genitem", wait=True))
+    made = ready.finetune(FinetuneOptions("genitem", model=MODEL, wait=True))
     assert (made["job"], made["status"]) == ("genitem-1", "succeeded")
     assert len(server.jobs) == 1
     assert Counter(name for name, _ in server.files.values())[f"llmseq-{token(ready)}-training.jsonl"] == 1
@@ -101,7 +102,7 @@ def test_killed_around_a_call(llmseq, server, ready, monkeypatch, when):
 @pytest.mark.parametrize("at", ["/v1/files", "/v1/fine_tuning/jobs", "/v1/fine_tuning/jobs/ftjob-0"])
 def test_kill_9_while_the_server_works(llmseq, server, ready, at):
     """A real process, killed while it uploads, submits or waits; then the same command again."""
-    words = ["finetune", "--wait"]
+    words = ["finetune", *ON, "--wait"]
     command = [sys.executable, "-m", "llmseq_cli", *words, "--workspace", str(ready.folder)]
     process, seen = [], []
 
@@ -128,14 +129,14 @@ def test_files_that_are_too_large_are_never_sent(llmseq, server, ready, monkeypa
     monkeypatch.setenv("OPENAI_BASE_URL", "https://api.openai.com/v1")
     assert OpenAIProvider(None, OpenAITuning()).limits.largest_file == 512_000_000
     monkeypatch.setattr("llmseq_cli.providers.openai._LARGEST_FILE", 5_000)
-    refused = llmseq("finetune", "--prepare-only")
+    refused = llmseq("finetune", *ON, "--prepare-only")
     assert (refused.status, "the provider takes 0" in refused.err, "smaller --limit" in refused.err) == (1, True, True)
     assert llmseq("jobs", "--json").json == []
     assert [path.name for path in (ready.folder / "artifacts" / "jobs").iterdir()] == [".lock"]
 
 
 def test_steps_say_what_they_cost(llmseq, server, ready):
-    llmseq("finetune", "--wait")
+    llmseq("finetune", *ON, "--wait")
     messages = [step["message"] for step in llmseq("jobs", "show", "--json").json["events"]]
     cost = llmseq("jobs", "--json").json[0]["cost_usd"]
     assert "at most about" in messages[0]
@@ -147,11 +148,11 @@ def test_steps_say_what_they_cost(llmseq, server, ready):
 def test_the_list_of_jobs_fits_the_terminal(llmseq, server, ready, monkeypatch, columns):
     from llmseq_cli.cli import console
 
-    llmseq("finetune", "--wait")
+    llmseq("finetune", *ON, "--wait")
     monkeypatch.setattr(console.out, "_width", columns)
     out = llmseq("jobs").out
     assert max(map(len, out.splitlines())) <= columns
-    assert ("ft:gpt-4.1-mini-2025-04-14:org::ftjob-0" in out) == (columns == 140)
+    assert (f"ft:{MODEL}:org::ftjob-0" in out) == (columns == 140)
     assert "genitem-1" in out
 
 
@@ -161,24 +162,24 @@ def token(workspace):
 
 
 def test_prepare_only_dry_run_and_max_cost_send_nothing(llmseq, server, ready):
-    plan = llmseq("finetune", "--dry-run", "--json").json
+    plan = llmseq("finetune", *ON, "--dry-run", "--json").json
     assert plan["training_examples"] == 87
     assert plan["tokens"] == plan["training_tokens"] * plan["epochs"]
     assert plan["cost_usd"] == pytest.approx(plan["tokens"] * 5 / 1e6)
-    refused = llmseq("finetune", "--max-cost", plan["cost_usd"] / 2)
+    refused = llmseq("finetune", *ON, "--max-cost", plan["cost_usd"] / 2)
     assert (refused.status, "more than --max-cost" in refused.err) == (1, True)
     assert llmseq("jobs", "--json").json == []
-    prepared = llmseq("finetune", "--prepare-only", "--json").json
+    prepared = llmseq("finetune", *ON, "--prepare-only", "--json").json
     assert prepared["status"] == "prepared"
     assert server.requests == []
-    submitted = llmseq("finetune", "--max-cost", plan["cost_usd"] * 2, "--json").json
+    submitted = llmseq("finetune", *ON, "--max-cost", plan["cost_usd"] * 2, "--json").json
     assert (submitted["job"], submitted["status"]) == (prepared["job"], "queued")
 
 
 def test_prices_of_the_users(llmseq, server, ready, tmp_path):
     prices = tmp_path / "prices.toml"
-    prices.write_text('["openai:gpt-4.1-mini"]\ntraining = 1000000\n["openai:mine"]\ntraining = 2\n')
-    plan = llmseq("finetune", "--dry-run", "--prices", prices, "--json").json
+    prices.write_text('["openai:shop-chat"]\ntraining = 1000000\n["openai:mine"]\ntraining = 2\n')
+    plan = llmseq("finetune", *ON, "--dry-run", "--prices", prices, "--json").json
     assert plan["cost_usd"] == plan["tokens"]
     unknown = llmseq("finetune", "--model", "other", "--max-cost", "1")
     assert (unknown.status, "no price is known" in unknown.err) == (2, True)
@@ -186,22 +187,22 @@ def test_prices_of_the_users(llmseq, server, ready, tmp_path):
 
 def test_jobs_that_fail_say_why_and_are_submitted_again_on_demand(llmseq, server, ready):
     server.steps = ["validating_files", "failed"]
-    made = llmseq("finetune", "--wait", "--json").json
+    made = llmseq("finetune", *ON, "--wait", "--json").json
     assert made["status"] == "failed"
     assert "too dull" in made["events"][-1]["message"]
-    refused = llmseq("finetune")
+    refused = llmseq("finetune", *ON)
     assert (refused.status, "--again" in refused.err) == (1, True)
-    assert llmseq("finetune", "--again", "--json").json["job"] == "genitem-2"
+    assert llmseq("finetune", *ON, "--again", "--json").json["job"] == "genitem-2"
 
 
 def test_jobs_show_cancel_and_download(llmseq, server, ready, tmp_path):
-    llmseq("finetune")
+    llmseq("finetune", *ON)
     shown = llmseq("jobs", "show", "genitem-1")
     assert (shown.status, "submitted as ftjob-0" in " ".join(shown.out.split())) == (0, True)
     cancelled = llmseq("jobs", "cancel", "--json").json
     assert (cancelled["status"], server.jobs["ftjob-0"]["status"]) == ("cancelled", "cancelled")
     assert llmseq("jobs", "download", "latest").status == 1
-    llmseq("finetune", "--again", "--wait")
+    llmseq("finetune", *ON, "--again", "--wait")
     done = llmseq("jobs", "download", "--out", tmp_path / "out", "--json").json
     assert [Path(file).read_text() for file in done["downloaded"]] == ["step,train_loss\n1,0.5\n"]
     table = llmseq("jobs").out
@@ -212,7 +213,7 @@ def test_jobs_show_cancel_and_download(llmseq, server, ready, tmp_path):
 
 
 def test_jobs_are_listed_when_the_provider_cannot_be_asked(llmseq, server, ready, monkeypatch):
-    llmseq("finetune")
+    llmseq("finetune", *ON)
     monkeypatch.setenv("OPENAI_API_KEY", "wrong")
     listed = llmseq("jobs")
     assert (listed.status, "genitem-1" in listed.out, "does not accept the key" in listed.err) == (0, True, True)
@@ -220,46 +221,46 @@ def test_jobs_are_listed_when_the_provider_cannot_be_asked(llmseq, server, ready
 
 
 def test_jobs_that_the_server_forgot(llmseq, server, ready):
-    llmseq("finetune")
+    llmseq("finetune", *ON)
     server.jobs.clear()
     assert [row["status"] for row in llmseq("jobs", "--json").json] == ["lost"]
 
 
 def test_no_key_is_kept_or_shown(llmseq, server, ready, tmp_path):
     server.key = "sk-other"
-    refused = llmseq("finetune")
+    refused = llmseq("finetune", *ON)
     assert refused.status == 1
     assert KEY not in refused.err
     server.key = KEY
-    llmseq("finetune", "--wait")
+    llmseq("finetune", *ON, "--wait")
     for file in (tmp_path / "workspace").rglob("*"):
         assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
 
 
 def test_too_few_examples_and_wrong_words(llmseq, server, ready):
     for words in ([], ["--dry-run"]):
-        few = llmseq("finetune", "--limit", "3", "--validation", "0", *words)
+        few = llmseq("finetune", *ON, "--limit", "3", "--validation", "0", *words)
         assert (few.status, "too few" in few.err) == (1, True)
     for words in (["--task", "guess"], ["--provider", "nobody"], ["--task", "genitem", "--candidates", "latest"],
                   ["--set", "epoch=3"], ["--validation", "501"], ["--template", "none.toml"]):  # fmt: skip
-        assert llmseq("finetune", *words).status == 2, words
+        assert llmseq("finetune", *ON, *words).status == 2, words
     assert server.requests == []
 
 
 def test_hints_fit_what_is_wrong(llmseq, server, ready, monkeypatch):
-    tight = llmseq("finetune", "--context", "5")
+    tight = llmseq("finetune", *ON, "--context", "5")
     assert (tight.status, "beyond the context" in tight.err, "larger --context" in tight.err) == (1, True, True)
     with monkeypatch.context() as patch:
         patch.setattr(OpenAIProvider, "upload", die)
         with pytest.raises(KilledError):
-            ready.finetune(FinetuneOptions("genitem"))
+            ready.finetune(FinetuneOptions("genitem", model=MODEL))
     early = llmseq("prompt", "latest")
     assert (early.status, "`llmseq finetune` with the same options" in early.err) == (1, True)
     with monkeypatch.context() as patch:
         patch.setattr(OpenAIProvider, "events", interrupt)
-        stopped = llmseq("finetune", "--wait")
+        stopped = llmseq("finetune", *ON, "--wait")
     assert (stopped.status, "a submitted job continues at its provider" in stopped.err) == (130, True)
-    assert llmseq("finetune", "--wait", "--json").json["status"] == "succeeded"
+    assert llmseq("finetune", *ON, "--wait", "--json").json["status"] == "succeeded"
     assert len(server.jobs) == 1
 
 
@@ -280,7 +281,7 @@ def test_show(llmseq, ready):
 
 def test_waiting_tells_events_once(llmseq, server, ready):
     assert job_module._POLL_SECONDS < 1
-    told = llmseq("finetune", "--wait").err
+    told = llmseq("finetune", *ON, "--wait").err
     assert told.count("Created fine-tuning job") == 1
     assert "The job is running" in told
 
@@ -289,12 +290,12 @@ def test_leftovers_of_killed_programs_are_removed(llmseq, server, ready, tmp_pat
     jobs = tmp_path / "workspace" / "artifacts" / "jobs"
     dead = files._partial_name(jobs / "building").replace(f"-{os.getpid()}-", "-999999999-")
     (jobs / dead).mkdir(parents=True)
-    llmseq("finetune", "--prepare-only")
+    llmseq("finetune", *ON, "--prepare-only")
     assert {path.name for path in jobs.iterdir()} - {".lock"} == {"genitem-1"}
 
 
 def test_jobs_outlive_their_dataset(llmseq, server, ready, shop_files):
-    llmseq("finetune")
+    llmseq("finetune", *ON)
     clicks, items = shop_files
     ready.ingest(IngestOptions([clicks], "shop", items=[items], replace=True))
     assert [row["dataset"] for row in llmseq("jobs", "--json").json] == ["removed"]
@@ -304,7 +305,7 @@ def test_jobs_outlive_their_dataset(llmseq, server, ready, shop_files):
 
 
 def test_servers_that_cannot_be_reached_are_not_waited_for_long(llmseq, server, ready):
-    llmseq("finetune")
+    llmseq("finetune", *ON)
     address = server.url
     server.stop()
     listed = llmseq("jobs")
@@ -319,13 +320,13 @@ def test_two_programs_never_submit_the_same(llmseq, server, ready):
     def meanwhile(path):
         if path == "/v1/files" and not seen:
             seen.append(None)
-            command = [sys.executable, "-m", "llmseq_cli", "finetune", "--workspace", str(ready.folder)]
+            command = [sys.executable, "-m", "llmseq_cli", "finetune", *ON, "--workspace", str(ready.folder)]
             environment = os.environ | {"OPENAI_API_KEY": KEY}
             done = subprocess.run([*command, "--wait-for-lock"], capture_output=True, text=True, env=environment)
             seen.append((done.returncode, done.stderr))
 
     server.after = meanwhile
-    assert llmseq("finetune").status == 0
+    assert llmseq("finetune", *ON).status == 0
     assert seen[1][0] == 1
     assert "another llmseq process is submitting a job" in seen[1][1]
     assert len(server.jobs) == 1

@@ -253,7 +253,7 @@ def test_an_empty_folder_is_no_model(llmseq, ready, tmp_path):
 
 
 def test_only_local_models_are_held_to_the_catalog(llmseq, server, ready):
-    failed = llmseq("prompt", "--base-model", "gpt-4.1-mini", "--constrain")
+    failed = llmseq("prompt", "--base-model", "gpt-6-luna", "--constrain")
     assert (failed.status, "cannot be held to titles" in failed.err) == (2, True)
     assert server.requests == []
 

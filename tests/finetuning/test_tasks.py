@@ -45,7 +45,7 @@ def random_sessions(n, n_items=30, seed=0):
 
 
 def written(builder, provider, sessions, folder):
-    built = builder.write(sessions, folder, provider, SilentProgress())
+    built = builder.write(sessions, folder, provider.training_line, SilentProgress())
     lines = {}
     for name in ("training", "validation"):
         file = folder / f"{name}.jsonl"
@@ -103,8 +103,11 @@ def test_examples_are_a_function_of_the_seed_and_each_session(tmp_path):
     builder, provider = builder_of("rank")
     built, training, validation = written(builder, provider, sessions, first)
     assert (built.validation, len(built.digest)) == (300, 64)
-    assert builder.write(sessions, second, provider, SilentProgress()).digest == built.digest
-    assert builder_of("rank", seed=2)[0].write(sessions, second, provider, SilentProgress()).digest != built.digest
+    assert builder.write(sessions, second, provider.training_line, SilentProgress()).digest == built.digest
+    assert (
+        builder_of("rank", seed=2)[0].write(sessions, second, provider.training_line, SilentProgress()).digest
+        != built.digest
+    )
     some, provider = builder_of("rank", limit=50)
     built, few, _ = written(some, provider, sessions, second)
     assert (built.training, built.validation) == (50, 5)

@@ -12,14 +12,14 @@ import pytest
 from support.chat_server import KEY, session_titles
 from support.embedding_server import KEY as EMBEDDING_KEY
 from support.embedding_server import EmbeddingServer, vector_of
-from support.prompting_steps import BASE, clairvoyant, dataset_of, prompt, rows
+from support.prompting_steps import BASE, ON, clairvoyant, dataset_of, prompt, rows
 
 from llmseq_cli import EmbedOptions, IngestOptions, TrainOptions
 
 
 def test_a_clairvoyant_fine_tuned_model_is_first_on_the_leaderboard(llmseq, server, ready):
     server.answer = clairvoyant(dataset_of(ready))
-    job = llmseq("finetune", "--wait", "--json").json
+    job = llmseq("finetune", *ON, "--wait", "--json").json
     made = prompt(llmseq, job["job"], "--samples", "3")
     n = len(dataset_of(ready).test)
     assert (made["label"], made["sessions"], made["hr@10"], made["ndcg@20"]) == ("LLMSeqPromptGenItem", n, 1.0, 1.0)
@@ -49,7 +49,7 @@ def test_tasks_that_list_items_end_to_end(llmseq, server, ready, task):
 
     server.answer = answer
     words = ["-k", "5", "--clusters", "8", "--task", task]
-    llmseq("finetune", *words, "--wait")
+    llmseq("finetune", *ON, *words, "--wait")
     made = prompt(llmseq, "latest")
     base = prompt(llmseq, "latest", "--base-model", BASE)
     assert base["label"] == made["label"] + " (base)"
@@ -185,7 +185,7 @@ def test_wrong_keys_models_and_words_are_explained(llmseq, server, ready, monkey
     unknown = llmseq("prompt", "--base-model", "gpt-0")
     assert (unknown.status, "gpt-0" in unknown.err) == (1, True)
     assert llmseq("prompt").status == 2
-    llmseq("finetune")
+    llmseq("finetune", *ON)
     unfinished = llmseq("prompt", "latest", "--limit", "2")
     assert (unfinished.status, "jobs wait genitem-1" in unfinished.err) == (1, True)
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-key-123456")
@@ -313,7 +313,7 @@ def test_answers_without_a_choice_are_not_waited_for_forever(llmseq, server, rea
 
 
 def test_a_job_says_what_is_asked(llmseq, server, ready):
-    llmseq("finetune", "--wait")
+    llmseq("finetune", *ON, "--wait")
     for words in (["-k", "5"], ["--template", "tallrec"], ["--task", "rank"], ["--seed", "3"]):
         assert llmseq("prompt", "latest", *words).status == 2, words
     assert llmseq("prompt", "latest", "--task", "genitem", "--embeddings", "lexical", "--dry-run").status == 0

@@ -9,8 +9,9 @@ import threading
 import time
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
+MODEL = "shop-chat-2026-09-22"
 KEY = "sk-test-9c2vXw7Lk0Rb5Tq1"
 
 
@@ -35,7 +36,8 @@ class ChatServer(ThreadingHTTPServer):
     def __init__(self, key=KEY):
         super().__init__(("127.0.0.1", 0), Handler)
         self.key = key
-        self.models = {"gpt-4.1-mini-2025-04-14"}
+        self.models = {MODEL}
+        self.shutdowns = {}
         self.answer = lambda question, sample: "nothing"
         self.most_choices = 128
         self.refuses_n = False
@@ -186,6 +188,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve(self, body):
         server = self.server
+        if self.command == "GET" and self.path.startswith("/v1/models/"):
+            return self.about_model(unquote(self.path.removeprefix("/v1/models/")))
         with server.lock:
             server.requests.append((self.command, self.path))
         if server.key and self.headers.get("Authorization") != f"Bearer {server.key}":
@@ -211,6 +215,13 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "500 after":
             return self.send(500, error("The server had an error", type="server_error"))
         return self.send(status, document, cut=fault == "cut")
+
+    def about_model(self, name):
+        """What is told of a model; asked beside the work, so that it counts as no request and does not fail."""
+        if name not in self.server.models or self.headers.get("Authorization") != f"Bearer {self.server.key}":
+            return self.send(404, error("The model does not exist", "model_not_found", "model"))
+        card = {"id": name, "object": "model", "created": 1, "owned_by": "shop"}
+        return self.send(200, card | {"shutdown_date": self.server.shutdowns.get(name)})
 
     def work(self, body):
         server, address = self.server, urlsplit(self.path)

@@ -235,6 +235,8 @@ class Handler(BaseHTTPRequestHandler):
         self.answer(200, server.batches[name])
 
     def do_GET(self):
+        if self.path.startswith("/v1/models/"):  # what is told of a model counts as no request
+            return self.answer(404, error("no such path"))
         if not self.allowed():
             return
         path, server = self.path.partition("?")[0], self.server

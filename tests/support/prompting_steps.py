@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from support.chat_server import session_titles
+from support.chat_server import MODEL, session_titles
 
 from llmseq_cli.data.dataset import load_dataset
 
-BASE = "gpt-4.1-mini-2025-04-14"
+BASE = MODEL
+ON = ("--model", MODEL)
+"""What `finetune` is told to start from at the loopback server."""
 
 
 def dataset_of(workspace):

@@ -9,6 +9,7 @@ import numpy as np
 
 from llmseq_cli.clients.idempotency import idempotency_header
 from llmseq_cli.clients.openai import OPENAI_TOKENS, OpenAIClient, refused_parameter, told_limits
+from llmseq_cli.clients.retirements import Retirement
 from llmseq_cli.clients.vector_answers import openai_vectors
 from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, VectorAnswer
 from llmseq_cli.errors import UsageError
@@ -70,6 +71,9 @@ class OpenAISource(EmbeddingSource):
             requests_per_minute=_REQUESTS_PER_MINUTE if own else None,
             tokens_per_minute=_TOKENS_PER_MINUTE if own else None,
         )
+
+    def retirement(self, *, ask: bool) -> Retirement | None:
+        return self.client.retirement(self.model, ask=ask)
 
     def count_tokens(self, texts: list[str]) -> np.ndarray:
         return OPENAI_TOKENS.count(texts)

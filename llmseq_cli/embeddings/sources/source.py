@@ -8,6 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from llmseq_cli.clients.retirements import Retirement
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -67,6 +69,10 @@ class EmbeddingSource(ABC):
     @abstractmethod
     def cut(self, text: str, tokens: int) -> str:
         """The longest beginning of the text that has at most so many tokens by `count_tokens`."""
+
+    def retirement(self, *, ask: bool) -> Retirement | None:
+        """When the model is shut down, None where nothing is announced. ask: the service may be asked."""
+        return None
 
     @abstractmethod
     def embed(self, texts: list[str]) -> VectorAnswer:

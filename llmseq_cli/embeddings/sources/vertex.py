@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from llmseq_cli.clients.retirements import Retirement, retirement
 from llmseq_cli.clients.vector_answers import vertex_vectors
 from llmseq_cli.clients.vertex import DEFAULT_LOCATION, VERTEX_TOKENS, VertexClient
 from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, VectorAnswer
@@ -97,6 +98,9 @@ class VertexSource(EmbeddingSource):
             requests_per_minute=_GEMINI_REQUESTS_PER_MINUTE if gemini else _REQUESTS_PER_MINUTE,
             tokens_per_minute=_GEMINI_TOKENS_PER_MINUTE if gemini else None,
         )
+
+    def retirement(self, *, ask: bool) -> Retirement | None:
+        return retirement(self.name, self.model)
 
     def count_tokens(self, texts: list[str]) -> np.ndarray:
         return VERTEX_TOKENS.count(texts)
