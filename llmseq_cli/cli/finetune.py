@@ -45,7 +45,12 @@ TemplateOption = Annotated[
     ),
 ]
 ProviderOption = Annotated[
-    str, typer.Option("--provider", help="Who runs the model: openai, vertex, or local (this machine).")
+    str,
+    typer.Option(
+        "--provider",
+        help="Who runs the model: openai, azure, together, fireworks, vertex, or local (this machine).",
+        metavar="NAME",
+    ),
 ]
 
 
@@ -64,8 +69,8 @@ def finetune(
         str | None,
         typer.Option(
             "--provider",
-            help="Who trains: local (this machine, the default), vertex, or openai (also any server that --base-url "
-            "names).",
+            help="Who trains: local (this machine, the default), vertex, together, fireworks, azure, or openai (also "
+            "any server that --base-url names).",
             metavar="NAME",
         ),
     ] = None,
@@ -158,7 +163,7 @@ def finetune(
 
     Writes examples from the training sessions, then trains on this machine, or uploads them and submits a job. Every
     step is recorded, so no job is lost: see `llmseq jobs`. The same files are never submitted twice. Models that are
-    shut down soon are refused. The key for openai comes from the environment variable OPENAI_API_KEY.
+    shut down soon are refused. Keys come from environment variables: OPENAI_API_KEY, TOGETHER_API_KEY, …
 
     A template is a TOML file with `user` and, where they should differ, `system`, `item`, `option`, `answer` and
     `separator`. `user` holds {session} and may hold {options} and {k}; the others word one item by {title} and

@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from llmseq_cli.clients.answers import Answer, Page
@@ -39,46 +39,72 @@ _PER_PAGE = 100
 _MOST_PAGES = 200
 
 
-def server_address(base_url: str | None) -> str:
-    """The server's address: as given, else $OPENAI_BASE_URL, else OpenAI's own. Raises UsageError."""
-    address = (base_url or os.environ.get("OPENAI_BASE_URL") or OPENAI_URL).strip().rstrip("/")
-    parts = urlsplit(address)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(
-            f"'{address}' is not the address of a server", "for example --base-url http://localhost:8000/v1"
-        )
-    return address
-
-
 class OpenAIClient:
-    """OpenAI, or a compatible server at `base_url`. The key comes from $OPENAI_API_KEY and nowhere else.
+    """OpenAI, or a compatible server at `base_url`. The key comes from the environment and nowhere else.
 
-    host: the server's name and port. variant: the address without name and password, '' for OpenAI's own.
+    host: the server's name and port. variant: the address without name and password, '' for OpenAI's own. Services
+    that speak the same protocol are subclasses, which say where they are and what their key is called.
     """
 
+    service: ClassVar[str] = "openai"
+    own_address: ClassVar[str] = OPENAI_URL
+    address_variable: ClassVar[str] = "OPENAI_BASE_URL"
+    key_variable: ClassVar[str] = "OPENAI_API_KEY"
+
     def __init__(self, base_url: str | None, timeout: float) -> None:
-        self.address, self.timeout = server_address(base_url), timeout
+        self.address, self.timeout = self._address(base_url), timeout
         parts = urlsplit(self.address)
         self.host = parts.netloc.rpartition("@")[2]
-        self.is_openai = parts.hostname == "api.openai.com"
+        self.is_own = parts.hostname == urlsplit(self.own_address).hostname
+        self.is_openai = self.is_own and self.service == "openai"
         self.variant = "" if self.is_openai else f"{parts.scheme}://{self.host}{parts.path}"
         self._lock = threading.Lock()
+
+    def _address(self, base_url: str | None) -> str:
+        """The server's address: as given, else of the environment, else the service's own. Raises UsageError."""
+        address = (base_url or os.environ.get(self.address_variable) or self.own_address).strip().rstrip("/")
+        parts = urlsplit(address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UsageError(
+                f"'{address}' is not the address of a server", "for example --base-url http://localhost:8000/v1"
+            )
+        return address
+
+    @property
+    def key(self) -> str:
+        return os.environ.get(self.key_variable, "").strip()
 
     @cached_property
     def _sdk(self) -> openai.OpenAI:
         import openai
 
-        key = os.environ.get("OPENAI_API_KEY", "").strip()
-        if not key and self.is_openai:
-            raise FinalError("OPENAI_API_KEY is not set", "set it in the environment, or name a server with --base-url")
+        if not self.key and self.is_own:
+            raise FinalError(
+                f"{self.key_variable} is not set", "set it in the environment, or name a server with --base-url"
+            )
         # A server without keys ignores what it gets; the SDK insists on something.
-        return openai.OpenAI(api_key=key or "none", base_url=self.address, max_retries=0, timeout=self.timeout)
+        return openai.OpenAI(api_key=self.key or "none", base_url=self.address, max_retries=0, timeout=self.timeout)
 
     @property
     def sdk(self) -> openai.OpenAI:
         """The SDK's client, with its own retries off. Raises FinalError where the key is missing."""
         with self._lock:
             return self._sdk
+
+    def get(self, path: str, **params: str) -> Answer:
+        """A route that the SDK has no method for; fails as its methods do."""
+        return Answer(self.host, self.sdk.get(path, cast_to=bytes, options={"params": params}), self.scrub)
+
+    def post(self, path: str, body: dict[str, Any] | None = None, **params: str) -> Answer:
+        content = self.sdk.post(path, cast_to=bytes, body=body or {}, options={"params": params})
+        return Answer(self.host, content, self.scrub)
+
+    def post_file(self, path: str, name: str, content: IO[bytes], **fields: str) -> Answer:
+        """A file as a form, with further fields."""
+        files: Any = [("file", (name, content))]
+        form: Any = {"headers": {"Content-Type": "multipart/form-data"}}
+        answered = self.sdk.post(path, cast_to=bytes, body=fields, files=files, options=form)
+        return Answer(self.host, answered, self.scrub)
 
     def answer(self, raw: Any) -> Answer:
         """The body of a raw response, to be read: the SDK's own models accept anything."""
@@ -108,10 +134,14 @@ class OpenAIClient:
         if ask:
             try:
                 raw = self.sdk.models.with_raw_response.retrieve(model, timeout=min(self.timeout, _ABOUT_SECONDS))
-                told = self.answer(raw).read(ModelCard).shutdown_date
+                told = self.told_shutdown(self.answer(raw).read(ModelCard))
             except (openai.OpenAIError, TransientError):
                 told = None
-        return retirement("openai" if self.is_openai else "", model, told)
+        return retirement(self.service if self.is_own else "", model, told)
+
+    def told_shutdown(self, card: ModelCard) -> str | None:
+        """The day, YYYY-MM-DD, on which the server says that it shuts a model down."""
+        return card.shutdown_date
 
     def explained(self, error: Exception, model: str = "") -> Exception:
         """What an exception of the SDK means: TransientError, RefusedError or FinalError, without the key."""
@@ -131,7 +161,7 @@ class OpenAIClient:
     def _explained_status(self, error: openai.APIStatusError, model: str) -> Exception:
         status, said = error.status_code, self.scrub(_said(error))
         if status == 401:
-            return FinalError("the server does not accept the key", "check OPENAI_API_KEY")
+            return FinalError("the server does not accept the key", f"check {self.key_variable}")
         if error.code in _NO_QUOTA or error.type in _NO_QUOTA or status == 402:
             return FinalError(
                 f"the account has no quota left: {said}", "see platform.openai.com/settings/organization/billing"
@@ -147,9 +177,8 @@ class OpenAIClient:
 
     def scrub(self, text: str, longest: int | None = None) -> str:
         """A server's words as they may be shown: without the key, in one line of readable length."""
-        key = os.environ.get("OPENAI_API_KEY", "").strip()
-        if key:
-            text = text.replace(key, "***")
+        if self.key:
+            text = text.replace(self.key, "***")
         text = re.sub(r"\bsk-[\w*.-]{3,}", "sk-***", text)
         text = re.sub(r"(?<=://)[^/@\s]+@", "", text)
         return readable(text) if longest is None else readable(text, longest)

@@ -29,9 +29,12 @@ class File(Typed):
 
 
 class ModelCard(Typed):
-    """What a server tells of a model. shutdown_date: YYYY-MM-DD, None where none is announced."""
+    """What a server tells of a model. shutdown_date: YYYY-MM-DD, None where none is announced. deprecation: the times
+    of Azure, in seconds, by `fine_tune` and `inference`.
+    """
 
     shutdown_date: Words = None
+    deprecation: Object
 
 
 class _Error(Typed):
@@ -63,6 +66,7 @@ class TuningJob(Typed):
     id: Id
     status: str
     fine_tuned_model: Words = None
+    training_file: Words = None
     error: Annotated[_Error | None, BeforeValidator(_error_or_none)] = None
     trained_tokens: Tokens = None
     estimated_finish: Annotated[float | None, BeforeValidator(_seconds)] = None

@@ -110,7 +110,8 @@ def check_model(found: Retirement | None, warn: Callable[[str], None], *, sure: 
         warn(f"{found.told}; {found.advice}")
         return
     goes_with_it = " and what is fine-tuned on it goes with it" if to_tune and not found.passed else ""
-    raise FinalError(f"{found.told}{goes_with_it}", f"{found.advice}; {GO_ON}")
+    advice = "start from a model that stays, for example with --provider local" if to_tune else found.advice
+    raise FinalError(f"{found.told}{goes_with_it}", f"{advice}; {GO_ON}")
 
 
 def check_tuning(found: TuningEnd | None, warn: Callable[[str], None], *, sure: bool) -> None:

@@ -193,13 +193,9 @@ class FineTuning:
             )
         else:
             self._check_cost(job.figures.get("expected_usd"))
-<<<<<<< HEAD
-            self.progress.message(f"continuing {job.job} ({job.status} before)")
-=======
             if job.status != "submitting":  # that may have been heard: it is looked for, and paid for, already
                 self._check_model()
-            self.progress.message(f"{job.job} is gone on with, {job.status} before")
->>>>>>> 2df08a2 (Shutdown dates before money is spent; local by default; training files for any trainer, and models that come back)
+            self.progress.message(f"continuing {job.job} ({job.status} before)")
         return job
 
     def _check_model(self) -> None:

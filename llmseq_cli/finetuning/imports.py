@@ -86,7 +86,7 @@ def import_model(store: Store, options: ImportOptions, progress: Progress) -> Fi
         raise LlmseqError(f"there is no folder '{options.folder}'", "name the folder that the trainer wrote")
     about = _about(options.folder)
     with store.read("reading sessions") as con:
-        dataset = load_dataset(con, options.dataset or (about and about.dataset))
+        dataset = load_dataset(con, options.dataset or (about.dataset if about else None))
     setup = _setup(store, options, about, dataset, progress)
     ledger, jobs = Ledger(store), store.folder / "artifacts" / "jobs"
     with (

@@ -1,1 +1,1 @@
-"""Where language models are fine-tuned and asked: OpenAI, Vertex AI, this machine; one file each."""
+"""Where language models are fine-tuned and asked: OpenAI's protocol, services of their own kind, this machine."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -33,7 +33,6 @@ _EVENTS = 100
 _MOST_CHOICES = 128  # in one answer; what is missing is asked for again
 _QUEUE_MINUTES, _TOKENS_PER_MINUTE = 10, 60_000  # rough: OpenAI states neither
 _LARGEST_FILE = 512_000_000  # bytes, developers.openai.com, "Upload file": "up to 512 MB"
-_NOT_OF_THE_JOB = ("reasoning", "timeout")
 _REASONS = re.compile(r"gpt-(?:[5-9]|\d\d)|o\d")  # names of OpenAI's models that think unless they are told not to
 _THOUGHTS = 8_192  # tokens of room for that
 _CHECK = "check the model and the server"
@@ -58,13 +57,19 @@ class OpenAIProvider(FineTuneProvider):
     """The key comes from $OPENAI_API_KEY and nowhere else."""
 
     name = "openai"
-    Settings = OpenAITuning
-    settings: OpenAITuning
+    Settings: ClassVar[type[Settings]] = OpenAITuning
+    Client: ClassVar[type[OpenAIClient]] = OpenAIClient
+    settings: Any
+    not_of_the_job: ClassVar[tuple[str, ...]] = ("reasoning", "timeout")
+    """Settings that decide nothing of a job, but how models are asked."""
+    keeps_metadata: ClassVar[bool] = True
+    """Whether jobs can be given metadata, and be found by it."""
     default_model = None  # all that OpenAI fine-tunes is about to be shut down
 
-    def __init__(self, base_url: str | None, settings: OpenAITuning) -> None:
+    def __init__(self, base_url: str | None, settings: Any) -> None:
         self.settings = settings
-        self.client = OpenAIClient(base_url, settings.timeout)
+        self.client = self.Client(base_url, settings.timeout)
+        self.chat = self.client  # what answers questions, where that is not what takes jobs
         self.address = self.client.variant or OPENAI_URL
         own = self.client.is_openai
         self.limits = ProviderLimits(
@@ -96,7 +101,7 @@ class OpenAIProvider(FineTuneProvider):
         return _QUEUE_MINUTES + tokens / _TOKENS_PER_MINUTE
 
     def settings_dict(self) -> dict[str, Any]:
-        return {name: value for name, value in self.settings.to_dict().items() if name not in _NOT_OF_THE_JOB}
+        return {name: value for name, value in self.settings.to_dict().items() if name not in self.not_of_the_job}
 
     def epochs(self, examples: int) -> int:
         return self.settings.epochs or _EPOCHS
@@ -122,6 +127,10 @@ class OpenAIProvider(FineTuneProvider):
         return self.find(submission.token) or self._call(lambda: self._create(submission))
 
     def _create(self, submission: Submission) -> RemoteJob:
+        return self._read_job(self._jobs.create(**self._asked(submission)))
+
+    def _asked(self, submission: Submission) -> dict[str, Any]:
+        """What is asked for in a job."""
         chosen = {
             "n_epochs": self.settings.epochs,
             "batch_size": self.settings.batch_size,
@@ -141,16 +150,25 @@ class OpenAIProvider(FineTuneProvider):
             asked["validation_file"] = submission.validation_file
         if submission.suffix:
             asked["suffix"] = submission.suffix
-        return self._read_job(self._jobs.create(**asked))
+        return asked
 
     @property
     def _jobs(self) -> Any:
         return self.client.sdk.fine_tuning.jobs.with_raw_response
 
     def find(self, token: str) -> RemoteJob | None:
+        """By the token in its metadata, or where a server keeps none, by the name of its training file."""
+
         def call() -> RemoteJob | None:
-            for job in self.client.pages(self._jobs.list, TuningJob, metadata={TOKEN_KEY: token}):
+            jobs = self._jobs.list
+            listed = self.client.pages(jobs, TuningJob, metadata={TOKEN_KEY: token}) if self.keeps_metadata else ()
+            for job in listed:
                 if job.metadata.get(TOKEN_KEY) == token:
+                    return self._remote_job(job)
+            files = self.client.pages(self.client.sdk.files.with_raw_response.list, File, purpose="fine-tune")
+            named = {file.id for file in files if (file.filename or "").startswith(f"llmseq-{token}-")}
+            for job in self.client.pages(jobs, TuningJob) if named else ():
+                if job.training_file in named:
                     return self._remote_job(job)
             return None
 
@@ -228,7 +246,7 @@ class OpenAIProvider(FineTuneProvider):
 
         messages = [{"role": "system", "content": request.system}] if request.system else []
         asked: dict[str, Any] = {
-            "model": request.model,
+            "model": self.asked_as(request.model),
             "messages": [*messages, {"role": "user", "content": request.user}],
             "temperature": request.temperature,
             "top_p": request.top_p,
@@ -242,16 +260,20 @@ class OpenAIProvider(FineTuneProvider):
             asked["n"] = min(request.n, _MOST_CHOICES)
         header = idempotency_header(asked, request.first)  # equal questions for further answers are told apart
         try:
-            raw = self.client.sdk.chat.completions.with_raw_response.create(**asked, extra_headers=header)
+            raw = self.chat.sdk.chat.completions.with_raw_response.create(**asked, extra_headers=header)
         except openai.APIStatusError as error:
             if self._adapted(error, asked):
                 return self.complete(request)
             raise self._explained(error, request.model) from None
         except openai.OpenAIError as error:
-            raise self.client.explained(error, request.model) from None
-        found = openai_chat(self.client.answer(raw), _CHECK)
+            raise self.chat.explained(error, request.model) from None
+        found = openai_chat(self.chat.answer(raw), _CHECK)
         tokens = found.prompt_tokens, found.completion_tokens
         return Completions(found.texts, found.finishes, *tokens, *told_limits(raw.headers))
+
+    def asked_as(self, model: str) -> str:
+        """What a model is called where it answers."""
+        return model
 
     def _effort(self, model: str) -> str | None:
         """How much a model shall think; None where that is not said."""
@@ -277,7 +299,7 @@ class OpenAIProvider(FineTuneProvider):
         return False
 
     def _explained(self, error: Any, model: str) -> Exception:
-        explained = self.client.explained(error, model)
+        explained = self.chat.explained(error, model)
         if isinstance(explained, RefusedError) and error.param in ("temperature", "top_p"):
             return FinalError(str(explained), f"{model} takes no other value: set --temperature and --top-p so")
         if isinstance(explained, RefusedError) and "reasoning" in str(error.param):

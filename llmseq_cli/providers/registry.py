@@ -14,6 +14,9 @@ from llmseq_cli.settings import parse_settings
 # Modules are named, not imported: a provider's libraries are loaded when it is asked for.
 _PROVIDERS = {
     "openai": "llmseq_cli.providers.openai:OpenAIProvider",
+    "azure": "llmseq_cli.providers.azure:AzureProvider",
+    "together": "llmseq_cli.providers.together:TogetherProvider",
+    "fireworks": "llmseq_cli.providers.fireworks:FireworksProvider",
     "vertex": "llmseq_cli.providers.vertex:VertexProvider",
     "local": "llmseq_cli.providers.local:LocalProvider",
 }

@@ -8,7 +8,7 @@ import pytest
 from support.embedding_server import KEY, EmbeddingServer, error, vector_of
 
 from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError, TransientError, UnreachableError
-from llmseq_cli.clients.openai import server_address
+from llmseq_cli.clients.openai import OpenAIClient
 from llmseq_cli.embeddings.sources.openai import OpenAISettings, OpenAISource
 from llmseq_cli.errors import UsageError
 
@@ -164,7 +164,7 @@ def test_dimensions_that_cannot_be():
 
 
 def test_addresses(monkeypatch):
-    assert server_address(None) == "https://api.openai.com/v1"
+    assert OpenAIClient(None, 1).address == "https://api.openai.com/v1"
     assert OpenAISource().variant == ""
     assert OpenAISource(base_url="http://me:secret@host:8000/v1/").variant == "http://host:8000/v1"
     monkeypatch.setenv("OPENAI_BASE_URL", "http://tei/v1")
@@ -172,4 +172,4 @@ def test_addresses(monkeypatch):
     assert OpenAISource().limits.texts_per_request == 32
     assert OpenAISource(settings=OpenAISettings(texts_per_request=100)).limits.texts_per_request == 100
     with pytest.raises(UsageError, match="not the address"):
-        server_address("localhost:8000")
+        OpenAIClient("localhost:8000", 1)

@@ -34,7 +34,7 @@ class ChatServer(ThreadingHTTPServer):
     fault_kinds = ("429", "500", "503", "reset", "cut", "reset after", "500 after")
 
     def __init__(self, key=KEY):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(("127.0.0.1", 0), self.handler)
         self.key = key
         self.models = {MODEL}
         self.shutdowns = {}
@@ -188,11 +188,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def serve(self, body):
         server = self.server
-        if self.command == "GET" and self.path.startswith("/v1/models/"):
-            return self.about_model(unquote(self.path.removeprefix("/v1/models/")))
+        if self.command == "GET" and "/models/" in self.path and ":" not in self.path:
+            return self.about_model(unquote(urlsplit(self.path).path.partition("/models/")[2]))
         with server.lock:
             server.requests.append((self.command, self.path))
-        if server.key and self.headers.get("Authorization") != f"Bearer {server.key}":
+        if server.key and not self.allowed():
             said = f"Incorrect API key provided: {self.headers.get('Authorization')}"
             return self.send(401, error(said, "invalid_api_key"))
         fault = server.next_fault()
@@ -216,9 +216,12 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(500, error("The server had an error", type="server_error"))
         return self.send(status, document, cut=fault == "cut")
 
+    def allowed(self):
+        return self.headers.get("Authorization") == f"Bearer {self.server.key}"
+
     def about_model(self, name):
         """What is told of a model; asked beside the work, so that it counts as no request and does not fail."""
-        if name not in self.server.models or self.headers.get("Authorization") != f"Bearer {self.server.key}":
+        if name not in self.server.models or not self.allowed():
             return self.send(404, error("The model does not exist", "model_not_found", "model"))
         card = {"id": name, "object": "model", "created": 1, "owned_by": "shop"}
         return self.send(200, card | {"shutdown_date": self.server.shutdowns.get(name)})
@@ -240,7 +243,11 @@ class Handler(BaseHTTPRequestHandler):
             return 200, server.files[parts[1]][1]
         if parts == ["fine_tuning", "jobs"]:
             wanted = parse_qs(address.query).get("metadata[llmseq]")
-            jobs = [job for job in server.jobs.values() if not wanted or job["metadata"]["llmseq"] == wanted[0]]
+            jobs = [
+                job
+                for job in server.jobs.values()
+                if not wanted or (job.get("metadata") or {}).get("llmseq") == wanted[0]
+            ]
             return 200, page(jobs[::-1])
         if parts[:2] == ["fine_tuning", "jobs"] and parts[2] in server.jobs:
             job = server.jobs[parts[2]]
@@ -278,3 +285,6 @@ class Handler(BaseHTTPRequestHandler):
 
 def page(data):
     return {"object": "list", "data": data, "has_more": False}
+
+
+ChatServer.handler = Handler
