@@ -16,10 +16,12 @@ PAGES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
 RUN_ELSEWHERE = {
     "howto/fine-tuning.md": "finetuning/test_beauty_scratch.py",
     "howto/plug-ins.md": "docs/test_plug_in.py",
+    "howto/services.md": "providers/test_hosted.py",
+    "howto/train-elsewhere.md": "finetuning/test_exports.py",
     "howto/tuning.md": "tuning/test_ray.py",
     "howto/your-data.md": "data/test_readers_silence.py",
 }
-"""Pages that show commands for real data or a cluster, as `console`, and the tests that run the like."""
+"""Pages that show commands for real data, a cluster or a service, as `console`, and the tests that run the like."""
 
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
