@@ -6,7 +6,7 @@ it, so several processes and notebooks can share a workspace.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from llmseq_cli.reporting.options import PlotOptions, ReportOptions
     from llmseq_cli.reporting.plot import Plot
     from llmseq_cli.reporting.report import Report
+    from llmseq_cli.serving.options import ServeOptions
     from llmseq_cli.training.options import ScoreOptions, TrainOptions
     from llmseq_cli.tuning.options import TuneOptions
 
@@ -306,6 +307,15 @@ class Workspace:
         from llmseq_cli.training.use import score_file
 
         return score_file(self.store, options, self.progress)
+
+    def serve(self, options: ServeOptions, ready: Callable[[dict[str, Any]], None] = lambda about: None) -> None:
+        """Serve runs or bundles over HTTP until the process gets SIGTERM; Ctrl-C raises KeyboardInterrupt.
+
+        ready: called with {"url", "runs", "workers"} once requests are taken.
+        """
+        from llmseq_cli.serving.serve import serve
+
+        serve(self.folder, options, self.progress, ready)
 
     def report(
         self,

@@ -38,6 +38,7 @@ FLOORS = [
     {"finetuning"},
     {"prompting"},
     {"reporting"},
+    {"serving"},
     {"workspace"},
     {"recipes"},
     {"cli"},

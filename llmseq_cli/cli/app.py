@@ -28,6 +28,7 @@ from llmseq_cli.cli import (
     prompt,
     recipes,
     report,
+    serve,
     show,
     split,
     sql,
@@ -68,6 +69,7 @@ for group in (
     show,
     compare,
     export,
+    serve,
     sql,
 ):
     group.register(app)

@@ -50,7 +50,8 @@ def append(
 
     They make a new version, with the same k-core, order and splits, that takes the dataset's name. The version before
     is called DATASET@1 (then @2, …) and keeps its runs: --dataset DATASET@1 means it. Interactions that are there
-    already are left out. Embed again afterwards: texts that have a vector are not sent again.
+    already are left out. Those that the k-core leaves out wait, and count again with the next files. Embed again
+    afterwards: texts that have a vector are not sent again.
 
     Examples:
 
@@ -84,7 +85,7 @@ def append(
             ("the version before", done["version_before"]),
             ("new interactions", done["new_interactions"]),
             ("there already", done["there_already"]),
-            ("left out by the k-core", done["left_out"]),
+            ("waiting, below the k-core", done["left_out"]),
             ("set aside", done["rejected"]),
             ("new items", done["new_items"]),
             ("new sessions", done["new_sessions"]),

@@ -20,7 +20,7 @@ from llmseq_cli.store.queries import query
 if TYPE_CHECKING:
     import duckdb
 
-    from llmseq_cli.data.readers import Source
+    from llmseq_cli.data.readers import ReadReport, Source
     from llmseq_cli.progress import Progress
 
 
@@ -42,28 +42,22 @@ class AppendOptions(ReadOptions):
             raise UsageError("append does not cut sessions", "give files whose sessions have names")
 
 
+class LeftOutError(LlmseqError):
+    """The k-core leaves out all that is new."""
+
+
 def append(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, progress: Progress) -> dict[str, Any]:
     """Reads the files and stores the new version; returns what came in. The connection must be in a transaction.
 
-    Interactions that are there already (same session, item and time) are left out. Items keep their descriptions.
-    Raises LlmseqError where nothing new is in the files, or the dataset's parts come from files.
+    Interactions that are there already (same session, item and time) are left out. Those that the k-core leaves out
+    wait: they count again with the next files. Items keep their descriptions.
+    Raises LeftOutError where that is all of them (see `keep`), LlmseqError where nothing new is in the files, or the
+    dataset's parts come from files.
     """
-    from llmseq_cli.data.readers import read
-
-    old = find_dataset(con, dataset)
-    if "@" in old.dataset:
-        newest = old.dataset.partition("@")[0]
-        raise UsageError(f"'{old.dataset}' is an older version", f"append to the newest: {newest}")
+    old = _newest(con, dataset)
     splits = _splits(con, old)
-    con.execute(query("ingest/staging"))
-    report = read(con, source, progress)
-    [(n_read,)] = con.execute("select count(*) from staged_interaction").fetchall()
+    report, n_read, new = _stage(con, old, source, progress)
     con.execute(query("append/stage_stored"), {"dataset_id": old.dataset_id})
-    con.execute(query("append/stage_stored_items"), {"dataset_id": old.dataset_id})
-    [(n_all,)] = con.execute("select count(*) from staged_interaction").fetchall()
-    new = n_all - old.statistics["interactions"]
-    if not new:
-        raise LlmseqError(f"'{old.dataset}' has all {n_read:,} interactions of the files already", "give newer files")
     version = _version_name(con, old.dataset)
     con.execute("update core.dataset set name = ? where dataset_id = ?", [version, old.dataset_id])
     known = {name: old.protocol[name] for name in ("k_core", "min_session", "deduplicate", "tie_break", "seed")}
@@ -71,18 +65,16 @@ def append(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, 
     statistics = build_dataset(con, old.dataset, Protocol(**known), about, progress, splits)
     kept = statistics["interactions"] - old.statistics["interactions"]
     if not kept:
-        raise LlmseqError(
-            f"the {known['k_core']}-core leaves out the new interactions ({new:,})",
-            f"a new item or session needs {known['k_core']} interactions: append a longer period at once",
-        )
+        raise LeftOutError(f"the {known['k_core']}-core leaves out the new interactions ({new:,})")
     [(dataset_id,)] = con.execute("select dataset_id from core.dataset where name = ?", [old.dataset]).fetchall()
+    left_out = _keep_waiting(con, old.dataset_id, dataset_id)
     grown = con.execute(query("append/growth"), {"old": old.dataset_id, "new": dataset_id}).fetchall()[0]
     return {
         "name": old.dataset,
         "version_before": version,
         "read": n_read,
         "there_already": n_read - new,
-        "left_out": new - kept,
+        "left_out": left_out,
         "new_interactions": kept,
         **dict(zip(("new_items", "new_sessions", "longer_sessions"), grown, strict=True)),
         "rejected": report.rejected,
@@ -91,6 +83,62 @@ def append(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, 
         "interactions": statistics["interactions"],
         "evaluated_sessions": statistics["evaluated_sessions"],
     }
+
+
+def keep(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, progress: Progress) -> dict[str, Any]:
+    """Keeps interactions that the k-core leaves out for the next files, without a new version; returns what `append`
+    does. The connection must be in a transaction."""
+    old = _newest(con, dataset)
+    report, n_read, new = _stage(con, old, source, progress)
+    left_out = _keep_waiting(con, old.dataset_id, old.dataset_id)
+    names = ("sessions", "items", "interactions", "evaluated_sessions")
+    return {
+        "name": old.dataset,
+        "version_before": None,
+        "read": n_read,
+        "there_already": n_read - new,
+        "left_out": left_out,
+        **dict.fromkeys(("new_interactions", "new_items", "new_sessions", "longer_sessions"), 0),
+        "rejected": report.rejected,
+        **{name: old.statistics.get(name) for name in names},
+    }
+
+
+def _newest(con: duckdb.DuckDBPyConnection, dataset: str | None) -> DatasetInfo:
+    """The dataset. Raises UsageError for an older version of one."""
+    found = find_dataset(con, dataset)
+    if "@" in found.dataset:
+        newest = found.dataset.partition("@")[0]
+        raise UsageError(f"'{found.dataset}' is an older version", f"append to the newest: {newest}")
+    return found
+
+
+def _stage(
+    con: duckdb.DuckDBPyConnection, old: DatasetInfo, source: Source, progress: Progress
+) -> tuple[ReadReport, int, int]:
+    """Reads the files into new_interaction and staged_item, with what waits and what is described already; returns what
+    the reader reports, and how many interactions the files have and how many of them are new."""
+    from llmseq_cli.data.readers import read
+
+    con.execute(query("ingest/staging"))
+    report = read(con, source, progress)
+    [(n_read,)] = con.execute("select count(*) from staged_interaction").fetchall()
+    con.execute(query("append/stage_new"), {"dataset_id": old.dataset_id})
+    con.execute(query("append/stage_stored_items"), {"dataset_id": old.dataset_id})
+    [(new,)] = con.execute("select count(*) from new_interaction where not waited").fetchall()
+    if not new:
+        raise LlmseqError(f"'{old.dataset}' has all {n_read:,} interactions of the files already", "give newer files")
+    return report, n_read, new
+
+
+def _keep_waiting(con: duckdb.DuckDBPyConnection, before: int, now: int) -> int:
+    """What is new and not in the version `now` waits there, no longer in `before`; returns how many interactions."""
+    for table in ("waiting_interaction", "waiting_item"):
+        con.execute(f"delete from core.{table} where dataset_id = ?", [before])
+    con.execute(query("append/store_waiting"), {"dataset_id": now})
+    con.execute(query("append/store_waiting_items"), {"dataset_id": now})
+    counted = con.execute("select count(*) from core.waiting_interaction where dataset_id = ?", [now]).fetchall()
+    return int(counted[0][0])
 
 
 def _splits(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> list[tuple[str, SplitRule]]:

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmseq_cli.data.append import AppendOptions, append
+from llmseq_cli.data.append import AppendOptions, LeftOutError, append, keep
 from llmseq_cli.data.downloads.download import fetch_all
 from llmseq_cli.data.ingest import build_dataset
 from llmseq_cli.data.readers import Source, read
 from llmseq_cli.errors import LlmseqError
+from llmseq_cli.progress import SilentProgress
 from llmseq_cli.store.datasets import remove_dataset
 from llmseq_cli.store.queries import query
 
@@ -47,8 +48,14 @@ def ingest_files(store: Store, options: IngestOptions, progress: Progress) -> di
 def append_files(store: Store, options: AppendOptions, progress: Progress) -> dict[str, Any]:
     """See `Workspace.append`."""
     source = _source(store.folder, options, progress)
-    with store.transaction("appending to a dataset") as con:
-        return append(con, options.dataset, source, progress)
+    try:
+        with store.transaction("appending to a dataset") as con:
+            return append(con, options.dataset, source, progress)
+    except LeftOutError as error:  # no version is made of it
+        with store.transaction("appending to a dataset") as con:
+            done = keep(con, options.dataset, source, SilentProgress())  # what there is to say was said
+        progress.message(f"{error.message}: they wait, and count again with the next files")
+        return done
 
 
 def _source(workspace: Path, options: IngestOptions | AppendOptions, progress: Progress) -> Source:

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from llmseq_cli.evaluation.small_blocks import SmallBlocks, some_rows
+
 Products = Callable[[Any], np.ndarray]
 """float32[n_sessions, n_items] from session vectors [n_sessions, dim]."""
 
@@ -27,6 +29,13 @@ def item_products(vectors: Any, factors: np.ndarray | None = None) -> Products:
         transposed = np.multiply(vectors.T, 1 if factors is None else factors, order="C")
         return lambda sessions: sessions @ transposed
     return _SparseProducts(vectors, factors)
+
+
+def sessions_at_once(n: int, usual: int, vectors: Any, products: Products, small_blocks: SmallBlocks) -> int:
+    """The size of blocks in which n sessions are multiplied; usual: that of many sessions. vectors: of the items."""
+    if not isinstance(vectors, np.ndarray):  # see _SparseProducts: a session's do not depend on the shape
+        return max(1, min(n, usual))
+    return small_blocks.size(n, usual, "products", lambda rows: products(some_rows(rows, vectors.shape[1])))
 
 
 class _SparseProducts:

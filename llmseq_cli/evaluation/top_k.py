@@ -35,16 +35,18 @@ def rank_in_blocks(
     *,
     exclude_history: bool,
     candidates: np.ndarray | None = None,
+    size: int | None = None,
 ) -> Ranking:
     """The k best items of every history: Ranking of [n_histories, k].
 
-    score: float32[block_size, n_items] of block_size(n_items) histories; the array is overwritten. The last block is
-    filled up with empty histories, so that `score` always computes in the same shape.
+    score: float32[size, n_items] of so many histories; the array is overwritten. The last block is filled up with empty
+    histories, so that `score` always computes in the same shape.
+    size: histories of a block, where `SmallBlocks` found another than block_size(n_items).
     candidates: bool[n_items], which items may be recommended; None means all.
 
     Scores are ranked and returned after `without_noise`.
     """
-    size = block_size(n_items)
+    size = size or block_size(n_items)
     parts = []
     for start in range(0, len(histories), size):
         block = histories.slice(start, min(start + size, len(histories)))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,10 +15,11 @@ import numpy as np
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.nearest_index import NearestIndex
 from llmseq_cli.embeddings.pooling import POOLINGS, pool
-from llmseq_cli.embeddings.products import Products, item_products
+from llmseq_cli.embeddings.products import Products, item_products, sessions_at_once
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
-from llmseq_cli.evaluation.top_k import rank_in_blocks, top_k_of, without_noise
+from llmseq_cli.evaluation.small_blocks import SmallBlocks
+from llmseq_cli.evaluation.top_k import block_size, rank_in_blocks, top_k_of, without_noise
 from llmseq_cli.models import saved_arrays
 from llmseq_cli.models.recommender import FitContext, ItemSpace, Recommender
 from llmseq_cli.progress import Progress, SilentProgress
@@ -80,6 +82,7 @@ class LLMSeqSim(Recommender):
                 "make some with `llmseq embed --source lexical`, then use --embeddings lexical",
             )
         self.vectors = context.embeddings.vectors.astype(np.float32, copy=False)
+        self.__dict__.pop("_comparing", None)
         self.candidates = _squared_norms(self.vectors) > 0
         if not self.settings.cold_items:
             self.candidates &= train.counts(self.n_items) > 0
@@ -161,15 +164,22 @@ class LLMSeqSim(Recommender):
         return scores
 
     def _exact(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
-        norms = _squared_norms(self.vectors)
-        products = item_products(self.vectors, _inverse_root(norms) if self.settings.similarity == "cosine" else None)
+        products, norms, small_blocks = self._comparing
+        size = sessions_at_once(len(histories), block_size(self.n_items), self.vectors, products, small_blocks)
 
         def score(block: Sessions) -> np.ndarray:
             return self._similarities(pool(block, self.vectors, self.settings.pooling), products, norms)
 
         return rank_in_blocks(
-            histories, score, k, self.n_items, exclude_history=exclude_history, candidates=self.candidates
+            histories, score, k, self.n_items, exclude_history=exclude_history, candidates=self.candidates, size=size
         )
+
+    @cached_property
+    def _comparing(self) -> tuple[Products, np.ndarray, SmallBlocks]:
+        """What sessions are compared with the items by, and the items' squared norms."""
+        norms = _squared_norms(self.vectors)
+        factors = _inverse_root(norms) if self.settings.similarity == "cosine" else None
+        return item_products(self.vectors, factors), norms, SmallBlocks()
 
     def _similarities(self, sessions: Any, products: Products, norms: np.ndarray) -> np.ndarray:
         """float32[n_sessions, n_items]; a session whose vector is 0 is similar to nothing (−inf)."""
@@ -209,6 +219,7 @@ class LLMSeqSim(Recommender):
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         self.candidates = saved_arrays.mask(arrays, "candidates", self.n_items)
         self.vectors = saved_arrays.vectors(arrays, self.n_items)
+        self.__dict__.pop("_comparing", None)
         if "index" in arrays:
             self.index = NearestIndex.from_array(arrays["index"], self.vectors)
         elif self.settings.index == "hnsw" and isinstance(self.vectors, np.ndarray):

@@ -24,9 +24,10 @@ import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.pooling import POOLINGS, pool, weight_matrix
-from llmseq_cli.embeddings.products import Products, item_products
+from llmseq_cli.embeddings.products import Products, item_products, sessions_at_once
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import Ranking
+from llmseq_cli.evaluation.small_blocks import SmallBlocks
 from llmseq_cli.evaluation.sparse_top_k import blocks, sparse_top_k
 from llmseq_cli.evaluation.top_k import block_size, rank_in_blocks
 from llmseq_cli.models import saved_arrays
@@ -96,6 +97,7 @@ class SKNNEmb(Recommender):
 
     def _index(self, train: Sessions, order: np.ndarray, vectors: Any) -> None:
         self.train, self.order, self.vectors = train, order, vectors
+        self._small_blocks = SmallBlocks()
         self.norms = _session_norms(train, vectors, self.settings.training_pooling)
         factors = _inverse(self.norms) if self.settings.similarity == "cosine" else np.ones_like(self.norms)
         self.products = _session_products(train, vectors, self.settings.training_pooling, factors)
@@ -119,8 +121,16 @@ class SKNNEmb(Recommender):
 
     def neighbors(self, histories: Sessions, k: int) -> Ranking:
         """The k nearest training sessions of every history, as places in `train`, with their similarities."""
+        usual = block_size(len(self.train))
+        size = sessions_at_once(len(histories), usual, self.vectors, self.products, self._small_blocks)
         return rank_in_blocks(
-            histories, self._similarities, k, len(self.train), exclude_history=False, candidates=self.norms > 0
+            histories,
+            self._similarities,
+            k,
+            len(self.train),
+            exclude_history=False,
+            candidates=self.norms > 0,
+            size=size,
         )
 
     def _similarities(self, histories: Sessions) -> np.ndarray:

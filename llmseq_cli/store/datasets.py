@@ -27,7 +27,8 @@ def remove_dataset(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
                 f"delete from core.{table} where split_id in (select split_id from core.split where dataset_id = ?)",
                 [dataset_id],
             )
-        for table in ("split", "interaction", "session", "item", "rejection", "dataset"):
+        own = ("interaction", "session", "item", "rejection", "waiting_interaction", "waiting_item")
+        for table in ("split", *own, "dataset"):
             con.execute(f"delete from core.{table} where dataset_id = ?", [dataset_id])
     return folders
 

@@ -138,6 +138,10 @@ def find_run(
         "dataset": dataset,
     }
     rows = con.execute(query("runs/find_run"), parameters).fetchall()
+    elsewhere = con.execute(query("runs/find_run"), parameters | {"dataset": None}).fetchall() if not rows else []
+    if elsewhere and dataset is not None:
+        run, on = elsewhere[0][1:3]
+        raise LlmseqError(f"there is no run '{name}' on {dataset}", f"{run} is on {on}: use --dataset {on}")
     if not rows:
         runs = [row[0] for row in con.execute("select run from runs order by started_at desc limit 50").fetchall()]
         hint = did_you_mean(name, runs) if runs else "`llmseq train MODEL` makes one"

@@ -41,7 +41,10 @@ class ReadyModel:
         """
         if k < 1:
             raise UsageError(f"-k is {k}", "give at least 1")
-        histories = Sessions.from_lists([[self.find(text) for text in session] for session in sessions])
+        return self.lists(Sessions.from_lists([[self.find(text) for text in session] for session in sessions]), k)
+
+    def lists(self, histories: Sessions, k: int) -> list[list[dict[str, Any]]]:
+        """The next items of every history, as `next_items` has them."""
         ranking = self.model.recommend(histories, min(k, len(self.catalog)), exclude_history=not self.repeats)
         return [
             [

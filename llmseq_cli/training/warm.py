@@ -37,8 +37,6 @@ def going_on(
         raise UsageError(
             f"{options.model} cannot start from another run", "leave --warm out: it trains from scratch in a moment"
         )
-    if options.backend.on_ray:
-        raise UsageError("--warm does not train on a cluster", "leave --backend out")
     with store.read("looking for a run") as con:
         found = find_run(con, options.warm, None, progress)
     if found.model != options.model:

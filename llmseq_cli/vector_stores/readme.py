@@ -24,7 +24,14 @@ The store knows nothing of the session's items: leave them out of what it finds,
 
 _LOAD = {
     "lancedb": "This folder is a LanceDB database with the table `items`.\n",
-    "pgvector": 'Load them, in this folder:\n\n```sh\npsql "$DATABASE_URL" -f items.sql\n```\n',
+    "pgvector": """Load them, in this folder:
+
+```sh
+psql "$DATABASE_URL" -f items.sql
+```
+
+That makes the table `items`, whole or not at all.
+""",
     "qdrant": """Load them, in this folder:
 
 ```sh

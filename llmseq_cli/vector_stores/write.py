@@ -68,7 +68,7 @@ def _lancedb(table: ItemTable, folder: Path) -> None:
 
 
 def _pgvector(table: ItemTable, folder: Path) -> None:
-    """items.csv, and items.sql that makes the table `items` of it."""
+    """items.csv, and items.sql that makes the table `items` of it, whole or not at all."""
     with (folder / "items.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["item", "title", "category", "embedding"])
@@ -76,12 +76,15 @@ def _pgvector(table: ItemTable, folder: Path) -> None:
             writer.writerow([item, title, category, json.dumps(vector)])
     columns = "item text primary key, title text, category text"
     lines = [
+        "\\set ON_ERROR_STOP on",
+        "begin;",
         "create extension if not exists vector;",
         f"create table items ({columns}, embedding vector({table.dim}) not null);",
         "\\copy items (item, title, category, embedding) from 'items.csv' with (format csv, header)",
     ]
     if table.dim <= _MOST_INDEXED:
         lines.append(f"create index on items using hnsw (embedding {_OPERATORS[table.similarity]});")
+    lines.append("commit;")
     (folder / "items.sql").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 

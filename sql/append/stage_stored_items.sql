@@ -1,5 +1,5 @@
--- one row per described item of the dataset before it grows, then one per new description, in this order: the first
--- description of an item counts
+-- one row per described item of the dataset before it grows, then one per description that waited with its item, then
+-- one per new description; in this order: the first description of an item counts
 create or replace temp table staged_item as
 with together as (
     select
@@ -18,6 +18,16 @@ with together as (
         category,
         fields,
         1 as part_of,
+        rowid as place
+    from core.waiting_item
+    where dataset_id = $dataset_id
+    union all by name
+    select
+        item_id,
+        title,
+        category,
+        fields,
+        2 as part_of,
         rowid as place
     from staged_item
 )

@@ -1,6 +1,6 @@
 """`make bench`: speed against the peers, every comparison in one run on one machine.
 
-    python tests/benchmarks/run.py [--only startup,report,neighbors,embed,training,fresh,ingest] [--rows 10000000]
+    python tests/benchmarks/run.py [--only startup,report,neighbors,embed,training,fresh,serve,ingest] [--rows 10000000]
 
 Figures on shared machines vary; the ratios are what counts. Medians of several runs where a run is short.
 """
@@ -18,6 +18,7 @@ import bench_embed
 import bench_fresh
 import bench_ingest
 import bench_report
+import bench_serve
 import bench_session_knn
 import bench_startup
 import bench_training
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "embed": bench_embed.run,
     "training": bench_training.run,
     "fresh": bench_fresh.run,
+    "serve": bench_serve.run,
     "ingest": bench_ingest.run,
 }
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
 import sys
 
 import numpy as np
 import pytest
 from support.doc_pages import blocks_of
+from support.postgres import postgres
 
 from llmseq_cli import EmbedOptions, TrainOptions
 from llmseq_cli.bundle import Bundle
 
+ODD = """it's "odd", \\ and\ntwo lines"""
+ODD_SQL = "'" + ODD.replace("'", "''") + "'"
 SESSION = ["i01", "i02", "i03"]
 
 
@@ -91,6 +95,49 @@ def test_files_for_pgvector_and_qdrant_hold_the_same(llmseq, trained, tmp_path, 
     assert [point["payload"]["item"] for point in points] == [row["item"] for row in rows]
     np.testing.assert_array_equal([point["vector"] for point in points], vectors)
     assert len({point["id"] for point in points}) == len(points)
+
+
+@pytest.fixture(scope="module")
+def database():
+    with postgres() as environment:
+        yield environment
+
+
+def psql(environment, folder, *words: str) -> subprocess.CompletedProcess[str]:
+    command = ["psql", environment["DATABASE_URL"], "-X", "-q", "-A", "-t", *words]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("run", [run for run in RUNS if run.startswith("llmseqsim")])
+def test_a_postgres_server_finds_what_the_run_recommends(trained, database, tmp_path, run):
+    vector = vector_of(trained, run, tmp_path / "bundle")
+    trained.sql(f"update core.item set title = {ODD_SQL} where external_id = 'i07'", write=True)
+    folder = tmp_path / "pg"
+    trained.export([run], "pgvector", folder)
+    page = (folder / "README.md").read_text(encoding="utf-8")
+    [load], [asked] = blocks_of(page, "sh"), blocks_of(page, "sql")
+    assert psql(database, folder, "-c", "drop table if exists items").returncode == 0
+    loaded = subprocess.run(["bash", "-c", load], cwd=folder, env=database, capture_output=True, text=True, check=False)
+    assert loaded.returncode == 0, loaded.stderr
+    number = "[" + ",".join(map(str, vector.tolist())) + "]"
+    asked = asked.replace("[…]", number).replace("item, title", "item").replace("limit 20", "limit 8")
+    found = psql(database, folder, "-c", asked).stdout.split()
+    assert [item for item in found if item not in SESSION][:5] == wanted(trained, run)
+    assert psql(database, folder, "-c", "select title from items where item = 'i07'").stdout == ODD + "\n"
+    assert "USING hnsw" in psql(database, folder, "-c", "select indexdef from pg_indexes").stdout
+    count = psql(database, folder, "-c", "select count(*) from items").stdout
+    if run != "llmseqsim-3":
+        return
+    # A second time, or with a damaged file, nothing of what is there changes.
+    again = subprocess.run(["bash", "-c", load], cwd=folder, env=database, capture_output=True, text=True, check=False)
+    assert (again.returncode, "already exists" in again.stderr) == (3, True)
+    psql(database, folder, "-c", "alter table items rename to kept")
+    lines = (folder / "items.csv").read_text(encoding="utf-8").replace(",", ",x", 1)
+    (folder / "items.csv").write_text(lines[: len(lines) // 2], encoding="utf-8")
+    assert subprocess.run(["bash", "-c", load], cwd=folder, env=database, capture_output=True, check=False).returncode
+    assert psql(database, folder, "-c", "select count(*) from kept").stdout == count
+    assert "does not exist" in psql(database, folder, "-c", "select count(*) from items").stderr
+    psql(database, folder, "-c", "drop table kept")
 
 
 def test_words_that_are_off(llmseq, trained, tmp_path, monkeypatch):

@@ -53,6 +53,23 @@ def test_two_workers_train_what_one_process_trains(llmseq, shop, cluster):
     assert len(llmseq("recommend", together["run"], "i01", "i02", "-k", 3, "--json").json) == 3
 
 
+@needs_ray
+@pytest.mark.slow
+def test_workers_go_on_from_a_run(llmseq, shop, cluster):
+    [start] = llmseq("train", "sasrec", *SMALL, "--set", "epochs=2", "--set", "patience=0", "--json").json
+    words = ["train", "sasrec", "--warm", start["run"], "--set", "epochs=1", "--json"]
+    [alone] = llmseq(*words).json
+    made = llmseq(*words, *ON_RAY)
+    assert made.status == 0, made.err
+    [together] = made.json
+    assert figures_of(llmseq, together["run"], "settings")["warm"] == start["run"]
+    one, other, before = (
+        arrays_of(shop, row["run"])["network.item_vectors.vectors"] for row in (alone, together, start)
+    )
+    np.testing.assert_allclose(other, one, atol=5e-3)
+    assert np.abs(one - before).max() < np.abs(before).max() / 2, "it went on from there"
+
+
 def checkpoint(workspace, seconds: float = 240) -> None:
     """Waits until one is there."""
     deadline = time.monotonic() + seconds

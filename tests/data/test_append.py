@@ -83,14 +83,36 @@ def test_what_is_there_already_is_left_out(llmseq, shop, shop_files, week, tmp_p
     assert [row["name"] for row in llmseq("datasets", "--json").json] == ["shop", "shop@1"]
 
 
-def test_what_the_k_core_leaves_out_is_told(llmseq, shop, tmp_path):
+def test_what_the_k_core_leaves_out_waits_and_is_told(llmseq, shop, tmp_path):
     rare = write(tmp_path / "rare.csv", HEAD, [["u003", "rare", LATER], ["lone", "rare", LATER + 1]])
-    refused = llmseq("append", "shop", rare)
-    assert (refused.status, "-core leaves out the new interactions (2)" in refused.err) == (1, True), refused.err
+    waiting = llmseq("append", "shop", rare)
+    assert (waiting.status, "-core leaves out the new interactions (2): they wait" in waiting.err) == (0, True)
     assert [row["name"] for row in llmseq("datasets", "--json").json] == ["shop"]
+    again = llmseq("append", "shop", rare)
+    assert (again.status, "already" in again.err) == (1, True)
     some = write(tmp_path / "some.csv", HEAD, [["u003", "rare", LATER], ["u003", "i01", LATER + 1]])
     grown = llmseq("append", "shop", some, "--json").json
-    assert (grown["new_interactions"], grown["left_out"]) == (1, 1)
+    assert (grown["new_interactions"], grown["there_already"], grown["left_out"]) == (1, 1, 2)
+
+
+def test_what_comes_thinly_over_many_files_is_what_comes_at_once(llmseq, shop, shop_files, week, new_items, tmp_path):
+    clicks, items = shop_files
+    head, *rows = csv.reader(week.open())
+    thin = sorted(rows, key=lambda row: row[1] != "new")
+    about = ["--items", new_items]
+    for rows in (thin[:2], thin[2:4], thin[4:]):
+        part = write(tmp_path / "part.csv", head, rows)
+        done = llmseq("append", "shop", part, *about, "--json")
+        assert done.status == 0, done.err
+        about = []  # the item is described where it first occurs, long before there is enough of it
+    assert done.json["left_out"] == 0
+    whole = Workspace(tmp_path / "whole")
+    whole.ingest(IngestOptions([clicks, week], "shop", items=[items, new_items]))
+    for view in ("interactions", "splits", "targets", "items"):
+        one, other = (one.sql(f"select * from {view} where dataset = 'shop' order by all") for one in (shop, whole))
+        assert one == other, view
+    shop.ingest(IngestOptions([clicks], "shop", items=[items], protocol=Protocol(), replace=True))
+    assert llmseq("append", "shop", week, "--json").json["left_out"] == 0
 
 
 def test_splits_are_made_again_by_their_rules(llmseq, shop, week):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import json
 import os
 import re
 from pathlib import Path
@@ -195,6 +196,39 @@ def test_use_elsewhere(llmseq, runs):
     exec(compile(code, "use-elsewhere.md", "exec"), names)  # noqa: S102 our own file
     assert len(names["bundle"].recommend(["i01", "i02"], k=5)) == 5
     assert names["bundle"].recommend(["i01", "i02"], k=1)[0]["item"] in printed[1]
+
+
+def test_serve(llmseq, runs, monkeypatch):
+    pytest.importorskip("fastapi")
+    from starlette.testclient import TestClient
+
+    from llmseq_cli.serving import serve
+
+    answers = []
+
+    def ask(app, *others):
+        """Instead of serving: what the page says to send, by clients that it says may."""
+        headers = {"authorization": f"Bearer {os.environ.get('LLMSEQ_SERVE_TOKEN')}"}
+        with TestClient(app(), base_url="http://localhost:8000", headers=headers) as client:
+            answers.append((client.post("/recommend", json=sent), client.get("/")))
+        ready = next(one for one in others if callable(one))
+        ready()
+
+    monkeypatch.setattr(serve, "run_here", ask)
+    monkeypatch.setattr(serve, "run_workers", ask)
+    _, curl, _, token = blocks("howto/serve.md", "sh")
+    sent = json.loads(re.search(r"-d '(.*)'", curl).group(1))
+    monkeypatch.setenv("LLMSEQ_SERVE_TOKEN", "")
+    for command in commands("howto/serve.md"):
+        if command in token:
+            monkeypatch.setenv("LLMSEQ_SERVE_TOKEN", "of sixteen signs")
+        told = run(llmseq, f"{command} --port 0")
+        [one] = answers[-1][0].json()["lists"]
+        assert len(one["recommendations"]) == 5
+        assert "v-sknn-2" in told
+    assert [("llmseqsim-1" in page.text) for _, page in answers] == [False, True, False]
+    [shown] = blocks("howto/serve.md", "json")
+    assert set(json.loads(shown)["lists"][0]["recommendations"][0]) == set(one["recommendations"][0])
 
 
 def test_recipes(llmseq, shop):

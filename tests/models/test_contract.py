@@ -18,6 +18,7 @@ from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.evaluation.small_blocks import MOST_HISTORIES
 from llmseq_cli.models.model_parts import put_together, take_apart
 from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.models.registry import model_class, model_names
@@ -190,6 +191,9 @@ def test_company_and_order_of_prompts_change_nothing(name, kind):
     alone = Ranking.concatenate([model.recommend(histories().slice(p, p + 1), 10) for p in range(len(histories()))])
     np.testing.assert_array_equal(alone.items, together.items)
     np.testing.assert_allclose(alone.scores, together.scores, rtol=1e-5)
+    crowd = model.recommend(histories().take(np.tile(np.arange(len(histories())), 2)), 10)  # too many for small blocks
+    assert len(crowd) > MOST_HISTORIES > len(together)
+    assert_same(Ranking(crowd.items[: len(together)], crowd.scores[: len(together)]), together)
 
 
 @every_model

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import re
-import shutil
 
 import pytest
+from support.browser import opened
 
 from llmseq_cli import EmbedOptions, TrainOptions
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-CHROMIUM = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 
 
 @pytest.fixture
@@ -30,22 +25,8 @@ def report(llmseq, shop, tmp_path):
 
 @pytest.fixture
 def page(report):
-    if CHROMIUM is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the path")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        context = browser.new_context(color_scheme="light")
-        page = context.new_page()
-        problems: list[str] = []
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
-        page.on("request", lambda asked: None if asked.url.startswith("file:") else problems.append(asked.url))
-        page.goto(report.as_uri())
+    with opened(report.as_uri()) as page:
         yield page
-        assert problems == []
-        browser.close()
 
 
 def column(page, number):

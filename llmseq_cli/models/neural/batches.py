@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Self
 
@@ -190,11 +190,11 @@ class HistoryBlock:
     times: np.ndarray | None
 
 
-def history_blocks(histories: Sessions, size: int, rows: int, step: int) -> Iterator[HistoryBlock]:
+def history_blocks(histories: Sessions, size: int, rows_of: Callable[[int], int], step: int) -> Iterator[HistoryBlock]:
     """All histories, cut to their last `size` items.
 
-    Histories of like length come together, padded to a multiple of `step` items and `rows` histories, so that the shape
-    in which a history is computed depends on its own length alone, not on the histories that it comes with.
+    Histories of like length come together, padded to a multiple of `step` items and rows_of(length) histories, so that
+    the shape in which a history is computed depends on its own length alone, not on the histories that it comes with.
     """
     windows = Windows(histories, size, 0)
     steps = np.maximum(-(-windows.lengths // step), 1)
@@ -202,6 +202,7 @@ def history_blocks(histories: Sessions, size: int, rows: int, step: int) -> Iter
     for start in np.flatnonzero(np.diff(steps[order], prepend=0)):
         group = order[start : start + int((steps == steps[order[start]]).sum())]
         length = min(int(steps[group[0]]) * step, size)
+        rows = rows_of(length)
         for i in range(0, len(group), rows):
             places = group[i : i + rows]
             items, lengths = np.zeros((rows, length), dtype=np.int64), np.zeros(rows, dtype=np.int64)

@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,6 +22,7 @@ from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings, unit_rows
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.metrics import per_session
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.evaluation.small_blocks import SmallBlocks
 from llmseq_cli.models import saved_arrays
 from llmseq_cli.models.neural.batches import Batch, Windows, history_blocks, next_item
 from llmseq_cli.models.neural.checkpoints import Checkpoints, begin
@@ -41,6 +43,7 @@ _REDUCED_DIM = 128
 _RATES = {True: 1e-3, False: 3e-3}  # what text, or what sessions say before training, is soon lost at high rates
 _EMA_DECAYS = {True: 0.998, False: 0.995}  # what starts from chance changes too fast for long averages
 _VALIDATION_DEPTH = 20
+_A_YEAR = 365 * 86_400 * 10**6  # in the unit of times, microseconds
 _ROWS, _STEP = 64, 4  # histories are encoded so many at a time, of lengths filled up to multiples of four
 
 
@@ -238,6 +241,7 @@ class NeuralRecommender(Recommender):
 
     def _network(self, dim: int, text: np.ndarray | None) -> Network:
         settings, n_rows = self.settings, len(self.item_ids)
+        self._small_blocks = SmallBlocks()
         paper = settings.layout == "paper"
         uniform = UNIFORM if paper else None
         vectors = ItemVectors(n_rows, dim, settings.item_vectors, settings.scale, text, uniform=uniform)
@@ -333,6 +337,7 @@ class NeuralRecommender(Recommender):
         self.network.eval()
         self._vectors = self.network.item_vectors().detach()
         self._output = self.network.output(self._vectors).detach()
+        self._of_catalog: tuple[Tensor, np.ndarray] | None = None  # output vectors and candidates, by item
 
     @torch.inference_mode()
     def _encode(self, histories: Sessions) -> Tensor:
@@ -340,7 +345,15 @@ class NeuralRecommender(Recommender):
         hidden = torch.zeros(len(histories), self._output.shape[1], device=self.device)
         if self.settings.time == "none":
             histories = replace(histories, times=None)
-        for block in history_blocks(histories, self.history_length(), _ROWS, _STEP):
+
+        def rows_of(length: int) -> int:
+            """Histories of this length that are encoded at once."""
+            if self.device != "cpu":
+                return _ROWS
+            encode = partial(self._encode_some, length, histories.times is not None)
+            return self._small_blocks.size(len(histories), _ROWS, (length, histories.times is not None), encode)
+
+        for block in history_blocks(histories, self.history_length(), rows_of, _STEP):
             places, items, lengths = (
                 torch.from_numpy(array).to(self.device) for array in (block.places, block.items, block.lengths)
             )
@@ -348,12 +361,28 @@ class NeuralRecommender(Recommender):
             hidden[places] = self.network.encode(items, lengths, self._vectors, times)[: len(places)]
         return hidden
 
+    def _encode_some(self, length: int, with_times: bool, rows: int) -> np.ndarray:
+        """Drawn histories of about this length, encoded at once: float32[rows, d], see `SmallBlocks`."""
+        drawn = np.random.default_rng(0)
+        items = torch.from_numpy(drawn.integers(0, len(self.item_ids), (_ROWS, length))[:rows])
+        lengths = torch.from_numpy(drawn.integers(max(1, length - _STEP + 1), length + 1, _ROWS)[:rows])
+        times = torch.from_numpy(np.sort(drawn.integers(0, _A_YEAR, (_ROWS, length)))[:rows]) if with_times else None
+        return self.network.encode(items, lengths, self._vectors, times).numpy()
+
     def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
-        with _torch_state(self.settings.threads, 0, self.device):
+        with _torch_state(self.settings.threads, None, self.device):
             known = self._rows(histories)
             hidden = self._encode(known)
-            output = self.by_item(self._output)
-            lists = rank_sessions(hidden, output, self.candidates(), histories, k, exclude_history=exclude_history)
+            if self._of_catalog is None:
+                self._of_catalog = self.by_item(self._output), self.candidates()
+            lists = rank_sessions(
+                hidden,
+                *self._of_catalog,
+                histories,
+                k,
+                exclude_history=exclude_history,
+                small_blocks=self._small_blocks,
+            )
         nothing = known.lengths == 0
         lists.items[nothing], lists.scores[nothing] = NO_ITEM, -np.inf
         return lists
@@ -372,7 +401,7 @@ class NeuralRecommender(Recommender):
 
     def item_space(self) -> ItemSpace:
         def of_sessions(sessions: Sessions) -> np.ndarray:
-            with _torch_state(self.settings.threads, 0, self.device):
+            with _torch_state(self.settings.threads, None, self.device):
                 return self._encode(self._rows(sessions)).cpu().numpy()
 
         return ItemSpace(self.by_item(self._output).cpu().numpy(), self.candidates(), "dot", of_sessions)
@@ -437,15 +466,19 @@ def _figures(state: TrainingState) -> dict[str, float]:
 
 
 @contextmanager
-def _torch_state(threads: int | None, seed: int, device: str) -> Iterator[None]:
-    """Seeds torch, sets its threads, and on CUDA has sums added in one order; what was before comes back afterwards."""
+def _torch_state(threads: int | None, seed: int | None, device: str) -> Iterator[None]:
+    """Seeds torch, sets its threads, and on CUDA has sums added in one order; what was before comes back afterwards.
+
+    seed: None where nothing is drawn, as in recommending. (Every seeding leaves a note for a GPU that may yet be used.)
+    """
     before = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     if device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may add in any order
         torch.use_deterministic_algorithms(True, warn_only=True)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with torch.random.fork_rng(enabled=seed is not None):
+        if seed is not None:
+            torch.manual_seed(seed)
         if threads:
             torch.set_num_threads(threads)
         try:

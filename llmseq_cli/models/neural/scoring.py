@@ -8,6 +8,7 @@ from torch import Tensor
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.evaluation.small_blocks import SmallBlocks, some_rows
 from llmseq_cli.evaluation.top_k import block_size, rank_in_blocks
 
 _NOISE_BITS = 6  # as in `without_noise`
@@ -15,27 +16,44 @@ _BLOCK_NUMBERS = 2**26  # scores that stand in memory at once, where nothing but
 
 
 def rank_sessions(
-    hidden: Tensor, output: Tensor, candidates: np.ndarray, histories: Sessions, k: int, *, exclude_history: bool
+    hidden: Tensor,
+    output: Tensor,
+    candidates: np.ndarray,
+    histories: Sessions,
+    k: int,
+    *,
+    exclude_history: bool,
+    small_blocks: SmallBlocks | None = None,
 ) -> Ranking:
     """The k items with the highest products: Ranking of [n_histories, k].
 
     hidden: float32[n_histories, d]. output: float32[n_items, d], in catalog order. candidates: bool[n_items].
+    small_blocks: of this model; None never uses small ones.
     """
     if hidden.device.type != "cpu":
         return _rank_on_device(hidden, output, candidates, histories, k, exclude_history)
     sessions, items = hidden.numpy(), output
     place = 0
-    buffer = torch.empty(block_size(len(items)), len(items))
+
+    def products(size: int) -> np.ndarray:
+        return torch.mm(torch.from_numpy(some_rows(size, sessions.shape[1])), items.T).numpy()
+
+    size = block_size(len(items))
+    if small_blocks is not None:
+        size = small_blocks.size(len(histories), size, "products", products)
+    buffer = torch.empty(size, len(items))
 
     def score(block: Sessions) -> np.ndarray:
         nonlocal place
-        rows = np.zeros((len(buffer), sessions.shape[1]), dtype=np.float32)
+        rows = np.zeros((size, sessions.shape[1]), dtype=np.float32)
         part = sessions[place : place + len(block)]
         rows[: len(part)] = part
         place += len(block)
         return torch.mm(torch.from_numpy(rows), items.T, out=buffer).numpy()
 
-    return rank_in_blocks(histories, score, k, len(items), exclude_history=exclude_history, candidates=candidates)
+    return rank_in_blocks(
+        histories, score, k, len(items), exclude_history=exclude_history, candidates=candidates, size=size
+    )
 
 
 def _rank_on_device(

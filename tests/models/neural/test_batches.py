@@ -62,7 +62,7 @@ def test_the_last_item_counts_more_often_but_is_one_position():
 def test_a_prompt_is_computed_in_a_shape_of_its_own_length(size):
     given = sessions()
     shapes = {}
-    for block in history_blocks(given, size, 16, 4):
+    for block in history_blocks(given, size, lambda length: 16, 4):
         places, items, lengths = block.places, block.items, block.lengths
         assert len(items) == 16
         for row, place in enumerate(places):
@@ -72,7 +72,7 @@ def test_a_prompt_is_computed_in_a_shape_of_its_own_length(size):
             shapes[int(place)] = items.shape[1]
     assert sorted(shapes) == list(range(len(given)))
     alone = given.take(np.array([5]))
-    assert [block.items.shape[1] for block in history_blocks(alone, size, 16, 4)] == [shapes[5]]
+    assert [block.items.shape[1] for block in history_blocks(alone, size, lambda length: 16, 4)] == [shapes[5]]
 
 
 def test_long_sessions_give_windows_in_which_every_item_is_a_target_once():

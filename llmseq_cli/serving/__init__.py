@@ -1,0 +1,1 @@
+"""Trained models as a small HTTP service."""

@@ -1,0 +1,76 @@
+"""The models of a service: sessions of ids and titles go in, lists and what was not known come out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from llmseq_cli.bundle.read import open_model
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.errors import UsageError
+from llmseq_cli.progress import Progress
+from llmseq_cli.serving.options import ServeOptions
+from llmseq_cli.store.connection import Store
+from llmseq_cli.training.ready import ReadyModel
+
+_WARM_UP = 50  # items of the longest session that a model is tried with before it serves
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model, and the one that answers where it has nothing to recommend."""
+
+    ready: ReadyModel
+    fallback: ReadyModel | None = None
+
+    @property
+    def run(self) -> str:
+        return self.ready.run
+
+    def answers(self, sessions: Sequence[Sequence[str]], k: int) -> list[dict[str, Any]]:
+        """One dict a session: "recommendations" as `ReadyModel.next_items` has them, and in "unknown" what the catalog
+        does not know, which is left out."""
+        lists = _lists(self.ready, sessions, k)
+        empty = [place for place, one in enumerate(lists) if not one]
+        if self.fallback is not None and empty:
+            instead = _lists(self.fallback, [sessions[place] for place in empty], k)
+            for place, one in zip(empty, instead, strict=True):
+                lists[place] = one
+        known = self.ready.catalog.known
+        return [
+            {"recommendations": one, "unknown": [text for text in session if known(text) is None]}
+            for session, one in zip(sessions, lists, strict=True)
+        ]
+
+    def warm_up(self) -> None:
+        """Does what a model does once, before the first request waits for it."""
+        n = len(self.ready.catalog)
+        lengths = np.arange(1, _WARM_UP + 1)
+        items = np.random.default_rng(0).integers(0, n, lengths.sum())
+        histories = Sessions.from_lengths(items, lengths, np.arange(len(lengths)))
+        for ready in (self.ready, self.fallback):
+            if ready is not None and len(ready.catalog) == n:
+                ready.lists(histories, 1)
+        self.ready.catalog.known("")
+
+
+def _lists(ready: ReadyModel, sessions: Sequence[Sequence[str]], k: int) -> list[list[dict[str, Any]]]:
+    known = ready.catalog.known
+    items = [[item for text in session if (item := known(text)) is not None] for session in sessions]
+    return ready.lists(Sessions.from_lists(items), k)
+
+
+def open_served(folder: Path, options: ServeOptions, progress: Progress | None = None) -> list[Served]:
+    """The models that the options name; folder: of the workspace. Raises LlmseqError where one cannot be opened."""
+    store = Store(folder, progress=progress)
+    ready = [open_model(store, name, options.dataset) for name in options.runs]
+    fallback = open_model(store, options.fallback, ready[0].dataset) if options.fallback else None
+    names = [one.run for one in ready]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{twice} is named twice", "name different runs")
+    return [Served(one, fallback) for one in ready]
