@@ -56,6 +56,8 @@ def test_a_new_version_takes_the_name_and_the_old_one_stays(llmseq, shop, week, 
     assert after == before | {"dataset": "shop@1"}
     assert llmseq("recommend", run, "i00", "--json").status == 0
     assert llmseq("report", "--dataset", "shop", "--json").json == []
+    elsewhere = llmseq("recommend", "v-sknn", "i00", "--dataset", "shop")
+    assert (elsewhere.status, f"hint: {run} is on shop@1: use --dataset shop@1" in elsewhere.err) == (1, True)
     [again] = shop.train(TrainOptions("v-sknn"))
     assert llmseq("show", again, "--json").json["dataset"] == "shop"
     assert llmseq("recommend", again, "new", "i02", "--json").status == 0

@@ -35,7 +35,7 @@ def test_what_keeps_it_from_starting(llmseq, trained, monkeypatch, tmp_path):
     for words, wanted, part in (
         (["none-such"], 1, "there is no run 'none-such'"),
         (["v-sknn", "v-sknn-1"], 2, "named twice"),
-        (["v-sknn", "--dataset", "shop@1"], 1, "there is no run 'v-sknn' on shop@1 hint: v-sknn-1 is on shop"),
+        (["v-sknn", "--dataset", "shop@1"], 1, "there is no dataset 'shop@1'"),
         (["v-sknn", "--fallback", "none-such"], 1, "none-such"),
         (["v-sknn", "--host", "no.such.host.invalid"], 2, "LLMSEQ_SERVE_TOKEN is not set"),
         (["v-sknn", "--host", "0.0.0.0"], 2, "LLMSEQ_SERVE_TOKEN is not set"),
