@@ -91,8 +91,8 @@ def _other_protocol(protocol: dict[str, Any]) -> str:
 def _beside(row: dict[str, Any], published: list[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
     """(published, ours minus published) by metric; empty for a model that the paper does not have."""
     one = next((one for one in published if same_label(row["label"], one["label"])), {})
-    published = {key: value for key, value in one.items() if is_metric(key) and value is not None and key in row}
-    return published, {key: row[key] - value for key, value in published.items()}
+    figures = {key: value for key, value in one.items() if is_metric(key) and value is not None and key in row}
+    return figures, {key: row[key] - value for key, value in figures.items()}
 
 
 def _as_row(one: dict[str, Any], dataset: str, metrics: list[str]) -> dict[str, Any]:
