@@ -23,6 +23,8 @@ print(bundle.recommend({session}, k=5))
 
 A session is a list of item ids or titles, oldest first. {repeats}
 
+`llmseq serve ./` answers over HTTP and has a page to try sessions on (`pip install 'llmseq[serve]'`).
+
 | file | what it holds |
 |---|---|
 | `bundle.json` | how the model was made: settings, seed, versions; its metrics; the rules of its lists |

@@ -14,7 +14,7 @@ from llmseq_cli.cli.app import app
 
 PAGES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
 RUN_ELSEWHERE = {
-    "howto/fine-tuning.md": "finetuning/test_beauty_scratch.py",
+    "howto/fine-tuning.md": "finetuning/test_scratch_learns.py",
     "howto/plug-ins.md": "docs/test_plug_in.py",
     "howto/services.md": "providers/test_hosted.py",
     "howto/train-elsewhere.md": "finetuning/test_exports.py",
