@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from llmseq_cli.data.splits import SplitRule
     from llmseq_cli.embeddings.options import EmbedOptions
     from llmseq_cli.finetuning.options import FinetuneOptions
+    from llmseq_cli.prompting.memory.options import AuditOptions
     from llmseq_cli.prompting.options import PromptOptions
+    from llmseq_cli.prompting.rerank.options import RerankOptions
     from llmseq_cli.reporting.options import PlotOptions, ReportOptions
     from llmseq_cli.training.options import ScoreOptions, TrainOptions
     from llmseq_cli.tuning.options import TuneOptions
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AppendOptions",
+    "AuditOptions",
     "Backend",
     "EmbedOptions",
     "FinetuneOptions",
@@ -41,6 +44,7 @@ __all__ = [
     "PromptOptions",
     "Protocol",
     "ReportOptions",
+    "RerankOptions",
     "ScoreOptions",
     "SplitRule",
     "TrainOptions",
@@ -51,6 +55,7 @@ __all__ = [
 
 _HOMES = {
     "AppendOptions": "llmseq_cli.data.append",
+    "AuditOptions": "llmseq_cli.prompting.memory.options",
     "Backend": "llmseq_cli.backend",
     "EmbedOptions": "llmseq_cli.embeddings.options",
     "PlotOptions": "llmseq_cli.reporting.options",
@@ -59,6 +64,7 @@ _HOMES = {
     "PromptOptions": "llmseq_cli.prompting.options",
     "Protocol": "llmseq_cli.data.ingest",
     "ReportOptions": "llmseq_cli.reporting.options",
+    "RerankOptions": "llmseq_cli.prompting.rerank.options",
     "ScoreOptions": "llmseq_cli.training.options",
     "SplitRule": "llmseq_cli.data.splits",
     "TrainOptions": "llmseq_cli.training.options",

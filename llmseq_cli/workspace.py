@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from llmseq_cli.data.splits import SplitRule
     from llmseq_cli.embeddings.options import EmbedOptions
     from llmseq_cli.finetuning.options import FinetuneOptions
+    from llmseq_cli.prompting.memory.options import AuditOptions
     from llmseq_cli.prompting.options import PromptOptions
+    from llmseq_cli.prompting.rerank.options import RerankOptions
     from llmseq_cli.reporting.options import PlotOptions, ReportOptions
     from llmseq_cli.reporting.plot import Plot
     from llmseq_cli.reporting.report import Report
@@ -278,8 +280,45 @@ class Workspace:
 
         return Prompting(self.store, options, self.progress).plan()
 
+    def rerank(self, options: RerankOptions) -> str:
+        """Ask a language model to put the first items of a run's lists in order, store a run; returns its name.
+
+        Answers are kept as `prompt` keeps them.
+        """
+        from llmseq_cli.prompting.rerank.work import Reranking
+
+        return Reranking(self.store, options, self.progress).run()
+
+    def plan_rerank(self, options: RerankOptions) -> dict[str, Any]:
+        """What `rerank` would take: requests, tokens, US dollars, minutes. Sends nothing."""
+        from llmseq_cli.prompting.rerank.work import Reranking
+
+        return Reranking(self.store, options, self.progress).plan()
+
+    def audit_llm(self, options: AuditOptions) -> dict[str, Any]:
+        """Ask a language model what it knows of a dataset by heart; stores and returns what was found.
+
+        Reports mark the runs of a model that recites. Answers are kept as `prompt` keeps them.
+        """
+        from llmseq_cli.prompting.memory.audit import Audit
+
+        return Audit(self.store, options, self.progress).run()
+
+    def plan_audit_llm(self, options: AuditOptions) -> dict[str, Any]:
+        """What `audit_llm` would take: requests, tokens, US dollars, minutes. Sends nothing."""
+        from llmseq_cli.prompting.memory.audit import Audit
+
+        return Audit(self.store, options, self.progress).plan()
+
+    def llm_audits(self, dataset: str | None = None) -> list[dict[str, Any]]:
+        """What audits of language models found: one dict a model and probe."""
+        from llmseq_cli.prompting.memory.audit import list_audits
+
+        with self.store.read("listing audits") as con:
+            return list_audits(con, dataset)
+
     def prompting_figures(self, run: str) -> dict[str, Any]:
-        """What is kept of a run of `prompt` beside its metrics: answers, hallucinations, tokens, money."""
+        """What is kept of a run of `prompt` or `rerank` beside its metrics: answers, hallucinations, tokens, money."""
         from llmseq_cli.store.runs import stored_figures
 
         with self.store.read("reading a run") as con:

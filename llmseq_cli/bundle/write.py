@@ -39,6 +39,11 @@ def write_bundle(store: Store, run: str, out: Path, dataset: str | None = None) 
         of = find_dataset(con, info.dataset)
         catalog = load_catalog(con, of)
     model = load_model(store.folder, info.run, info.model, len(catalog))
+    if _knows_some_sessions_alone(model):
+        raise UsageError(
+            f"{info.run} holds answers of a language model, which are for the test sessions alone",
+            "name the run of a trained model",
+        )
     space = model.item_space()
     with atomic_folder(out, checksums=True) as folder, store.progress.task(f"Writing {info.run}"):
         _save_models(model, info.run, folder / MODELS)
@@ -70,6 +75,11 @@ def check_place(out: Path) -> None:
         raise UsageError(f"{out} is a file", "a bundle is a folder: name another one")
     if out.is_dir() and any(out.iterdir()) and not is_bundle(out):
         raise UsageError(f"the folder {out} is not empty", "name a new folder")
+
+
+def _knows_some_sessions_alone(model: Recommender) -> bool:
+    base_models = model.base_models if isinstance(model, MadeOfRuns) else []
+    return not model.refits or any(map(_knows_some_sessions_alone, base_models))
 
 
 def _details(con: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import typer
 from llmseq_cli._version import __version__
 from llmseq_cli.cli import (
     append,
+    audit_llm,
     compare,
     data,
     demo,
@@ -28,6 +29,7 @@ from llmseq_cli.cli import (
     prompt,
     recipes,
     report,
+    rerank,
     serve,
     show,
     split,
@@ -64,6 +66,8 @@ for group in (
     finetune,
     jobs,
     prompt,
+    rerank,
+    audit_llm,
     report,
     plot,
     show,

@@ -91,6 +91,14 @@ def ingest(
         bool,
         typer.Option("--deduplicate", help="Keep only a user's first interaction with each item."),
     ] = False,
+    anonymise: Annotated[
+        bool,
+        typer.Option(
+            "--anonymise",
+            help="Replace titles and categories with neutral ones and drop other attributes, to tell what a language "
+            "model takes from text from what it remembers.",
+        ),
+    ] = False,
     tie_break: Annotated[
         str, typer.Option("--tie-break", help="Order of equal times: random, input or item.")
     ] = "random",
@@ -142,6 +150,7 @@ def ingest(
         k_core=k_core,
         min_session=min_session,
         deduplicate=deduplicate,
+        anonymise=anonymise,
         tie_break=tie_break,
         test_fraction=test_fraction,
         folds=folds,

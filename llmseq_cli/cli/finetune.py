@@ -26,14 +26,16 @@ TaskOption = Annotated[
     typer.Option(
         "--task",
         help="genitem: name the next item. genlist: name k items. classify: choose among 200 items that stand for "
-        "the catalog. rank: order a model's candidates.",
+        "the catalog. rank: order a model's candidates. preference: pairs of the next item and another candidate.",
         metavar="TASK",
     ),
 ]
 CandidatesOption = Annotated[
     str | None,
     typer.Option(
-        "--candidates", help="Run whose recommendations genlist and rank use; else the best llmseqsim.", metavar="RUN"
+        "--candidates",
+        help="Run whose recommendations genlist, rank and preference use; else the best llmseqsim.",
+        metavar="RUN",
     ),
 ]
 TemplateOption = Annotated[
@@ -231,8 +233,8 @@ def _print_examples(examples: list[dict[str, Any]]) -> None:
 
     for number, example in enumerate(examples, 1):
         out.print(Text(f"Example {number}, at most about {example['tokens']:,} tokens", style="bold"))
-        for role in ("system", "user", "completion"):
-            if example[role]:
+        for role in ("system", "user", "completion", "rejected"):
+            if example.get(role):
                 out.print(Text(f"[{role}]", style="dim"))
                 out.print(Text(example[role]))
         out.print(Text("[read as]", style="dim"))

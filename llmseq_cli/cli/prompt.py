@@ -25,6 +25,21 @@ from llmseq_cli.cli.console import print_facts, print_json
 from llmseq_cli.cli.finetune import CandidatesOption, ProviderOption, TaskOption, TemplateOption
 from llmseq_cli.reporting.names import METRIC_NAMES
 
+LimitOption = Annotated[
+    int | None, typer.Option("--limit", help="Number of sessions to ask about, drawn at random; else all.", min=1)
+]
+ContextOption = Annotated[
+    int | None,
+    typer.Option("--context", help="Context length of the model in tokens; else the provider's limit.", min=1),
+]
+RetryRefusedOption = Annotated[bool, typer.Option("--retry-refused", help="Ask again what the server refused.")]
+ProviderSetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="A setting of the provider, for example device=cpu; may be repeated.", metavar="KEY=VALUE"
+    ),
+]
+
 
 def register(app: typer.Typer) -> None:
     kept = "the answers so far are stored; run the same command again to ask for the rest"
@@ -70,9 +85,7 @@ def prompt(
             "--max-tokens", help="Largest number of tokens in an answer; else by the length of the titles.", min=1
         ),
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", help="Number of sessions to ask about, drawn at random; else all.", min=1)
-    ] = None,
+    limit: LimitOption = None,
     candidates: CandidatesOption = None,
     template: TemplateOption = None,
     k: Annotated[int, typer.Option("-k", help="Number of items in an answer that lists items.", min=1, max=100)] = 20,
@@ -83,27 +96,19 @@ def prompt(
             "--embeddings", help="Item embeddings that map answers to items; else the newest.", metavar="SOURCE[:MODEL]"
         ),
     ] = None,
-    context: Annotated[
-        int | None,
-        typer.Option("--context", help="Context length of the model in tokens; else the provider's limit.", min=1),
-    ] = None,
+    context: ContextOption = None,
     concurrency: ConcurrencyOption = 8,
     requests_per_minute: RequestsPerMinuteOption = None,
     tokens_per_minute: TokensPerMinuteOption = None,
     max_cost: MaxCostOption = None,
     prices: PricesOption = None,
-    retry_refused: Annotated[bool, typer.Option("--retry-refused", help="Ask again what the server refused.")] = False,
+    retry_refused: RetryRefusedOption = False,
     yes: YesOption = False,
     constrain: Annotated[
         bool,
         typer.Option("--constrain", help="Local models: allow only titles of the catalog, or options, as answers."),
     ] = False,
-    set: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", help="A setting of the provider, for example device=cpu; may be repeated.", metavar="KEY=VALUE"
-        ),
-    ] = None,
+    set: ProviderSetOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show answers, tokens, cost and time; send nothing.")
     ] = False,
@@ -162,7 +167,7 @@ def prompt(
     )
     if dry_run:
         plan = workspace.plan_prompt(options)
-        print_json(plan) if json else _print_plan(plan)
+        print_json(plan) if json else print_facts(plan_facts(plan))
         return
     made = workspace.prompt(options)
     figures = workspace.prompting_figures(made)
@@ -173,32 +178,40 @@ def prompt(
         _print_run(row, figures)
 
 
-def _print_plan(plan: dict[str, Any]) -> None:
+def plan_facts(plan: dict[str, Any]) -> list[tuple[str, Any]]:
+    """What asking would take, in words."""
+    return [
+        ("model", plan["model"]),
+        ("sessions", f"{plan['sessions']:,}; {plan['cut']:,} cut to the context, {plan['unasked']:,} not asked"),
+        *cost_facts(plan),
+    ]
+
+
+def cost_facts(plan: dict[str, Any]) -> list[tuple[str, Any]]:
     cost = plan["cost_usd"]
-    print_facts(
-        [
-            ("model", plan["model"]),
-            ("sessions", f"{plan['sessions']:,}; {plan['cut']:,} cut to the context, {plan['unasked']:,} not asked"),
-            ("requests", plan["requests"]),
-            ("answers", plan["answers"]),
-            ("tokens", f"at most about {plan['prompt_tokens']:,}, and {plan['completion_tokens']:,} of answers"),
-            ("US dollars", "no price known; see --prices" if cost is None else f"about {cost:,.2f}"),
-            ("minutes", None if plan["minutes"] is None else round(plan["minutes"], 1)),
-            *retirement_facts(plan["retirement"]),
-        ]
-    )
+    return [
+        ("requests", plan["requests"]),
+        ("answers", plan["answers"]),
+        ("tokens", f"at most about {plan['prompt_tokens']:,}, and {plan['completion_tokens']:,} of answers"),
+        ("US dollars", "no price known; see --prices" if cost is None else f"about {cost:,.2f}"),
+        ("minutes", None if plan["minutes"] is None else round(plan["minutes"], 1)),
+        *retirement_facts(plan["retirement"]),
+    ]
+
+
+def metric_facts(row: dict[str, Any]) -> list[tuple[str, Any]]:
+    return [(f"{METRIC_NAMES[name]}@{k}", row[f"{name}@{k}"]) for name in METRIC_NAMES for k in (10, 20)]
 
 
 def _print_run(row: dict[str, Any], figures: dict[str, Any]) -> None:
     rate, similarity = figures["hallucination_rate"], figures["hallucination_similarity"]
     failed = f"{figures['parse_failures']:,} not readable, {figures['empty_answers']:,} empty"
-    metrics = [(f"{METRIC_NAMES[name]}@{k}", row[f"{name}@{k}"]) for name in METRIC_NAMES for k in (10, 20)]
     print_facts(
         [
             ("run", row["run"]),
             ("model", f"{row['label']}: {row['settings']['model']}"),
             ("sessions", row["sessions"]),
-            *metrics,
+            *metric_facts(row),
             ("answers", f"{figures['answers']:,}; {failed}"),
             ("unique recommendations", figures["unique_recommendations"]),
             ("hallucinations", None if rate is None else f"{rate:.2%}"),

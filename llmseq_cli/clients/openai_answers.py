@@ -126,6 +126,16 @@ class _Message(Typed):
 class _Choice(Typed):
     message: _Message
     finish_reason: Words = None
+    logprobs: Object
+
+
+class _Token(Typed):
+    token: str
+    logprob: float
+
+
+class _FirstToken(Typed):
+    top_logprobs: Entries
 
 
 class _Chat(Typed):
@@ -135,12 +145,16 @@ class _Chat(Typed):
 
 @dataclass(frozen=True)
 class ChatChoices:
-    """The choices of a chat completion that are sound, why each ended, and the tokens of all."""
+    """The choices of a chat completion that are sound, why each ended, and the tokens of all.
+
+    first_tokens: (token, log-probability) of the likeliest first tokens of the first choice, where they were asked for.
+    """
 
     texts: list[str]
     finishes: list[str]
     prompt_tokens: int | None
     completion_tokens: int | None
+    first_tokens: list[tuple[str, float]]
 
 
 def openai_chat(answer: Answer, hint: str) -> ChatChoices:
@@ -156,4 +170,12 @@ def openai_chat(answer: Answer, hint: str) -> ChatChoices:
         [choice.finish_reason or "stop" for choice in sound],
         token_count(found.usage.get("prompt_tokens")),
         token_count(found.usage.get("completion_tokens")),
+        _first_tokens(sound[0].logprobs),
     )
+
+
+def _first_tokens(logprobs: dict[str, Any]) -> list[tuple[str, float]]:
+    content = logprobs.get("content")
+    first = fitting(_FirstToken, content[0]) if isinstance(content, list) and content else None
+    told = [fitting(_Token, entry) for entry in (first.top_logprobs if first else ())]
+    return [(one.token, one.logprob) for one in told if one is not None]

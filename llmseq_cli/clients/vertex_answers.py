@@ -23,6 +23,7 @@ class _Content(Typed):
 class _Candidate(Typed):
     content: _Content | None = None
     finishReason: Words = None  # noqa: N815 as it is called there
+    logprobsResult: Object  # noqa: N815
 
     @property
     def text(self) -> str | None:
@@ -33,6 +34,15 @@ class _Candidate(Typed):
         return "".join(part.text for part in parts if part is not None and part.text and part.thought is not True)
 
 
+class _Token(Typed):
+    token: str
+    logProbability: float  # noqa: N815
+
+
+class _Tokens(Typed):
+    candidates: Entries
+
+
 class _Generated(Typed):
     candidates: Entries
     promptFeedback: Object  # noqa: N815
@@ -41,12 +51,16 @@ class _Generated(Typed):
 
 @dataclass(frozen=True)
 class ChatCandidates:
-    """The candidates that are sound, why each ended, and the tokens of all, thoughts included."""
+    """The candidates that are sound, why each ended, and the tokens of all, thoughts included.
+
+    first_tokens: (token, log-probability) of the likeliest first tokens of the first one, where they were asked for.
+    """
 
     texts: list[str]
     finishes: list[str]
     prompt_tokens: int | None
     completion_tokens: int | None
+    first_tokens: list[tuple[str, float]]
 
 
 def vertex_chat(answer: Answer, hint: str) -> ChatCandidates:
@@ -55,7 +69,7 @@ def vertex_chat(answer: Answer, hint: str) -> ChatCandidates:
     if found is None:
         raise answer.wrong("makes no sense", hint=hint)
     read = [fitting(_Candidate, entry) for entry in found.candidates]
-    sound = [(text, one.finishReason) for one in read if one is not None and (text := one.text) is not None]
+    sound = [(text, one) for one in read if one is not None and (text := one.text) is not None]
     if not sound:
         blocked = found.promptFeedback.get("blockReason")
         if isinstance(blocked, str) and not found.candidates:
@@ -67,7 +81,15 @@ def vertex_chat(answer: Answer, hint: str) -> ChatCandidates:
         completion += token_count(usage.get("thoughtsTokenCount")) or 0
     return ChatCandidates(
         [text for text, _ in sound],
-        [_FINISHES.get(reason or "STOP", "content_filter") for _, reason in sound],
+        [_FINISHES.get(one.finishReason or "STOP", "content_filter") for _, one in sound],
         token_count(usage.get("promptTokenCount")),
         completion,
+        _first_tokens(sound[0][1].logprobsResult),
     )
+
+
+def _first_tokens(logprobs: dict[str, Any]) -> list[tuple[str, float]]:
+    tokens = logprobs.get("topCandidates")
+    first = fitting(_Tokens, tokens[0]) if isinstance(tokens, list) and tokens else None
+    told = [fitting(_Token, entry) for entry in (first.candidates if first else ())]
+    return [(one.token, one.logProbability) for one in told if one is not None]

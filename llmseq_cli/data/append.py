@@ -61,6 +61,7 @@ def append(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, 
     version = _version_name(con, old.dataset)
     con.execute("update core.dataset set name = ? where dataset_id = ?", [version, old.dataset_id])
     known = {name: old.protocol[name] for name in ("k_core", "min_session", "deduplicate", "tie_break", "seed")}
+    known["anonymise"] = old.protocol.get("anonymise", False)
     about = asdict(report) | {"version_before": version}
     statistics = build_dataset(con, old.dataset, Protocol(**known), about, progress, splits)
     kept = statistics["interactions"] - old.statistics["interactions"]

@@ -30,6 +30,8 @@ class Protocol:
     min_session: sessions with fewer interactions are removed after that. None: 2, and 1 where the parts are those of
         files.
     deduplicate: of several interactions of a user with an item only the first counts.
+    anonymise: titles and categories are replaced by neutral ones, and other attributes removed, so that a language
+        model has nothing to recognise.
     tie_break: order of interactions with equal times: "random" (md5 of user and item), "input", "item".
     seed: varies the random tie-break, and what splits draw.
     splits: kinds of splits to make, the first is the one that the dataset's name alone stands for. The other fields are
@@ -39,6 +41,7 @@ class Protocol:
     k_core: int | None = None
     min_session: int | None = None
     deduplicate: bool = False
+    anonymise: bool = False
     tie_break: str = "random"
     test_fraction: float | None = None
     folds: int | None = None
@@ -84,7 +87,7 @@ class Protocol:
     def to_dict(self) -> dict[str, Any]:
         """What is stored with the dataset; the rules are stored with the splits."""
         names = ("k_core", "min_session", "deduplicate", "tie_break", "seed")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in names} | ({"anonymise": True} if self.anonymise else {})
 
     @property
     def seed_suffix(self) -> str:
@@ -255,6 +258,8 @@ def _store(
     con.execute(query("ingest/store_sessions"), {"dataset_id": dataset_id})
     _store_interactions(con, dataset_id, protocol)
     con.execute(query("ingest/store_items"), {"dataset_id": dataset_id})
+    if protocol.anonymise:
+        con.execute(query("ingest/anonymise_items"), {"dataset_id": dataset_id})
     con.execute("insert into core.rejection select $d, file, line, reason from staged_rejection", {"d": dataset_id})
     [row] = rows_of(con, "ingest/statistics", {"dataset_id": dataset_id})
     # Sums come as Decimal or float; counts are to be plain integers in JSON.

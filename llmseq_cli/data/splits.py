@@ -168,7 +168,8 @@ def in_words(protocol: dict[str, Any], cases: int) -> str:
         ties += f", seed {protocol['seed']}"
     unseen = ", items unseen in training kept" if protocol["unseen_items"] == "keep" else ""
     repeats = "allowed" if protocol["repeats"] == "allow" else "excluded"
-    return f"{held_out}, {cases:,} sessions scored, {ties}{unseen}, repeats {repeats}"
+    neutral = ", neutral titles" if protocol.get("anonymise") else ""
+    return f"{held_out}, {cases:,} sessions scored, {ties}{unseen}, repeats {repeats}{neutral}"
 
 
 def rule_of_stored(text: str) -> SplitRule:

@@ -112,6 +112,9 @@ class ExampleBuilder:
             built.validation_tokens += int(block.tokens[block.for_validation].sum())
             yield block
 
+    def example(self, block: ExampleBlock, place: int) -> Example:
+        return self.task.example(self.wording, block.prompts[place], block.options[place], block.answers[place])
+
     def _choose(self, train: Sessions, built: Built) -> tuple[np.ndarray, int]:
         """(places of the sessions to use in their order, how many of the first are for validation)."""
         short = train.lengths < 2
@@ -162,11 +165,11 @@ class ExampleBuilder:
             files = {name: opened.enter_context((folder / name).open("wb")) for name in digests}
             for block in self.blocks(train, built):
                 for place in range(len(block.prompts)):
-                    example = self.wording.example(block.prompts[place], block.options[place], block.answers[place])
-                    line = as_line(example).encode() + b"\n"
+                    example = self.example(block, place)
+                    line = as_line(example)
                     name = VALIDATION if block.for_validation[place] else TRAINING
-                    files[name].write(line)
-                    digests[name].update(line)
+                    files[name].write(line.encode() + b"\n")
+                    digests[name].update(line.encode() + b"\n")
                 task.advance(len(block.prompts))
         if not built.validation:
             (folder / VALIDATION).unlink()

@@ -78,12 +78,13 @@ class FineTuning:
         shown = []
         for block in self.builder.show(self.dataset.train, n):
             for place in range(len(block.prompts)):
-                example = self.wording.example(block.prompts[place], block.options[place], block.answers[place])
+                example = self.builder.example(block, place)
                 shown.append(
                     {
                         "system": example.system,
                         "user": example.user,
                         "completion": example.completion,
+                        **({"rejected": example.rejected} if example.rejected else {}),
                         "tokens": int(block.tokens[place]),
                         "parsed": self._parsed(task.parse(example.completion), block, place),
                     }
@@ -132,6 +133,11 @@ class FineTuning:
 
     def run(self) -> FinetuneJob:
         """Builds the files, then uploads and submits them, unless the same was done before."""
+        if not find_task(self.setup.task).submits:
+            raise UsageError(
+                f"the task {self.setup.task} is for a trainer elsewhere: TRL's DPOTrainer",
+                "--export-only --format trl writes its files; `llmseq jobs import` brings the model back",
+            )
         runner = JobRunner(self.ledger, self.provider, self.progress, prices=self.options.prices)
         # Two programs that find nothing submitted would submit the same twice.
         with exclusive(self.store.folder / "artifacts" / "jobs" / ".lock", "is submitting a job"):

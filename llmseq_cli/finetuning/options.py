@@ -17,10 +17,10 @@ DEFAULT_CLUSTERS = 200
 class TaskOptions:
     """What a language model is asked; None leaves it to the defaults.
 
-    task: genitem, genlist, classify or rank. template: a TOML file, or the name of one that ships. candidates: the run
-    whose lists genlist and rank use, else the best of llmseqsim. embeddings: SOURCE[:MODEL], that classify clusters and
-    that answers are mapped to items by; else the newest. k: items in an answer that lists them. clusters: categories of
-    classify.
+    task: genitem, genlist, classify, rank or preference. template: a TOML file, or the name of one that ships.
+    candidates: the run whose lists genlist, rank and preference use, else the best of llmseqsim. embeddings:
+    SOURCE[:MODEL], that classify clusters and that answers are mapped to items by; else the newest. k: items in an
+    answer that lists them. clusters: categories of classify.
     """
 
     task: str | None = None

@@ -77,7 +77,7 @@ def make_setup(store: Store, dataset: Dataset, options: TaskOptions, progress: P
     if options.candidates and "candidates" not in needed:
         raise UsageError(f"the task {task.name} has no candidates", "leave --candidates out")
     template = load_template(
-        task.name, options.template, needs_options=task.lists_options, takes_options=task.lists_options
+        task.name, options.template or task.template, needs_options=task.lists_options, takes_options=task.lists_options
     )
     candidates = embeddings = categories = None
     if "candidates" in needed:
@@ -98,7 +98,7 @@ def make_setup(store: Store, dataset: Dataset, options: TaskOptions, progress: P
         categories = tuple(chosen.tolist())
     return TaskSetup(
         task.name,
-        options.template or task.name,
+        options.template or task.template or task.name,
         template.to_dict(),
         min(options.k, len(categories)) if categories else options.k,
         options.seed,
@@ -149,7 +149,7 @@ def _candidate_run(con: duckdb.DuckDBPyConnection, dataset: Dataset, name: str |
             "candidates come from a run of llmseqsim, and there is none",
             "`llmseq train llmseqsim --embeddings lexical` makes one; --candidates names another model's run",
         ) from error
-    if run.model.startswith("prompt-"):
+    if run.model.startswith("prompt-") or run.model == "rerank":
         raise UsageError(f"{run.run} was asked of a language model, and has no candidates for other sessions",
                          "name the run of a trained model with --candidates")  # fmt: skip
     return run

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 
 from llmseq_cli.clients.errors import FinalError
-from llmseq_cli.language_model.chat import prompt_tokens
+from llmseq_cli.language_model.chat import plain_tokens, prompt_tokens
 from llmseq_cli.language_model.generation import Drawing, GeneratedAnswer, generate
 from llmseq_cli.language_model.guide import AnswerForm, CatalogGuide
+from llmseq_cli.language_model.likelihood import log_likelihoods
 from llmseq_cli.language_model.messages import ChatRequest, Completions, Constraint
 
 
@@ -60,6 +62,40 @@ class Answerer:
             self._completions(request, len(prompt), of_one, shuffle)
             for request, prompt, of_one in zip(requests, prompts, answers, strict=True)
         ]
+
+    def weigh(self, requests: Sequence[ChatRequest]) -> Iterator[list[tuple[int, Completions]]]:
+        """(place of the question, log-probabilities of its answers), batch by batch, the longest questions first."""
+        prompts = prompt_tokens(self.tokenizer, [(request.system, request.user) for request in requests])
+        answers = [self._weighed(request) for request in requests]
+        lengths = [
+            len(of_one) * (len(prompt) + max(len(answer) for answer in of_one))
+            for prompt, of_one in zip(prompts, answers, strict=True)
+        ]
+        places = sorted(range(len(requests)), key=lambda place: -lengths[place])
+        while places:
+            batch = places[: max(1, self.tokens_at_once // lengths[places[0]])]
+            try:
+                found = log_likelihoods(
+                    self.model, [prompts[place] for place in batch], [answers[place] for place in batch]
+                )
+            except torch.OutOfMemoryError:
+                if len(batch) == 1:
+                    raise FinalError(
+                        f"a question needs more memory than {self.model.device} has", "choose a smaller model"
+                    ) from None
+                self.tokens_at_once = max(1, self.tokens_at_once // 2)
+                continue
+            yield [
+                (place, Completions([json.dumps(weights.round(6).tolist())], ["stop"], len(prompts[place]), 0))
+                for place, weights in zip(batch, found, strict=True)
+            ]
+            places = places[len(batch) :]
+
+    def _weighed(self, request: ChatRequest) -> list[list[int]]:
+        """Tokens of the answers that a question asks about."""
+        assert request.weighing is not None
+        end = [self.tokenizer.eos_token_id] if request.weighing.whole else []
+        return [[*tokens, *end] for tokens in plain_tokens(self.tokenizer, request.weighing.texts)]
 
     def _form(self, constraints: list[Constraint]) -> AnswerForm:
         """Titles of the catalog as tokens, made once."""

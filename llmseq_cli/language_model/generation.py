@@ -69,7 +69,7 @@ def generate(
 ) -> list[list[GeneratedAnswer]]:
     """Answers to each prompt (its tokens), as many as counts says, those that are equal as one."""
     device = model.device
-    tokens, mask = _padded(prompts, device)
+    tokens, mask = padded(prompts, device)
     owner = torch.arange(len(prompts), device=device)
     count = torch.as_tensor(list(counts), device=device)
     written = torch.empty(len(prompts), 0, dtype=torch.int64, device=device)
@@ -137,7 +137,7 @@ def _nucleus(shares: Tensor, top_p: float) -> Tensor:
     return torch.zeros_like(shares).scatter(1, places, ordered.masked_fill(beyond, 0))
 
 
-def _padded(prompts: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Tensor]:
+def padded(prompts: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Tensor]:
     """Tokens and mask int64[n, longest], padded on the left."""
     width = max(len(prompt) for prompt in prompts)
     tokens, mask = np.zeros((2, len(prompts), width), dtype=np.int64)

@@ -14,11 +14,12 @@ SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
 
 @dataclass(frozen=True)
 class Example:
-    """One example to learn from, in words. `system` may be empty."""
+    """One example to learn from, in words. `system` may be empty. rejected: an answer that is worse than completion."""
 
     system: str
     user: str
     completion: str
+    rejected: str = ""
 
 
 def chat_messages(example: Example) -> list[dict[str, str]]:
@@ -82,9 +83,18 @@ class Constraint:
 
 
 @dataclass(frozen=True)
+class Weighing:
+    """Answers whose log-probabilities are wanted. whole: that an answer says this and no more, not only begins so."""
+
+    texts: tuple[str, ...]
+    whole: bool = False
+
+
+@dataclass(frozen=True)
 class ChatRequest:
     """A question to a model: n answers of at most max_tokens tokens each. seed, and first (the number of the first
-    answer, of all that were ever asked for): which draws a model makes that runs here.
+    answer, of all that were ever asked for): which draws a model makes that runs here. weighing: instead of an answer
+    comes a JSON list with a log-probability for each of its texts, null for what is not told.
     """
 
     model: str
@@ -97,6 +107,7 @@ class ChatRequest:
     seed: int = 0
     first: int = 0
     constraint: Constraint | None = None
+    weighing: Weighing | None = None
 
 
 @dataclass(frozen=True)

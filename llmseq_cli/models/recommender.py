@@ -139,6 +139,9 @@ class Recommender(ABC):
     """Arrays that only compiled code can read, which trusts them: they are used with a checksum alone, and made again
     without."""
 
+    refits: ClassVar[bool] = True
+    """Whether the model can be trained on other sessions; one that cannot holds lists for some sessions alone."""
+
     free_to_change: ClassVar[tuple[str, ...]] = ()
     """Settings that may change between an interrupted training and its resumption."""
 

@@ -29,6 +29,9 @@ _MODELS = {
     "blend": "llmseq_cli.models.blend:Blend",
 }
 
+_NOT_TRAINED = {"rerank": "llmseq_cli.models.reranked:Reranked"}
+"""What commands of their own make; blends are made of them like of all others."""
+
 
 def model_names() -> list[str]:
     """The models by name, those of other packages last. None of these can take the name of one here."""
@@ -37,10 +40,11 @@ def model_names() -> list[str]:
 
 def model_class(name: str) -> type[Recommender]:
     """The class of the model with this name. Raises UsageError with the closest name where there is none."""
-    if name not in model_names():
+    if name not in model_names() and name not in _NOT_TRAINED:
         raise UsageError(f"no model is called '{name}'", did_you_mean(name, model_names()))
-    if name not in _MODELS:
+    known = _MODELS | _NOT_TRAINED
+    if name not in known:
         return load_plugin(MODELS, name, Recommender)  # type: ignore[type-abstract]
-    module, _, attribute = _MODELS[name].partition(":")
+    module, _, attribute = known[name].partition(":")
     found: type[Recommender] = getattr(import_module(module), attribute)
     return found

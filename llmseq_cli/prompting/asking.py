@@ -44,8 +44,8 @@ class Question:
 class AskOptions:
     """How to ask. concurrency: requests under way at a time. Rates: None keeps to what the provider says.
 
-    input_usd, output_usd: price of a token, None where not known. max_cost: US dollars that are not passed.
-    answer_tokens: what an answer is taken to need when a request is planned.
+    input_usd, output_usd: price of a token, None where not known. max_cost: US dollars that are not passed, those that
+    were spent before among them. answer_tokens: what an answer is taken to need when a request is planned.
     """
 
     concurrency: int = 8
@@ -55,6 +55,7 @@ class AskOptions:
     output_usd: float | None = None
     max_cost: float | None = None
     answer_tokens: int = 64
+    spent_before: float = 0.0
     patience: Patience = field(default_factory=Patience)
 
 
@@ -203,7 +204,7 @@ class _Questions(Workload[Question, Completions]):
         return unit.prompt_tokens * (self.options.input_usd or 0) + answers * (self.options.output_usd or 0)
 
     def spent(self) -> float:
-        return self.usage.cost_usd
+        return self.options.spent_before + self.usage.cost_usd
 
     def content(self, unit: Question) -> list[object]:
         return [unit.session_id, unit.prompt_hash, unit.first, unit.request.n]

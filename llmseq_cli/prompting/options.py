@@ -10,29 +10,16 @@ from llmseq_cli.errors import UsageError
 from llmseq_cli.finetuning.options import TaskOptions
 
 
-@dataclass(frozen=True)
-class PromptOptions(TaskOptions):
-    """Whom to ask, what, and how; None leaves it to the task or the provider.
+@dataclass(frozen=True, kw_only=True)
+class AskingOptions:
+    """Where a model is asked, and at which pace and cost.
 
-    job: a fine-tuning job, or "latest": its model is asked what it was trained for. base_model: any model instead; with
-    a job it is asked what the job's would be, else the task, by default genitem. temperature, top_p, samples (answers
-    a session) and max_tokens shape the answers. limit: sessions to ask for, drawn at random. context: tokens of the
-    model's context. constrain: local models name nothing but titles of the catalog or options. settings: of the
-    provider, by name. concurrency, requests_per_minute, tokens_per_minute, max_cost (US dollars), prices (a file) and
-    retry_refused and yes as in `EmbedOptions`.
+    settings: of the provider, by name. context: tokens of the model's context. concurrency, requests_per_minute,
+    tokens_per_minute, max_cost (US dollars), prices (a file), retry_refused and yes as in `EmbedOptions`.
     """
 
-    job: str | None = None
-    _: KW_ONLY
-    base_model: str | None = None
-    dataset: str | None = None
     provider: str = "openai"
     base_url: str | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    samples: int | None = None
-    max_tokens: int | None = None
-    limit: int | None = None
     context: int | None = None
     concurrency: int = 8
     requests_per_minute: float | None = None
@@ -41,8 +28,29 @@ class PromptOptions(TaskOptions):
     prices: str | None = None
     retry_refused: bool = False
     yes: bool = False
-    constrain: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PromptOptions(TaskOptions, AskingOptions):
+    """Whom to ask, what, and how; None leaves it to the task or the provider.
+
+    job: a fine-tuning job, or "latest": its model is asked what it was trained for. base_model: any model instead; with
+    a job it is asked what the job's would be, else the task, by default genitem. temperature, top_p, samples (answers
+    a session) and max_tokens shape the answers. limit: sessions to ask for, drawn at random. constrain: local models
+    name nothing but titles of the catalog or options.
+    """
+
+    job: str | None = None
+    _: KW_ONLY
+    base_model: str | None = None
+    dataset: str | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    samples: int | None = None
+    max_tokens: int | None = None
+    limit: int | None = None
+    constrain: bool = False
 
     @property
     def says_what_is_asked(self) -> bool:

@@ -6,21 +6,16 @@ import time
 from contextlib import suppress
 from typing import Any
 
-import numpy as np
-
-from llmseq_cli.clients.retirements import check_model
-from llmseq_cli.errors import UsageError, WorkspaceBusyError
+from llmseq_cli.errors import WorkspaceBusyError
 from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.allowed_titles import Constraints
 from llmseq_cli.prompting.asking import AskOptions, AskUsage, ask
+from llmseq_cli.prompting.cost_plan import cost_plan
 from llmseq_cli.prompting.options import PromptOptions
 from llmseq_cli.prompting.preparation import Preparation
 from llmseq_cli.prompting.questions import questions
 from llmseq_cli.prompting.run_maker import RunMaker
 from llmseq_cli.store.connection import Store
-
-_SECONDS_PER_REQUEST = 2.0
-"""What a request is taken to need when the duration of asking is estimated."""
 
 
 class Prompting:
@@ -38,31 +33,13 @@ class Prompting:
         requests = int((lacking > 0).sum())
         prompt_tokens = int(ready.prompts.tokens[lacking > 0].sum())
         completion_tokens = int(lacking.sum()) * ready.answer_tokens()
-        prices = ready.price("input"), ready.price("output")
-        cost = None
-        if prices[0] is not None and prices[1] is not None:
-            cost = prompt_tokens * prices[0] + completion_tokens * prices[1]
-        retired = ready.asked.provider.retirement(ready.asked.model, ask=False)
-        limits, tokens = ready.asked.provider.limits, prompt_tokens + completion_tokens
-        minutes = max(
-            requests * _SECONDS_PER_REQUEST / self.options.concurrency / 60,
-            requests / (self.options.requests_per_minute or limits.requests_per_minute or np.inf),
-            tokens / (self.options.tokens_per_minute or limits.tokens_per_minute or np.inf),
-        )
         return {
             "dataset": ready.dataset.info.name,
             "model": ready.asked.model,
             "sessions": len(ready.test),
             "unasked": int((~ready.prompts.askable).sum()),
             "cut": ready.prompts.cut,
-            "requests": requests,
-            "answers": int(lacking.sum()),
-            "prompt_tokens": prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "tokens": tokens,
-            "cost_usd": cost,
-            "minutes": float(minutes) if ready.asked.provider.remote else None,
-            "retirement": retired and retired.to_dict(),
+            **cost_plan(ready.asked, self.options, requests, int(lacking.sum()), prompt_tokens, completion_tokens),
         }
 
     def run(self) -> str:
@@ -79,15 +56,8 @@ class Prompting:
         if not lacking.any():
             return AskUsage()
         ready.text_vectors.check()
-        prices = ready.price("input"), ready.price("output")
-        if self.options.max_cost is not None and None in prices:
-            raise UsageError(
-                f"no price is known for {ready.asked.provider.name}:{ready.asked.base_model}, which --max-cost needs",
-                "name a file of prices with --prices",
-            )
-        check_model(
-            ready.asked.provider.retirement(ready.asked.model, ask=True), self.progress.warn, sure=self.options.yes
-        )
+        prices = ready.asked.known_prices(self.options.prices, self.options.max_cost)
+        ready.asked.check_retirement(self.progress, sure=self.options.yes)
         options = AskOptions(
             self.options.concurrency,
             self.options.requests_per_minute,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
-from llmseq_cli.clients.prices import usd_for_token
 from llmseq_cli.data.dataset import Dataset, load_dataset
-from llmseq_cli.errors import LlmseqError, UsageError
-from llmseq_cli.finetuning.job_list import runner_of
-from llmseq_cli.finetuning.jobs import JobRunner
-from llmseq_cli.finetuning.ledger import UNSUBMITTED, FinetuneJob, Ledger
+from llmseq_cli.errors import UsageError
+from llmseq_cli.finetuning.ledger import Ledger
 from llmseq_cli.finetuning.task_setup import TaskSetup, find_item_vectors, gather, make_setup, template_of
 from llmseq_cli.finetuning.tasks.registry import find_task
 from llmseq_cli.finetuning.templates import shipped_words
@@ -23,24 +20,16 @@ from llmseq_cli.prompting.options import PromptOptions
 from llmseq_cli.prompting.questions import Sampling, choose_sessions, make_prompts, missing
 from llmseq_cli.prompting.replies import ReplyStore
 from llmseq_cli.prompting.text_vectors import TextVectors
-from llmseq_cli.providers.provider import FineTuneProvider, Surroundings
-from llmseq_cli.providers.registry import make_provider, provider_class
+from llmseq_cli.prompting.whom import Address, Whom, base_model, model_of_job
+from llmseq_cli.providers.provider import Surroundings
 from llmseq_cli.store.connection import Store
 
 
 @dataclass(frozen=True)
-class Asked:
-    """Whom and what to ask. job: the job's name, None for a base model."""
+class Asked(Whom):
+    """Whom and what to ask."""
 
-    provider: FineTuneProvider
-    model: str
-    base_model: str
-    job: str | None
-    setup: TaskSetup
-
-    @property
-    def is_base(self) -> bool:
-        return self.model == self.base_model
+    setup: TaskSetup = field(kw_only=True)
 
 
 class Preparation:
@@ -103,9 +92,14 @@ class Preparation:
 
     def _base_model(self) -> Asked:
         given = self.options
-        provider = make_provider(given.provider, given.base_url, dict(given.settings))
+        whom = base_model(str(given.base_model), self._address)
         setup = make_setup(self.store, self.dataset, given, self.progress)
-        return Asked(provider, str(given.base_model), str(given.base_model), None, setup)
+        return Asked(whom.provider, whom.model, whom.base_model, setup=setup)
+
+    @property
+    def _address(self) -> Address:
+        given = self.options
+        return Address(given.provider, given.base_url, given.settings, given.prices)
 
     def _of_job(self, name: str) -> Asked:
         """The job's model, or with --base-model another one that is asked the same."""
@@ -115,35 +109,13 @@ class Preparation:
             )
         ledger = Ledger(self.store)
         job = ledger.find(name, self.options.dataset)
-        given = self.options
-        if given.base_url and not provider_class(job.provider).remote:
-            return self._served(job)
-        runner: JobRunner = runner_of(ledger, job, self.progress, given.base_url, given.prices, dict(given.settings))
-        if self.options.base_model is None:
-            job = runner.refresh(job)
-            if job.model is None:
-                hint = f"`llmseq jobs wait {job.job}` waits for it; see `llmseq jobs show {job.job}`"
-                if job.status in UNSUBMITTED:
-                    hint = "`llmseq finetune` with the same options as before submits it"
-                raise LlmseqError(f"{job.job} is {job.status} and has no model", hint)
-        self._take_dataset(job)
-        model = self.options.base_model or str(job.model)
-        base = self.options.base_model or job.base_model
-        return Asked(runner.provider, model, base, job.job, TaskSetup.from_dict(job.settings["setup"]))
-
-    def _served(self, job: FinetuneJob) -> Asked:
-        """A job's model that a server serves under the job's name, as vLLM does with adapters."""
-        self._take_dataset(job)
-        provider = make_provider("openai", self.options.base_url, dict(self.options.settings))
-        model = self.options.base_model or job.job
-        base = self.options.base_model or job.base_model
-        return Asked(provider, model, base, job.job, TaskSetup.from_dict(job.settings["setup"]))
-
-    def _take_dataset(self, job: FinetuneJob) -> None:
+        whom = model_of_job(ledger, job, self._address, self.progress, self.options.base_model)
         if self.options.task not in (None, job.task):
             raise UsageError(f"{job.job} is a job for {job.task}, not {self.options.task}", "leave --task out")
         with self.store.read("reading sessions") as con:
             self.dataset = load_dataset(con, job.dataset)
+        setup = TaskSetup.from_dict(job.settings["setup"])
+        return Asked(whom.provider, whom.model, whom.base_model, whom.job, setup=setup)
 
     def about(self) -> dict[str, Any]:
         """All that decides the answers to a prompt."""
@@ -158,12 +130,6 @@ class Preparation:
             **({"split": self.dataset.info.split} if "/" in self.dataset.info.name else {}),
             **self.asked.provider.asking_settings(),
         }
-
-    def price(self, kind: str) -> float | None:
-        if not self.asked.provider.remote:
-            return 0.0
-        kind = kind if self.asked.is_base else f"tuned_{kind}"
-        return usd_for_token(f"{self.asked.provider.name}:{self.asked.base_model}", kind, self.options.prices)
 
     def answer_tokens(self) -> int:
         """What an answer usually needs."""

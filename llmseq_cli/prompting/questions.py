@@ -57,16 +57,20 @@ def choose_sessions(test: Sessions, limit: int | None, seed: int) -> Sessions:
 
 
 def make_prompts(task: PromptTask, wording: Wording, ingredients: Ingredients, prompts: Sessions, room: int) -> Prompts:
-    """Prompts of sessions (without their last item) that take at most `room` tokens.
-
-    A session of which nothing is left, because no item has a title or nothing fits, is not asked for.
-    """
+    """Prompts of a task for sessions (without their last item); see `lay_out`."""
     options = [
         task.options(prompts.slice(start, min(start + _SESSIONS_PER_BLOCK, len(prompts))), ingredients)
         for start in range(0, len(prompts), _SESSIONS_PER_BLOCK)
     ]
-    listed = np.concatenate(options) if options else no_options(0)
-    titled = prompts.where(ingredients.groups[prompts.items] >= 0)
+    return lay_out(wording, ingredients.groups, prompts, np.concatenate(options) if options else no_options(0), room)
+
+
+def lay_out(wording: Wording, groups: np.ndarray, prompts: Sessions, listed: np.ndarray, room: int) -> Prompts:
+    """Prompts of at most `room` tokens for sessions and what is listed to each, int32[n, m]; groups: of `title_groups`.
+
+    A session of which nothing is left, because no item has a title or nothing fits, is not asked for.
+    """
+    titled = prompts.where(groups[prompts.items] >= 0)
     over = wording.question_tokens(titled, listed) - room
     fitting = _without_oldest(titled, wording, over)
     tokens = wording.question_tokens(fitting, listed)
@@ -88,8 +92,12 @@ def _without_oldest(sessions: Sessions, wording: Wording, over: np.ndarray) -> S
 
 
 def prompt_hash(wording: Wording, session: np.ndarray, options: np.ndarray) -> str:
-    """BLAKE2b-128 of a prompt as 32 hexadecimal digits."""
-    text = wording.template.system + "\0" + wording.question(session, options)
+    """The hash of a prompt, see `text_hash`."""
+    return text_hash(wording.template.system + "\0" + wording.question(session, options))
+
+
+def text_hash(text: str) -> str:
+    """BLAKE2b-128 of a text as 32 hexadecimal digits."""
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 

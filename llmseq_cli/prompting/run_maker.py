@@ -90,7 +90,7 @@ class RunMaker:
         setup = asked.setup
         return self.work.about() | {
             "base_model": asked.base_model,
-            "job": asked.job,
+            "job": asked.job.job if asked.job else None,
             "samples": sampling.samples,
             "limit": self.work.options.limit,
             "template": setup.wording,

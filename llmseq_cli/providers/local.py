@@ -50,6 +50,7 @@ class LocalProvider(FineTuneProvider):
     settings: LocalTuning
     default_model = SCRATCH
     remote = False
+    weighs = "texts"
 
     def __init__(self, base_url: str | None, settings: LocalTuning) -> None:
         if base_url not in (None, _ADDRESS):
@@ -204,7 +205,8 @@ class LocalProvider(FineTuneProvider):
     def complete_many(self, requests: Sequence[ChatRequest]) -> Iterator[list[tuple[int, Completions]]]:
         if any(request.model != self.surroundings.model for request in requests):
             raise LlmseqError("another model is asked for than the provider was set up with", "call settle again")
-        return self._answerer.answer(requests)
+        weighed = bool(requests) and requests[0].weighing is not None
+        return self._answerer.weigh(requests) if weighed else self._answerer.answer(requests)
 
     def asking_settings(self) -> dict[str, Any]:
         """A model that was made again in its place is another one."""

@@ -14,6 +14,7 @@ import numpy as np
 from llmseq_cli.clients.answers import Page
 from llmseq_cli.clients.errors import FinalError, RefusedError
 from llmseq_cli.clients.idempotency import idempotency_header
+from llmseq_cli.clients.log_probabilities import MOST_TOKENS, NO_LOG_PROBABILITIES, weigh_words
 from llmseq_cli.clients.openai import OPENAI_TOKENS, OPENAI_URL, OpenAIClient, told_limits
 from llmseq_cli.clients.openai_answers import File, TuningEvent, TuningJob, openai_chat
 from llmseq_cli.clients.retirements import Retirement, TuningEnd, tuning_end
@@ -30,6 +31,7 @@ _STATUS = {"validating_files": "queued", "queued": "queued", "paused": "queued",
 _STATUS |= {name: name for name in ("succeeded", "failed", "cancelled")}
 _EPOCHS = 3  # what "auto" has come to for hundreds of examples and more
 _EVENTS = 100
+_FEWER_TOKENS = 5  # the most that some servers tell log-probabilities of
 _MOST_CHOICES = 128  # in one answer; what is missing is asked for again
 _QUEUE_MINUTES, _TOKENS_PER_MINUTE = 10, 60_000  # rough: OpenAI states neither
 _LARGEST_FILE = 512_000_000  # bytes, developers.openai.com, "Upload file": "up to 512 MB"
@@ -60,6 +62,7 @@ class OpenAIProvider(FineTuneProvider):
     Settings: ClassVar[type[Settings]] = OpenAITuning
     Client: ClassVar[type[OpenAIClient]] = OpenAIClient
     settings: Any
+    weighs = "words"
     not_of_the_job: ClassVar[tuple[str, ...]] = ("reasoning", "timeout")
     """Settings that decide nothing of a job, but how models are asked."""
     keeps_metadata: ClassVar[bool] = True
@@ -82,6 +85,7 @@ class OpenAIProvider(FineTuneProvider):
         )
         self._limit_name = "max_completion_tokens" if own else "max_tokens"
         self._many = True
+        self._top_tokens = MOST_TOKENS
         self._model = ""
 
     def settle(self, surroundings: Surroundings) -> None:
@@ -252,6 +256,8 @@ class OpenAIProvider(FineTuneProvider):
             "top_p": request.top_p,
             self._limit_name: request.max_tokens,
         }
+        if request.weighing:
+            asked |= {"logprobs": True, "top_logprobs": self._top_tokens, self._limit_name: 1}
         effort = self._effort(request.model)
         if effort is not None:
             asked["reasoning_effort"] = effort
@@ -269,6 +275,11 @@ class OpenAIProvider(FineTuneProvider):
             raise self.chat.explained(error, request.model) from None
         found = openai_chat(self.chat.answer(raw), _CHECK)
         tokens = found.prompt_tokens, found.completion_tokens
+        if request.weighing:
+            if not found.first_tokens:
+                raise FinalError(f"the server tells no log-probabilities of {request.model}", NO_LOG_PROBABILITIES)
+            weights = weigh_words(request.weighing.texts, found.first_tokens)
+            return Completions([weights], ["stop"], *tokens, *told_limits(raw.headers))
         return Completions(found.texts, found.finishes, *tokens, *told_limits(raw.headers))
 
     def asked_as(self, model: str) -> str:
@@ -292,6 +303,9 @@ class OpenAIProvider(FineTuneProvider):
         if "n" in asked and (error.param == "n" or "only one completion" in said.lower()):
             self._many = False
             return True
+        if "top_logprobs" in asked and "logprobs" in said and asked["top_logprobs"] > _FEWER_TOKENS:
+            self._top_tokens = _FEWER_TOKENS
+            return True
         other = {"max_tokens": "max_completion_tokens", "max_completion_tokens": "max_tokens"}
         if isinstance(error.param, str) and error.param in other and error.param in asked and "support" in said:
             self._limit_name = other[error.param]
@@ -300,6 +314,8 @@ class OpenAIProvider(FineTuneProvider):
 
     def _explained(self, error: Any, model: str) -> Exception:
         explained = self.chat.explained(error, model)
+        if isinstance(explained, RefusedError) and "logprobs" in f"{error.param} {explained.reason}":
+            return FinalError(explained.reason, NO_LOG_PROBABILITIES)
         if isinstance(explained, RefusedError) and error.param in ("temperature", "top_p"):
             return FinalError(str(explained), f"{model} takes no other value: set --temperature and --top-p so")
         if isinstance(explained, RefusedError) and "reasoning" in str(error.param):

@@ -83,6 +83,8 @@ class FineTuneProvider(ABC):
     """What to start from where the user names no model; None where the user has to."""
     remote: ClassVar[bool] = True
     """Whether a service does the work; one that is not remote trains in `work` and answers in `complete_many`."""
+    weighs: ClassVar[str] = "nothing"
+    """What it tells log-probabilities of (see `Weighing`): "nothing", "words" that are one token, or any "texts"."""
 
     address: str
     device: str = "remote"

@@ -20,6 +20,7 @@ import numpy as np
 
 from llmseq_cli.clients.answers import token_count
 from llmseq_cli.clients.errors import FinalError, RefusedError
+from llmseq_cli.clients.log_probabilities import MOST_TOKENS, NO_LOG_PROBABILITIES, weigh_words
 from llmseq_cli.clients.retirements import Retirement, retirement
 from llmseq_cli.clients.vertex import DEFAULT_LOCATION, VERTEX_TOKENS, VertexClient
 from llmseq_cli.clients.vertex_answers import vertex_chat
@@ -93,6 +94,7 @@ class VertexProvider(FineTuneProvider):
     name = "vertex"
     Settings = VertexTuning
     settings: VertexTuning
+    weighs = "words"
     default_model = "gemini-3.5-flash"
     limits = ProviderLimits(
         tokens_per_example=_TOKENS_PER_EXAMPLE,
@@ -267,6 +269,11 @@ class VertexProvider(FineTuneProvider):
                 return self.complete(request)
             raise self._explained(error, request.model) from None
         found = vertex_chat(answer, _CHECK)
+        if request.weighing:
+            if not found.first_tokens:
+                raise FinalError(f"Vertex AI tells no log-probabilities of {request.model}", NO_LOG_PROBABILITIES)
+            weights = weigh_words(request.weighing.texts, found.first_tokens)
+            return Completions([weights], ["stop"], found.prompt_tokens, found.completion_tokens)
         return Completions(found.texts, found.finishes, found.prompt_tokens, found.completion_tokens)
 
     def _asked(self, request: ChatRequest, n: int) -> Any:
@@ -281,6 +288,8 @@ class VertexProvider(FineTuneProvider):
             candidate_count=n,
             max_output_tokens=request.max_tokens + room,
             thinking_config=None if budget is None else ThinkingConfig(thinking_budget=budget),
+            response_logprobs=True if request.weighing else None,
+            logprobs=MOST_TOKENS if request.weighing else None,
         )
 
     def _adapted(self, error: Any, n: int) -> bool:

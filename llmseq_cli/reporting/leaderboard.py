@@ -15,6 +15,7 @@ from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.evaluation.metrics import metrics_at
 from llmseq_cli.reporting.filters import rows_where
 from llmseq_cli.reporting.groups import group_seeds, tell_apart
+from llmseq_cli.reporting.memory_marks import add_marks
 from llmseq_cli.reporting.names import is_metric
 from llmseq_cli.reporting.options import ReportOptions
 from llmseq_cli.reporting.paper import add_paper
@@ -39,10 +40,10 @@ def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, options: Re
     """
     if dataset is not None:
         find_dataset(con, dataset)
-    rows = _of_models(rows_of(con, "report/leaderboard", {"dataset": dataset}), options.models)
+    rows = marked_rows(con, dataset)
     for row in rows:
-        row["settings"] = json.loads(row["settings"])
         row["started_at"] = row["started_at"].isoformat()
+    rows = _of_models(rows, options.models)
     facts = dataset_facts(con, dataset)
     sort = options.sort or _usual_sort(rows, facts, options.paper)
     options = replace(options, sort=sort)
@@ -84,9 +85,9 @@ def own_report(con: duckdb.DuckDBPyConnection, names: list[str], values: list[tu
     Runs in a column `run` that scored only some of the sessions are marked.
     """
     rows = [dict(zip(names, row, strict=True)) for row in values]
-    partial = _partial_runs(con) if "run" in names else {}
+    about = _what_tables_say(con) if "run" in names else {}
     for row in rows:
-        row |= partial.get(row.get("run"), {}) | row
+        row |= about.get(row.get("run"), {}) | row
     for row in rows:
         row.setdefault("dataset", "")
     columns = tuple(name for name in names if name != "dataset")
@@ -97,11 +98,24 @@ def own_report(con: duckdb.DuckDBPyConnection, names: list[str], values: list[tu
     return Report(rows, columns, facts, "", notes, store)
 
 
-def _partial_runs(con: duckdb.DuckDBPyConnection) -> dict[Any, dict[str, Any]]:
-    """By run how many sessions it was scored on, and how many there are, of those that saw not all of them."""
-    runs = rows_of(con, "report/leaderboard", {"dataset": None})
-    counts = {row["run"]: {name: row[name] for name in ("sessions", "dataset_sessions")} for row in runs}
-    return {run: count for run, count in counts.items() if is_partial(count)}
+def marked_rows(con: duckdb.DuckDBPyConnection, dataset: str | None) -> list[dict[str, Any]]:
+    """One row a run, with its settings; "recites" where its model knows the dataset by heart."""
+    rows = rows_of(con, "report/leaderboard", {"dataset": dataset})
+    for row in rows:
+        row["settings"] = json.loads(row["settings"])
+    add_marks(con, rows)
+    return rows
+
+
+def _what_tables_say(con: duckdb.DuckDBPyConnection) -> dict[Any, dict[str, Any]]:
+    """By run what makes its mark: how many sessions it was scored on, where it saw not all of them, and what its model
+    recites.
+    """
+    said = {}
+    for row in marked_rows(con, None):
+        counts = {name: row[name] for name in ("sessions", "dataset_sessions")} if is_partial(row) else {}
+        said[row["run"]] = counts | ({"recites": row["recites"]} if "recites" in row else {})
+    return said
 
 
 def computed_metrics(con: duckdb.DuckDBPyConnection, run: dict[str, Any], k: int) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import find_dataset
-from llmseq_cli.reporting.leaderboard import dataset_facts
+from llmseq_cli.reporting.leaderboard import dataset_facts, marked_rows
 from llmseq_cli.reporting.published import SOURCE, paper_dataset, published_prompting
 from llmseq_cli.reporting.report import Report
 from llmseq_cli.store.queries import rows_of
@@ -21,12 +21,15 @@ _NOTHING = "No language model has been prompted yet: run `llmseq prompt`."
 
 
 def make_prompting_report(con: duckdb.DuckDBPyConnection, dataset: str | None, *, paper: bool, store: Store) -> Report:
-    """One row per run of `llmseq prompt`, by task, base models before fine-tuned ones."""
+    """One row per run of `llmseq prompt` or `rerank`, by task, base models before fine-tuned ones."""
     if dataset is not None:
         find_dataset(con, dataset)
     rows = rows_of(con, "report/prompting", {"dataset": dataset})
+    marked = {row["run"]: row["recites"] for row in marked_rows(con, dataset) if "recites" in row}
     for row in rows:
         row["differs"] = _in_words(row)
+        if row["run"] in marked:
+            row["recites"] = marked[row["run"]]
     report = Report(rows, None, dataset_facts(con, dataset), sort="", store=store, layouts=_layouts(), nothing=_NOTHING)
     for name in dict.fromkeys(row["dataset"] for row in rows):
         notes = report.notes.setdefault(name, [])
@@ -50,9 +53,16 @@ def _in_words(row: dict[str, Any]) -> str:
     """What a narrow terminal has no column for."""
     cost = "" if row["cost_usd"] is None else f", ${row['cost_usd']:,.2f}"
     tokens = (row["prompt_tokens"] or 0) + (row["completion_tokens"] or 0)
-    return (
-        f"{row['model']}: {row['answers']:,} answers, {row['parse_failures']:,} not readable, {tokens:,} tokens{cost}"
-    )
+    counts = {
+        "not readable": row["parse_failures"],
+        "repaired": row["repaired_answers"],
+        "candidates left out": row["left_out"],
+        "invented": row["invented"],
+        "named twice": row["repeated"],
+        "comparisons undecided": row["undecided_comparisons"],
+    }
+    told = "".join(f", {count:,} {what}" for what, count in counts.items() if count or what == "not readable")
+    return f"{row['model']}: {row['answers']:,} answers{told}, {tokens:,} tokens{cost}"
 
 
 def _add_paper(report: Report, dataset: str, notes: list[str]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.splits import in_words
+from llmseq_cli.reporting.memory_marks import MARK
 from llmseq_cli.reporting.names import is_metric
 from llmseq_cli.reporting.table import Beneath, Table, digits, is_partial, make_columns, make_lines, printed_places
 
@@ -78,6 +79,7 @@ class Report:
         if partial:
             counts, wholes = (_numbers(row[name] for row in partial) for name in ("sessions", "dataset_sessions"))
             notes.insert(0, f"* scored on {counts} of {wholes} sessions: left out of comparisons")
+        notes += [f"{MARK} {said}" for said in dict.fromkeys(row["recites"] for row in rows if row.get("recites"))]
         lines = make_lines(rows, made, lambda row: _shown_beneath(row, columns))
         return Table(dataset, self._protocol(dataset), made, lines, tuple(notes))
 

@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmseq_cli.reporting.memory_marks import MARK
 from llmseq_cli.reporting.names import heading, is_metric
 
 _STARRED = ("label", "task", "run", "number", "model")
-"""The column that marks a run that scored only some of the sessions with *: the first of these that a table has."""
+"""The column that marks a run that scored only some of the sessions with *, and one of a model that recites the dataset
+with †: the first of these that a table has."""
 
 NOTHING = "–"
 """Shown where a run has no value."""
@@ -171,15 +173,21 @@ def show_value(value: Any) -> str:
 def _cell(row: dict[str, Any], column: Column, marks: dict[str, list[float]], starred: str) -> Cell:
     value = value_of(row, column.key)
     if column.kind != "metric":
-        star = " *" if column.key == starred and is_partial(row) else ""
+        star = _stars(row) if column.key == starred else ""
         return Cell(_shown(column.key, value) + star, value if column.kind == "number" else None)
     best = marks[column.key]
     mark = ""
     if value is not None and not is_partial(row) and not is_published(row):
         mark = dict(zip(best, ("best", "second"), strict=False)).get(round(value, 12), "")
     places = printed_places(value) if is_published(row) else 4
-    star = " *" if column.key == starred and is_partial(row) else ""
+    star = _stars(row) if column.key == starred else ""
     return Cell(digits(column.key, value, places) + star, value, mark, _sign(row, column.key))
+
+
+def _stars(row: dict[str, Any]) -> str:
+    """What marks a run that scored only some of the sessions, and one whose model recites the dataset."""
+    marks = ("*" if is_partial(row) else "") + (MARK if row.get("recites") else "")
+    return f" {marks}" if marks else ""
 
 
 def _shown(key: str, value: Any) -> str:

@@ -28,7 +28,7 @@ def remove_dataset(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
                 [dataset_id],
             )
         own = ("interaction", "session", "item", "rejection", "waiting_interaction", "waiting_item")
-        for table in ("split", *own, "dataset"):
+        for table in ("model_audit", "split", *own, "dataset"):
             con.execute(f"delete from core.{table} where dataset_id = ?", [dataset_id])
     return folders
 

@@ -61,7 +61,7 @@ class BaseRuns:
         if not infos:
             return ()
         self.progress.message(f"{cls.name} of {', '.join(info.run for info in infos)}")
-        return tuple(self._base_run(info, train) for info in infos)
+        return tuple(self.base_run(info, train) for info in infos)
 
     def check(self, cls: type[Recommender], names: Sequence[str]) -> list[RunInfo]:
         """The runs that are meant, none of them loaded; errors as for `open`."""
@@ -90,7 +90,9 @@ class BaseRuns:
             f"`llmseq report --dataset {mine}` lists its runs",
         )
 
-    def _base_run(self, info: RunInfo, train: Sessions | None) -> BaseRun:
+    def base_run(self, info: RunInfo, train: Sessions | None = None) -> BaseRun:
+        """A run of the dataset; trained again on `train` alone, where it is given."""
+
         def refitted_lists(train: Sessions, histories: Sessions, k: int) -> Ranking:
             # What was trained on just these sessions need not be trained again.
             same = train is self.dataset.train and self.dataset.validation is not None
@@ -107,6 +109,8 @@ class BaseRuns:
         It is kept with the run's files: the next blend, or one that was interrupted, need not train it again.
         """
         cls = model_class(info.model)
+        if not cls.refits:
+            return load_model(self.store.folder, info.run, info.model, len(self.dataset.catalog))
         base_models = self.open(cls, parse_runs(info.settings.get("runs")))
         folder = run_folder(self.store.folder, info.run) / f"earlier-{_digest(train)}"
         if folder.is_dir():

@@ -48,6 +48,8 @@ def run_experiment(store: Store, options: TrainOptions, progress: Progress) -> l
     The store is open only while data is read and while a run is written, so others can use the workspace meanwhile.
     """
     cls = model_class(options.model)
+    if not cls.refits:
+        raise UsageError(f"{cls.name} is not trained: it asks a language model", "`llmseq rerank RUN --model MODEL`")
     options, earlier = going_on(store, cls, options, progress)
     parse_settings(cls.Settings, options.settings, options.model)  # what is wrong is told before anything is read
     if options.embeddings and cls.embeddings_use == "none":

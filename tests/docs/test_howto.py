@@ -157,6 +157,39 @@ def test_fine_tuning_on_vertex(llmseq, runs, monkeypatch, tmp_path):
     assert "LLMSeqPromptRank" in printed[-1]
 
 
+@pytest.fixture
+def luna(monkeypatch, tmp_path):
+    """A chat server that answers as the model of the pages, whose price is known."""
+    prices = tmp_path / "prices.toml"
+    prices.write_text('["openai:gpt-6-luna"]\ninput = 1\noutput = 2\n', encoding="utf-8")
+    monkeypatch.setenv("LLMSEQ_PRICES", str(prices))
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    server = ChatServer()
+    server.models.add("gpt-6-luna")
+    monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+    yield server
+    server.stop()
+
+
+def test_rerank(llmseq, runs, luna):
+    luna.answer = lambda question, sample: "[2] > [1]"
+    printed = [run(llmseq, command) for command in commands("howto/rerank.md")]
+    assert "repaired" in printed[1]
+    assert "V-SKNN reranked" in printed[2]
+    assert "blend" in printed[4]
+    assert luna.paid
+
+
+def test_memorisation(llmseq, shop, luna, tmp_path):
+    clicks, items = write_shop(tmp_path)
+    clicks.rename("clicks.csv")
+    items.rename("products.csv")
+    luna.answer = lambda question, sample: "unknown"
+    printed = [run(llmseq, command) for command in commands("howto/memorisation.md")]
+    assert "recites nothing" in printed[1]
+    assert "neutral titles" in printed[-1]
+
+
 def test_gpu(llmseq, shop):
     before, *printed = [run(llmseq, command) for command in commands("howto/gpu.md")]
     assert "torch" in before

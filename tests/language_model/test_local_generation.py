@@ -1,5 +1,6 @@
 """Parts of local models: the trie, generation, the loss."""
 
+import json
 from collections import Counter
 
 import numpy as np
@@ -7,10 +8,12 @@ import pytest
 import torch
 
 from llmseq_cli.finetuning.templates import Template
+from llmseq_cli.language_model.answering import Answerer
 from llmseq_cli.language_model.chat import Encoded, plain_tokens, prompt_texts
 from llmseq_cli.language_model.generation import Drawing, generate
 from llmseq_cli.language_model.guide import AnswerForm, CatalogGuide
-from llmseq_cli.language_model.messages import Constraint
+from llmseq_cli.language_model.likelihood import log_likelihoods
+from llmseq_cli.language_model.messages import ChatRequest, Constraint, Weighing
 from llmseq_cli.language_model.scratch import _make_model, _make_tokenizer
 from llmseq_cli.language_model.settings import LocalTuning
 from llmseq_cli.language_model.training import Course, Trainer, batches_of
@@ -159,3 +162,36 @@ def test_a_model_without_a_chat_template_reads_paragraphs(tokenizer):
     assert prompt_texts(plain, [("be brief", "what?")]) == ["be brief\n\nwhat?\n\n"]
     plain.chat_template = "{% for m in messages %}[{{ m['role'] }}] {{ m['content'] }}{% endfor %}"
     assert prompt_texts(plain, [("be brief", "what?")]) == ["[user] be brief\n\nwhat?"]  # it knows no system role
+
+
+def plain_log_likelihood(model, prompt, answer):
+    """By one pass over prompt and answer, without padding or a cache."""
+    logits = model(torch.tensor([[*prompt, *answer]])).logits[0].double().log_softmax(dim=1)
+    return sum(float(logits[len(prompt) + place - 1, token]) for place, token in enumerate(answer))
+
+
+@torch.inference_mode()
+def test_log_likelihoods_are_those_of_plain_passes(model, tokenizer):
+    prompts = prompts_of(tokenizer)
+    answers = [plain_tokens(tokenizer, TITLES[:3]), plain_tokens(tokenizer, ["red"]), plain_tokens(tokenizer, TITLES)]
+    found = log_likelihoods(model, prompts, answers)
+    for prompt, its, values in zip(prompts, answers, found, strict=True):
+        assert values == pytest.approx([plain_log_likelihood(model, prompt, answer) for answer in its], abs=1e-4)
+
+
+def test_weighing_asks_for_whole_answers_in_any_batch(model, tokenizer):
+    def requests(whole):
+        return [
+            ChatRequest("m", "", user, 1, 0, 1, 1, weighing=Weighing(tuple(TITLES[:4]), whole)) for user in ("a b", "c")
+        ]
+
+    def told(tokens_at_once, whole):
+        answerer = Answerer(model, tokenizer, tokens_at_once)
+        batches = list(answerer.weigh(requests(whole)))
+        return len(batches), {place: json.loads(done.texts[0]) for batch in batches for place, done in batch}
+
+    (few, whole), (many, one_by_one), (_, begun) = told(8192, True), told(1, True), told(8192, False)
+    assert (few, many) == (1, 2)
+    for place in (0, 1):
+        assert whole[place] == pytest.approx(one_by_one[place], abs=1e-4)
+        assert all(one < other for one, other in zip(whole[place], begun[place], strict=True))

@@ -39,7 +39,9 @@ class ChatServer(ThreadingHTTPServer):
         self.models = {MODEL}
         self.shutdowns = {}
         self.answer = lambda question, sample: "nothing"
+        self.first_tokens = lambda question: []
         self.most_choices = 128
+        self.most_logprobs = 20
         self.refuses_n = False
         self.wants = "max_tokens"
         self.forbidden = ()
@@ -153,6 +155,8 @@ class ChatServer(ThreadingHTTPServer):
         if unwanted & set(asked):
             param = next(iter(unwanted))
             return 400, error(f"Unsupported parameter: '{param}' is not supported", "unsupported_parameter", param)
+        if asked.get("top_logprobs", 0) > self.most_logprobs:
+            return 400, error(f"top_logprobs must be at most {self.most_logprobs}", param="top_logprobs")
         if "n" in asked and self.refuses_n:
             return 400, error("only one completion is supported", param="n")
         question = asked["messages"][-1]["content"]
@@ -165,12 +169,19 @@ class ChatServer(ThreadingHTTPServer):
                 sample = self.paid[question]
                 self.paid[question] += 1
             message = {"role": "assistant", "content": self.answer(question, sample)}
-            choices.append({"index": index, "message": message, "finish_reason": self.finish, "logprobs": None})
+            choices.append({"index": index, "message": message, "finish_reason": self.finish,
+                            "logprobs": self.logprobs(question, asked)})  # fmt: skip
         usage = {"prompt_tokens": len(question.split()), "completion_tokens": sum(
             len((choice["message"]["content"] or "").split()) for choice in choices)}  # fmt: skip
         usage["total_tokens"] = sum(usage.values())
         return 200, {"id": "c", "object": "chat.completion", "created": 1, "model": asked["model"], "choices": choices,
                      "usage": usage}  # fmt: skip
+
+    def logprobs(self, question, asked):
+        told = [{"token": token, "logprob": value, "bytes": None} for token, value in self.first_tokens(question)]
+        if not asked.get("logprobs") or not told:
+            return None
+        return {"content": [told[0] | {"top_logprobs": told[: asked["top_logprobs"]]}], "refusal": None}
 
 
 class Handler(BaseHTTPRequestHandler):

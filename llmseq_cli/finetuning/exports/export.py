@@ -14,7 +14,7 @@ from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.files import atomic_folder, check_output, write_json
 from llmseq_cli.finetuning.examples import Amounts, Built, ExampleBuilder, check_amount
 from llmseq_cli.finetuning.exports.formats import ExportFormat, as_line, find_format
-from llmseq_cli.finetuning.options import FinetuneOptions
+from llmseq_cli.finetuning.options import DEFAULT_TASK, FinetuneOptions
 from llmseq_cli.finetuning.task_setup import TaskSetup, gather, make_setup, template_of
 from llmseq_cli.finetuning.tasks.registry import find_task
 from llmseq_cli.finetuning.wording import Wording
@@ -30,6 +30,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 _DATA = "data"
 _QUERY_AND_VALUE = ["q_proj", "v_proj"]
 _EVERY_LINEAR = [*_QUERY_AND_VALUE, "k_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+_DPO_EPOCHS, _DPO_RATE = 1, 1e-5  # ten times TRL's rate, as its pages advise for LoRA
 _ON_THE_DEVICE = 4  # examples; the rest of a step is accumulated
 
 
@@ -53,7 +54,7 @@ class Export:
 
     def __init__(self, store: Store, options: FinetuneOptions, format: str, progress: Progress) -> None:
         self.options, self.format, self.progress = options, format, progress
-        self.form: ExportFormat = find_format(format)
+        self.form: ExportFormat = find_format(format, options.task or DEFAULT_TASK)
         self.tuning = parse_settings(LocalTuning, dict(options.settings), "local")
         self.model = options.model or self.form.model
         if self.model is None:
@@ -129,6 +130,8 @@ class Export:
             "device_batch": on_device,
             "accumulation": batch // on_device,
             "learning_rate": _number(tuning.rate(full=False)),
+            "dpo_epochs": tuning.epochs or _DPO_EPOCHS,
+            "dpo_learning_rate": _number(tuning.learning_rate or _DPO_RATE),
             "max_length": tuning.max_length,
             "four_bit": tuning.four_bit,
             "seed": self.setup.seed,

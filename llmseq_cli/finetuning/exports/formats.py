@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmseq_cli.errors import UsageError, did_you_mean
+from llmseq_cli.finetuning.tasks.preference import Preference
 from llmseq_cli.language_model.messages import Example, chat_messages, gemini_contents
 
 
@@ -39,6 +40,12 @@ def _prompt_and_completion(example: Example) -> dict[str, Any]:
 
 def _alpaca(example: Example) -> dict[str, Any]:
     return {"instruction": example.user, "input": "", "output": example.completion, "system": example.system}
+
+
+def _pair(example: Example) -> dict[str, Any]:
+    """TRL's conversational form of a prompt, the better and the worse answer to it."""
+    *prompt, chosen = chat_messages(example)
+    return {"prompt": prompt, "chosen": [chosen], "rejected": [chosen | {"content": example.rejected}]}
 
 
 FORMATS = {
@@ -79,7 +86,19 @@ FORMATS = {
 }
 
 
-def find_format(name: str) -> ExportFormat:
+_PAIRS = ExportFormat(
+    _pair,
+    {"dpo.yaml": "trl-dpo.yaml"},
+    "`trl dpo --config dpo.yaml` trains a LoRA adapter on the pairs with TRL.",
+)
+
+
+def find_format(name: str, task: str) -> ExportFormat:
+    """The format of this name for examples of a task."""
+    if task == Preference.name:
+        if name != "trl":
+            raise UsageError(f"preference pairs are not written in the format {name}", "use --format trl")
+        return _PAIRS
     if name not in FORMATS:
         raise UsageError(f"there is no format '{name}' for training files", did_you_mean(name, list(FORMATS)))
     return FORMATS[name]

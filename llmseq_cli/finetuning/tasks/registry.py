@@ -6,10 +6,11 @@ from llmseq_cli.errors import UsageError, did_you_mean
 from llmseq_cli.finetuning.tasks.classify import Classify
 from llmseq_cli.finetuning.tasks.genitem import GenItem
 from llmseq_cli.finetuning.tasks.genlist import GenList
+from llmseq_cli.finetuning.tasks.preference import Preference
 from llmseq_cli.finetuning.tasks.rank import Rank
 from llmseq_cli.finetuning.tasks.task import PromptTask
 
-_TASKS: dict[str, PromptTask] = {task.name: task for task in (GenItem(), GenList(), Classify(), Rank())}
+_TASKS: dict[str, PromptTask] = {task.name: task for task in (GenItem(), GenList(), Classify(), Rank(), Preference())}
 
 TASK_NAMES = tuple(_TASKS)
 

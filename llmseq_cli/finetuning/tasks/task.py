@@ -12,6 +12,8 @@ import numpy as np
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.finetuning.tasks.answer_text import read_list
+from llmseq_cli.finetuning.wording import Wording
+from llmseq_cli.language_model.messages import Example
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,10 @@ class PromptTask(ABC):
     """What is needed to ask: "nothing", "candidates" or "categories"."""
     trains_on: ClassVar[str] = "nothing"
     """What is needed for examples to learn from; as `needs`."""
+    template: ClassVar[str | None] = None
+    """The template that words it; None for that of its own name."""
+    submits: ClassVar[bool] = True
+    """Whether providers train on its examples; else the files are for a trainer elsewhere."""
     names_one: ClassVar[bool] = False
     """Whether an answer names one item, instead of k."""
     samples: ClassVar[int] = 1
@@ -85,6 +91,10 @@ class PromptTask(ABC):
     @abstractmethod
     def material(self, prompts: Sessions, targets: np.ndarray, ingredients: Ingredients) -> Material:
         """What is listed and what should be answered in training, targets (int32[n]) being the right next items."""
+
+    def example(self, wording: Wording, session: np.ndarray, options: np.ndarray, answer: np.ndarray) -> Example:
+        """One of the examples to learn from, in words."""
+        return wording.example(session, options, answer)
 
     def parse(self, text: str, *, cut_off: bool = False) -> list[str]:
         """The titles that an answer names, best first; [] where it names none. cut_off: it ended at a limit."""

@@ -1,0 +1,195 @@
+"""`audit-llm`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from llmseq_cli.cli.common import (
+    BaseUrlOption,
+    Common,
+    ConcurrencyOption,
+    DatasetOption,
+    JsonOption,
+    MaxCostOption,
+    PricesOption,
+    RequestsPerMinuteOption,
+    SeedOption,
+    TokensPerMinuteOption,
+    YesOption,
+    command,
+    listed,
+)
+from llmseq_cli.cli.console import out, print_facts, print_json, print_table
+from llmseq_cli.cli.finetune import ProviderOption
+from llmseq_cli.cli.prompt import ProviderSetOption, RetryRefusedOption, cost_facts
+from llmseq_cli.cli.rerank import KEPT
+
+_WORDS = {
+    "title": "titles from their beginning",
+    "id": "titles by the item's id",
+    "session": "next items by the session's id",
+    "history": "next items by the history",
+}
+
+
+def register(app: typer.Typer) -> None:
+    command(app, "audit-llm", interrupted=KEPT)(audit_llm)
+
+
+def audit_llm(
+    common: Common,
+    model: Annotated[
+        str | None,
+        typer.Argument(
+            help="Model to ask: an id that the provider knows, or a fine-tuning job; none lists what was found so far.",
+            metavar="[MODEL]",
+        ),
+    ] = None,
+    dataset: DatasetOption = None,
+    probes: Annotated[
+        str,
+        typer.Option(
+            "--probes",
+            help="What to ask for. title: a title from its beginning. id: a title by the item's id. session: the next "
+            "item by the session's id. history: the next item by those before.",
+            metavar="PROBE,…",
+        ),
+    ] = "title,id,session,history",
+    sample: Annotated[
+        int, typer.Option("--sample", help="Number of questions per probe, drawn at random.", min=1)
+    ] = 200,
+    called: Annotated[
+        str | None,
+        typer.Option(
+            "--called", help="Name by which the model may know the dataset; else its name here.", metavar="NAME"
+        ),
+    ] = None,
+    provider: ProviderOption = "openai",
+    temperature: Annotated[float, typer.Option("--temperature", help="Temperature of the answers.", min=0)] = 0.0,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option("--max-tokens", help="Largest number of tokens in an answer; else by the titles.", min=1),
+    ] = None,
+    concurrency: ConcurrencyOption = 8,
+    requests_per_minute: RequestsPerMinuteOption = None,
+    tokens_per_minute: TokensPerMinuteOption = None,
+    max_cost: MaxCostOption = None,
+    prices: PricesOption = None,
+    retry_refused: RetryRefusedOption = False,
+    yes: YesOption = False,
+    set: ProviderSetOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show requests, tokens, cost and time; send nothing.")
+    ] = False,
+    base_url: BaseUrlOption = None,
+    seed: SeedOption = 0,
+    json: JsonOption = False,
+) -> None:
+    """Ask a language model what it knows of a dataset by heart.
+
+    Public datasets are in the training data of large language models. The probes ask for what only memory tells, and
+    compare the share of right answers with a control in which nothing can be remembered: the same answers held against
+    other truths, or histories in another order. Where the 95 % interval of the difference lies above 0 the model
+    recites, and reports mark its runs with †. Answers are stored as they arrive.
+
+    Examples:
+
+        llmseq audit-llm gpt-6-luna --called "Amazon Beauty" --dry-run
+
+        llmseq audit-llm gpt-6-luna --called "Amazon Beauty" --max-cost 1
+
+        llmseq audit-llm
+    """
+    from llmseq_cli.prompting.memory.options import AuditOptions
+    from llmseq_cli.settings import parse_assignments
+
+    workspace = common.open()
+    if model is None:
+        found = workspace.llm_audits(dataset)
+        print_json(found) if json else _print_list(found)
+        return
+    options = AuditOptions(
+        model,
+        dataset=dataset,
+        probes=listed(probes),
+        sample=sample,
+        called=called,
+        provider=provider,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        concurrency=concurrency,
+        requests_per_minute=requests_per_minute,
+        tokens_per_minute=tokens_per_minute,
+        max_cost=max_cost,
+        prices=prices,
+        retry_refused=retry_refused,
+        yes=yes,
+        settings=parse_assignments(set or [], "--set device=cpu"),
+        base_url=base_url,
+        seed=seed,
+    )
+    if dry_run:
+        plan = workspace.plan_audit_llm(options)
+        print_json(plan) if json else _print_plan(plan)
+        return
+    done = workspace.audit_llm(options)
+    print_json(done) if json else _print_findings(done)
+
+
+def _print_plan(plan: dict[str, Any]) -> None:
+    probes = ", ".join(f"{name} {count:,}" for name, count in plan["probes"].items())
+    print_facts([("model", plan["model"]), ("questions", probes), *cost_facts(plan)])
+
+
+def _print_findings(done: dict[str, Any]) -> None:
+    rows = [
+        [
+            one["probe"],
+            one["asked"],
+            _share(one["share"], one["interval"]),
+            _share(one["control_share"], one["control_interval"]),
+            _share(one["excess"], one["excess_interval"]),
+            "yes" if one["recites"] else "no",
+        ]
+        for one in done["findings"]
+    ]
+    print_table(["probe", "asked", "right %", "control %", "above control", "recites"], rows)
+    for one in done["findings"]:
+        out.print(f"{one['probe']}: {_WORDS[one['probe']]}", style="dim")
+    marked = [one for one in done["findings"] if one["marks"]]
+    if marked:
+        out.print(f"{done['model']} recites this dataset: reports mark its runs with †.")
+        out.print("Compare it on a twin with neutral titles: llmseq ingest … --anonymise", style="dim")
+    elif any(one["recites"] for one in done["findings"]):
+        out.print("It knows titles, but not this dataset's ids, sessions or histories: no run is marked.")
+    else:
+        out.print("It recites nothing that could be told from chance.")
+    if done["kept"]:
+        out.print("An earlier audit with more questions stays what reports go by.")
+    out.print("Intervals: 95 %, Wilson; of differences Newcombe.", style="dim")
+
+
+def _share(share: float, interval: list[float]) -> str:
+    return f"{100 * share:.1f} [{100 * interval[0]:.1f}, {100 * interval[1]:.1f}]"
+
+
+def _print_list(found: list[dict[str, Any]]) -> None:
+    if not found:
+        out.print("No model has been audited yet: run `llmseq audit-llm MODEL`.")
+        return
+    rows = [
+        [
+            one["dataset"],
+            one["model"],
+            one["probe"],
+            one["asked"],
+            f"{100 * one['share']:.1f}",
+            f"{100 * one['control_share']:.1f}",
+            f"[{100 * one['excess_low']:.1f}, {100 * one['excess_high']:.1f}]",
+            "yes" if one["recites"] else "no",
+        ]
+        for one in found
+    ]
+    print_table(["dataset", "model", "probe", "asked", "right %", "control %", "above", "recites"], rows)

@@ -1,0 +1,56 @@
+"""How likely a model finds given answers: exact log-probabilities, each question read once for all its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from llmseq_cli.language_model.generation import padded
+
+
+@torch.inference_mode()
+def log_likelihoods(
+    model: Any, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]]
+) -> list[np.ndarray]:
+    """For each prompt (its tokens) the log-probabilities float64[n] of its answers (theirs, at least one each)."""
+    device = model.device
+    tokens, mask = padded(prompts, device)
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    read = model(input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
+    counts = [len(one) for one in answers]
+    owner = torch.repeat_interleave(torch.arange(len(prompts), device=device), torch.tensor(counts, device=device))
+    said, held = _padded_right([answer for one in answers for answer in one], device)
+    total = _log_probability(read.logits[:, -1].float()[owner], said[:, 0])
+    if said.shape[1] > 1:
+        cache = read.past_key_values
+        cache.batch_select_indices(owner)
+        whole = torch.cat([mask[owner], held[:, :-1]], dim=1)
+        after = positions[owner, -1:] + 1 + torch.arange(said.shape[1] - 1, device=device)
+        out = model(
+            input_ids=said[:, :-1], attention_mask=whole, position_ids=after, past_key_values=cache, use_cache=True
+        )
+        further = torch.stack(
+            [_log_probability(out.logits[:, place].float(), said[:, place + 1]) for place in range(said.shape[1] - 1)],
+            dim=1,
+        )
+        total = total + (further * held[:, 1:]).sum(dim=1)
+    return np.split(total.double().cpu().numpy(), np.cumsum(counts)[:-1])
+
+
+def _log_probability(logits: Tensor, tokens: Tensor) -> Tensor:
+    """Of each token under the logits [n, vocabulary] of its row."""
+    return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=1)
+
+
+def _padded_right(answers: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Tensor]:
+    """Tokens and mask int64[n, longest]."""
+    width = max(len(answer) for answer in answers)
+    tokens, mask = np.zeros((2, len(answers), width), dtype=np.int64)
+    for row, answer in enumerate(answers):
+        tokens[row, : len(answer)] = answer
+        mask[row, : len(answer)] = 1
+    return torch.from_numpy(tokens).to(device), torch.from_numpy(mask).to(device)
