@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     import duckdb
 
 MARK = "†"
-_WORDS = {"id": "titles by the item's id", "session": "next items by the session's id", "history": "next items"}
+_WORDS = {
+    "id": "titles by the item's id",
+    "session": "next items by the session's id",
+    "history": "next items by the history",
+}
 
 
 def marked_runs(con: duckdb.DuckDBPyConnection, runs: list[dict[str, Any]]) -> dict[str, str]:

@@ -84,7 +84,7 @@ def _settings(work: Reranking) -> dict[str, Any]:
         "template": given.template,
         "template_digest": work.template.digest,
         "limit": given.limit,
-        "validation": "held-out" if given.validation else None,
+        **({"validation": "held-out"} if given.validation else {}),
     }
 
 
