@@ -175,7 +175,7 @@ def test_rerank(llmseq, runs, luna):
     luna.answer = lambda question, sample: "[2] > [1]"
     printed = [run(llmseq, command) for command in commands("howto/rerank.md")]
     assert "repaired" in printed[1]
-    assert "V-SKNN reranked" in printed[2]
+    assert "V_SKNN reranked" in printed[2]
     assert "blend" in printed[4]
     assert luna.paid
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -19,9 +19,36 @@ from llmseq_cli.training.environment import environment, peak_memory_mb
 from llmseq_cli.training.stored_runs import store_run
 
 if TYPE_CHECKING:
-    from llmseq_cli.prompting.rerank.work import Reranking
+    from datetime import datetime
+
+    from llmseq_cli.data.dataset import Dataset
+    from llmseq_cli.finetuning.templates import Template
+    from llmseq_cli.progress import Progress
+    from llmseq_cli.prompting.asking import AskUsage
+    from llmseq_cli.prompting.replies import ReplyStore
+    from llmseq_cli.prompting.rerank.options import RerankOptions
+    from llmseq_cli.prompting.whom import Whom
+    from llmseq_cli.store.connection import Store
+    from llmseq_cli.store.runs import RunInfo
 
 _VALIDATED_AT = 20
+
+
+class Work(Protocol):
+    """What is known of the re-ranking that a run comes of. info: the run whose lists were put in order."""
+
+    store: Store
+    dataset: Dataset
+    info: RunInfo
+    whom: Whom
+    options: RerankOptions
+    template: Template
+    replies: ReplyStore
+    usage: AskUsage
+    started_at: datetime
+    progress: Progress
+
+    def about(self) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +65,7 @@ class Reordered:
         return Evaluation(ranking, ranking.ranks(self.cases.sessions.targets()), self.cases.sessions.ids)
 
 
-def store_reranked(work: Reranking, parts: list[Reordered], seconds: float) -> str:
+def store_reranked(work: Work, parts: list[Reordered], seconds: float) -> str:
     """Stores the run of the test sessions (the first part) and returns its name. Lists for validation sessions lie with
     its files, for blends to learn their weights from.
     """
@@ -70,7 +97,7 @@ def store_reranked(work: Reranking, parts: list[Reordered], seconds: float) -> s
     )
 
 
-def _settings(work: Reranking) -> dict[str, Any]:
+def _settings(work: Work) -> dict[str, Any]:
     given = work.options
     of_method: dict[str, dict[str, Any]] = {
         "listwise": {"window": given.window, "step": given.step, "shuffles": given.shuffles},
@@ -88,7 +115,7 @@ def _settings(work: Reranking) -> dict[str, Any]:
     }
 
 
-def _same(work: Reranking, settings: dict[str, Any], depth: int) -> str | None:
+def _same(work: Work, settings: dict[str, Any], depth: int) -> str | None:
     """The run of the same answers."""
     if work.usage.replies:
         return None
@@ -97,7 +124,7 @@ def _same(work: Reranking, settings: dict[str, Any], depth: int) -> str | None:
         return find_same_run(con, split, Reranked.name, seed, depth, settings, None)
 
 
-def _figures(work: Reranking, parts: list[Reordered], popularity: np.ndarray, seconds: float) -> dict[str, Any]:
+def _figures(work: Work, parts: list[Reordered], popularity: np.ndarray, seconds: float) -> dict[str, Any]:
     ids = np.unique(np.concatenate([part.cases.sessions.ids for part in parts]))
     counts: Counter[str] = Counter()
     for part in parts:
@@ -116,7 +143,7 @@ def _figures(work: Reranking, parts: list[Reordered], popularity: np.ndarray, se
     return figures
 
 
-def _write_files(work: Reranking, parts: list[Reordered], folder: Path) -> None:
+def _write_files(work: Work, parts: list[Reordered], folder: Path) -> None:
     model = Reranked(RerankedSettings(runs=work.info.run), len(work.dataset.catalog))
     model.keep([(part.cases.sessions.histories(), part.lists) for part in parts])
     model.save(folder)
