@@ -171,15 +171,17 @@ def _sums(lists: list[np.ndarray], said: list[np.ndarray], n_items: int) -> np.n
     return sums
 
 
-def held_out_of(train: Sessions, n_items: int, context: FitContext) -> tuple[Sessions, Sessions]:
+def held_out_of(
+    train: Sessions, n_items: int, context: FitContext, most: int = _MOST_HELD_OUT
+) -> tuple[Sessions, Sessions]:
     """(what base models are trained on, cases that weights are learnt from): the split's own validation cases, at most
-    5,000, or else the latest training sessions.
+    so many, or else the latest training sessions.
     """
     if context.validation is None:
         return latest_held_out(train, n_items, keep_unseen=context.keeps_unseen)
     cases = context.validation
-    if len(cases) > _MOST_HELD_OUT:
-        chosen = np.random.default_rng([context.seed, 5]).choice(len(cases), _MOST_HELD_OUT, replace=False)
+    if len(cases) > most:
+        chosen = np.random.default_rng([context.seed, 5]).choice(len(cases), most, replace=False)
         cases = cases.take(np.sort(chosen))
     return train, cases
 

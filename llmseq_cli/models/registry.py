@@ -27,6 +27,7 @@ _MODELS = {
     "hybrid-popularity": "llmseq_cli.models.hybrid_popularity:HybridPopularity",
     "embedding-ensemble": "llmseq_cli.models.embedding_ensemble:EmbeddingEnsemble",
     "blend": "llmseq_cli.models.blend:Blend",
+    "stack": "llmseq_cli.models.stack:Stack",
 }
 
 _NOT_TRAINED = {"rerank": "llmseq_cli.models.reranked:Reranked"}

@@ -1,0 +1,154 @@
+"""What a stacked ranker is told: one row of features for each item that stands in a list of a base model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmseq_cli.data.sessions import Sessions
+from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.models.gains import gains, is_in_prompt
+from llmseq_cli.models.item_traits import ItemTraits
+from llmseq_cli.models.saved_arrays import array
+
+WORDS = ("popularity", "age", "text")
+"""Traits of items that features can be made of."""
+
+_OF_A_LIST = 4
+_OF_THE_LISTS = 2
+_LATEST = 3  # items of the prompt whose texts an item's is compared with
+_TRAITS = 4  # rows of `ItemTraits.values`: newness, then popularity in three windows
+
+
+@dataclass(frozen=True)
+class ItemKnowledge:
+    """What is known of the items beside the lists.
+
+    words: those of WORDS that count. traits: float32[4, n_items] of `ItemTraits`, or None.
+    vectors: float32[n_items, dim] of length 1 or 0, or None.
+    """
+
+    words: tuple[str, ...] = ()
+    traits: np.ndarray | None = None
+    vectors: np.ndarray | None = None
+
+    @staticmethod
+    def of(words: tuple[str, ...], train: Sessions, n_items: int, vectors: np.ndarray | None) -> ItemKnowledge:
+        """vectors: of the items' texts, float[n_items, dim], where "text" is among the words."""
+        traits = ItemTraits.of(train, n_items).values if {"popularity", "age"} & set(words) else None
+        if "text" not in words or vectors is None:
+            return ItemKnowledge(words, traits)
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return ItemKnowledge(words, traits, (vectors / np.where(lengths > 0, lengths, 1)).astype(np.float32))
+
+    @property
+    def n_columns(self) -> int:
+        widths = {"popularity": _TRAITS - 1, "age": 1, "text": _LATEST}
+        return sum(widths[word] for word in self.words)
+
+    def columns(self, prompts: Sessions, rows: np.ndarray, items: np.ndarray) -> list[np.ndarray]:
+        """float32[n] for each column; rows: the prompt of each item."""
+        columns = []
+        if self.traits is not None:
+            places = [*([0] if "age" in self.words else []), *(range(1, _TRAITS) if "popularity" in self.words else [])]
+            columns += [self.traits[place, items] for place in places]
+        if self.vectors is not None:
+            columns += [self._likeness(prompts, rows, items, place) for place in range(1, _LATEST + 1)]
+        return columns
+
+    def _likeness(self, prompts: Sessions, rows: np.ndarray, items: np.ndarray, place: int) -> np.ndarray:
+        """The cosine of every item's text with that of its prompt's last item (place 1) or one before; NaN where the
+        prompt is shorter."""
+        assert self.vectors is not None
+        at = prompts.offsets[1:] - place
+        there = at >= prompts.offsets[:-1]
+        earlier = np.zeros(len(prompts), dtype=np.int64)
+        earlier[there] = prompts.items[at[there]]
+        cosines = np.einsum("ij,ij->i", self.vectors[earlier[rows]], self.vectors[items])
+        return np.where(there[rows], cosines, np.nan).astype(np.float32)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        known = {"item_traits": self.traits, "item_vectors": self.vectors}
+        return {name: values for name, values in known.items() if values is not None}
+
+    @staticmethod
+    def restored(words: tuple[str, ...], arrays: Mapping[str, np.ndarray], n_items: int) -> ItemKnowledge:
+        """The inverse of `arrays`. Raises DamagedError."""
+        traits = vectors = None
+        if {"popularity", "age"} & set(words):
+            traits = array(arrays, "item_traits", "f", (_TRAITS, n_items))
+        if "text" in words:
+            vectors = array(arrays, "item_vectors", "f", (n_items, None))
+        return ItemKnowledge(words, traits, vectors)
+
+
+@dataclass(frozen=True)
+class ListedItems:
+    """The items of all lists of some prompts; those of a prompt stand together, in the order of their numbers.
+
+    rows: int64[n], whose item each is. items: int64[n].
+    features: float32[n, n_features]. For each base model the item's gain, its rank, its score, and how far that is
+    behind the best of the list, NaN where its list lacks the item; then the share of the lists that hold it and the
+    length of the prompt; then what `ItemKnowledge` says.
+    """
+
+    rows: np.ndarray
+    items: np.ndarray
+    features: np.ndarray
+
+    @staticmethod
+    def of(
+        rankings: Sequence[Ranking],
+        prompts: Sessions,
+        n_items: int,
+        knowledge: ItemKnowledge,
+        *,
+        exclude_prompt: bool = True,
+    ) -> ListedItems:
+        """rankings: the base models' lists of these prompts, items of the prompt among them."""
+        own = [is_in_prompt(ranking, prompts, n_items) for ranking in rankings]
+        keys = np.arange(len(prompts), dtype=np.int64)[:, None] * n_items
+        wanted = [
+            (ranking.items != NO_ITEM) & ~(its_own & exclude_prompt)
+            for ranking, its_own in zip(rankings, own, strict=True)
+        ]
+        listed = [(keys + ranking.items)[kept] for ranking, kept in zip(rankings, wanted, strict=True)]
+        union = np.unique(np.concatenate(listed))
+        rows, items = np.divmod(union, n_items)
+        features = np.full((len(union), n_features(len(rankings), knowledge)), np.nan, dtype=np.float32)
+        for place, (ranking, its_own) in enumerate(zip(rankings, own, strict=True)):
+            columns = slice(_OF_A_LIST * place, _OF_A_LIST * (place + 1))
+            features[np.searchsorted(union, listed[place]), columns] = _said(ranking, its_own)[wanted[place]]
+        said = np.isfinite(features[:, : _OF_A_LIST * len(rankings) : _OF_A_LIST]).mean(axis=1)
+        more = [said, prompts.lengths[rows], *knowledge.columns(prompts, rows, items)]
+        for column, values in enumerate(more, _OF_A_LIST * len(rankings)):
+            features[:, column] = values
+        return ListedItems(rows, items, features)
+
+    def take(self, places: np.ndarray) -> ListedItems:
+        return ListedItems(self.rows[places], self.items[places], self.features[places])
+
+    @staticmethod
+    def concatenate(parts: Sequence[ListedItems]) -> ListedItems:
+        return ListedItems(
+            np.concatenate([part.rows for part in parts]),
+            np.concatenate([part.items for part in parts]),
+            np.concatenate([part.features for part in parts]),
+        )
+
+
+def n_features(n_base_models: int, knowledge: ItemKnowledge) -> int:
+    return _OF_A_LIST * n_base_models + _OF_THE_LISTS + knowledge.n_columns
+
+
+def _said(ranking: Ranking, own: np.ndarray) -> np.ndarray:
+    """float32[n, depth, 4]: what a list says of its items. Items of the prompt (own) change nothing for the others."""
+    listed = ranking.items != NO_ITEM
+    counted = listed & ~own
+    rank = np.cumsum(counted, axis=1) + ~counted
+    scores = np.where(listed, ranking.scores, np.nan)
+    best = np.where(counted, ranking.scores, -np.inf).max(axis=1, initial=-np.inf)
+    behind = scores - np.where(np.isfinite(best), best, np.nan)[:, None]
+    return np.stack([gains(ranking, own, "zscore"), rank, scores, behind], axis=2).astype(np.float32)
