@@ -46,7 +46,7 @@ RunsOption = Annotated[
     str | None,
     typer.Option(
         "--runs",
-        help="Runs, or models (their best by validation, else newest), that a hybrid or blend combines.",
+        help="Runs, or models (their best by validation, else newest), that a hybrid, blend or stack combines.",
         metavar="RUN,RUN,…",
     ),
 ]
@@ -139,6 +139,8 @@ def train(
         llmseq train sasrec --embeddings huggingface --seeds 3 --set epochs=30
 
         llmseq train blend --runs llmseqsim,v-sknn,sasrec
+
+        llmseq train stack --runs llmseqsim,v-sknn,sasrec
 
         llmseq train sknn --from-tuning
 

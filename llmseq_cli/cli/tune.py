@@ -70,7 +70,7 @@ def tune(
         str | None, typer.Option("--dim", help="Dimensions to try; else 64, 128, 256 and 512.", metavar="D,…")
     ] = None,
     runs: Annotated[
-        str | None, typer.Option("--runs", help="Runs to combine in a hybrid or blend.", metavar="RUN,RUN,…")
+        str | None, typer.Option("--runs", help="Runs to combine in a hybrid, blend or stack.", metavar="RUN,RUN,…")
     ] = None,
     study: Annotated[
         str | None, typer.Option("--study", help="Name of the study; else DATASET-MODEL.", metavar="NAME")

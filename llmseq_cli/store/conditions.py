@@ -52,16 +52,23 @@ _EXAMPLE = "for example --where \"rating >= 4 and country = 'DE'\""
 
 def plain_condition(con: duckdb.DuckDBPyConnection, text: str, named: Callable[[str], str]) -> str:
     """A condition, written anew with what `named` says for each column. Raises UsageError for anything else."""
-    [[parsed]] = con.execute("select json_serialize_sql($sql)", {"sql": f"select ({text}\n) from t"}).fetchall()
-    tree = json.loads(parsed)
-    if tree["error"]:
-        raise UsageError(f"--where is not SQL: {tree['error_message'].partition(chr(10))[0]}", _EXAMPLE)
-    node = tree["statements"][0]["node"]
-    if not _is_one_expression(tree["statements"], node):
+    if not text.strip():
+        raise UsageError("--where holds no condition", _EXAMPLE)
+    alone, tree = _parsed(con, f"select {text}"), _parsed(con, f"select ({text}\n) from t")
+    if alone["error"] and alone["error_type"] == "parser":
+        raise UsageError(f"--where is not SQL: {alone['error_message'].partition(chr(10))[0]}", _EXAMPLE)
+    if alone["error"] or tree["error"] or not _is_one_expression(tree["statements"], tree["statements"][0]["node"]):
         raise UsageError("--where is more than one condition", _EXAMPLE)
+    node = tree["statements"][0]["node"]
     _check(node["select_list"][0], named)
     [[written]] = con.execute("select json_deserialize_sql($tree::json)", {"tree": json.dumps(tree)}).fetchall()
     return str(written).removeprefix("SELECT ").rpartition(" FROM ")[0]
+
+
+def _parsed(con: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
+    [[parsed]] = con.execute("select json_serialize_sql($sql)", {"sql": sql}).fetchall()
+    answer: dict[str, Any] = json.loads(parsed)
+    return answer
 
 
 def _is_one_expression(statements: list[Any], node: dict[str, Any]) -> bool:

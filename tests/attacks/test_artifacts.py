@@ -69,6 +69,9 @@ def test_a_thousand_damaged_artifacts(whole):
         ("sasrec", "item_ids", lambda a: a.__setitem__(0, a[1])),
         ("sasrec", "network.item_vectors.vectors", lambda a: a.__setitem__((0, 0), np.inf)),
         ("blend", "weights", lambda a: a.__setitem__(0, np.nan)),
+        ("stack", "trees_left", lambda a: a.__setitem__(0, 0)),
+        ("stack", "trees_right", lambda a: a.__setitem__(0, 2**40)),
+        ("stack", "item_traits", lambda a: a.__setitem__((0, 0), np.inf)),
     ],
 )
 def test_numbers_out_of_bounds_without_checksums(whole, tmp_path, kind, name, change):

@@ -34,6 +34,7 @@ def figures(llmseq, run):
         ("hybrid-popularity", "LLMSeqSim&Popularity", [0]),
         ("embedding-ensemble", "EmbeddingEnsemble", [0, 1]),
         ("blend", "Blend", [0, 1, 2]),
+        ("stack", "Stack", [0, 2]),
     ],
 )
 def test_train_recommend_and_score(llmseq, runs, tmp_path, model, label, taken):

@@ -18,7 +18,7 @@ import numpy as np
 
 KINDS = (
     *("most-popular", "sknn", "sf-sknn", "sknn-emb", "sknn-emb-sparse", "llmseqsim", "llmseqsim-sparse"),
-    *("llmseqsim-index", "sasrec", "gru4rec", "hybrid-sequential", "blend"),
+    *("llmseqsim-index", "sasrec", "gru4rec", "hybrid-sequential", "blend", "stack"),
     *("checkpoint", "reduction", "language-model"),
 )
 N_ITEMS = 40
@@ -49,7 +49,6 @@ def make(folder: Path) -> None:
     from support.similarity_samples import catalog
 
     from llmseq_cli.files import atomic_folder
-    from llmseq_cli.models.base_models import BaseRun
     from llmseq_cli.models.recommender import FitContext
     from llmseq_cli.models.registry import model_class
     from llmseq_cli.settings import parse_settings
@@ -68,17 +67,26 @@ def make(folder: Path) -> None:
         "gru4rec": ("gru4rec", {**neural, "max_length": "4"}, None),
         "hybrid-sequential": ("hybrid-sequential", {}, None),
         "blend": ("blend", {"weights": "1,2"}, None),
+        "stack": ("stack", {"item_traits": "popularity,age", "trees": "3"}, None),
     }
     made: dict[str, Any] = {}
     for kind, (name, settings, given) in wanted.items():
         cls = model_class(name)
-        of = {"hybrid-sequential": ("llmseqsim", "sknn"), "blend": ("sknn", "most-popular")}.get(kind, ())
-        base_models = tuple(BaseRun(one, made[one], lambda *_: None) for one in of)  # type: ignore[arg-type,return-value]
+        combined = ("sknn", "most-popular")
+        of = {"hybrid-sequential": ("llmseqsim", "sknn"), "blend": combined, "stack": combined}.get(kind, ())
+        base_models = tuple(_as_it_is(one, made[one]) for one in of)
         model = made[kind] = cls(parse_settings(cls.Settings, settings, name), N_ITEMS)
         model.fit(sessions(), FitContext(catalog(N_ITEMS), given, base_models=base_models))
         with atomic_folder(folder / kind, checksums=True) as partial:
             model.save(partial)
     _make_others(folder)
+
+
+def _as_it_is(run: str, model: Any) -> Any:
+    """A base model that is not trained again."""
+    from llmseq_cli.models.recommender import BaseRun
+
+    return BaseRun(run, model, lambda _, prompts, k: model.recommend(prompts, k, exclude_prompt=False))
 
 
 def _make_others(folder: Path) -> None:
