@@ -1,4 +1,9 @@
-"""Gradient-boosted trees as plain arrays: grown by scikit-learn, kept and asked without it, and without pickle."""
+"""Gradient-boosted trees as plain arrays: grown by scikit-learn, kept and asked without it, and without pickle.
+
+A tree is asked as in Lucchese et al., "QuickScorer" (SIGIR 2015): its leaves are bits, numbered from left to right; a
+node whose answer is no strikes out the leaves to its left, and the row comes to the first leaf that is left. So every
+node is one comparison of a whole column, and no row walks down a tree.
+"""
 
 from __future__ import annotations
 
@@ -8,81 +13,80 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmseq_cli.models.saved_arrays import DamagedError, array, mask, places
+from llmseq_cli.models.saved_arrays import DamagedError, array, mask, offsets, places
 
 if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
+MOST_LEAVES = 64
+
 _PREFIX = "trees_"
-_BLOCK_ROWS = 2**16
+_BLOCK_ROWS = 2**15
+_ALL = 2**64 - 1
 
 
 @dataclass(frozen=True)
 class BoostedTrees:
-    """Trees whose leaves' values are summed. All nodes stand end to end; a child comes after its parent.
+    """Trees whose leaves' values are summed. The inner nodes of all trees stand end to end.
 
     baseline: float64[1], what every row starts from.
-    roots: int64[n_trees], the first node of each tree.
-    feature: int64[n_nodes], the column that a node asks; n_features where it is a leaf.
-    threshold: float64[n_nodes]; rows up to it go left. A leaf has 0.
+    offsets: int64[n_trees + 1], where each tree's nodes begin.
+    feature: int64[n_nodes], the column that a node asks. threshold: float64[n_nodes]; rows up to it go left.
     missing_left: bool[n_nodes], whether rows go left where the column is NaN.
-    left, right: int64[n_nodes], the children's places; a leaf has its own.
-    value: float64[n_nodes], what a leaf adds.
+    kept: uint64[n_nodes], the leaves that remain for a row that goes right, as bits.
+    values: float64[n_trees, most leaves], what each leaf adds.
     """
 
     baseline: np.ndarray
-    roots: np.ndarray
+    offsets: np.ndarray
     feature: np.ndarray
     threshold: np.ndarray
     missing_left: np.ndarray
-    left: np.ndarray
-    right: np.ndarray
-    value: np.ndarray
+    kept: np.ndarray
+    values: np.ndarray
 
     @staticmethod
     def of(model: HistGradientBoostingClassifier) -> BoostedTrees:
-        """The trees of a fitted classifier of two classes, without categorical features."""
-        nodes = [predictor.nodes for [predictor] in model._predictors]
-        roots = np.cumsum([0, *(len(one) for one in nodes)])[:-1].astype(np.int64)
-        joined = np.concatenate(nodes)
-        own = np.arange(len(joined), dtype=np.int64)
-        root = np.repeat(roots, [len(one) for one in nodes])
-        leaf = joined["is_leaf"].astype(bool)
+        """The trees of a fitted classifier of two classes, without categorical features, of at most 64 leaves."""
+        trees = [predictor.nodes for [predictor] in model._predictors]
+        ordered = [_leaves_and_kept(nodes) for nodes in trees]
+        values = np.zeros((len(trees), max((len(leaves) for leaves, _ in ordered), default=1)))
+        for tree, (nodes, (leaves, _)) in enumerate(zip(trees, ordered, strict=True)):
+            values[tree, : len(leaves)] = nodes["value"][leaves]
+        inner = [nodes[~nodes["is_leaf"].astype(bool)] for nodes in trees]
+        joined = np.concatenate(inner)
         return BoostedTrees(
             baseline=np.asarray(model._baseline_prediction, dtype=np.float64).reshape(1),
-            roots=roots,
-            feature=np.where(leaf, model.n_features_in_, joined["feature_idx"]).astype(np.int64),
+            offsets=np.cumsum([0, *(len(nodes) for nodes in inner)], dtype=np.int64),
+            feature=joined["feature_idx"].astype(np.int64),
             # Infinite where a node only tells missing values from others.
-            threshold=np.where(leaf, 0, np.minimum(joined["num_threshold"], np.finfo(np.float64).max)),
+            threshold=np.minimum(joined["num_threshold"], np.finfo(np.float64).max),
             missing_left=joined["missing_go_to_left"].astype(bool),
-            left=np.where(leaf, own, joined["left"] + root),
-            right=np.where(leaf, own, joined["right"] + root),
-            value=joined["value"].copy(),
+            kept=np.concatenate([kept for _, kept in ordered]),
+            values=values,
         )
 
     def scores(self, rows: np.ndarray) -> np.ndarray:
-        """float64[n], bit for bit scikit-learn's `decision_function`; rows: float[n, n_features]."""
+        """float64[n], bit for bit scikit-learn's `decision_function`; rows: float[n, n_features], finite or NaN."""
         sums = np.full(len(rows), self.baseline[0])
         for start in range(0, len(rows), _BLOCK_ROWS):
-            block = rows[start : start + _BLOCK_ROWS].astype(np.float64)
+            columns = np.ascontiguousarray(rows[start : start + _BLOCK_ROWS].T, dtype=np.float64)
             part = sums[start : start + _BLOCK_ROWS]
-            for root in self.roots.tolist():
-                part += self.value[self._leaves(block, root)]
+            for tree, values in enumerate(self.values):
+                part += values[self._leaves(columns, tree)]
         return sums
 
-    def _leaves(self, rows: np.ndarray, root: int) -> np.ndarray:
-        """int64[n], the leaf of this tree that each row comes to."""
-        n_features = rows.shape[1]
-        at = np.full(len(rows), root, dtype=np.int64)
-        moving = np.arange(len(rows)) if self.feature[root] < n_features else np.empty(0, dtype=np.int64)
-        while len(moving):
-            nodes = at[moving]
-            asked = rows[moving, self.feature[nodes]]
-            goes_left = np.where(np.isnan(asked), self.missing_left[nodes], asked <= self.threshold[nodes])
-            nodes = np.where(goes_left, self.left[nodes], self.right[nodes])
-            at[moving] = nodes
-            moving = moving[self.feature[nodes] < n_features]
-        return at
+    def _leaves(self, columns: np.ndarray, tree: int) -> np.ndarray:
+        """int64[n], the leaf of this tree that each row comes to; columns: float64[n_features, n]."""
+        bits = next(bits for bits in (np.uint16, np.uint32, np.uint64) if self.values.shape[1] <= np.iinfo(bits).bits)
+        left = np.full(columns.shape[1], np.iinfo(bits).max, dtype=bits)
+        for node in range(self.offsets[tree], self.offsets[tree + 1]):
+            asked, threshold = columns[self.feature[node]], self.threshold[node]
+            goes_left = ~(asked > threshold) if self.missing_left[node] else asked <= threshold
+            left &= np.where(goes_left, np.iinfo(bits).max, self.kept[node].astype(bits)).astype(bits, copy=False)
+        first = (left & (~left + bits(1))).astype(np.float64)  # a power of 2, whose exponent is the leaf
+        leaves: np.ndarray = (first.view(np.int64) >> 52) - 1023
+        return leaves
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {_PREFIX + one.name: getattr(self, one.name) for one in fields(self)}
@@ -90,19 +94,37 @@ class BoostedTrees:
     @staticmethod
     def restored(arrays: Mapping[str, np.ndarray], n_features: int) -> BoostedTrees:
         """The inverse of `arrays`. Raises DamagedError for what no training leaves."""
-        n = len(array(arrays, _PREFIX + "value", "f", (None,)))
-        trees = BoostedTrees(
+        values = array(arrays, _PREFIX + "values", "f", (None, None))
+        n_trees, n_leaves = values.shape
+        n = len(array(arrays, _PREFIX + "threshold", "f", (None,)))
+        kept = array(arrays, _PREFIX + "kept", "u", (n,)).astype(np.uint64)
+        # The last leaf is to the left of no node: some leaf always remains.
+        if not 1 <= n_leaves <= MOST_LEAVES or not (kept >> np.uint64(n_leaves - 1) & np.uint64(1)).all():
+            raise DamagedError("a tree leads to no leaf")
+        return BoostedTrees(
             baseline=array(arrays, _PREFIX + "baseline", "f", (1,)),
-            roots=places(arrays, _PREFIX + "roots", n),
-            feature=places(arrays, _PREFIX + "feature", n_features + 1, n),
+            offsets=offsets(arrays, _PREFIX + "offsets", n_trees, n),
+            feature=places(arrays, _PREFIX + "feature", n_features, n),
             threshold=array(arrays, _PREFIX + "threshold", "f", (n,)),
             missing_left=mask(arrays, _PREFIX + "missing_left", n),
-            left=places(arrays, _PREFIX + "left", n, n),
-            right=places(arrays, _PREFIX + "right", n, n),
-            value=array(arrays, _PREFIX + "value", "f", (n,)),
+            kept=kept,
+            values=values,
         )
-        inner, own = trees.feature < n_features, np.arange(n)
-        # A row that goes on to an earlier node, or to itself, would go round and round.
-        if (np.minimum(trees.left, trees.right)[inner] <= own[inner]).any():
-            raise DamagedError("a node of a tree leads back")
-        return trees
+
+
+def _leaves_and_kept(nodes: np.ndarray) -> tuple[list[int], np.ndarray]:
+    """(the leaves of a tree from left to right, uint64 of its inner nodes: the leaves that are not left below them)."""
+    leaves: list[int] = []
+    kept: dict[int, int] = {}
+
+    def visit(node: int) -> None:
+        if nodes[node]["is_leaf"]:
+            leaves.append(node)
+            return
+        first = len(leaves)
+        visit(int(nodes[node]["left"]))
+        kept[node] = _ALL & ~((1 << len(leaves)) - (1 << first))
+        visit(int(nodes[node]["right"]))
+
+    visit(0)
+    return leaves, np.array([kept[node] for node in sorted(kept)], dtype=np.uint64)

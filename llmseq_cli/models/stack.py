@@ -15,7 +15,7 @@ from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.evaluation.top_k import block_size, top_k
 from llmseq_cli.models.base_models import BaseModelsSettings, MadeOfRuns
 from llmseq_cli.models.blend import held_out_of
-from llmseq_cli.models.boosted_trees import BoostedTrees
+from llmseq_cli.models.boosted_trees import MOST_LEAVES, BoostedTrees
 from llmseq_cli.models.listed_items import WORDS, ItemKnowledge, ListedItems, n_features
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.settings import setting
@@ -41,7 +41,7 @@ class StackSettings(BaseModelsSettings):
         high=1_000_000,
     )
     trees: int = setting(150, "number of trees", low=1, high=10_000, tune=(50, 400))
-    leaves: int = setting(15, "leaves of a tree, at most", low=2, high=255, tune=(4, 31))
+    leaves: int = setting(15, "leaves of a tree, at most", low=2, high=MOST_LEAVES, tune=(4, 31))
     learning_rate: float = setting(0.06, "share of each tree that counts", low=1e-4, high=1, tune=(0.02, 0.2), log=True)
     negatives: int = setting(60, "listed items that are learnt from beside each ground truth", low=1, high=100_000)
 
@@ -175,7 +175,9 @@ class Stack(MadeOfRuns):
         own = learnt.items == targets[learnt.rows]
         if own.all():
             raise LlmseqError("the lists hold nothing but ground truths", "take other runs, or a greater list_length")
-        return BoostedTrees.of(model.fit(learnt.features, own))
+        features = learnt.features.copy()
+        features[:, np.isnan(features).all(axis=0)] = 0  # scikit-learn takes no column without a number
+        return BoostedTrees.of(model.fit(features, own))
 
     def _ranks(
         self, learnt: ListedItems, shown: ListedItems, targets: np.ndarray, half: np.ndarray, seed: int

@@ -69,8 +69,8 @@ def test_a_thousand_damaged_artifacts(whole):
         ("sasrec", "item_ids", lambda a: a.__setitem__(0, a[1])),
         ("sasrec", "network.item_vectors.vectors", lambda a: a.__setitem__((0, 0), np.inf)),
         ("blend", "weights", lambda a: a.__setitem__(0, np.nan)),
-        ("stack", "trees_left", lambda a: a.__setitem__(0, 0)),
-        ("stack", "trees_right", lambda a: a.__setitem__(0, 2**40)),
+        ("stack", "trees_feature", lambda a: a.__setitem__(0, 2**40)),
+        ("stack", "trees_offsets", lambda a: a.__setitem__(1, 2**40)),
         ("stack", "item_traits", lambda a: a.__setitem__((0, 0), np.inf)),
     ],
 )

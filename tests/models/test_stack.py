@@ -32,7 +32,7 @@ def test_trees_score_bit_for_bit_as_scikit_learn(seed):
     features[random.random(features.shape) < 0.3] = np.nan
     features[:, 4] = np.where(random.random(400) < 0.5, np.nan, 7)
     answers = (np.nan_to_num(features[:, 0]) > 0) ^ np.isnan(features[:, 4]) ^ (random.random(400) < 0.1)
-    model = grown(features, answers, max_leaf_nodes=int(random.integers(2, 16)))
+    model = grown(features, answers, max_leaf_nodes=[2, 15, 30, 64][seed], min_samples_leaf=2)
     asked = np.concatenate([features, random.normal(size=(100, 5)).astype(np.float32) * 5, np.full((1, 5), np.nan)])
     trees = BoostedTrees.of(model)
     np.testing.assert_array_equal(trees.scores(asked), model.decision_function(asked))
@@ -49,7 +49,14 @@ def test_trees_of_nothing_to_tell_apart():
 
 @pytest.mark.parametrize(
     ("name", "place", "value"),
-    [("left", 0, 0), ("right", 0, 10**6), ("feature", 0, 9), ("roots", 0, -1), ("value", 0, np.nan)],
+    [
+        ("kept", 0, 0),
+        ("feature", 0, 9),
+        ("feature", 0, -1),
+        ("offsets", 1, 10**6),
+        ("values", (0, 0), np.nan),
+        ("threshold", 0, np.inf),
+    ],
 )
 def test_damaged_trees_are_told(name, place, value):
     features = np.random.default_rng(0).normal(size=(200, 3))
