@@ -45,6 +45,10 @@ class ReadOptions:
                 raise UsageError(f"--map {role}= names no column", f"for example --map {role}=COLUMN")
         if self.quote not in (None, "none") and len(self.quote or "") != 1:
             raise UsageError(f"--quote is '{self.quote}'", "give one character, or none")
+        if self.min_rating is not None and self.max_rating is not None and self.min_rating > self.max_rating:
+            raise UsageError(
+                f"--min-rating {self.min_rating:g} is above --max-rating {self.max_rating:g}", "no rating is both"
+            )
         if self.session_gap is not None:
             gap_seconds(self.session_gap)
 

@@ -85,6 +85,12 @@ class SplitRule:
         _one_of(self.validation, VALIDATIONS, "--validation is")
         _share("--test-fraction", self.test_fraction, 0.2)
         _share("--validation-fraction", self.validation_fraction, 0.1)
+        if self.kind == "users" and self.test_fraction + self.validation_fraction >= 1:
+            raise UsageError(
+                f"--test-fraction {self.test_fraction:g} and --validation-fraction {self.validation_fraction:g} leave"
+                " no user to train on",
+                "their sum must be below 1",
+            )
         if not 1 <= self.folds <= 20:
             raise UsageError(f"--folds is {self.folds}", "give 1 to 20, for example 3")
         if not 0 <= self.seed <= LARGEST_SEED:
@@ -159,7 +165,7 @@ def in_words(protocol: dict[str, Any], cases: int) -> str:
     held_out = {
         "sessions": f"last {share} held out",
         "leave-one-out": "leave-one-out: the last item of each session",
-        "global-time": f"from {protocol.get('cut_at', '')} on, {targets} item{'s' if targets in _MANY else ''}",
+        "global-time": f"from {_moment(protocol)} on, {targets} item{'s' if targets in _MANY else ''}",
         "users": f"{share} of the users held out",
         "files": f"parts as read, {targets} item{'s' if targets in _MANY else ''}",
     }[kind]
@@ -170,6 +176,14 @@ def in_words(protocol: dict[str, Any], cases: int) -> str:
     repeats = "allowed" if protocol["repeats"] == "allow" else "excluded"
     neutral = ", neutral titles" if protocol.get("anonymise") else ""
     return f"{held_out}, {cases:,} sessions scored, {ties}{unseen}, repeats {repeats}{neutral}"
+
+
+def _moment(protocol: dict[str, Any]) -> str:
+    """The point in time of a stored protocol; as a number where the interactions are numbered."""
+    cut = str(protocol.get("cut_at", ""))
+    if not "1970" <= cut < "1973":
+        return cut
+    return f"time {datetime.fromisoformat(cut).replace(tzinfo=UTC).timestamp():g}"
 
 
 def rule_of_stored(text: str) -> SplitRule:

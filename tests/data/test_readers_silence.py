@@ -284,13 +284,33 @@ def test_a_gap_cuts_users_into_sessions(tmp_path: Path) -> None:
     result = read_files(path, session_gap="30m")
     assert [row[0] for row in result.rows] == ["u:1", "u:1", "u:2", "u:2"]
     assert told(result, "1 user cut into 2 sessions")
+    assert told(read_files(path, session_gap="30"), "where nothing happens for 30 seconds")
     with pytest.raises(UsageError, match="--session-gap is 'soon'"):
         read_files(path, session_gap="soon")
+
+
+def test_a_gap_needs_times(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "user,item\nu,a\nu,b\n")
+    with pytest.raises(LlmseqError, match=r"--session-gap needs times, and no column of a\.csv looks like one"):
+        read_files(path, session_gap="30m")
+
+
+def test_ratings_that_no_row_can_have(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.csv", "user,item,time,rating\nu,a,1577836800,4\n")
+    with pytest.raises(UsageError, match="--min-rating 5 is above --max-rating 3"):
+        read_files(path, min_rating=5, max_rating=3)
+    assert len(read_files(path, min_rating=4, max_rating=4).rows) == 1
+
+
+def test_a_column_items_holds_the_items_of_a_session(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", '{"user": "u", "items": ["a", "b"]}\n{"user": "v", "items": ["b"]}\n')
+    assert [row[:2] for row in read_files(path).rows] == [("u", "a"), ("u", "b"), ("v", "b")]
 
 
 def test_a_column_orders_equal_times(tmp_path: Path) -> None:
     path = write(tmp_path, "a.csv", "user,item,time,place\nu,b,1577836800,2\nu,a,1577836800,1\n")
     result = read_files(path, columns={"order": "place"})
+    assert told(result, "time = time (s), order = place")
     assert sorted((row[2], row[1]) for row in result.rows) == [
         ("2020-01-01T00:00:00", "a"),
         ("2020-01-01T00:00:00.000001", "b"),

@@ -18,7 +18,7 @@ from support.leave_one_out import needs_leave_one_out
 
 from llmseq_cli.data.dataset import Dataset, find_dataset, load_dataset
 from llmseq_cli.data.ingest import Protocol, build_dataset
-from llmseq_cli.data.splits import SplitRule, make_split, rule_of
+from llmseq_cli.data.splits import SplitRule, in_words, make_split, rule_of
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.progress import SilentProgress
 from llmseq_cli.store.migrations import migrate
@@ -309,6 +309,7 @@ def test_a_sort_key_orders_equal_times():
     [
         ("by-month", {}, "no split is called"),
         ("leave-one-out", {"targets": "all"}, "means nothing to the split leave-one-out"),
+        ("users", {"test_fraction": 0.3, "validation_fraction": 0.7}, "leave no user to train on"),
         ("sessions", {"test_fraction": 1.5}, "--test-fraction is 1.5"),
         ("global-time", {"point": "soon"}, "no point in time"),
         ("global-time", {"point": "1.2"}, "--point is 1.2"),
@@ -321,6 +322,12 @@ def test_a_sort_key_orders_equal_times():
 def test_a_senseless_rule_is_refused(kind, given, said):
     with pytest.raises(UsageError, match=said):
         rule_of(kind, given)
+
+
+def test_a_point_among_numbers_is_no_date():
+    protocol = {"kind": "global-time", "tie_break": "input", "unseen_items": "drop", "repeats": "exclude"}
+    assert in_words(protocol | {"cut_at": "1970-01-01 00:08:29"}, 8).startswith("from time 509 on, last item, 8 sess")
+    assert in_words(protocol | {"cut_at": "2014-05-13 00:00:00"}, 8).startswith("from 2014-05-13 00:00:00 on")
 
 
 def test_a_point_after_everything_or_before_it_is_explained():

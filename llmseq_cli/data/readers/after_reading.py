@@ -108,8 +108,8 @@ def cut_sessions(reading: Reading) -> None:
     seconds = gap_seconds(gap)
     reading.con.execute(query("ingest/cut_sessions"), {"gap": seconds})
     [(sessions, users)] = reading.con.execute(query("ingest/count_sessions")).fetchall()
-    shown = count(users, "user", "users")
-    reading.note(f"{shown} cut into {count(sessions, 'session', 'sessions')} where nothing happens for {gap}")
+    shown, shown_gap = count(users, "user", "users"), f"{gap} seconds" if gap.replace(".", "").isdigit() else gap
+    reading.note(f"{shown} cut into {count(sessions, 'session', 'sessions')} where nothing happens for {shown_gap}")
 
 
 def put_in_order(reading: Reading) -> None:

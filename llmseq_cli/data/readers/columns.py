@@ -11,7 +11,7 @@ _NAMES = {
     "user": "userid user sessionid session visitorid visitor customerid customer reviewerid reviewer username uid"
     " accountid memberid clientid basketid orderid cartid invoiceno deviceid",
     "item": "itemid item productid product parentasin asin sku movieid movie articleid article stockcode gameid bookid"
-    " trackid songid iid goodsid productcode",
+    " trackid songid iid goodsid productcode items itemids",
     "time": "timestamp time datetime date ts eventtime eventtimestamp createdat unixreviewtime reviewtime invoicedate"
     " clicktime orderdate when",
     "title": "title name itemname productname itemtitle producttitle movietitle",

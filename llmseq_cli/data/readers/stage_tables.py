@@ -163,6 +163,11 @@ def _time_form(
     reading: Reading, table: TableFile, columns: dict[str, str], sample: dict[str, list[str]]
 ) -> TimeForm | None:
     column = columns.get("time_value")
+    if column is None and reading.source.session_gap:
+        raise LlmseqError(
+            f"--session-gap needs times, and no column of {table.file} looks like one",
+            "say which with --map time=COLUMN, or leave --session-gap out",
+        )
     if column is None:
         if not isinstance(table, ListTable) or not isinstance(table.inner, SequenceTable):
             reading.warn(
@@ -269,8 +274,13 @@ def _say(reading: Reading, table: TableFile, layout: _Layout, name: str | None) 
     if isinstance(inner, SequenceTable):
         reading.note(f"{table.file}: each line is a user and the user's items, oldest first")
         return
-    named = ", ".join(f"{role} = {layout.columns[alias]}" for alias, role in roles.items() if alias in layout.columns)
-    details = [f" ({layout.form.name if layout.form else _ROW_ORDER})"]
+    forms = {"time_value": f" ({layout.form.name})"} if layout.form else {}
+    named = ", ".join(
+        f"{role} = {layout.columns[alias]}{forms.get(alias, '')}"
+        for alias, role in roles.items()
+        if alias in layout.columns
+    )
+    details = [] if layout.form else [f" ({_ROW_ORDER})"]
     if isinstance(inner, CsvTable):
         shown = {"\t": "tab", ",": "comma", " ": "space"}.get(inner.delimiter, inner.delimiter)
         details.append(f", separated by {shown}")
