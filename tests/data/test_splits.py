@@ -248,6 +248,24 @@ def test_a_split_keeps_its_promises(number):
         assert (own.reindex(tested["session_id"]).to_numpy() == tested["position"].to_numpy() - 2).all()
 
 
+def test_a_validation_that_nothing_is_left_for():
+    """Users with one item before the point keep it for training: there is nothing to validate on, and it says so."""
+    rows = pd.DataFrame(
+        [(user, item, day) for user in "abcd" for item, day in (("x", 1), (user, 8))] + [("d", "a", 9), ("d", "x", 1)],
+        columns=["user", "item", "day"],
+    ).drop_duplicates(ignore_index=True)
+    con = build(rows, Protocol(k_core=0, min_session=1, tie_break="input"))
+    rule = rule_of("global-time", {"point": "1970-01-05", "validation": "last", "unseen_items": "keep"})
+    make_split(con, 1, "early", rule)
+    dataset = load_dataset(con, "test/early")
+    train, valid, test = plain(rows, rule)
+    assert (dataset.validation, valid) == (None, [])
+    assert dataset.info.statistics["validation_sessions"] == 0
+    assert dataset.train.lengths.tolist() == [1] * 4 == train.groupby("user").size().tolist()
+    assert sorted(named(con, dataset, "test")) == sorted(test)
+    assert len(test) == 4
+
+
 def test_training_sessions_tell_nothing_of_what_comes_after():
     """Their order and numbers are those of what is trained on, not of whole sessions."""
     rows = pd.DataFrame(
