@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -78,12 +78,14 @@ class BoostedTrees:
 
     def _leaves(self, columns: np.ndarray, tree: int) -> np.ndarray:
         """int64[n], the leaf of this tree that each row comes to; columns: float64[n_features, n]."""
-        bits = next(bits for bits in (np.uint16, np.uint32, np.uint64) if self.values.shape[1] <= np.iinfo(bits).bits)
-        left = np.full(columns.shape[1], np.iinfo(bits).max, dtype=bits)
+        n_leaves = self.values.shape[1]
+        bits: Any = np.uint16 if n_leaves <= 16 else np.uint32 if n_leaves <= 32 else np.uint64
+        every = np.iinfo(bits).max
+        left: Any = np.full(columns.shape[1], every, dtype=bits)
         for node in range(self.offsets[tree], self.offsets[tree + 1]):
             asked, threshold = columns[self.feature[node]], self.threshold[node]
             goes_left = ~(asked > threshold) if self.missing_left[node] else asked <= threshold
-            left &= np.where(goes_left, np.iinfo(bits).max, self.kept[node].astype(bits)).astype(bits, copy=False)
+            left &= np.where(goes_left, bits(every), self.kept[node].astype(bits))
         first = (left & (~left + bits(1))).astype(np.float64)  # a power of 2, whose exponent is the leaf
         leaves: np.ndarray = (first.view(np.int64) >> 52) - 1023
         return leaves
