@@ -9,7 +9,7 @@ import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
-from llmseq_cli.models.gains import gains, is_in_prompt
+from llmseq_cli.models.gains import gains, is_in_history
 from llmseq_cli.models.item_traits import ItemTraits
 from llmseq_cli.models.saved_arrays import array
 
@@ -18,7 +18,7 @@ WORDS = ("popularity", "age", "text")
 
 _OF_A_LIST = 4
 _OF_THE_LISTS = 2
-_LATEST = 3  # items of the prompt whose texts an item's is compared with
+_LATEST = 3  # items of the history whose texts an item's is compared with
 _TRAITS = 4  # rows of `ItemTraits.values`: newness, then popularity in three windows
 
 
@@ -48,24 +48,24 @@ class ItemKnowledge:
         widths = {"popularity": _TRAITS - 1, "age": 1, "text": _LATEST}
         return sum(widths[word] for word in self.words)
 
-    def columns(self, prompts: Sessions, rows: np.ndarray, items: np.ndarray) -> list[np.ndarray]:
-        """float32[n] for each column; rows: the prompt of each item."""
+    def columns(self, histories: Sessions, rows: np.ndarray, items: np.ndarray) -> list[np.ndarray]:
+        """float32[n] for each column; rows: the history of each item."""
         columns = []
         if self.traits is not None:
             places = [*([0] if "age" in self.words else []), *(range(1, _TRAITS) if "popularity" in self.words else [])]
             columns += [self.traits[place, items] for place in places]
         if self.vectors is not None:
-            columns += [self._likeness(prompts, rows, items, place) for place in range(1, _LATEST + 1)]
+            columns += [self._likeness(histories, rows, items, place) for place in range(1, _LATEST + 1)]
         return columns
 
-    def _likeness(self, prompts: Sessions, rows: np.ndarray, items: np.ndarray, place: int) -> np.ndarray:
-        """The cosine of every item's text with that of its prompt's last item (place 1) or one before; NaN where the
-        prompt is shorter."""
+    def _likeness(self, histories: Sessions, rows: np.ndarray, items: np.ndarray, place: int) -> np.ndarray:
+        """The cosine of every item's text with that of its history's last item (place 1) or one before; NaN where the
+        history is shorter."""
         assert self.vectors is not None
-        at = prompts.offsets[1:] - place
-        there = at >= prompts.offsets[:-1]
-        earlier = np.zeros(len(prompts), dtype=np.int64)
-        earlier[there] = prompts.items[at[there]]
+        at = histories.offsets[1:] - place
+        there = at >= histories.offsets[:-1]
+        earlier = np.zeros(len(histories), dtype=np.int64)
+        earlier[there] = histories.items[at[there]]
         cosines = np.einsum("ij,ij->i", self.vectors[earlier[rows]], self.vectors[items])
         return np.where(there[rows], cosines, np.nan).astype(np.float32)
 
@@ -86,12 +86,12 @@ class ItemKnowledge:
 
 @dataclass(frozen=True)
 class ListedItems:
-    """The items of all lists of some prompts; those of a prompt stand together, in the order of their numbers.
+    """The items of all lists of some histories; those of a history stand together, in the order of their numbers.
 
     rows: int64[n], whose item each is. items: int64[n].
     features: float32[n, n_features]. For each base model the item's gain, its rank, its score, and how far that is
     behind the best of the list, NaN where its list lacks the item; then the share of the lists that hold it and the
-    length of the prompt; then what `ItemKnowledge` says.
+    length of the history; then what `ItemKnowledge` says.
     """
 
     rows: np.ndarray
@@ -101,17 +101,17 @@ class ListedItems:
     @staticmethod
     def of(
         rankings: Sequence[Ranking],
-        prompts: Sessions,
+        histories: Sessions,
         n_items: int,
         knowledge: ItemKnowledge,
         *,
-        exclude_prompt: bool = True,
+        exclude_history: bool = True,
     ) -> ListedItems:
-        """rankings: the base models' lists of these prompts, items of the prompt among them."""
-        own = [is_in_prompt(ranking, prompts, n_items) for ranking in rankings]
-        keys = np.arange(len(prompts), dtype=np.int64)[:, None] * n_items
+        """rankings: the base models' lists of these histories, items of the history among them."""
+        own = [is_in_history(ranking, histories, n_items) for ranking in rankings]
+        keys = np.arange(len(histories), dtype=np.int64)[:, None] * n_items
         wanted = [
-            (ranking.items != NO_ITEM) & ~(its_own & exclude_prompt)
+            (ranking.items != NO_ITEM) & ~(its_own & exclude_history)
             for ranking, its_own in zip(rankings, own, strict=True)
         ]
         listed = [(keys + ranking.items)[kept] for ranking, kept in zip(rankings, wanted, strict=True)]
@@ -122,7 +122,7 @@ class ListedItems:
             columns = slice(_OF_A_LIST * place, _OF_A_LIST * (place + 1))
             features[np.searchsorted(union, listed[place]), columns] = _said(ranking, its_own)[wanted[place]]
         said = np.isfinite(features[:, : _OF_A_LIST * len(rankings) : _OF_A_LIST]).mean(axis=1)
-        more = [said, prompts.lengths[rows], *knowledge.columns(prompts, rows, items)]
+        more = [said, histories.lengths[rows], *knowledge.columns(histories, rows, items)]
         for column, values in enumerate(more, _OF_A_LIST * len(rankings)):
             features[:, column] = values
         return ListedItems(rows, items, features)
@@ -144,7 +144,7 @@ def n_features(n_base_models: int, knowledge: ItemKnowledge) -> int:
 
 
 def _said(ranking: Ranking, own: np.ndarray) -> np.ndarray:
-    """float32[n, depth, 4]: what a list says of its items. Items of the prompt (own) change nothing for the others."""
+    """float32[n, depth, 4]: what a list says of its items. Items of the history (own) change nothing for the others."""
     listed = ranking.items != NO_ITEM
     counted = listed & ~own
     rank = np.cumsum(counted, axis=1) + ~counted

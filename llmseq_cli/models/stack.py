@@ -64,10 +64,11 @@ class Stack(MadeOfRuns):
     """The log-odds that an item is the next one, by trees that see what every base model says of it.
 
     Trees see an item's gain, rank and score in each list, how far that is behind the list's best, the share of the
-    lists that hold it and the length of the prompt; with item_traits also how popular and how new it is, and how like
-    its text is to those of the prompt's last three items. They learn from the split's validation cases, at most 25,000,
-    or where it has none from the latest fifth of the training sessions, at most 5,000, with base models that were
-    trained without these, as a blend's weights do. Then the base models that were trained on everything are stacked.
+    lists that hold it and the length of the history; with item_traits also how popular and how new it is, and how like
+    its text is to those of the history's last three items. They learn from the split's validation cases, at most
+    25,000, or where it has none from the latest fifth of the training sessions, at most 5,000, with base models that
+    were trained without these, as a blend's weights do. Then the base models that were trained on everything are
+    stacked.
     """
 
     name = "stack"
@@ -94,17 +95,17 @@ class Stack(MadeOfRuns):
         self.take_base_models(context)
         words, vectors = trait_words(self.settings.item_traits), self._vectors(context)
         earlier, cases = held_out_of(train, self.n_items, context, most=_MOST_CASES)
-        prompts, targets = cases.prompts(), cases.targets()
-        rankings = [one.refitted_lists(earlier, prompts, self._list_length) for one in context.base_models]
+        histories, targets = cases.histories(), cases.targets()
+        rankings = [one.refitted_lists(earlier, histories, self._list_length) for one in context.base_models]
         known = ItemKnowledge.of(words, earlier, self.n_items, vectors)
         random = np.random.default_rng([context.seed, 6])
-        judged = np.zeros(len(prompts), dtype=bool)
-        judged[random.permutation(len(prompts))[:_MOST_JUDGED]] = True
-        learnt, shown = self._examples(rankings, prompts, targets, known, judged, random, context.allows_repeats)
+        judged = np.zeros(len(histories), dtype=bool)
+        judged[random.permutation(len(histories))[:_MOST_JUDGED]] = True
+        learnt, shown = self._examples(rankings, histories, targets, known, judged, random, context.allows_repeats)
         if not len(learnt.rows):
             raise LlmseqError("no list holds the ground truth of a held-out session", "take other runs")
-        half = random.random(len(prompts)) < 0.5
-        ranks = np.zeros(len(prompts), dtype=np.int64)
+        half = random.random(len(histories)) < 0.5
+        ranks = np.zeros(len(histories), dtype=np.int64)
         with context.progress.task("Growing trees", 3, "times") as task:
             for one in (half, ~half):
                 ranks += self._ranks(learnt, shown, targets, one, context.seed)
@@ -133,7 +134,7 @@ class Stack(MadeOfRuns):
     def _examples(
         self,
         rankings: list[Ranking],
-        prompts: Sessions,
+        histories: Sessions,
         targets: np.ndarray,
         known: ItemKnowledge,
         judged: np.ndarray,
@@ -144,16 +145,16 @@ class Stack(MadeOfRuns):
         the other items, and all items of the cases that are judged."""
         learnt, shown = [], []
         size = block_size(self.n_items)
-        for start in range(0, len(prompts), size):
-            block = slice(start, min(start + size, len(prompts)))
+        for start in range(0, len(histories), size):
+            block = slice(start, min(start + size, len(histories)))
             part = [Ranking(one.items[block], one.scores[block]) for one in rankings]
             listed = ListedItems.of(
-                part, prompts.slice(block.start, block.stop), self.n_items, known, exclude_prompt=not allows_repeats
+                part, histories.slice(block.start, block.stop), self.n_items, known, exclude_history=not allows_repeats
             )
             listed = ListedItems(listed.rows + start, listed.items, listed.features)
             own = listed.items == targets[listed.rows]
-            count = np.bincount(listed.rows, minlength=len(prompts))
-            hit = np.bincount(listed.rows[own], minlength=len(prompts)) > 0
+            count = np.bincount(listed.rows, minlength=len(histories))
+            hit = np.bincount(listed.rows[own], minlength=len(histories)) > 0
             drawn = random.random(len(own)) * count[listed.rows] < self.settings.negatives
             learnt.append(listed.take(np.flatnonzero(hit[listed.rows] & (own | drawn))))
             shown.append(listed.take(np.flatnonzero((hit & judged)[listed.rows])))
@@ -199,24 +200,24 @@ class Stack(MadeOfRuns):
     def _list_length(self) -> int:
         return min(self.settings.list_length, self.n_items)
 
-    def recommend(self, prompts: Sessions, k: int, *, exclude_prompt: bool = True) -> Ranking:
+    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
         size = max(block_size(self.n_items), _BLOCK_NUMBERS // self._list_length)
         parts = [
-            self._lists(prompts.slice(start, min(start + size, len(prompts))), k, exclude_prompt)
-            for start in range(0, max(len(prompts), 1), size)
+            self._lists(histories.slice(start, min(start + size, len(histories))), k, exclude_history)
+            for start in range(0, max(len(histories), 1), size)
         ]
         return Ranking.concatenate(parts)
 
-    def _lists(self, prompts: Sessions, k: int, exclude_prompt: bool) -> Ranking:
-        # Prompt items are asked for even where they are not wanted: the others' scores must not depend on it.
-        rankings = [one.recommend(prompts, self._list_length, exclude_prompt=False) for one in self.base_models]
+    def _lists(self, histories: Sessions, k: int, exclude_history: bool) -> Ranking:
+        # History items are asked for even where they are not wanted: the others' scores must not depend on it.
+        rankings = [one.recommend(histories, self._list_length, exclude_history=False) for one in self.base_models]
         size = block_size(self.n_items)
         parts = []
-        for start in range(0, max(len(prompts), 1), size):
-            rows = slice(start, min(start + size, len(prompts)))
-            block = prompts.slice(rows.start, rows.stop)
+        for start in range(0, max(len(histories), 1), size):
+            rows = slice(start, min(start + size, len(histories)))
+            block = histories.slice(rows.start, rows.stop)
             lists = [Ranking(ranking.items[rows], ranking.scores[rows]) for ranking in rankings]
-            listed = ListedItems.of(lists, block, self.n_items, self.knowledge, exclude_prompt=exclude_prompt)
+            listed = ListedItems.of(lists, block, self.n_items, self.knowledge, exclude_history=exclude_history)
             scores = np.full((len(block), self.n_items), -np.inf, dtype=np.float32)
             scores[listed.rows, listed.items] = self.trees.scores(listed.features)
             parts.append(top_k(scores, k))

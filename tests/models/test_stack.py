@@ -71,33 +71,33 @@ def ranking(items, scores):
 
 
 def test_features_by_hand():
-    prompts = Sessions.from_lists([[2], [0, 1]])
+    histories = Sessions.from_lists([[2], [0, 1]])
     one = ranking([[4, 2, 0], [1, 3, 4]], [[6, 5, 2], [9, 4, 1]])
     other = ranking([[4, NO_ITEM, NO_ITEM], [2, 3, NO_ITEM]], [[2, -np.inf, -np.inf], [8, 4, -np.inf]])
-    listed = ListedItems.of([one, other], prompts, 5, ItemKnowledge())
+    listed = ListedItems.of([one, other], histories, 5, ItemKnowledge())
     assert listed.rows.tolist() == [0, 0, 1, 1, 1]
-    assert listed.items.tolist() == [0, 4, 2, 3, 4], "items of the prompts, 2 and 1, are left out"
+    assert listed.items.tolist() == [0, 4, 2, 3, 4], "items of the histories, 2 and 1, are left out"
     nan = np.nan
     gain = listed.features[:, [0, 4]]
     np.testing.assert_allclose(gain[:, 0], [0, 4 / np.std([6, 2]), nan, 3 / np.std([4, 1]), 0], rtol=1e-6)
-    np.testing.assert_array_equal(listed.features[:, 1], [2, 1, nan, 1, 2], "ranks among what is not in the prompt")
+    np.testing.assert_array_equal(listed.features[:, 1], [2, 1, nan, 1, 2], "ranks among what is not in the history")
     np.testing.assert_array_equal(listed.features[:, 2], [2, 6, nan, 4, 1])
     np.testing.assert_array_equal(listed.features[:, 3], [-4, 0, nan, 0, -3])
     np.testing.assert_array_equal(listed.features[:, 5:8], [[nan] * 3, [1, 2, 0], [1, 8, 0], [2, 4, -4], [nan] * 3])
     np.testing.assert_array_equal(listed.features[:, 8], [0.5, 1, 0.5, 1, 0.5])
     np.testing.assert_array_equal(listed.features[:, 9], [1, 1, 2, 2, 2])
-    with_prompt = ListedItems.of([one, other], prompts, 5, ItemKnowledge(), exclude_prompt=False)
-    others = ~((with_prompt.items == 2) & (with_prompt.rows == 0)) & (with_prompt.items != 1)
-    np.testing.assert_array_equal(with_prompt.features[others], listed.features)
+    with_history = ListedItems.of([one, other], histories, 5, ItemKnowledge(), exclude_history=False)
+    others = ~((with_history.items == 2) & (with_history.rows == 0)) & (with_history.items != 1)
+    np.testing.assert_array_equal(with_history.features[others], listed.features)
 
 
 def test_features_of_items_by_hand():
     train = Sessions.from_lists([[0, 1], [0, 3], [2, 4], [0, 2]])
     vectors = np.array([[2, 0], [0, 3], [1, 1], [0, 0], [-1, 0]], dtype=np.float32)
-    prompts = Sessions.from_lists([[0, 1], [4]])
+    histories = Sessions.from_lists([[0, 1], [4]])
     lists = [ranking([[2, 3], [0, 2]], [[2, 1], [2, 1]])]
     known = ItemKnowledge.of(("popularity", "age", "text"), train, 5, vectors)
-    listed = ListedItems.of(lists, prompts, 5, known)
+    listed = ListedItems.of(lists, histories, 5, known)
     assert listed.items.tolist() == [2, 3, 0, 2]
     traits = ItemTraits.of(train, 5).values[:, listed.items].T
     np.testing.assert_array_equal(listed.features[:, 6:10], traits, "age (newness), then three popularities")
@@ -107,7 +107,7 @@ def test_features_of_items_by_hand():
     for words, width in (((), 0), (("age",), 1), (("popularity",), 3), (("text",), 3), (("age", "text"), 4)):
         some = ItemKnowledge.of(words, train, 5, vectors)
         assert some.n_columns == width
-        assert ListedItems.of(lists, prompts, 5, some).features.shape == (4, 6 + width)
+        assert ListedItems.of(lists, histories, 5, some).features.shape == (4, 6 + width)
 
 
 def context(*base_models, embeddings=None, validation=None):
@@ -167,28 +167,28 @@ def test_the_same_again_and_after_saving(tmp_path):
 
 def test_lists_keep_what_every_recommender_promises():
     model, _ = stack(*halves(), train=successions(), list_length=7)
-    prompts = Sessions.from_lists([[n, (n + 1) % N_ITEMS] for n in range(N_ITEMS)] + [[]])
-    longest = model.recommend(prompts, N_ITEMS + 5)
+    histories = Sessions.from_lists([[n, (n + 1) % N_ITEMS] for n in range(N_ITEMS)] + [[]])
+    longest = model.recommend(histories, N_ITEMS + 5)
     assert ((longest.items != NO_ITEM).sum(axis=1) <= 2 * 7).all()
     for row, items in enumerate(longest.items):
         listed = items[items != NO_ITEM].tolist()
         assert len(set(listed)) == len(listed)
-        assert not set(listed) & set(prompts[row].tolist())
-    short = model.recommend(prompts, 3)
+        assert not set(listed) & set(histories[row].tolist())
+    short = model.recommend(histories, 3)
     np.testing.assert_array_equal(short.items, longest.items[:, :3])
-    alone = model.recommend(prompts.slice(4, 5), 3)
+    alone = model.recommend(histories.slice(4, 5), 3)
     np.testing.assert_array_equal(alone.scores[0], short.scores[4])
-    with_prompt = model.recommend(prompts, N_ITEMS, exclude_prompt=False)
-    for row in range(len(prompts)):
-        rest = [item for item in with_prompt.items[row] if item not in prompts[row] and item != NO_ITEM]
+    with_history = model.recommend(histories, N_ITEMS, exclude_history=False)
+    for row in range(len(histories)):
+        rest = [item for item in with_history.items[row] if item not in histories[row] and item != NO_ITEM]
         assert longest.items[row][: len(rest)].tolist() == rest
     assert model.recommend(Sessions.from_lists([]), 3).items.shape == (0, 3)
 
 
 def asked(one, seen):
-    def refitted_lists(sessions, prompts, k):
-        seen.append((sessions.ids.max(), prompts.ids.min(), len(prompts)))
-        return one.model.recommend(prompts, k, exclude_prompt=False)
+    def refitted_lists(sessions, histories, k):
+        seen.append((sessions.ids.max(), histories.ids.min(), len(histories)))
+        return one.model.recommend(histories, k, exclude_history=False)
 
     return type(one)(one.run, one.model, refitted_lists)
 
@@ -223,8 +223,8 @@ def test_age_helps_where_new_items_follow():
     _, without = stack(*base_models, train=train)
     model, figures = stack(*base_models, train=train, item_traits="popularity, age")
     assert figures["validation_ndcg"] > max(0.99, without["validation_ndcg"])
-    prompts = Sessions.from_lists([[start] for start in range(25)])
-    assert (model.recommend(prompts, 1).items[:, 0] >= 25).mean() > 0.9
+    histories = Sessions.from_lists([[start] for start in range(25)])
+    assert (model.recommend(histories, 1).items[:, 0] >= 25).mean() > 0.9
 
 
 def test_text_helps_where_the_next_item_is_like_the_last():

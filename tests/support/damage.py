@@ -86,7 +86,7 @@ def _as_it_is(run: str, model: Any) -> Any:
     """A base model that is not trained again."""
     from llmseq_cli.models.recommender import BaseRun
 
-    return BaseRun(run, model, lambda _, prompts, k: model.recommend(prompts, k, exclude_prompt=False))
+    return BaseRun(run, model, lambda _, prompts, k: model.recommend(prompts, k, exclude_history=False))
 
 
 def _make_others(folder: Path) -> None:
