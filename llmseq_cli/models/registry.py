@@ -20,6 +20,7 @@ _MODELS = {
     "sasrec": "llmseq_cli.models.sasrec:SASRec",
     "esasrec": "llmseq_cli.models.esasrec:ESASRec",
     "hstu": "llmseq_cli.models.hstu:HSTU",
+    "semantic-ids": "llmseq_cli.models.semantic_ids:SemanticIds",
     "bert4rec": "llmseq_cli.models.bert4rec:BERT4Rec",
     "s3rec": "llmseq_cli.models.s3rec:S3Rec",
     "llmseqsim": "llmseq_cli.models.llmseqsim:LLMSeqSim",

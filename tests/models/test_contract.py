@@ -31,6 +31,7 @@ FAST: dict[str, dict[str, Any]] = {
     "s3rec": {"dim": 16, "epochs": 2},
     "esasrec": {"dim": 16, "epochs": 2},
     "hstu": {"dim": 16, "epochs": 2},
+    "semantic-ids": {"codes": 2, "code_size": 8, "epochs": 2},
 }
 
 N_ITEMS = 60
@@ -138,7 +139,9 @@ KNOW_TEXT = [(name, kind) for name, kind in CASES if kind != "without" and _has_
 def test_unseen_items_where_a_model_that_knows_their_text_is_asked_for_them(name, kind):
     lists = fit(name, kind, cold_items=True).recommend(histories(), N_ITEMS, exclude_history=False).items
     assert (lists[:40] >= N_SEEN).any()
-    assert {"llmseqsim", "gru4rec", "sasrec", "esasrec", "hstu", "bert4rec", "s3rec"} == {name for name, _ in KNOW_TEXT}
+    assert {"llmseqsim", "gru4rec", "sasrec", "esasrec", "hstu", "bert4rec", "s3rec", "semantic-ids"} == {
+        name for name, _ in KNOW_TEXT
+    }
 
 
 @every_model

@@ -42,7 +42,7 @@ from llmseq_cli.models.recommender import FitContext, ItemSpace, Recommender, Wa
 _REDUCED_DIM = 128
 _RATES = {True: 1e-3, False: 3e-3}  # what text, or what sessions say before training, is soon lost at high rates
 _EMA_DECAYS = {True: 0.998, False: 0.995}  # what starts from chance changes too fast for long averages
-_VALIDATION_DEPTH = 20
+VALIDATION_DEPTH = 20
 _A_YEAR = 365 * 86_400 * 10**6  # in the unit of times, microseconds
 _ROWS, _STEP = 64, 4  # histories are encoded so many at a time, of lengths filled up to multiples of four
 
@@ -63,6 +63,9 @@ class NeuralRecommender(Recommender):
     reduced_dim = _REDUCED_DIM
     free_to_change = ("epochs", "patience")
     activation: ClassVar[str] = "relu"
+    dense_scores: ClassVar[bool] = True
+    """Whether an item's score is the product of its vector with that of the session."""
+
     reads_times: ClassVar[tuple[str, ...]] = TIMES
     """What the setting `time` can be."""
 
@@ -92,6 +95,10 @@ class NeuralRecommender(Recommender):
         """Examples of the windows, see `Windows.cut`: every item predicts the next one."""
         return next_item(items, lengths, self.device, self.settings.last_weight)
 
+    def own_loss(self) -> Callable[[Any], Tensor] | None:
+        """The loss of a batch, where it is not that of the network's items; see `Job`."""
+        return None
+
     def prepare(self, job: Job, sessions: Sessions, context: FitContext) -> None:
         """What a model does with its network before the job trains it; sessions: those that the job trains on."""
 
@@ -108,7 +115,7 @@ class NeuralRecommender(Recommender):
             self._check_times(train)
         sessions = self._number_items(train, context.embeddings)
         kept, held_out = self._split(sessions, context)
-        with _torch_state(self.settings.threads, context.seed, self.device):
+        with torch_state(self.settings.threads, context.seed, self.device):
             state = self._train(kept, held_out, sessions, context)
             figures = _figures(state)
             self.curve = state.curve
@@ -134,7 +141,7 @@ class NeuralRecommender(Recommender):
         """The model as it is before training: what `fit` starts from."""
         self.device = context.device
         sessions = self._number_items(train, context.embeddings)
-        with _torch_state(self.settings.threads, context.seed, self.device):
+        with torch_state(self.settings.threads, context.seed, self.device):
             self.network = self._build(sessions, context).to(self.device)
             self._settle()
 
@@ -306,6 +313,7 @@ class NeuralRecommender(Recommender):
             progress=context.progress,
             checkpoints=self._checkpoints(context, "refit" if epochs else "search"),
             resume=context.resume,
+            loss=self.own_loss(),
             ranks=context.ranks or ALONE,
         )
         self.prepare(job, kept, context)
@@ -321,7 +329,7 @@ class NeuralRecommender(Recommender):
             self._settle()
             hidden = self._encode(histories)
             ranks = target_ranks(hidden, self._output, histories, targets, exclude_history=not allows_repeats)
-            return float(per_session(ranks, _VALIDATION_DEPTH)["ndcg"].mean())
+            return float(per_session(ranks, VALIDATION_DEPTH)["ndcg"].mean())
 
         return validate
 
@@ -370,7 +378,7 @@ class NeuralRecommender(Recommender):
         return self.network.encode(items, lengths, self._vectors, times).numpy()
 
     def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
-        with _torch_state(self.settings.threads, None, self.device):
+        with torch_state(self.settings.threads, None, self.device):
             known = self._rows(histories)
             hidden = self._encode(known)
             if self._of_catalog is None:
@@ -401,7 +409,7 @@ class NeuralRecommender(Recommender):
 
     def item_space(self) -> ItemSpace:
         def of_sessions(sessions: Sessions) -> np.ndarray:
-            with _torch_state(self.settings.threads, None, self.device):
+            with torch_state(self.settings.threads, None, self.device):
                 return self._encode(self._rows(sessions)).cpu().numpy()
 
         return ItemSpace(self.by_item(self._output).cpu().numpy(), self.candidates(), "dot", of_sessions)
@@ -423,13 +431,17 @@ class NeuralRecommender(Recommender):
         for name, tensor in state.items():
             if not torch.isfinite(tensor).all():
                 raise saved_arrays.DamagedError(f"'{name}' holds numbers that are not finite")
-        text = arrays.get("network.item_vectors.text")
-        name = "item_vectors.vectors" if "item_vectors.vectors" in state else "item_vectors.adapter.weight"
-        dim = state[name].shape[1 if name.endswith("vectors") else 0]
-        self.network = self._network(dim, text)
+        self.network = self.restored_network(state)
         self.network.load_state_dict(state)
         self.curve = []
         self._settle()
+
+    def restored_network(self, state: dict[str, Tensor]) -> Network:
+        """A network into which the state fits."""
+        text = state.get("item_vectors.text")
+        name = "item_vectors.vectors" if "item_vectors.vectors" in state else "item_vectors.adapter.weight"
+        dim = state[name].shape[1 if name.endswith("vectors") else 0]
+        return self._network(dim, None if text is None else text.numpy())
 
     def save(self, folder: Path) -> None:
         super().save(folder)
@@ -466,7 +478,7 @@ def _figures(state: TrainingState) -> dict[str, float]:
 
 
 @contextmanager
-def _torch_state(threads: int | None, seed: int | None, device: str) -> Iterator[None]:
+def torch_state(threads: int | None, seed: int | None, device: str) -> Iterator[None]:
     """Seeds torch, sets its threads, and on CUDA has sums added in one order; what was before comes back afterwards.
 
     seed: None where nothing is drawn, as in recommending. (Every seeding leaves a note for a GPU that may yet be used.)

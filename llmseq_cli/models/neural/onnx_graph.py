@@ -61,6 +61,8 @@ def write_onnx(model: NeuralRecommender, file: Path) -> None:
         import onnxscript  # noqa: F401 torch wants it
     except ImportError as error:
         raise NotExportableError(f"{error.name} is not installed: pip install 'llmseq[onnx]'") from error
+    if not model.dense_scores:
+        raise NotExportableError(f"the scores of {model.name} are no products of two vectors")
     if model.settings.time != "none":
         raise NotExportableError("the network reads the times of a session, which the graph has no place for")
     device = model.device
