@@ -5,8 +5,8 @@ blocks of LiGR (Borisyuk et al., "From features to transformers: Redefining rank
 
     x + σ(W x) ⊙ attention(norm(x)), then x + σ(W x) ⊙ feed-forward(norm(x))
 
-The negatives are drawn uniformly and shared by all targets of a step. Defaults are those published for Amazon Beauty
-under leave-one-out, but for those that a comment names.
+The negatives are drawn uniformly, as published there; a few targets share theirs, where the authors draw for each. Width
+of the layers, heads, dropout and number of negatives are those published for Amazon Beauty under leave-one-out.
 """
 
 from __future__ import annotations
@@ -34,6 +34,12 @@ class ESASRecSettings(SASRecSettings):
     dropout: float = setting(0.2, "dropout rate", low=0, high=0.95, tune=(0.0, 0.9))
     loss: str = setting("sampled", "softmax over the whole catalog, sampled softmax, or gBCE", choices=LOSSES)
     negatives: int = setting(256, "negatives that a sampled loss draws per step", low=1, high=1_000_000)
+    negatives_for: int | None = setting(
+        8,
+        "how many of a step's targets share the negatives of the sampled softmax; none: all of them",
+        low=1,
+        high=1_000_000,
+    )
     negatives_from: str = setting(
         "uniform",
         "how the sampled softmax draws negatives: mixed, half by popularity and half uniformly, weighted so that the "
