@@ -33,7 +33,7 @@ from llmseq_cli.models.neural.batches import Batch
 from llmseq_cli.models.neural.item_codes import CodeTree, residual_codes
 from llmseq_cli.models.neural.network import Encoder, Network
 from llmseq_cli.models.neural.neural_recommender import VALIDATION_DEPTH, NeuralRecommender, torch_state
-from llmseq_cli.models.recommender import FitContext, ItemSpace
+from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.sasrec import SASRecEncoder, SASRecSettings
 from llmseq_cli.settings import setting
 
@@ -149,9 +149,6 @@ class SemanticIds(NeuralRecommender):
         beam = self.settings.beam
         scores = self.network.scores(hidden) if beam is None else self.network.search(hidden, beam)
         return scores + self.settings.rerank * (hidden @ self.network.text.T) if self.settings.rerank else scores
-
-    def item_space(self) -> ItemSpace | None:
-        return None
 
 
 class CodeVectors(nn.Module):

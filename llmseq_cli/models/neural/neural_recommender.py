@@ -407,7 +407,10 @@ class NeuralRecommender(Recommender):
         candidates[self.item_ids] = True
         return candidates
 
-    def item_space(self) -> ItemSpace:
+    def item_space(self) -> ItemSpace | None:
+        if not self.dense_scores:
+            return None
+
         def of_sessions(sessions: Sessions) -> np.ndarray:
             with torch_state(self.settings.threads, None, self.device):
                 return self._encode(self._rows(sessions)).cpu().numpy()
