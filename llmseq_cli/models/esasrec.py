@@ -5,8 +5,8 @@ blocks of LiGR (Borisyuk et al., "From features to transformers: Redefining rank
 
     x + σ(W x) ⊙ attention(norm(x)), then x + σ(W x) ⊙ feed-forward(norm(x))
 
-The negatives are drawn uniformly, as published there; a few targets share theirs, where the authors draw for each. Width
-of the layers, heads, dropout and number of negatives are those published for Amazon Beauty under leave-one-out.
+The negatives are drawn uniformly, as published there; a few targets share theirs, where the authors draw for each.
+Width of the layers, heads, dropout and number of negatives are those published for Amazon Beauty under leave-one-out.
 """
 
 from __future__ import annotations

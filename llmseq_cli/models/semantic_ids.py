@@ -105,13 +105,13 @@ class SemanticIds(NeuralRecommender):
         histories = held_out.histories()
         targets = torch.from_numpy(held_out.targets().astype(np.int64)).to(self.device)
 
+        @torch.inference_mode()
         def validate() -> float:
             self._settle()
             hidden, ranks = self._encode(histories), []
             for start in range(0, len(histories), _BLOCK):
                 block = histories.slice(start, min(start + _BLOCK, len(histories)))
-                with torch.inference_mode():
-                    scores = self.network.scores(hidden[start : start + len(block)])
+                scores = self.network.scores(hidden[start : start + len(block)])
                 if not allows_repeats:
                     scores[torch.from_numpy(block.rows()), torch.from_numpy(block.items.astype(np.int64))] = -torch.inf
                 own = scores.gather(1, targets[start : start + len(block), None])
