@@ -12,7 +12,7 @@ SMALL = {"dim": None, "codes": 2, "code_size": 6}
 
 @pytest.fixture(scope="module")
 def model():
-    return fitted("semantic-ids", LEARNING | SMALL | {"epochs": 12}, embeddings=embeddings())[0]
+    return fitted("semantic-ids", LEARNING | SMALL, embeddings=embeddings())[0]
 
 
 def test_learns_a_planted_pattern(model):
