@@ -29,9 +29,9 @@ FAST: dict[str, dict[str, Any]] = {
     "sasrec": {"dim": 16, "epochs": 2},
     "bert4rec": {"dim": 16, "epochs": 2},
     "s3rec": {"dim": 16, "epochs": 2},
-    "esasrec": {"dim": 16, "epochs": 2},
-    "hstu": {"dim": 16, "epochs": 2},
-    "semantic-ids": {"codes": 2, "code_size": 8, "epochs": 2},
+    "esasrec": {"dim": 16, "epochs": 1},
+    "hstu": {"dim": 16, "epochs": 1},
+    "semantic-ids": {"codes": 2, "code_size": 8, "epochs": 1},
 }
 
 N_ITEMS = 60
