@@ -122,7 +122,7 @@ class SemanticIds(NeuralRecommender):
         return validate
 
     def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
-        with torch_state(self.settings.threads, 0, self.device):
+        with torch_state(self.settings.threads, None, self.device):
             known = self._rows(histories)
             hidden = self._encode(known)
             place = 0
