@@ -1,8 +1,8 @@
 """Semantic IDs: an item is a short sequence of codes made from its text, and the next item is spelt code by code.
 
 After TIGER (Rajput et al., "Recommender systems with generative retrieval", NeurIPS 2023). A session is read by
-SASRec's transformer; an item's vector is the sum of its codes' vectors e. With h, what is read of the session,
-the code of level l after the codes c₁ … c_{l−1} has the probability
+SASRec's transformer, an item as a vector that starts at its text's. With h, what is read of the session, the code of
+level l after the codes c₁ … c_{l−1} has the probability
 
     softmax over codes of (h + f_l(e[c₁] + … + e[c_{l−1}])) · e_l
 
@@ -83,7 +83,7 @@ class SemanticIds(NeuralRecommender):
         return self._spelling(found.codes, [*found.centers, last], text)
 
     def _spelling(self, codes: np.ndarray, centers: list[np.ndarray], text: np.ndarray) -> CodeNetwork:
-        vectors = CodeVectors(codes, centers)
+        vectors = CodeVectors(codes, centers, text)
         return CodeNetwork(vectors, self.make_encoder(text.shape[1]), self.n_seen, text)
 
     def restored_network(self, state: dict[str, Tensor]) -> CodeNetwork:
@@ -152,18 +152,19 @@ class SemanticIds(NeuralRecommender):
 
 
 class CodeVectors(nn.Module):
-    """float32[n_rows, dim] when called: the sums of the vectors of the items' codes. centers: where these start."""
+    """float32[n_rows, dim] when called: how items are read, at first by their texts. levels: the vectors of the codes
+    that are spelt, which start at `centers`."""
 
     codes: Tensor
 
-    def __init__(self, codes: np.ndarray, centers: list[np.ndarray]) -> None:
+    def __init__(self, codes: np.ndarray, centers: list[np.ndarray], text: np.ndarray) -> None:
         super().__init__()
+        self.read = nn.Parameter(torch.from_numpy(text.copy()))
         self.register_buffer("codes", torch.from_numpy(codes.copy()))
         self.levels = nn.ParameterList([nn.Parameter(torch.from_numpy(each.copy())) for each in centers])
 
     def forward(self) -> Tensor:
-        parts = [functional.embedding(self.codes[:, level], each) for level, each in enumerate(self.levels)]
-        return torch.stack(parts).sum(dim=0)
+        return self.read
 
 
 class CodeNetwork(Network):
