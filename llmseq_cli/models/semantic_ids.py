@@ -28,6 +28,7 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.metrics import per_session
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
+from llmseq_cli.evaluation.small_blocks import SmallBlocks
 from llmseq_cli.evaluation.top_k import rank_in_blocks
 from llmseq_cli.models.neural.batches import Batch
 from llmseq_cli.models.neural.item_codes import CodeTree, residual_codes
@@ -96,6 +97,7 @@ class SemanticIds(NeuralRecommender):
         return self._spelling(found.codes, [*found.centers, last], text)
 
     def _spelling(self, codes: np.ndarray, centers: list[np.ndarray], text: np.ndarray) -> CodeNetwork:
+        self._small_blocks = SmallBlocks()
         vectors = CodeVectors(codes, centers, text)
         return CodeNetwork(vectors, self.make_encoder(text.shape[1]), self.n_seen, text)
 
