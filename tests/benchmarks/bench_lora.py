@@ -121,6 +121,20 @@ def measure(run: Any, size: str, device: str, examples: Encoded, batch_size: int
     }
 
 
+def run(_options: argparse.Namespace) -> None:
+    """For `make bench`."""
+    cuda = torch.cuda.is_available()
+    compare("1b" if cuda else "tiny", 2048 if cuda else 128, 32)
+
+
+def compare(size: str, n_examples: int, batch_size: int) -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    examples = make_examples(n_examples, SIZES[size]["vocab_size"], seed=0)
+    for name, trained in (("llmseq", ours), ("transformers Trainer", plain)):
+        figures = measure(trained, size, device, examples, batch_size)
+        print(json.dumps({"what": name, "size": size, "device": device, **figures}))
+
+
 def main() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -128,10 +142,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=2048 if device == "cuda" else 128)
     parser.add_argument("--batch-size", type=int, default=32)
     given = parser.parse_args()
-    examples = make_examples(given.examples, SIZES[given.size]["vocab_size"], seed=0)
-    for name, run in (("llmseq", ours), ("transformers Trainer", plain)):
-        figures = measure(run, given.size, device, examples, given.batch_size)
-        print(json.dumps({"what": name, "size": given.size, "device": device, **figures}))
+    compare(given.size, given.examples, given.batch_size)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """`make bench`: speed against the peers, every comparison in one run on one machine.
 
-    python tests/benchmarks/run.py [--only startup,report,neighbors,embed,training,fresh,serve,ingest] [--rows 10000000]
+    python tests/benchmarks/run.py [--only startup,report,neighbors,embed,training,fresh,serve,lora,generate,ingest]
+                                   [--rows 10000000]
 
 Figures on shared machines vary; the ratios are what counts. Medians of several runs where a run is short.
 """
@@ -16,7 +17,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 import bench_embed
 import bench_fresh
+import bench_generate
 import bench_ingest
+import bench_lora
 import bench_report
 import bench_serve
 import bench_session_knn
@@ -33,6 +36,8 @@ BENCHMARKS = {
     "training": bench_training.run,
     "fresh": bench_fresh.run,
     "serve": bench_serve.run,
+    "lora": bench_lora.run,
+    "generate": bench_generate.run,
     "ingest": bench_ingest.run,
 }
 
