@@ -83,6 +83,20 @@ def test_onnxruntime_gives_the_lists_of_the_network(trained, sasrec):
     assert (mine.items[drawn.lengths == 0] == -1).all()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "more"), [("gru4rec", {"layout": "paper", "hidden": 8}), ("bert4rec", {})])
+def test_onnxruntime_gives_the_lists_of_other_networks(shop, tmp_path, model, more):
+    pytest.importorskip("onnxruntime")
+    shop.train(TrainOptions(model, settings=SMALL | more, device="cpu"))
+    assert shop.export([model], "bundle", tmp_path / "b")["onnx"] is None
+    random = np.random.default_rng(0)
+    drawn = Sessions.from_lists([random.integers(0, 40, random.integers(1, 30)) for _ in range(1000)])
+    mine, other = (
+        Bundle.open(tmp_path / "b", onnx=onnx).ready.model.recommend(drawn, 10).items for onnx in (False, True)
+    )
+    assert (mine != other).sum() <= 4
+
+
 def test_its_own_page_works(trained, sasrec, monkeypatch):
     monkeypatch.delenv("LLMSEQ_WORKSPACE")
     page = (sasrec / "README.md").read_text(encoding="utf-8")
