@@ -38,7 +38,8 @@ def run_here(app: Callable[[], Application], listening: socket, ready: Callable[
     config = Config(
         app,
         factory=True,
-        log_config=None,  # warnings and errors go to stderr
+        log_config=None,  # what is logged goes to stderr
+        log_level="error",  # others' broken requests are no news
         access_log=False,
         proxy_headers=False,
         server_header=False,

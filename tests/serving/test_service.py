@@ -75,7 +75,11 @@ def test_requests_that_are_off(service, body, word):
 
 def test_requests_that_are_no_json_or_lead_nowhere(service):
     client = service("v-sknn")
-    assert client.post("/recommend", content=b'{"session": [').status_code == 422
+    broken = client.post("/recommend", content=b'{"session": [')
+    assert broken.status_code == 422
+    form = client.post("/recommend", data={"session": "i01"})
+    assert (form.status_code, form.json()["error"]) == (422, "the body is no JSON object")
+    assert "Content-Type" in form.json()["hint"]
     lone = client.post("/recommend", content=rb'{"session": ["\ud800"]}', headers={"content-type": "application/json"})
     assert lone.json()["lists"][0]["unknown"] == ["\ud800"]
     assert client.get("/recommend").json() == {"error": "Method Not Allowed", "hint": "/docs lists what is here"}
