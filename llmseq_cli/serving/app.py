@@ -157,7 +157,7 @@ def _explain_errors(app: FastAPI) -> None:
     async def invalid(_: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"] if part != "body")
-        if not place:
+        if not place or first["type"] == "json_invalid":
             hint = "send a JSON object, with Content-Type: application/json; /docs shows an example"
             return _json({"error": "the body is no JSON object", "hint": hint}, 422)
         return _json({"error": f"{place[:200]}: {first['msg']}", "hint": "/docs shows what a request looks like"}, 422)
