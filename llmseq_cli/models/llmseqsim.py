@@ -18,7 +18,7 @@ from llmseq_cli.embeddings.pooling import POOLINGS, pool
 from llmseq_cli.embeddings.products import Products, item_products, sessions_at_once
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
-from llmseq_cli.evaluation.small_blocks import SmallBlocks
+from llmseq_cli.evaluation.small_blocks import MOST_HISTORIES, SmallBlocks
 from llmseq_cli.evaluation.top_k import block_size, rank_in_blocks, top_k_of, without_noise
 from llmseq_cli.models import saved_arrays
 from llmseq_cli.models.recommender import FitContext, ItemSpace, Recommender
@@ -164,8 +164,12 @@ class LLMSeqSim(Recommender):
         return scores
 
     def _exact(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
-        products, norms, small_blocks = self._comparing
-        size = sessions_at_once(len(histories), block_size(self.n_items), self.vectors, products, small_blocks)
+        size = block_size(self.n_items)
+        if len(histories) <= MOST_HISTORIES:
+            products, norms, small_blocks = self._comparing
+            size = sessions_at_once(len(histories), size, self.vectors, products, small_blocks)
+        else:
+            products, norms = self._compared()
 
         def score(block: Sessions) -> np.ndarray:
             return self._similarities(pool(block, self.vectors, self.settings.pooling), products, norms)
@@ -174,12 +178,16 @@ class LLMSeqSim(Recommender):
             histories, score, k, self.n_items, exclude_history=exclude_history, candidates=self.candidates, size=size
         )
 
-    @cached_property
-    def _comparing(self) -> tuple[Products, np.ndarray, SmallBlocks]:
+    def _compared(self) -> tuple[Products, np.ndarray]:
         """What sessions are compared with the items by, and the items' squared norms."""
         norms = _squared_norms(self.vectors)
         factors = _inverse_root(norms) if self.settings.similarity == "cosine" else None
-        return item_products(self.vectors, factors), norms, SmallBlocks()
+        return item_products(self.vectors, factors), norms
+
+    @cached_property
+    def _comparing(self) -> tuple[Products, np.ndarray, SmallBlocks]:
+        """The same, kept for those who ask for a few sessions again and again: it is a copy of the vectors."""
+        return *self._compared(), SmallBlocks()
 
     def _similarities(self, sessions: Any, products: Products, norms: np.ndarray) -> np.ndarray:
         """float32[n_sessions, n_items]; a session whose vector is 0 is similar to nothing (−inf)."""

@@ -22,7 +22,7 @@ from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings, unit_rows
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.metrics import per_session
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
-from llmseq_cli.evaluation.small_blocks import SmallBlocks
+from llmseq_cli.evaluation.small_blocks import MOST_HISTORIES, SmallBlocks
 from llmseq_cli.models import saved_arrays
 from llmseq_cli.models.neural.batches import Batch, Windows, history_blocks, next_item
 from llmseq_cli.models.neural.checkpoints import Checkpoints, begin
@@ -345,7 +345,7 @@ class NeuralRecommender(Recommender):
         self.network.eval()
         self._vectors = self.network.item_vectors().detach()
         self._output = self.network.output(self._vectors).detach()
-        self._of_catalog: tuple[Tensor, np.ndarray] | None = None  # output vectors and candidates, by item
+        self._of_catalog: tuple[Tensor, np.ndarray] | None = None  # by item: output vectors, candidates
 
     @torch.inference_mode()
     def _encode(self, histories: Sessions) -> Tensor:
@@ -381,11 +381,12 @@ class NeuralRecommender(Recommender):
         with torch_state(self.settings.threads, None, self.device):
             known = self._rows(histories)
             hidden = self._encode(known)
-            if self._of_catalog is None:
-                self._of_catalog = self.by_item(self._output), self.candidates()
+            of_catalog = self._of_catalog or (self.by_item(self._output), self.candidates())
+            if len(histories) <= MOST_HISTORIES:
+                self._of_catalog = of_catalog
             lists = rank_sessions(
                 hidden,
-                *self._of_catalog,
+                *of_catalog,
                 histories,
                 k,
                 exclude_history=exclude_history,
