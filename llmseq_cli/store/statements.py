@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from llmseq_cli.store.scratch import scratch
+
 if TYPE_CHECKING:
     import duckdb
 
@@ -67,9 +69,7 @@ class Statement:
 
 def split(text: str) -> list[Statement]:
     """The statements of a text. Raises what DuckDB raises where it cannot read them."""
-    import duckdb
-
-    with duckdb.connect() as con:
+    with scratch() as con:
         return [Statement(found.query.strip(), _kind(found)) for found in con.extract_statements(text)]
 
 

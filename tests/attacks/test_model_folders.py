@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support.small_bert import save_bert
+from support.warm import Command
 
 from llmseq_cli.embeddings.sources.registry import SourceOptions, make_source
 from llmseq_cli.errors import LlmseqError
@@ -252,19 +251,16 @@ def test_the_command_line_neither_asks_nor_runs(model, tmp_path):
     data.write_text("user,item,time\n" + rows)
     items = tmp_path / "items.csv"
     items.write_text("item,title\n" + "".join(f"i{n},red sock {n}\n" for n in range(7)))
-    base = [sys.executable, "-m", "llmseq_cli"]
-    ingest = [*base, "ingest", str(data), "--items", str(items), "--name", "shop", "--k-core", "1"]
-    made = subprocess.run(ingest, env=environment, capture_output=True, text=True, check=False)
-    assert made.returncode == 0, made.stderr
-    for command in (
+    made = Command("ingest", data, "--items", items, "--name", "shop", "--k-core", "1", env=environment)
+    assert made.wait(60) == 0, made.err
+    for words in (
         ["finetune", "--task", "genitem", "--provider", "local", "--model", str(model), "--prepare-only"],
         ["prompt", "--base-model", str(model), "--provider", "local", "--task", "genitem"],
         ["embed", "--source", "huggingface", "--model", str(model), "--json"],
     ):
-        done = subprocess.run(
-            [*base, *command], env=environment, input="yes\n" * 20, capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, done.stdout) == (1, ""), done.stderr
-        assert "evil.py is code" in done.stderr or "asks to run code" in done.stderr
-        assert "Traceback" not in done.stderr
+        done = Command(*words, env=environment, said="yes\n" * 20)
+        out, err = done.communicate(120)
+        assert (done.returncode, out) == (1, ""), err
+        assert "evil.py is code" in err or "asks to run code" in err
+        assert "Traceback" not in err
     assert not list(tmp_path.rglob("ran"))

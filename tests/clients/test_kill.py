@@ -2,11 +2,8 @@
 what was under way by one that does not.
 """
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -14,6 +11,7 @@ from support.embedding_server import vector_of
 from support.embedding_steps import catalog, stored
 from support.idempotent_server import IdempotentServer
 from support.prompting_steps import BASE, dataset_of, rows
+from support.warm import Command
 
 KILLS = 5
 AT_A_TIME = 4
@@ -39,14 +37,12 @@ def start(monkeypatch):
 
 def run_and_kill(server, words, workspace, enough):
     """Runs a command and kills it once the server has charged `enough` more; returns what it told until then."""
-    environment = os.environ | {"LLMSEQ_WORKSPACE": str(workspace)}
-    command = [sys.executable, "-m", "llmseq_cli", *words]
-    child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    child = Command(*words, "--workspace", workspace)
     wanted = sum(server.charged.values()) + enough
     deadline = time.monotonic() + 120
     while sum(server.charged.values()) < wanted and child.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
-    assert child.poll() is None, child.stderr.read()
+    assert child.poll() is None, child.err
     child.send_signal(signal.SIGKILL)
     told = child.communicate()[1]
     while server.under_way:

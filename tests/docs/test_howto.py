@@ -214,9 +214,7 @@ def test_tuning(llmseq, shop):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
-def test_train_on_ray(llmseq, shop, monkeypatch):
-    monkeypatch.setenv("RAY_TMPDIR", "/tmp")  # its sockets' paths must be short
-    monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 otherwise: beside other tests they would starve
+def test_train_on_ray(llmseq, shop, cluster):
     [printed] = [run(llmseq, command) for command in commands("howto/train-on-ray.md")]
     assert "SASRec" in printed
 

@@ -34,7 +34,8 @@ def test_the_tutorial_runs(llmseq, tmp_path, monkeypatch):
 def test_the_protocol_page_runs(llmseq, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_reviews(tmp_path / "data" / "beauty")
-    printed = tour(llmseq, commands("protocol.md"))
+    short = [line.replace("train sasrec", "train sasrec --set epochs=1") for line in commands("protocol.md")]
+    printed = tour(llmseq, short)
     assert "by-chance" in printed
     assert "by-file" in printed
 

@@ -1,9 +1,6 @@
 """`llmseq embed` with a source of text vectors: cached, resumable, priced, silent the second time."""
 
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
@@ -11,6 +8,7 @@ import pytest
 from support.beauty_split import FOLDER, needs_beauty
 from support.embedding_server import KEY, EmbeddingServer, error, vector_of
 from support.embedding_steps import ROWS, catalog, stored
+from support.warm import Command
 
 from llmseq_cli import IngestOptions
 from llmseq_cli.workspace import Workspace
@@ -201,31 +199,25 @@ def test_without_a_key(llmseq, monkeypatch, tmp_path):
     assert (ended.status, "OPENAI_API_KEY is not set" in ended.err) == (1, True)
 
 
-def embed_process(tmp_path, server):
-    environment = os.environ | {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": server.url, "NO_PROXY": "127.0.0.1"}
+def embed_process(tmp_path):
     arguments = ["embed", "--source", "openai", "--set", "texts_per_request=20", "--concurrency", "8"]
-    return subprocess.Popen(
-        [sys.executable, "-m", "llmseq_cli", *arguments, "--workspace", str(tmp_path / "workspace")],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    return Command(*arguments, "--workspace", tmp_path / "workspace")
 
 
 def kill_twice_then_finish(tmp_path, server, n_texts):
     """Kills the command when a third and two thirds of the texts are paid; returns what all three runs printed."""
-    printed = b""
+    printed = ""
     for share in (1 / 3, 2 / 3):
-        process = embed_process(tmp_path, server)
+        process = embed_process(tmp_path)
         deadline = time.monotonic() + 120
         while len(server.paid) < share * n_texts and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         process.send_signal(signal.SIGKILL)
-        printed += process.communicate()[0]
+        printed += "".join(process.communicate())
         assert process.returncode == -signal.SIGKILL
-    process = embed_process(tmp_path, server)
-    printed += process.communicate(timeout=240)[0]
-    assert process.returncode == 0, printed.decode()
+    process = embed_process(tmp_path)
+    printed += "".join(process.communicate(timeout=240))
+    assert process.returncode == 0, printed
     return printed
 
 
@@ -244,7 +236,7 @@ def check_kills(llmseq, workspace, server, tmp_path, distinct):
     assert len(server.requests) == before
     counts = llmseq("sql", "select count(*) as n, count(distinct text_hash) as d from core.text_vector", "--json").json
     assert counts == [{"n": len(distinct), "d": len(distinct)}]
-    assert KEY.encode() not in printed
+    assert KEY not in printed
     for file in tmp_path.rglob("*"):
         assert not file.is_file() or KEY.encode() not in file.read_bytes(), file
 

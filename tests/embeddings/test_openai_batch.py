@@ -3,14 +3,13 @@
 import itertools
 import json
 import signal
-import subprocess
-import sys
 import threading
 
 import numpy as np
 import pytest
 from support.embedding_server import KEY, EmbeddingServer, error, finish_batches, vector_of
 from support.embedding_steps import ROWS, catalog, stored
+from support.warm import Command
 
 from llmseq_cli import EmbedOptions
 from llmseq_cli.embeddings import openai_batch
@@ -262,7 +261,6 @@ def test_what_was_not_accepted_is_not_under_way(llmseq, server, many, monkeypatc
 def test_kill_9_between_upload_and_create(llmseq, server, many, at, then):
     """A real process, killed while the server works on its request."""
     words = ["embed", "--source", "openai", "--batch", "--workspace", str(many.folder), "--wait-for-lock"]
-    command = [sys.executable, "-m", "llmseq_cli", *words]
     process, dead = [], threading.Event()
 
     def kill(what):
@@ -272,7 +270,7 @@ def test_kill_9_between_upload_and_create(llmseq, server, many, at, then):
             dead.set()
 
     server.at = kill
-    process.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    process.append(Command(*words))
     assert process[0].wait(120) == -signal.SIGKILL
     assert dead.wait(30)
     for _ in range(100):  # "create" goes on after the kill: the batch is there all the same

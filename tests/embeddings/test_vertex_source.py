@@ -14,6 +14,7 @@ from support.embedding_server import vector_of
 from support.embedding_steps import ROWS, catalog
 from support.fetching import QUICK, get
 from support.vertex_server import PROJECT, TOKEN, VertexServer, google_error, write_service_account
+from support.warm import Command
 
 from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError, TransientError, UnreachableError
 from llmseq_cli.embeddings.fetch import FetchOptions
@@ -366,9 +367,7 @@ def test_long_texts_are_cut_and_counted(llmseq, server, tmp_path):
 def embed_process(tmp_path):
     arguments = ["embed", "--source", "vertex", "--model", ENGLISH, "--dimensions", "16", "--concurrency", "8"]
     arguments += ["--set", "texts_per_request=20", "--workspace", str(tmp_path / "workspace")]
-    return subprocess.Popen(
-        [sys.executable, "-m", "llmseq_cli", *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+    return Command(*arguments)
 
 
 def test_killed_and_run_again_each_text_is_paid_once(llmseq, server, tmp_path):
@@ -380,11 +379,11 @@ def test_killed_and_run_again_each_text_is_paid_once(llmseq, server, tmp_path):
     while len(server.paid) < 1000 and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
     process.send_signal(signal.SIGKILL)
-    printed = process.communicate()[0]
-    assert process.returncode == -signal.SIGKILL, printed.decode()
+    printed = "".join(process.communicate())
+    assert process.returncode == -signal.SIGKILL, printed
     process = embed_process(tmp_path)
-    printed += process.communicate(timeout=240)[0]
-    assert process.returncode == 0, printed.decode()
+    printed += "".join(process.communicate(timeout=240))
+    assert process.returncode == 0, printed
     assert set(server.paid) == set(titles)
     assert max(server.paid.values()) <= 2
     # In flight when killed: at most 8 requests and 16 that waited to be written, of 20 texts.
@@ -395,7 +394,7 @@ def test_killed_and_run_again_each_text_is_paid_once(llmseq, server, tmp_path):
     again = llmseq("embed", "--source", "vertex", "--model", ENGLISH, "--dimensions", "16", "--json").json
     assert (again["texts_sent"], len(server.requests)) == (0, before)
     secrets = [TOKEN.encode(), server.private_key.splitlines()[1].encode()]
-    assert not any(secret in printed for secret in secrets)
+    assert not any(secret in printed.encode() for secret in secrets)
     files = [file for file in tmp_path.rglob("*") if file.is_file() and file.name != "account.json"]
     assert files
     assert not any(secret in file.read_bytes() for file in files for secret in secrets)

@@ -3,14 +3,13 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 from support.chat_server import KEY, MODEL
 from support.prompting_steps import ON
+from support.warm import Command
 
 from llmseq_cli import FinetuneOptions, IngestOptions, files
 from llmseq_cli.finetuning import jobs as job_module
@@ -103,7 +102,6 @@ def test_killed_around_a_call(llmseq, server, ready, monkeypatch, when):
 def test_kill_9_while_the_server_works(llmseq, server, ready, at):
     """A real process, killed while it uploads, submits or waits; then the same command again."""
     words = ["finetune", *ON, "--wait"]
-    command = [sys.executable, "-m", "llmseq_cli", *words, "--workspace", str(ready.folder)]
     process, seen = [], []
 
     def kill(path):
@@ -113,7 +111,7 @@ def test_kill_9_while_the_server_works(llmseq, server, ready, at):
             process[0].wait()
 
     server.after = kill
-    process.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+    process.append(Command(*words, "--workspace", ready.folder))
     process[0].wait(120)
     assert (process[0].returncode, seen) == (-signal.SIGKILL, [at])
     [listed] = llmseq("jobs", "--json").json
@@ -320,10 +318,8 @@ def test_two_programs_never_submit_the_same(llmseq, server, ready):
     def meanwhile(path):
         if path == "/v1/files" and not seen:
             seen.append(None)
-            command = [sys.executable, "-m", "llmseq_cli", "finetune", *ON, "--workspace", str(ready.folder)]
-            environment = os.environ | {"OPENAI_API_KEY": KEY}
-            done = subprocess.run([*command, "--wait-for-lock"], capture_output=True, text=True, env=environment)
-            seen.append((done.returncode, done.stderr))
+            other = Command("finetune", *ON, "--workspace", ready.folder, "--wait-for-lock")
+            seen.append((other.wait(120), other.err))
 
     server.after = meanwhile
     assert llmseq("finetune", *ON).status == 0

@@ -1,10 +1,7 @@
 """`--provider local`: LoRA on a tiny model that is made here, a model from scratch, interruptions, bad input."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from support.small_shop import titles
+from support.warm import Command
 
 from llmseq_cli.finetuning.templates import shipped_words
 from llmseq_cli.language_model import library
@@ -73,21 +71,16 @@ def test_killed_and_gone_on_with_ends_with_the_same_weights(llmseq, ready, tiny,
     options = ["finetune", "--provider", "local", "--model", str(tiny), "--set", f"method={method}",
                "--set", "epochs=3", "--set", "batch_size=16"]  # fmt: skip
     dying = (
-        "import os, signal, sys\n"
+        "import os, signal\n"
         "from llmseq_cli.language_model.training import Trainer\n"
-        "from llmseq_cli.cli.app import run\n"
         "save, saved = Trainer._save, []\n"
         "def die(self):\n"
         "    save(self)\n"
         "    saved.append(1)\n"
         "    if len(saved) == 4: os.kill(os.getpid(), signal.SIGKILL)\n"
         "Trainer._save = die\n"
-        "run(sys.argv[1:])\n"
     )
-    killed = subprocess.run(
-        [sys.executable, "-c", dying, *options, "--set", "save_minutes=0"], env=os.environ, capture_output=True
-    )
-    assert killed.returncode == -signal.SIGKILL
+    assert Command(*options, "--set", "save_minutes=0", before=dying).wait(120) == -signal.SIGKILL
     [listed] = llmseq("jobs", "--json").json
     assert (listed["job"], listed["status"]) == ("genitem-1", "queued")
     resumed = llmseq(*options, "--json").json

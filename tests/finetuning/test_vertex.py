@@ -4,8 +4,6 @@ import dataclasses
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from support.chat_server import session_titles
 from support.prompting_steps import clairvoyant, dataset_of, prompt, rows
 from support.vertex_server import write_service_account
 from support.vertex_tuning_server import FAULTS, PROJECT, TOKEN, VertexTuningServer
+from support.warm import Command
 
 from llmseq_cli import FinetuneOptions
 from llmseq_cli.finetuning import jobs as job_module
@@ -143,7 +142,6 @@ def test_kill_9_loses_nothing_and_pays_nothing_twice(llmseq, server, ready, at):
         words = ["prompt", "latest", "--samples", "2", "--concurrency", "2"]
     else:
         words = ["finetune", *HERE, "--wait"]
-    command = [sys.executable, "-m", "llmseq_cli", *words, "--workspace", str(ready.folder), "--wait-for-lock"]
     process, seen = [], []
 
     def kill(path):
@@ -153,9 +151,8 @@ def test_kill_9_loses_nothing_and_pays_nothing_twice(llmseq, server, ready, at):
             time.sleep(0.05)
 
     server.after = kill
-    process.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE))
-    process[0].communicate(timeout=120)
-    assert (process[0].returncode, len(seen)) == (-signal.SIGKILL, 1)
+    process.append(Command(*words, "--workspace", ready.folder, "--wait-for-lock"))
+    assert (process[0].wait(120), len(seen)) == (-signal.SIGKILL, 1)
     done = llmseq(*words)
     assert done.status == 0, done.err
     assert len(server.jobs) == 1

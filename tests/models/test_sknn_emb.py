@@ -175,6 +175,7 @@ def test_without_embeddings_and_settings_are_checked():
 
 
 @cache
+@cache
 def beauty_model() -> SKNNEmb:
     data = load_beauty()
     return fitted(embed_texts(list(data.catalog.titles), LexicalSettings()), data.train)

@@ -1,18 +1,16 @@
 """`llmseq prompt` against a loopback server: from a job or a base model to a row of the leaderboard."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-from support.chat_server import KEY, session_titles
+from support.chat_server import session_titles
 from support.embedding_server import KEY as EMBEDDING_KEY
 from support.embedding_server import EmbeddingServer, vector_of
 from support.prompting_steps import BASE, ON, clairvoyant, dataset_of, prompt, rows
+from support.warm import Command
 
 from llmseq_cli import EmbedOptions, IngestOptions, TrainOptions
 
@@ -245,10 +243,7 @@ def test_unknown_answers_are_embedded_by_the_items_source(llmseq, server, shop, 
 def test_killed_while_asking(llmseq, server, ready, tmp_path):
     """kill -9 in the middle: what was answered and written stays, and only the rest is asked for."""
     server.answer, server.latency = clairvoyant(dataset_of(ready)), 0.15
-    command = [sys.executable, "-m", "llmseq_cli", "prompt", "--base-model", BASE, "--samples", "2",
-               "--concurrency", "1"]  # fmt: skip
-    environment = os.environ | {"OPENAI_API_KEY": KEY, "LLMSEQ_WORKSPACE": str(tmp_path / "workspace")}
-    child = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    child = Command("prompt", "--base-model", BASE, "--samples", "2", "--concurrency", "1")
     deadline = time.monotonic() + 60
     while sum(server.paid.values()) < 10 and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -284,12 +279,8 @@ def test_two_programs_never_ask_the_same(llmseq, server, ready):
     def meanwhile(path):
         if path.endswith("completions") and not seen:
             seen.append(None)
-            done = subprocess.run(
-                [sys.executable, "-m", "llmseq_cli", "--workspace", str(ready.folder), "prompt", "--base-model", BASE,
-                 "--wait-for-lock"],
-                capture_output=True, text=True, timeout=60, env=os.environ | {"OPENAI_API_KEY": KEY},
-            )  # fmt: skip
-            seen.append((done.returncode, done.stderr))
+            other = Command("prompt", "--base-model", BASE, "--wait-for-lock")
+            seen.append((other.wait(60), other.err))
 
     server.after = meanwhile
     prompt(llmseq, "--base-model", BASE, "--concurrency", "1")

@@ -56,7 +56,8 @@ def test_a_model_made_here_answers_from_a_server(llmseq, ready, tmp_path, monkey
     """A small model is trained from the shop's titles, served, and asked through the server as any other."""
     monkeypatch.setenv("OPENAI_API_KEY", "any")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    made = llmseq("finetune", "--provider", "local", "--set", "epochs=10", "--json")
+    small = [word for setting in ("dim=64", "layers=1", "epochs=10") for word in ("--set", setting)]
+    made = llmseq("finetune", "--provider", "local", *small, "--json")
     assert made.status == 0, made.err
     folder = tmp_path / "tuned"
     assert llmseq("jobs", "download", "latest", "--out", folder).status == 0

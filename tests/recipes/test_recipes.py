@@ -5,12 +5,11 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from support.warm import Command
 
 from llmseq_cli.errors import InterruptedByUserError, LlmseqError
 from llmseq_cli.models.registry import model_class
@@ -119,8 +118,7 @@ def test_a_step_that_fails_does_not_cost_the_others(llmseq, shop, recipe):
 
 def test_killed_and_gone_on_with(llmseq, shop, recipe, tmp_path):
     """A real process, killed when its first run is there; the same command then makes only what is missing."""
-    command = [sys.executable, "-m", "llmseq_cli", "run", str(recipe), "--workspace", str(shop.folder)]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ)
+    process = Command("run", recipe, "--workspace", shop.folder)
     runs = shop.folder / "artifacts" / "runs"
     for _ in range(2000):
         if process.poll() is not None or (

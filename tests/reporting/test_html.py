@@ -11,21 +11,26 @@ from llmseq_cli import EmbedOptions, TrainOptions
 
 
 @pytest.fixture
-def report(llmseq, shop, tmp_path):
+def report(llmseq, shop, prepared, once):
     """The file of a report on runs of three models."""
-    shop.embed(EmbedOptions("lexical"))
-    shop.train(TrainOptions("llmseqsim", embeddings="lexical"))
-    shop.train(TrainOptions("v-sknn"))
-    shop.train(TrainOptions("v-sknn", settings={"k": 7}))
-    shop.train(TrainOptions("most-popular"))
-    file = tmp_path / "report.html"
-    assert llmseq("report", "--format", "html", "--out", file).status == 0
-    return file
+
+    def build(workspace):
+        workspace.embed(EmbedOptions("lexical"))
+        workspace.train(TrainOptions("llmseqsim", embeddings="lexical"))
+        workspace.train(TrainOptions("v-sknn"))
+        workspace.train(TrainOptions("v-sknn", settings={"k": 7}))
+        workspace.train(TrainOptions("most-popular"))
+
+    def write(folder):
+        assert llmseq("report", "--format", "html", "--out", folder / "report.html").status == 0
+
+    prepared(shop, "four-runs", build)
+    return once("html-report", write) / "report.html"
 
 
 @pytest.fixture
-def page(report):
-    with opened(report.as_uri()) as page:
+def page(report, browser):
+    with opened(browser, report.as_uri()) as page:
         yield page
 
 

@@ -6,7 +6,7 @@ import re
 import threading
 
 import pytest
-from support.browser import CHROMIUM, opened
+from support.browser import opened
 
 pytest.importorskip("fastapi")
 NASTY = """'"><svg onload=alert(1)>{{ 7 * 7 }}</textarea></style>"""
@@ -24,8 +24,6 @@ def address(trained):
     from llmseq_cli.serving.options import ServeOptions
     from llmseq_cli.serving.served import open_served
 
-    if CHROMIUM is None:
-        pytest.skip("no browser")
     title = NASTY.replace("'", "''")
     trained.sql(f"update core.item set title = '{title}' where external_id = 'i02'", write=True)
     models = open_served(trained.folder, ServeOptions(("v-sknn", "sasrec")))
@@ -41,8 +39,8 @@ def address(trained):
         thread.join()
 
 
-def test_a_session_and_two_lists_beside_each_other(address, trained):
-    with opened(address) as page:
+def test_a_session_and_two_lists_beside_each_other(browser, address, trained):
+    with opened(browser, address) as page:
         page.get_by_label("Session: an id or title a line, oldest first").fill("i01\nnothing of ours\n")
         page.get_by_label("Recommendations").fill("4")
         page.get_by_role("button", name="Recommend").click()
@@ -68,8 +66,8 @@ def test_a_session_and_two_lists_beside_each_other(address, trained):
         assert page.get_by_role("region", name="sasrec-2").locator("li").count() == 10
 
 
-def test_colours_phones_and_texts_that_are_no_markup(address):
-    with opened(address) as page:
+def test_colours_phones_and_texts_that_are_no_markup(browser, address):
+    with opened(browser, address) as page:
         ink = "getComputedStyle(document.body).backgroundColor"
         light = page.evaluate(ink)
         page.emulate_media(color_scheme="dark")

@@ -15,18 +15,27 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-backgroun
 FLAGS += ["--disable-component-update", "--disable-sync"]
 
 
-@contextmanager
-def opened(address: str) -> Iterator[Any]:
-    """A page that is open in the browser, light. Errors in it, and requests that lead elsewhere, fail the test; skips
-    where there is no browser."""
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """One for all tests of a file; they are skipped where there is none."""
     if CHROMIUM is None:
         pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on the path")
     from playwright.sync_api import sync_playwright
 
-    inside = "file:" if address.startswith("file:") else address
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_context(color_scheme="light").new_page()
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield started
+        started.close()
+
+
+@contextmanager
+def opened(browser: Any, address: str) -> Iterator[Any]:
+    """A page that is open in the browser, light, and knows of no other. Errors in it, and requests that lead elsewhere,
+    fail the test.
+    """
+    inside = "file:" if address.startswith("file:") else address
+    with browser.new_context(color_scheme="light") as context:
+        page = context.new_page()
         problems: list[str] = []
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda said: problems.append(said.text) if said.type == "error" else None)
@@ -34,4 +43,3 @@ def opened(address: str) -> Iterator[Any]:
         page.goto(address)
         yield page
         assert problems == []
-        browser.close()

@@ -32,16 +32,26 @@ def _calm(patch):
     patch.setenv("RAY_health_check_period_ms", "500")  # a node that was killed is missed after two seconds, not fifteen
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    """A cluster of this machine's own, which the commands of a whole file use."""
-    from llmseq_cli.ray_cluster import connect, disconnect
+@pytest.fixture
+def cluster(quiet_ray):
+    """A cluster of this machine's own, which stays for the next test that asks for one."""
+    from llmseq_cli.ray_cluster import connect
 
-    with pytest.MonkeyPatch.context() as patch:
-        _calm(patch)
-        connect(None, 2)
-        yield
-        disconnect()
+    connect(None, 2)
+
+
+@pytest.fixture(autouse=True)
+def _no_cluster(request):
+    """A test that asks for no cluster is connected to none."""
+    loaded = sys.modules.get("ray")
+    if loaded is not None and loaded.is_initialized() and "cluster" not in request.fixturenames:
+        loaded.shutdown()
+
+
+def on_ray(item: pytest.Item) -> int:
+    """Where tests on Ray stand among those of a run: tests on one's own cluster, on the shared one, others."""
+    wanted = set(item.fixturenames)
+    return 1 if "cluster" in wanted else 0 if wanted & {"quiet_ray", "two_nodes"} else 2
 
 
 def free_port() -> int:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from llmseq_cli.errors import UsageError
+from llmseq_cli.store.scratch import scratch
 
 EARLIEST, LATEST = "1900-01-01", "2200-01-01"
 """A time outside is taken for a mistake in the data."""
@@ -63,7 +64,7 @@ def given_form(text: str) -> TimeForm:
     form = _strptime(text, (text,))
     import duckdb
 
-    with duckdb.connect() as con:
+    with scratch() as con:
         try:
             if "%" not in text:
                 raise duckdb.InvalidInputException("it has no % in it")
@@ -140,12 +141,10 @@ def guess_time_form(sample: list[str]) -> TimeForm | None:
     digits = _date_of_digits(texts)
     if len(numbers) * 2 > len(texts) and not digits:
         return numeric_form(sorted(numbers, key=abs)[len(numbers) // 2])
-    import duckdb
-
-    with duckdb.connect() as con:
+    with scratch() as con:
         forms = [_strptime(digits, (digits,))] if digits else []
         forms += [date_form(), *(_dated(date) for date in _DATES), _strptime("RFC 2822", _MAIL)]
-        con.execute("create table sample as select unnest($texts) as text", {"texts": texts})
+        con.execute("create temp table sample as select unnest($texts) as text", {"texts": texts})
         # The form that most of the sample follows; of several the one that stands first.
         within = f"between '{EARLIEST}'::timestamp and '{LATEST}'::timestamp"
         counts = []

@@ -60,8 +60,9 @@ def work(rank: int, size: int, port: int, folder: str) -> None:
 def folder(tmp_path_factory):
     """What two and three ranks made of the cases."""
     folder = tmp_path_factory.mktemp("ranks")
+    multiprocessing.set_forkserver_preload(["torch", "support.planted"])
     for size in (2, 3):
-        multiprocessing.spawn(work, (size, free_port(), str(folder)), nprocs=size)
+        multiprocessing.start_processes(work, (size, free_port(), str(folder)), size, start_method="forkserver")
     return folder
 
 

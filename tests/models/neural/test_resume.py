@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.planted import MODELS, fitted
+from support.warm import Command
 
 from llmseq_cli.errors import InterruptedByUserError, LlmseqError
 from llmseq_cli.models.neural.checkpoints import Checkpoints
@@ -141,14 +140,7 @@ def arrays_of(workspace: Path, run: str) -> dict[str, np.ndarray]:
 
 
 def test_kill_9_and_resume_from_the_command_line(llmseq, shop):
-    def start():
-        return subprocess.Popen(
-            [sys.executable, "-m", "llmseq_cli", *TRAIN, "--workspace", str(shop.folder)],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    process = start()
+    process = Command(*TRAIN, "--workspace", shop.folder)
     deadline = time.monotonic() + 120
     while not list(shop.folder.glob("artifacts/checkpoints/*/*/step-*")) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -168,12 +160,7 @@ def test_kill_9_and_resume_from_the_command_line(llmseq, shop):
 
 
 def test_ctrl_c_from_the_command_line(shop):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "llmseq_cli", *TRAIN, "--set", "epochs=5000", "--workspace", str(shop.folder)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = Command(*TRAIN, "--set", "epochs=5000", "--workspace", shop.folder)
     deadline = time.monotonic() + 120
     while not list(shop.folder.glob("artifacts/checkpoints/*/*/step-*")) and time.monotonic() < deadline:
         time.sleep(0.01)
