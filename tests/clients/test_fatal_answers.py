@@ -3,9 +3,9 @@
 import json
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from support.fault_server import FaultHandler, FaultServer, error
 
 from llmseq_cli.clients.errors import FinalError
 from llmseq_cli.clients.retries import Patience
@@ -22,54 +22,35 @@ TOTAL = 400
 QUICK = Patience(attempts=2, seconds=0, first_wait=0.01, largest_wait=0.02)
 
 
-class CountingServer(ThreadingHTTPServer):
-    """`status(number)` of a request says how it ends and whether it ends only after `gate` is open."""
-
-    daemon_threads = True
-    request_queue_size = 256
-
-    def __init__(self, status):
-        super().__init__(("127.0.0.1", 0), CountingHandler)
-        self.status, self.lock = status, threading.Lock()
-        self.arrived, self.answered, self.gate = 0, 0, threading.Event()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-    def handle_error(self, *_):
-        pass
-
-
-class CountingHandler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_):
-        pass
-
-    def do_POST(self):
-        server, asked = self.server, json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+class CountingHandler(FaultHandler):
+    def do_POST(self):  # noqa: N802
+        server, asked = self.server, json.loads(self.body())
         with server.lock:
             server.arrived += 1
             number = server.arrived
         status = server.status(number)
-        document = {"error": {"message": "no", "type": "x", "code": "x", "param": None}}
+        document = error("no", "x")
         if status == 200 and "input" in asked:
             data = [{"index": place, "embedding": [1.0, 2.0]} for place in range(len(asked["input"]))]
             document = {"data": data, "usage": {"total_tokens": 1}}
         elif status == 200:
             choice = {"index": 0, "message": {"role": "assistant", "content": "yes"}, "finish_reason": "stop"}
             document = {"choices": [choice], "usage": {"prompt_tokens": 1, "completion_tokens": 1}}
-        body = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        self.answer(status, document)
         with server.lock:
             server.answered += status == 200
+
+
+class CountingServer(FaultServer):
+    """`status(number)` of a request says how it ends and whether it ends only after `gate` is open."""
+
+    request_queue_size = 256
+    handler = CountingHandler
+
+    def __init__(self, status):
+        super().__init__()
+        self.status = status
+        self.arrived, self.answered, self.gate = 0, 0, threading.Event()
 
 
 @pytest.fixture
@@ -84,8 +65,7 @@ def serve(monkeypatch):
 
     yield start
     for server in servers:
-        server.shutdown()
-        server.server_close()
+        server.stop()
 
 
 def embed(server, **options):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from support.hosted_servers import ADAPTER, AzureServer, FireworksServer, TogetherServer
 from support.prompting_steps import clairvoyant, dataset_of, prompt
+from support.warm import Command
 
 from llmseq_cli import FinetuneOptions
 from llmseq_cli.finetuning import jobs as job_module
@@ -116,7 +114,7 @@ def test_killed_around_a_call(llmseq, hosted, ready, monkeypatch, name, step, wh
 def test_kill_9_while_the_service_takes_the_job(llmseq, hosted, ready, name):
     """A real process, killed while its job is being taken; then the same command again."""
     server = hosted(name)
-    command = [sys.executable, "-m", "llmseq_cli", "finetune", *on(name), "--limit", "20", "--wait"]
+    words = ["finetune", *on(name), "--limit", "20", "--wait"]
     process, seen = [], []
 
     def kill(path):
@@ -126,17 +124,10 @@ def test_kill_9_while_the_service_takes_the_job(llmseq, hosted, ready, name):
             process[0].wait()
 
     server.after = kill
-    process.append(
-        subprocess.Popen(
-            [*command, "--workspace", str(ready.folder)],
-            env=os.environ,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-    )
+    process.append(Command(*words, "--workspace", ready.folder))
     process[0].wait(120)
     assert (process[0].returncode, len(seen)) == (-signal.SIGKILL, 1)
-    made = llmseq(*command[3:], "--json").json
+    made = llmseq(*words, "--json").json
     assert (made["job"], made["status"], len(server.jobs)) == ("genitem-1", "succeeded", 1)
 
 

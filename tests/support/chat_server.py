@@ -3,20 +3,14 @@ asked, answers as a test says, and fails on demand.
 """
 
 import json
-import random
 import re
-import threading
 import time
-from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from support.fault_server import FaultHandler, FaultServer, error
 
 MODEL = "shop-chat-2026-09-22"
 KEY = "sk-test-9c2vXw7Lk0Rb5Tq1"
-
-
-def error(message, code=None, param=None, type="invalid_request_error"):
-    return {"error": {"message": message, "type": type, "param": param, "code": code}}
 
 
 def session_titles(text):
@@ -24,17 +18,15 @@ def session_titles(text):
     return re.findall(r"^\d+\. (.*)$", text, re.MULTILINE)
 
 
-class ChatServer(ThreadingHTTPServer):
-    """`answer(question, sample)` makes an answer. `fault_share` of the requests fail, half of them after their work is
-    done: what they made is there, but is not heard of. `paid` counts answers by question; `charged` those sent whole.
+class ChatServer(FaultServer):
+    """`answer(question, sample)` makes an answer. Half of the faults come after the work is done: what they made is
+    there, but is not heard of. `paid` counts answers by question.
     """
 
-    daemon_threads = True
-    request_queue_size = 128
     fault_kinds = ("429", "500", "503", "reset", "cut", "reset after", "500 after")
 
     def __init__(self, key=KEY):
-        super().__init__(("127.0.0.1", 0), self.handler)
+        super().__init__(seed=5)
         self.key = key
         self.models = {MODEL}
         self.shutdowns = {}
@@ -46,34 +38,10 @@ class ChatServer(ThreadingHTTPServer):
         self.wants = "max_tokens"
         self.forbidden = ()
         self.finish = "stop"
-        self.latency = 0.0
-        self.fault_share = 0.0
-        self.random = random.Random(5)
-        self.script = []
         self.files, self.jobs, self.events = {}, {}, {}
-        self.paid, self.faults = Counter(), Counter()
-        self.requests, self.bodies = [], []
+        self.bodies = []
         self.steps = ["validating_files", "queued", "running", "succeeded"]
         self.after = lambda path: None
-        self.lock = threading.Lock()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-    def handle_error(self, *_):
-        """Connections that clients drop are part of the tests."""
-
-    def stop(self):
-        self.shutdown()
-        self.server_close()
-
-    def next_fault(self):
-        with self.lock:
-            if self.script:
-                return self.script.pop(0)
-            return self.random.choice(self.fault_kinds) if self.random.random() < self.fault_share else None
 
     # What the paths do: (status, document).
 
@@ -184,17 +152,11 @@ class ChatServer(ThreadingHTTPServer):
         return {"content": [told[0] | {"top_logprobs": told[: asked["top_logprobs"]]}], "refusal": None}
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
+class Handler(FaultHandler):
+    def do_POST(self):  # noqa: N802
+        self.serve(self.body())
 
-    def log_message(self, *_):
-        pass
-
-    def do_POST(self):
-        self.serve(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
-
-    def do_GET(self):
+    def do_GET(self):  # noqa: N802
         self.serve(b"")
 
     def serve(self, body):
@@ -205,17 +167,17 @@ class Handler(BaseHTTPRequestHandler):
             server.requests.append((self.command, self.path))
         if server.key and not self.allowed():
             said = f"Incorrect API key provided: {self.headers.get('Authorization')}"
-            return self.send(401, error(said, "invalid_api_key"))
+            return self.answer(401, error(said, "invalid_api_key"))
         fault = server.next_fault()
         if isinstance(fault, tuple):
-            return self.send(*fault)
+            return self.answer(*fault)
         if fault:
             server.faults[fault] += 1
         if fault == "429":
             headers = {"retry-after-ms": "20"}
-            return self.send(429, error("Rate limit reached", "rate_limit_exceeded"), headers)
+            return self.answer(429, error("Rate limit reached", "rate_limit_exceeded"), headers)
         if fault in ("500", "503"):
-            return self.send(int(fault), error("The server had an error", type="server_error"))
+            return self.answer(int(fault), error("The server had an error", type="server_error"))
         if fault == "reset":
             return self.reset()
         time.sleep(server.latency)
@@ -224,8 +186,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "reset after":
             return self.reset()
         if fault == "500 after":
-            return self.send(500, error("The server had an error", type="server_error"))
-        return self.send(status, document, cut=fault == "cut")
+            return self.answer(500, error("The server had an error", type="server_error"))
+        return self.answer(status, document, cut=fault == "cut")
 
     def allowed(self):
         return self.headers.get("Authorization") == f"Bearer {self.server.key}"
@@ -233,9 +195,9 @@ class Handler(BaseHTTPRequestHandler):
     def about_model(self, name):
         """What is told of a model; asked beside the work, so that it counts as no request and does not fail."""
         if name not in self.server.models or not self.allowed():
-            return self.send(404, error("The model does not exist", "model_not_found", "model"))
+            return self.answer(404, error("The model does not exist", "model_not_found", "model"))
         card = {"id": name, "object": "model", "created": 1, "owned_by": "shop"}
-        return self.send(200, card | {"shutdown_date": self.server.shutdowns.get(name)})
+        return self.answer(200, card | {"shutdown_date": self.server.shutdowns.get(name)})
 
     def work(self, body):
         server, address = self.server, urlsplit(self.path)
@@ -271,27 +233,6 @@ class Handler(BaseHTTPRequestHandler):
                 return 200, page(told[::-1])
             return 200, server.poll(parts[2])
         return 404, error("no such thing")
-
-    def reset(self):
-        import socket
-        import struct
-
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close_connection = True
-        self.connection.close()
-
-    def send(self, status, document, headers=None, cut=False):
-        body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        self.send_response(status)
-        content = "application/octet-stream" if isinstance(document, bytes) else "application/json"
-        for name, value in {"Content-Type": content, "Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if cut:
-            self.close_connection = True
-            body = body[: len(body) // 2]
-        self.wfile.write(body)
-        self.wfile.flush()
 
 
 def page(data):

@@ -4,12 +4,10 @@ import base64
 import hashlib
 import json
 import random
-import threading
 import time
-from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
+from support.fault_server import FaultHandler, FaultServer, error
 
 KEY = "sk-test-4f1bQz8h1vYh0Lw6"
 
@@ -20,24 +18,18 @@ def vector_of(text, dimensions):
     return np.random.default_rng(seed).standard_normal(dimensions).astype(np.float32)
 
 
-class EmbeddingServer(ThreadingHTTPServer):
+class EmbeddingServer(FaultServer):
     """Serves `model` with `dimensions` numbers a vector. The other attributes say how it misbehaves; `paid` counts each
-    text that was answered in full, `requests` what it was asked, `faults` what it did wrong.
+    text that was answered in full.
     """
 
-    daemon_threads = True
-    request_queue_size = 128
     fault_kinds = ("429", "500", "503", "reset", "cut", "shuffle")
 
     def __init__(self, dimensions=16, key=KEY):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__()
         self.model = "text-embedding-3-small"
         self.dimensions = dimensions
         self.key = key
-        self.fault_share = 0.0
-        self.random = random.Random(7)
-        self.latency = 0.0
-        self.script = []  # one entry a request: None, a fault, or (status, error body, headers)
         self.texts_per_request = 2048
         self.words_per_text = 8192
         self.forbidden = ()  # texts that hold one of these are refused
@@ -47,36 +39,12 @@ class EmbeddingServer(ThreadingHTTPServer):
         self.requests_per_minute = None
         self.allowance = 1.0
         self.refilled = time.monotonic()
-        self.lock = threading.Lock()
-        self.paid = Counter()
-        self.requests = []
-        self.faults = Counter()
         self.after_answer = lambda: None
         self.files = {}
         self.batches = {}
         self.batch_faults = {}  # custom_id: (status, error)
         self.has_batches = True
         self.at = lambda what: None  # called at "upload", "create" and "created"
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-    def handle_error(self, *_):
-        """Connections that clients drop are part of the tests."""
-
-    def stop(self):
-        self.shutdown()
-        self.server_close()
-
-    def next_fault(self):
-        with self.lock:
-            if self.script:
-                return self.script.pop(0)
-            if self.random.random() < self.fault_share:
-                return self.random.choice(self.fault_kinds)
-        return None
 
     def too_fast(self):
         """Whether the stated limit is exceeded: a bucket that refills steadily and holds two seconds' worth."""
@@ -119,19 +87,9 @@ class EmbeddingServer(ThreadingHTTPServer):
         return 200, {"object": "list", "data": data, "model": self.model, "usage": usage}
 
 
-def error(message, code=None, param=None, type="invalid_request_error"):
-    return {"error": {"message": message, "type": type, "param": param, "code": code}}
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_):
-        pass
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+class Handler(FaultHandler):
+    def do_POST(self):  # noqa: N802
+        body = self.body()
         if not self.allowed():
             return
         if self.path == "/v1/embeddings":
@@ -182,31 +140,6 @@ class Handler(BaseHTTPRequestHandler):
                 server.paid.update(asked["input"])
             server.after_answer()
 
-    def reset(self):
-        import socket
-        import struct
-
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        self.close_connection = True
-        self.connection.close()
-
-    def answer(self, status, document, headers=None, cut=False):
-        """Sends an answer; returns whether it went out whole."""
-        body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        if cut:
-            self.close_connection = True
-            body = body[: len(body) // 2]
-        try:
-            self.wfile.write(body)
-            self.wfile.flush()
-        except OSError:
-            return False
-        return not cut
-
     # The Batch API.
 
     def upload(self, body):
@@ -234,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
         server.at("created")
         self.answer(200, server.batches[name])
 
-    def do_GET(self):
+    def do_GET(self):  # noqa: N802
         if self.path.startswith("/v1/models/"):  # what is told of a model counts as no request
             return self.answer(404, error("no such path"))
         if not self.allowed():

@@ -4,22 +4,22 @@ import hashlib
 import threading
 from collections import Counter
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
+from support.fault_server import FaultHandler, FaultServer
 
 BODY = np.random.default_rng(1).bytes(300_000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
 
 
-class FileServer(ThreadingHTTPServer):
+class FileServer(FaultServer):
     """Serves `files` by path. The other attributes say how it misbehaves; `requests` is what it was asked, `sent`
     the bytes that each request got."""
 
-    daemon_threads = True
+    path = ""
 
     def __init__(self):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__()
         self.files = {"/file.bin": BODY}
         self.etags = {}
         self.ranges = True
@@ -33,39 +33,31 @@ class FileServer(ThreadingHTTPServer):
         self.hold_at = None
         self.release = threading.Event()
         self.before = lambda: None
-        self.requests = []
         self.sent = Counter()
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
 
     def stop(self):
         self.release.set()
-        self.shutdown()
-        self.server_close()
+        super().stop()
 
     def etag(self, path):
         return self.etags.get(path, f'"{hashlib.md5(self.files[path]).hexdigest()}"')
 
 
-class Handler(BaseHTTPRequestHandler):
-    def log_message(self, *_):
-        pass
+class Handler(FaultHandler):
+    protocol_version = "HTTP/1.0"  # the end of an answer is the end of the connection, whatever length was told
 
-    def do_GET(self):
+    def do_GET(self):  # noqa: N802
         server = self.server
         self.number = len(server.requests)
         server.requests.append((self.path, dict(self.headers)))
         server.before()
         path = self.path.partition("?")[0]
         if server.refusals:
-            return self.answer(*server.refusals.pop(0))
+            return self.refuse(*server.refusals.pop(0))
         if path in server.redirects:
-            return self.answer(302, {"Location": server.redirects[path]})
+            return self.refuse(302, {"Location": server.redirects[path]})
         if path not in server.files:
-            return self.answer(404, {})
+            return self.refuse(404, {})
         body, start = server.files[path], 0
         wanted = self.headers.get("Range")
         condition = self.headers.get("If-Range")
@@ -75,7 +67,7 @@ class Handler(BaseHTTPRequestHandler):
         if wanted and server.ranges and current:
             start = int(wanted.removeprefix("bytes=").rstrip("-"))
             if start >= len(body):
-                return self.answer(416, {"Content-Range": f"bytes */{len(body)}"})
+                return self.refuse(416, {"Content-Range": f"bytes */{len(body)}"})
             headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
         rest = body[start:]
         self.send_response(206 if "Content-Range" in headers else 200)
@@ -97,11 +89,11 @@ class Handler(BaseHTTPRequestHandler):
         except OSError:
             self.server.sent[self.number] -= len(data)
 
-    def answer(self, status, headers):
-        self.send_response(status)
-        for name, value in {"Content-Length": "0", **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
+    def refuse(self, status, headers):
+        self.answer(status, b"", headers)
+
+
+FileServer.handler = Handler
 
 
 class Recorder:

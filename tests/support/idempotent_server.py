@@ -4,38 +4,20 @@ and charged once. It answers embeddings and chat; `charged` counts texts or answ
 
 import base64
 import json
-import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from support.embedding_server import vector_of
+from support.fault_server import FaultHandler, FaultServer
 
 
-class IdempotentServer(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
+class IdempotentServer(FaultServer):
     def __init__(self, *, knows_keys=True, dimensions=16):
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__()
         self.knows_keys, self.dimensions = knows_keys, dimensions
-        self.latency = 0.0
         self.answer = lambda question: "nothing"
-        self.lock = threading.Lock()
         self.charged, self.answers, self.repeats = Counter(), {}, 0
         self.under_way, self.requests = 0, 0
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}/v1"
-
-    def handle_error(self, *_):
-        """Connections that clients drop are part of the tests."""
-
-    def stop(self):
-        self.shutdown()
-        self.server_close()
 
     def work(self, asked):
         """The document for a request, which is charged."""
@@ -62,15 +44,9 @@ class IdempotentServer(ThreadingHTTPServer):
                 "usage": tokens}  # fmt: skip
 
 
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_):
-        pass
-
-    def do_POST(self):
-        server, body = self.server, self.rfile.read(int(self.headers["Content-Length"]))
+class Handler(FaultHandler):
+    def do_POST(self):  # noqa: N802
+        server, body = self.server, self.body()
         if len(body) < int(self.headers["Content-Length"]):
             return  # the client was killed while it sent
         key = self.headers.get("Idempotency-Key") if server.knows_keys else None
@@ -88,12 +64,10 @@ class Handler(BaseHTTPRequestHandler):
             server.under_way += 1
         try:
             time.sleep(server.latency)
-            content = json.dumps(document).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
+            self.answer(200, document)
         finally:
             with server.lock:
                 server.under_way -= 1
+
+
+IdempotentServer.handler = Handler

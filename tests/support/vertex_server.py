@@ -54,11 +54,11 @@ class VertexServer(EmbeddingServer):
     each request, `tokens_given` counts access tokens; `token_script` holds answers of the token endpoint.
     """
 
+    path = ""
     fault_kinds = ("429", "429 info", "500", "503", "reset", "cut")
 
     def __init__(self):
         super().__init__(key=TOKEN)
-        self.RequestHandlerClass = VertexHandler
         self.public_key = b""
         self.asked = []
         self.tokens_given = 0
@@ -67,10 +67,6 @@ class VertexServer(EmbeddingServer):
         self.tokens_per_text = 2048
         self.statistics = True
         self.widths = dict(WIDTHS)
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.server_port}"
 
     @property
     def token_uri(self):
@@ -129,7 +125,7 @@ class VertexServer(EmbeddingServer):
 
 class VertexHandler(Handler):
     def do_POST(self):  # noqa: N802
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.body()
         if self.path == "/token":
             self.token(body)
             return
@@ -197,3 +193,6 @@ class VertexHandler(Handler):
         info = {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "0.03s"}
         document = google_error(429, "Resource exhausted", "RESOURCE_EXHAUSTED", [] if with_header else [info])
         return self.answer(429, document, {"retry-after": "0.03"} if with_header else {})
+
+
+VertexServer.handler = VertexHandler

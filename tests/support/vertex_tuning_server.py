@@ -27,7 +27,6 @@ class VertexTuningServer(VertexServer):
 
     def __init__(self, buckets=("shop-bucket",)):
         super().__init__()
-        self.RequestHandlerClass = TuningHandler
         self.buckets = set(buckets)
         self.objects, self.sessions, self.uploads = {}, {}, Counter()
         self.jobs, self.bodies = {}, []
@@ -141,11 +140,10 @@ class TuningHandler(VertexHandler):
         self.serve(b"")
 
     def do_PUT(self):  # noqa: N802
-        self.serve(self.rfile.read(int(self.headers.get("Content-Length") or 0)))
+        self.serve(self.body())
 
     def do_POST(self):  # noqa: N802
-        length = self.headers.get("Content-Length")
-        body = self.rfile.read(int(length or 0))
+        body = self.body()
         if self.path == "/token":
             self.token(body)
         else:
@@ -173,8 +171,7 @@ class TuningHandler(VertexHandler):
             return self.reset()
         if fault == "500 after":
             return self.answer(500, google_error(500, "try again", "INTERNAL"))
-        headers = {"Content-Type": "application/json", **(headers[0] if headers else {})}
-        return self.answer(status, document, headers, cut=fault == "cut")
+        return self.answer(status, document, headers[0] if headers else {}, cut=fault == "cut")
 
     def work(self, body):
         address = urlsplit(self.path)
@@ -242,5 +239,7 @@ class TuningHandler(VertexHandler):
             return 308, {}, {"Range": f"bytes=0-{end}"}
         return server.store(bucket, name, held + body, generation)
 
+
+VertexTuningServer.handler = TuningHandler
 
 __all__ = ["FAULTS", "PROJECT", "TOKEN", "VertexTuningServer"]
