@@ -8,21 +8,7 @@ import typer
 
 from llmseq_cli.cli.common import Common, JsonOption, command
 from llmseq_cli.cli.console import print_facts, print_json
-from llmseq_cli.cli.reading import (
-    DropDuplicatesOption,
-    FormatOption,
-    ItemsFormatOption,
-    ItemsOption,
-    MapOption,
-    MaxRatingOption,
-    MinRatingOption,
-    PathsArgument,
-    QuoteOption,
-    StrictOption,
-    TimeFormatOption,
-    WhereOption,
-    parse_columns,
-)
+from llmseq_cli.cli.reading import PathsArgument, Reading
 
 
 def register(app: typer.Typer) -> None:
@@ -33,17 +19,7 @@ def append(
     common: Common,
     dataset: Annotated[str, typer.Argument(help="Which dataset.", metavar="DATASET")],
     paths: PathsArgument,
-    items: ItemsOption = None,
-    format: FormatOption = "auto",
-    items_format: ItemsFormatOption = "auto",
-    map: MapOption = None,
-    time_format: TimeFormatOption = None,
-    quote: QuoteOption = None,
-    where: WhereOption = None,
-    min_rating: MinRatingOption = None,
-    max_rating: MaxRatingOption = None,
-    drop_duplicates: DropDuplicatesOption = False,
-    strict: StrictOption = False,
+    reading: Reading,
     json: JsonOption = False,
 ) -> None:
     """Add new interactions and items to a dataset.
@@ -63,17 +39,7 @@ def append(
         AppendOptions(
             paths,
             dataset,
-            items=items or [],
-            format=format,
-            items_format=items_format,
-            columns=parse_columns(map),
-            time_format=time_format,
-            quote=quote,
-            where=where,
-            min_rating=min_rating,
-            max_rating=max_rating,
-            drop_duplicates=drop_duplicates,
-            strict=strict,
+            **reading.fields(),
         )
     )
     if json:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -165,12 +165,15 @@ def command(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Registers a function as a command; its first parameter, a `Common`, is made of the options that all share.
 
+    A parameter whose type is a dataclass stands for the options that are the dataclass's fields: commands share them.
     interrupted: what to do after Ctrl-C. split: a command that takes --dataset takes --split, too; the function gets
     both as its `dataset`, DATASET/SPLIT.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
-        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        words = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+        groups = {word.name: word.annotation for word in words if is_dataclass(word.annotation)}
+        own = [part for word in words for part in (_options_of(word.annotation) if word.name in groups else [word])]
         splits = split and any(one.annotation == DatasetOption for one in own)
         if splits:
             own.append(inspect.Parameter("split", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=SplitOption))
@@ -186,6 +189,8 @@ def command(
             quiet = given.pop("quiet") or given.get("json", False)
             if splits:
                 given["dataset"] = dataset_address(given["dataset"], given.pop("split"))
+            for key, group in groups.items():
+                given[key] = group(**{one.name: given.pop(one.name) for one in fields(group)})
             common = Common(given.pop("workspace"), given.pop("wait_for_lock"), quiet)
             try:
                 function(common, **given)
@@ -201,6 +206,15 @@ def command(
         return function
 
     return register
+
+
+def _options_of(group: Any) -> list[inspect.Parameter]:
+    """The fields of a group of options, each a parameter of its own."""
+    kinds = get_type_hints(group, include_extras=True)
+    return [
+        inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=kinds[one.name])
+        for one in fields(group)
+    ]
 
 
 def dataset_address(dataset: str | None, split: str | None) -> str | None:

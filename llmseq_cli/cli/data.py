@@ -10,31 +10,8 @@ import typer
 from llmseq_cli.cli.common import Common, JsonOption, SplitOption, command, dataset_address
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.plot import write_plot
-from llmseq_cli.cli.reading import (
-    DropDuplicatesOption,
-    FormatOption,
-    ItemsFormatOption,
-    ItemsOption,
-    MapOption,
-    MaxRatingOption,
-    MinRatingOption,
-    PathsArgument,
-    QuoteOption,
-    StrictOption,
-    TimeFormatOption,
-    WhereOption,
-    parse_columns,
-)
-from llmseq_cli.cli.split import (
-    FoldsOption,
-    PointOption,
-    RepeatsOption,
-    TargetsOption,
-    TestFractionOption,
-    UnseenItemsOption,
-    ValidationFractionOption,
-    ValidationOption,
-)
+from llmseq_cli.cli.reading import PathsArgument, Reading
+from llmseq_cli.cli.split import SplitWords
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import LARGEST_SEED
 
@@ -59,24 +36,16 @@ def register(app: typer.Typer) -> None:
 
 def ingest(
     common: Common,
+    *,
     paths: PathsArgument,
     name: Annotated[str, typer.Option("--name", help="Name for the dataset.", metavar="NAME")],
-    format: FormatOption = "auto",
-    items: ItemsOption = None,
-    items_format: ItemsFormatOption = "auto",
-    map: MapOption = None,
-    time_format: TimeFormatOption = None,
-    quote: QuoteOption = None,
-    where: WhereOption = None,
-    min_rating: MinRatingOption = None,
-    max_rating: MaxRatingOption = None,
+    reading: Reading,
     session_gap: Annotated[
         str | None,
         typer.Option(
             "--session-gap", help="Cut users into sessions after a pause of this length: 30m, 2h, 1d.", metavar="TIME"
         ),
     ] = None,
-    drop_duplicates: DropDuplicatesOption = False,
     k_core: Annotated[
         int | None,
         typer.Option(
@@ -110,19 +79,11 @@ def ingest(
             metavar="KIND,…",
         ),
     ] = None,
-    test_fraction: TestFractionOption = None,
-    point: PointOption = None,
-    targets: TargetsOption = None,
-    validation: ValidationOption = None,
-    validation_fraction: ValidationFractionOption = None,
-    unseen_items: UnseenItemsOption = None,
-    repeats: RepeatsOption = None,
-    folds: FoldsOption = None,
+    rule: SplitWords,
     seed: Annotated[
         int, typer.Option("--seed", help="Seed of the random tie-break and of splits.", min=0, max=LARGEST_SEED)
     ] = 0,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a dataset of this name, and its runs.")] = False,
-    strict: StrictOption = False,
     json: JsonOption = False,
 ) -> None:
     """Read interactions and item metadata into a dataset, all or nothing.
@@ -152,34 +113,17 @@ def ingest(
         deduplicate=deduplicate,
         anonymise=anonymise,
         tie_break=tie_break,
-        test_fraction=test_fraction,
-        folds=folds,
         seed=seed,
-        unseen_items=unseen_items,
+        **vars(rule),
         splits=tuple(word for words in splits or ["sessions"] for word in words.split(",") if word),
-        point=point,
-        targets=targets,
-        validation=validation,
-        validation_fraction=validation_fraction,
-        repeats=repeats,
     )
     options = IngestOptions(
         paths,
         name,
-        format=format,
-        items=items or [],
-        items_format=items_format,
-        columns=parse_columns(map),
-        time_format=time_format,
-        quote=quote,
-        where=where,
-        min_rating=min_rating,
-        max_rating=max_rating,
+        **reading.fields(),
         session_gap=session_gap,
-        drop_duplicates=drop_duplicates,
         protocol=protocol,
         replace=replace,
-        strict=strict,
     )
     done = common.open().ingest(options)
     if json:

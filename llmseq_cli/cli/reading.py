@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import typer
 
@@ -53,7 +54,30 @@ DropDuplicatesOption = Annotated[
 StrictOption = Annotated[bool, typer.Option("--strict", help="Fail on the first bad row.")]
 
 
-def parse_columns(words: list[str] | None) -> dict[str, str]:
+@dataclass(frozen=True)
+class Reading:
+    """How files are read; `ReadOptions` has what each means."""
+
+    items: ItemsOption = None
+    format: FormatOption = "auto"
+    items_format: ItemsFormatOption = "auto"
+    map: MapOption = None
+    time_format: TimeFormatOption = None
+    quote: QuoteOption = None
+    where: WhereOption = None
+    min_rating: MinRatingOption = None
+    max_rating: MaxRatingOption = None
+    drop_duplicates: DropDuplicatesOption = False
+    strict: StrictOption = False
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of `ReadOptions`, and the files of items."""
+        given = vars(self) | {"items": self.items or [], "columns": _columns(self.map)}
+        del given["map"]
+        return given
+
+
+def _columns(words: list[str] | None) -> dict[str, str]:
     """What --map says, which may be repeated: role or attribute → column."""
     from llmseq_cli.settings import parse_assignments
 

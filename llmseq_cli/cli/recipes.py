@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,6 +55,23 @@ FormatOption = Annotated[
 OutOption = Annotated[Path | None, typer.Option("--out", help="Write to this file.", metavar="FILE")]
 
 
+@dataclass(frozen=True)
+class Execution:
+    """How a recipe is executed, and where its leaderboard goes."""
+
+    dataset: DatasetName = None
+    data: DataOption = None
+    embeddings: EmbeddingsOption = None
+    bert: BertOption = None
+    models: ModelsOption = None
+    seeds: SeedsOption = None
+    device: DeviceOption = "auto"
+    dry_run: DryRunOption = False
+    format: FormatOption = "table"
+    to: OutOption = None
+    json: JsonOption = False
+
+
 def register(app: typer.Typer) -> None:
     command(app, "run")(run)
     command(app, "reproduce")(reproduce)
@@ -61,6 +79,7 @@ def register(app: typer.Typer) -> None:
 
 def run(
     common: Common,
+    *,
     recipe: Annotated[
         str | None, typer.Argument(help="A TOML file, or the name of a built-in recipe.", metavar="RECIPE")
     ] = None,
@@ -68,17 +87,7 @@ def run(
     copy: Annotated[
         Path | None, typer.Option("--copy", help="Copy the recipe to this file, to edit it.", metavar="FILE")
     ] = None,
-    dataset: DatasetName = None,
-    data: DataOption = None,
-    embeddings: EmbeddingsOption = None,
-    bert: BertOption = None,
-    models: ModelsOption = None,
-    seeds: SeedsOption = None,
-    device: DeviceOption = "auto",
-    dry_run: DryRunOption = False,
-    format: FormatOption = "table",
-    to: OutOption = None,
-    json: JsonOption = False,
+    how: Execution,
 ) -> None:
     """Run a recipe: ingest, embed, train, and show the leaderboard of its runs.
 
@@ -99,7 +108,7 @@ def run(
         if recipe is None and not listing:
             raise UsageError("no recipe is named", "`llmseq run --list` shows the built-in ones")
         rows = shipped()
-        if json:
+        if how.json:
             print_json([{"recipe": name, "title": title} for name, title in rows.items()])
         else:
             print_table(["recipe", "what it is"], [[name, title] for name, title in rows.items()], whole=["recipe"])
@@ -107,24 +116,13 @@ def run(
     if copy is not None:
         _copy(find_file(recipe), copy)
         return
-    work = _prepared(common, load_recipe(recipe), dataset, data, embeddings, bert, models, seeds, device)
-    _go(work, dry_run, "json" if json else format, to)
+    _execute(common, load_recipe(recipe), how)
 
 
 def reproduce(
     common: Common,
     name: Annotated[str, typer.Argument(help="beauty, steam, delivery-hero or beauty-leave-one-out.", metavar="NAME")],
-    dataset: DatasetName = None,
-    data: DataOption = None,
-    embeddings: EmbeddingsOption = None,
-    bert: BertOption = None,
-    models: ModelsOption = None,
-    seeds: SeedsOption = None,
-    device: DeviceOption = "auto",
-    dry_run: DryRunOption = False,
-    format: FormatOption = "table",
-    to: OutOption = None,
-    json: JsonOption = False,
+    how: Execution,
 ) -> None:
     """Reproduce a published table: our figures beside the published ones.
 
@@ -144,8 +142,7 @@ def reproduce(
 
     if name not in _PAPERS:
         raise UsageError(f"there is no published table of '{name}'", did_you_mean(name, list(_PAPERS)))
-    work = _prepared(common, load_recipe(name), dataset, data, embeddings, bert, models, seeds, device)
-    _go(work, dry_run, "json" if json else format, to)
+    _execute(common, load_recipe(name), how)
 
 
 def _copy(file: Path, to: Path) -> None:
@@ -156,33 +153,28 @@ def _copy(file: Path, to: Path) -> None:
     out.print(str(to), soft_wrap=True)
 
 
-def _prepared(
-    common: Common,
-    recipe: Recipe,
-    dataset: str | None,
-    data: list[str] | None,
-    embeddings: str | None,
-    bert: str | None,
-    models: str | None,
-    seeds: int | None,
-    device: str,
-) -> RecipeRun:
+def _execute(common: Common, recipe: Recipe, how: Execution) -> None:
     from llmseq_cli.recipes.run_recipe import RecipeRun, RunOptions
-
-    options = RunOptions(dataset, tuple(data or ()), embeddings, listed(models) or None, seeds, device, bert)
-    return RecipeRun(common.open(), recipe, options)
-
-
-def _go(work: RecipeRun, dry_run: bool, format: str, to: Path | None) -> None:
     from llmseq_cli.reporting.formats import check_format
 
+    format = "json" if how.json else how.format
     check_format(format)
-    if dry_run:
+    options = RunOptions(
+        how.dataset,
+        tuple(how.data or ()),
+        how.embeddings,
+        listed(how.models) or None,
+        how.seeds,
+        how.device,
+        how.bert,
+    )
+    work = RecipeRun(common.open(), recipe, options)
+    if how.dry_run:
         _print_plan(work, format)
         return
     done = work.run()
     if done.all_runs:
-        _print_runs(work, done, format, to)
+        _print_runs(work, done, format, how.to)
     if done.failed:
         for name, reason in (done.failed_embeds | done.failed).items():
             work.progress.warn(f"{name}: {reason}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -62,12 +63,27 @@ FoldsOption = Annotated[
 ]
 
 
+@dataclass(frozen=True)
+class SplitWords:
+    """How a dataset is split; None takes what the kind of split has."""
+
+    test_fraction: TestFractionOption = None
+    point: PointOption = None
+    targets: TargetsOption = None
+    validation: ValidationOption = None
+    validation_fraction: ValidationFractionOption = None
+    unseen_items: UnseenItemsOption = None
+    repeats: RepeatsOption = None
+    folds: FoldsOption = None
+
+
 def register(app: typer.Typer) -> None:
     command(app, "split")(split)
 
 
 def split(
     common: Common,
+    *,
     name: Annotated[str | None, typer.Argument(help="Dataset; may be left out if there is only one.")] = None,
     kind: Annotated[
         str,
@@ -76,14 +92,7 @@ def split(
     called: Annotated[
         str | None, typer.Option("--as", help="Name for the split; default: its kind.", metavar="NAME")
     ] = None,
-    test_fraction: TestFractionOption = None,
-    point: PointOption = None,
-    targets: TargetsOption = None,
-    validation: ValidationOption = None,
-    validation_fraction: ValidationFractionOption = None,
-    unseen_items: UnseenItemsOption = None,
-    repeats: RepeatsOption = None,
-    folds: FoldsOption = None,
+    rule: SplitWords,
     seed: Annotated[int | None, typer.Option("--seed", help="Seed of what is drawn.", min=0, max=LARGEST_SEED)] = None,
     json: JsonOption = False,
 ) -> None:
@@ -101,17 +110,7 @@ def split(
     """
     from llmseq_cli.data.splits import rule_of
 
-    given = {
-        "test_fraction": test_fraction,
-        "point": point,
-        "targets": targets,
-        "validation": validation,
-        "validation_fraction": validation_fraction,
-        "unseen_items": unseen_items,
-        "repeats": repeats,
-        "folds": folds,
-        "seed": seed,
-    }
+    given = vars(rule) | {"seed": seed}
     done = common.open().split(rule_of(kind, given), dataset=name, name=called)
     if json:
         print_json(done)

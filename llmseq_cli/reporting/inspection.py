@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmseq_cli.store.queries import rows_of
-from llmseq_cli.store.runs import find_run, run_details
+from llmseq_cli.store.runs import RunInfo, find_run, run_details
 
 if TYPE_CHECKING:
     import duckdb
@@ -19,21 +19,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class RunDetails:
+class RunDetails(RunInfo):
     """Everything stored of a run except its lists.
 
     metrics: {"ndcg@10": …}. curve: one dict an epoch with epoch, loss, ndcg and seconds, empty for models that do not
     train in epochs. dataset_sessions: how many there were to score; sessions: how many were.
     """
 
-    run_id: int
-    run: str
-    dataset: str
-    model: str
-    label: str
-    seed: int
-    settings: dict[str, Any]
-    embeddings: dict[str, Any] | None
     environment: dict[str, Any]
     figures: dict[str, Any]
     sessions: int

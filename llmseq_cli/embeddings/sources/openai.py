@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from llmseq_cli.clients.idempotency import idempotency_header
 from llmseq_cli.clients.openai import OPENAI_TOKENS, OpenAIClient, refused_parameter, told_limits
 from llmseq_cli.clients.retirements import Retirement
+from llmseq_cli.clients.token_estimate import TokenEstimate
 from llmseq_cli.clients.vector_answers import openai_vectors
-from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, VectorAnswer
+from llmseq_cli.embeddings.sources.source import Limits, RemoteSource, VectorAnswer
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import Settings, setting
 
@@ -34,14 +33,14 @@ class OpenAISettings(Settings):
     timeout: float = setting(120.0, "seconds to wait for an answer", low=1)
 
 
-class OpenAISource(EmbeddingSource):
+class OpenAISource(RemoteSource):
     """OpenAI, or a compatible server at `base_url`; see `OpenAIClient`.
 
     Raises UsageError for dimensions that the model cannot have; FinalError, at the first request, without a key.
     """
 
     name: ClassVar[str] = "openai"
-    remote: ClassVar[bool] = True
+    tokens: ClassVar[TokenEstimate] = OPENAI_TOKENS
 
     def __init__(
         self,
@@ -74,12 +73,6 @@ class OpenAISource(EmbeddingSource):
 
     def retirement(self, *, ask: bool) -> Retirement | None:
         return self.client.retirement(self.model, ask=ask)
-
-    def count_tokens(self, texts: list[str]) -> np.ndarray:
-        return OPENAI_TOKENS.count(texts)
-
-    def cut(self, text: str, tokens: int) -> str:
-        return OPENAI_TOKENS.cut(text, tokens)
 
     def embed(self, texts: list[str]) -> VectorAnswer:
         import openai

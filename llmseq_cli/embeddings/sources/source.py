@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from llmseq_cli.clients.retirements import Retirement
+from llmseq_cli.clients.token_estimate import TokenEstimate
 
 
 @dataclass(frozen=True)
@@ -80,3 +81,16 @@ class EmbeddingSource(ABC):
 
     def close(self) -> None:  # noqa: B027 most hold nothing
         """Gives back what the source holds beside memory."""
+
+
+class RemoteSource(EmbeddingSource):
+    """A source that texts are sent to. Their tokens are estimated here, before any is paid for."""
+
+    remote: ClassVar[bool] = True
+    tokens: ClassVar[TokenEstimate]
+
+    def count_tokens(self, texts: list[str]) -> np.ndarray:
+        return self.tokens.count(texts)
+
+    def cut(self, text: str, tokens: int) -> str:
+        return self.tokens.cut(text, tokens)

@@ -6,12 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
-
 from llmseq_cli.clients.retirements import Retirement, retirement
+from llmseq_cli.clients.token_estimate import TokenEstimate
 from llmseq_cli.clients.vector_answers import vertex_vectors
 from llmseq_cli.clients.vertex import DEFAULT_LOCATION, VERTEX_TOKENS, VertexClient
-from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, VectorAnswer
+from llmseq_cli.embeddings.sources.source import Limits, RemoteSource, VectorAnswer
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import Settings, setting
 
@@ -56,7 +55,7 @@ class VertexSettings(Settings):
     timeout: float = setting(120.0, "seconds to wait for an answer", low=1)
 
 
-class VertexSource(EmbeddingSource):
+class VertexSource(RemoteSource):
     """Google's models on Vertex AI, through google-genai; see `VertexClient`.
 
     Vectors are kept as they are answered: those of gemini-embedding-001 have length 1 only with all 3,072 dimensions.
@@ -66,7 +65,7 @@ class VertexSource(EmbeddingSource):
     """
 
     name: ClassVar[str] = "vertex"
-    remote: ClassVar[bool] = True
+    tokens: ClassVar[TokenEstimate] = VERTEX_TOKENS
 
     def __init__(
         self,
@@ -101,12 +100,6 @@ class VertexSource(EmbeddingSource):
 
     def retirement(self, *, ask: bool) -> Retirement | None:
         return retirement(self.name, self.model)
-
-    def count_tokens(self, texts: list[str]) -> np.ndarray:
-        return VERTEX_TOKENS.count(texts)
-
-    def cut(self, text: str, tokens: int) -> str:
-        return VERTEX_TOKENS.cut(text, tokens)
 
     def embed(self, texts: list[str]) -> VectorAnswer:
         from google.genai.types import EmbedContentConfig
