@@ -67,7 +67,7 @@ def test_other_processes_can_read_while_a_model_trains(shop, monkeypatch):
     assert '"shop"' in outputs[0]
 
 
-def test_unknown_depth_is_refused(shop):
+def test_an_unknown_list_length_is_refused(shop):
     with pytest.raises(LlmseqError, match="--list-length is 0"):
         shop.train(TrainOptions("sknn", list_length=0))
 
@@ -85,12 +85,12 @@ def test_a_device_that_does_not_exist_is_refused_by_all_models(shop, model):
         shop.train(TrainOptions(model, device="gpu"))
 
 
-def test_lists_are_kept_to_the_depth_asked_for(shop):
+def test_lists_are_as_long_as_was_asked(shop):
     [run] = shop.train(TrainOptions("most-popular", list_length=5))
     _, [(deepest,)] = shop.sql(f"select max(rank) from recommendations where run = '{run}'")
     assert deepest == 5
     [row] = shop.report(cutoffs=(5,), sort="ndcg@5")
-    assert row["depth"] == 5
+    assert row["list_length"] == 5
 
 
 def test_option_classes_are_what_their_signature_says():

@@ -84,7 +84,7 @@ def _knows_some_sessions_alone(model: Recommender) -> bool:
 
 def _details(con: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, Any]:
     details = run_details(con, run_id)
-    return {name: value for name, value in details.items() if name not in ("run_id", "depth")}
+    return {name: value for name, value in details.items() if name not in ("run_id", "list_length")}
 
 
 def _save_models(model: Recommender, run: str, folder: Path) -> None:

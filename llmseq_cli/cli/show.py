@@ -78,7 +78,10 @@ def _print_head(about: dict[str, Any]) -> None:
     of_all = "" if about["sessions"] == about["dataset_sessions"] else f" of {about['dataset_sessions']:,}"
     facts: list[tuple[str, Any]] = [
         ("run", f"{about['run']} ({about['label']})"),
-        ("dataset", f"{about['dataset']}, {about['sessions']:,}{of_all} sessions scored, lists of {about['depth']}"),
+        (
+            "dataset",
+            f"{about['dataset']}, {about['sessions']:,}{of_all} sessions scored, lists of {about['list_length']}",
+        ),
         ("made", f"{about['started_at']:%Y-%m-%d %H:%M} UTC, seed {about['seed']}"),
         ("settings", _words(about["settings"])),
     ]

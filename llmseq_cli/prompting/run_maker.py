@@ -51,12 +51,12 @@ class RunMaker:
             self.work.progress.message(f"nothing is new since {found}")
             return found
         read, figures = self._read_replies()
-        depth = max(_LEAST_DEPTH, self.work.asked.setup.k)
+        list_length = max(_LEAST_DEPTH, self.work.asked.setup.k)
         ranking = rank(
             read.named,
             self.work.test.histories(),
             len(self.dataset.catalog),
-            depth,
+            list_length,
             exclude_history=not self.dataset.info.allows_repeats,
         )
         evaluation = Evaluation(ranking, ranking.ranks(self.work.test.targets()), self.work.test.ids)
@@ -104,14 +104,14 @@ class RunMaker:
         """The run of the same replies."""
         if self.usage.replies:
             return None
-        depth = max(_LEAST_DEPTH, self.work.asked.setup.k)
+        list_length = max(_LEAST_DEPTH, self.work.asked.setup.k)
         with self.store.read("looking for runs") as con:
             return find_same_run(
                 con,
                 self.dataset.info.split_id,
                 self._model(),
                 self.work.asked.setup.seed,
-                depth,
+                list_length,
                 settings,
                 self.embeddings.describe(),
             )

@@ -136,9 +136,9 @@ def _check(runs: list[RunDetails], k: int) -> None:
     if first.run == second.run:
         raise UsageError(f"both runs are {first.run}", "`llmseq report` lists runs")
     for run in runs:
-        if k > run.depth:
+        if k > run.list_length:
             raise LlmseqError(
-                f"the lists of {run.run} hold {run.depth} items", f"use -k {min(one.depth for one in runs)}"
+                f"the lists of {run.run} hold {run.list_length} items", f"use -k {min(one.list_length for one in runs)}"
             )
 
 

@@ -45,7 +45,7 @@ def group_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        about = [row["dataset"], row["label"], row["sessions"], row["depth"], _features(row)]
+        about = [row["dataset"], row["label"], row["sessions"], row["list_length"], _features(row)]
         groups.setdefault(json.dumps(about, sort_keys=True, default=str), []).append(row)
     return [_merged(group) for group in groups.values()]
 

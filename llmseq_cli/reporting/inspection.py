@@ -29,7 +29,7 @@ class RunDetails(RunInfo):
     environment: dict[str, Any]
     figures: dict[str, Any]
     sessions: int
-    depth: int
+    list_length: int
     started_at: datetime
     dataset_sessions: int
     metrics: dict[str, float]

@@ -22,6 +22,7 @@ from llmseq_cli.reporting.paper import add_paper
 from llmseq_cli.reporting.report import Report
 from llmseq_cli.reporting.segments import add_segments, segment_layouts, segment_notes
 from llmseq_cli.reporting.table import is_partial, value_of
+from llmseq_cli.settings import RENAMED
 from llmseq_cli.store.queries import query, rows_of
 
 if TYPE_CHECKING:
@@ -120,9 +121,9 @@ def _what_tables_say(con: duckdb.DuckDBPyConnection) -> dict[Any, dict[str, Any]
 
 def computed_metrics(con: duckdb.DuckDBPyConnection, run: dict[str, Any], k: int) -> dict[str, float]:
     """{"ndcg@k": …} of a run from its stored ranks and lists."""
-    if k > run["depth"]:
+    if k > run["list_length"]:
         raise LlmseqError(
-            f"the lists of {run['run']} hold {run['depth']} items, too few for @{k}",
+            f"the lists of {run['run']} hold {run['list_length']} items, too few for @{k}",
             f"train it with --list-length {k}, or leave it out with --models",
         )
     truths = con.execute(query("report/stored_ranks"), {"run_id": run["run_id"]}).fetchnumpy()
@@ -229,6 +230,13 @@ def _plain(column: np.ndarray) -> np.ndarray:
     return np.ma.getdata(column)
 
 
+def _no_column(name: str, names: list[str]) -> UsageError:
+    """The error for a name that is none of the leaderboard's columns; an old name says the new one."""
+    if RENAMED.get(name) in names:
+        return UsageError(f"the column '{name}' is now called '{RENAMED[name]}'", f"use {RENAMED[name]}")
+    return UsageError(f"the leaderboard has no column '{name}'", did_you_mean(name, names))
+
+
 def _check_columns(rows: list[dict[str, Any]], columns: tuple[str, ...] | None) -> None:
     if not rows or columns is None:
         return
@@ -236,7 +244,7 @@ def _check_columns(rows: list[dict[str, Any]], columns: tuple[str, ...] | None) 
     settings = dict.fromkeys(f"settings.{name}" for row in rows for name in row["settings"])
     for column in columns:
         if column not in known and column not in settings:
-            raise UsageError(f"the leaderboard has no column '{column}'", did_you_mean(column, [*known, *settings]))
+            raise _no_column(column, [*known, *settings])
 
 
 def _sorted(table: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
@@ -244,7 +252,7 @@ def _sorted(table: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
         return table
     if all(sort not in row and value_of(row, sort) is None for row in table):
         sortable = [key for key, value in table[0].items() if isinstance(value, (int, float, str)) and key != "run_id"]
-        raise UsageError(f"the leaderboard has no column '{sort}'", did_you_mean(sort, sortable))
+        raise _no_column(sort, sortable)
     # Metrics descend, everything else (seconds, names) ascends.
     descending = is_metric(sort) or sort in _SORTED_DOWN
 

@@ -46,9 +46,9 @@ def make_plot(store: Store, kind: str, options: PlotOptions, progress: Progress)
         runs = _runs(con, options, store)
         info = find_dataset(con, runs[0].dataset)
         if kind == "hits-by-popularity":
-            return analysis.hits_by_popularity(con, info, runs, _within_depth(con, runs, options.k))
+            return analysis.hits_by_popularity(con, info, runs, _within_lists(con, runs, options.k))
         if kind == "hits-by-length":
-            return analysis.hits_by_length(con, info, runs, _within_depth(con, runs, options.k))
+            return analysis.hits_by_length(con, info, runs, _within_lists(con, runs, options.k))
         if kind in ("coverage", "time"):
             return analysis.against(_rows(con, info.name, options, store), kind, options.k)
         test = load_test(con, info, times=True)
@@ -114,10 +114,10 @@ def _rows(con: duckdb.DuckDBPyConnection, dataset: str, options: PlotOptions, st
     return list(best.values())
 
 
-def _within_depth(con: duckdb.DuckDBPyConnection, runs: list[RunInfo], k: int) -> int:
+def _within_lists(con: duckdb.DuckDBPyConnection, runs: list[RunInfo], k: int) -> int:
     """k, where the stored lists of all runs are that long. Raises LlmseqError where not."""
     for run in runs:
-        [(depth,)] = con.execute("select depth from core.run where run_id = ?", [run.run_id]).fetchall()
-        if k > depth:
-            raise LlmseqError(f"the lists of {run.run} hold {depth} items", f"give -k {depth} or less")
+        [(list_length,)] = con.execute("select list_length from core.run where run_id = ?", [run.run_id]).fetchall()
+        if k > list_length:
+            raise LlmseqError(f"the lists of {run.run} hold {list_length} items", f"give -k {list_length} or less")
     return k

@@ -78,8 +78,8 @@ def insert_run(
 ) -> None:
     """Store a run. The connection must be in a transaction.
 
-    case_ids: int64[n]; ranks: int32[n], 0 where the ground truth was not found; items: int32[n, depth], −1 where
-    a list is shorter; scores: float32[n, depth]; metrics: {(name, k): value}.
+    case_ids: int64[n]; ranks: int32[n], 0 where the ground truth was not found; items: int32[n, list_length], −1 where
+    a list is shorter; scores: float32[n, list_length]; metrics: {(name, k): value}.
     Raises LlmseqError where the dataset was removed or replaced in the meantime.
     """
     if not con.execute("select 1 from core.split where split_id = ?", [record.split_id]).fetchall():
@@ -98,7 +98,7 @@ def insert_run(
             "environment": json.dumps(record.environment),
             "figures": json.dumps(record.figures),
             "sessions": len(case_ids),
-            "depth": items.shape[1],
+            "list_length": items.shape[1],
             "started_at": record.started_at,
         },
     )
@@ -175,12 +175,12 @@ def find_same_run(
     split_id: int,
     model: str,
     seed: int,
-    depth: int,
+    list_length: int,
     settings: dict[str, Any],
     embeddings: dict[str, Any] | None,
 ) -> str | None:
     """The newest run that was made in exactly this way, None where there is none."""
-    parameters = {"split_id": split_id, "model": model, "seed": seed, "depth": depth}
+    parameters = {"split_id": split_id, "model": model, "seed": seed, "list_length": list_length}
     for name, its_settings, its_embeddings in con.execute(query("runs/same_runs"), parameters).fetchall():
         if json.loads(its_settings) == settings and (json.loads(its_embeddings or "null") == embeddings):
             return str(name)

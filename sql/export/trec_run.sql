@@ -5,7 +5,7 @@ select
     'Q0' as iteration,
     trec_id(i.external_id) as document,
     x.rank,
-    r.depth + 1 - x.rank as score,
+    r.list_length + 1 - x.rank as score,
     r.name as tag
 from core.recommendation as x
 inner join core.run as r on x.run_id = r.run_id

@@ -17,7 +17,7 @@ select
     r.seed,
     r.sessions,
     (d.statistics ->> 'evaluated_sessions')::integer as dataset_sessions,
-    r.depth,
+    r.list_length,
     r.settings,
     (r.figures ->> 'train_seconds')::double as train_seconds,
     coalesce((r.figures ->> 'epochs')::integer, 0) as epochs,

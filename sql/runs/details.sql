@@ -11,7 +11,7 @@ select
     r.environment,
     r.figures,
     r.sessions,
-    r.depth,
+    r.list_length,
     r.started_at,
     (d.statistics ->> 'evaluated_sessions')::integer as dataset_sessions
 from core.run as r

@@ -1,9 +1,9 @@
 -- one row: a finished run
 insert into core.run (
     run_id, dataset_id, split_id, model, label, status, seed, settings, embeddings, environment, figures, sessions,
-    depth, started_at
+    list_length, started_at
 )
 values (
     $run_id, $dataset_id, $split_id, $model, $label, 'done', $seed, $settings, $embeddings, $environment, $figures,
-    $sessions, $depth, $started_at
+    $sessions, $list_length, $started_at
 )

@@ -4,5 +4,5 @@ select
     settings,
     embeddings
 from core.run
-where split_id = $split_id and model = $model and seed = $seed and depth = $depth
+where split_id = $split_id and model = $model and seed = $seed and list_length = $list_length
 order by run_id desc

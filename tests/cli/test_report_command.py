@@ -69,3 +69,12 @@ def test_show_has_a_column_for_each_metric_that_the_run_has(llmseq, trained):
     [head] = [line for line in lines if "NDCG" in line and "MRR" in line]
     assert head.split() == ["NDCG", "HR", "MRR", "Cov", "Ser", "Nov"]
     assert not [line for line in lines if line.startswith("@") and "–" in line]
+
+
+@pytest.mark.parametrize("words", [["--columns", "run,depth"], ["--sort", "depth"]])
+def test_a_column_that_was_renamed_says_its_new_name(llmseq, trained, words):
+    refused = llmseq("report", *words)
+    assert (refused.status, refused.err) == (
+        2,
+        "error: the column 'depth' is now called 'list_length'\nhint: use list_length\n",
+    )

@@ -84,7 +84,7 @@ def add_prompting_run(llmseq, number: int, label: str, sessions: int, cost: str)
     statement = (
         "insert into core.run select run_id + 100 * "
         f"{number}, dataset_id, split_id, 'prompt-genitem', '{label}', status, seed, '{settings}', null, environment,"
-        f" '{figures}', {sessions}, depth, started_at from core.run where model = 'v-sknn';"
+        f" '{figures}', {sessions}, list_length, started_at from core.run where model = 'v-sknn';"
         f" insert into core.metric select run_id + 100 * {number}, metric, k, value from core.metric where run_id = 1"
     )
     done = llmseq("sql", statement, "--write")

@@ -36,7 +36,7 @@ def add(con, number, model, test, validation=None, how="random", split=1):
     figures = {} if validation is None else {"validation_ndcg": validation}
     con.execute(
         "insert into core.run (run_id, dataset_id, split_id, model, label, status, seed, settings, environment,"
-        " figures, sessions, depth, started_at) values (?, 1, ?, ?, 'x', 'done', 0, ?, '{}', ?, 1, 20, now())",
+        " figures, sessions, list_length, started_at) values (?, 1, ?, ?, 'x', 'done', 0, ?, '{}', ?, 1, 20, now())",
         [number, split, model, json.dumps({"validation": how}), json.dumps(figures)],
     )
     con.execute("insert into core.metric values (?, 'ndcg', 20, ?)", [number, test])

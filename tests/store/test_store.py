@@ -114,7 +114,7 @@ def test_a_runs_name_is_the_models_and_a_number(store):
         con.execute("insert into core.split values (1, 1, 'sessions', 'sessions', '{}', '{}', now())")
         con.execute(
             "insert into core.run (run_id, dataset_id, split_id, model, label, status, seed, settings, environment,"
-            " figures, sessions, depth, started_at)"
+            " figures, sessions, list_length, started_at)"
             " values (7, 1, 1, 'v-sknn', 'V-SKNN', 'done', 0, '{}', '{}', '{}', 1, 20, now())"
         )
         assert con.execute("select run from runs").fetchall() == [(run_name("v-sknn", 7),)] == [("v-sknn-7",)]
