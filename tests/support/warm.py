@@ -39,7 +39,8 @@ class Command:
         self.args = [str(word) for word in words]
         self._kept = tempfile.TemporaryDirectory()
         self._in, self._out, self._err = files = [Path(self._kept.name) / name for name in ("in", "out", "err")]
-        self._in.write_text(said, encoding="utf-8")
+        for file in files:
+            file.write_text(said if file == self._in else "", encoding="utf-8")
         given = (self.args, dict(os.environ if env is None else env), os.getcwd(), files, before)
         self._process = _FORKING.Process(target=_run, args=given)
         self._reading = threading.Lock()  # a server's thread may wait for the process, too
@@ -54,7 +55,7 @@ class Command:
     @property
     def err(self) -> str:
         """What it has told until now."""
-        return self._err.read_text(encoding="utf-8") if self._err.exists() else ""
+        return self._err.read_text(encoding="utf-8")
 
     def poll(self) -> int | None:
         with self._reading:
@@ -88,7 +89,7 @@ def _run(words: list[str], environment: dict[str, str], folder: str, files: list
     os.environ.clear()
     os.environ.update(environment)
     for number, file in enumerate(files):
-        opened = os.open(file, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY)
+        opened = os.open(file, os.O_WRONLY if number else os.O_RDONLY)
         os.dup2(opened, number)
         os.close(opened)
     sys.stdin = open(0)  # noqa: SIM115
