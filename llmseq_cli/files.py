@@ -32,10 +32,12 @@ DATABASE = "llmseq.duckdb"
 _DEVICES = ("/dev/", "/proc/", "/sys/")
 
 
-def check_output(path: Path) -> None:
+def check_output(path: Path | None) -> None:
     """Raises LlmseqError for a place that no result of a command may take: a workspace's own files, and devices, pipes
-    and the like, whose place a file would take.
+    and the like, whose place a file would take. Without a place there is nothing to check.
     """
+    if path is None:
+        return
     real, named = Path(os.path.realpath(path)), Path(os.path.realpath(path.parent), path.name)
     if any((folder / DATABASE).is_file() and _is_own(real.relative_to(folder)) for folder in real.parents):
         raise LlmseqError(f"{path} belongs to a workspace", "name a file elsewhere")

@@ -13,6 +13,7 @@ from llmseq_cli.cli.plot import write_plot
 from llmseq_cli.cli.reading import PathsArgument, Reading
 from llmseq_cli.cli.split import SplitWords
 from llmseq_cli.errors import UsageError
+from llmseq_cli.files import check_output
 from llmseq_cli.settings import LARGEST_SEED
 
 _UNSEEN = {
@@ -286,6 +287,7 @@ def describe(
         from llmseq_cli.reporting.draw_files import check_suffix
 
         check_suffix(plot.suffix)
+        check_output(plot)
     if name and dataset and name != dataset:
         raise UsageError(f"'{name}' and --dataset {dataset} name two datasets", "name one: llmseq describe NAME")
     workspace = common.open()

@@ -9,6 +9,7 @@ import typer
 
 from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
 from llmseq_cli.cli.console import out, print_json
+from llmseq_cli.files import check_output
 
 if TYPE_CHECKING:
     from llmseq_cli.reporting.plot import Plot
@@ -64,6 +65,7 @@ def plot(
         from llmseq_cli.reporting.draw_files import check_suffix
 
         check_suffix(to.suffix)
+        check_output(to)
     options = PlotOptions(tuple(runs or ()), dataset, k, embeddings, positions)
     made = common.open().plot(kind, options)
     if json:

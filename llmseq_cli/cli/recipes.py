@@ -159,6 +159,7 @@ def _execute(common: Common, recipe: Recipe, how: Execution) -> None:
 
     format = "json" if how.json else how.format
     check_format(format)
+    check_output(how.to)
     options = RunOptions(
         how.dataset,
         tuple(how.data or ()),

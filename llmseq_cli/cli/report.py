@@ -12,6 +12,7 @@ from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SafeCellsOp
 from llmseq_cli.cli.console import PlainConsole, out, print_json
 from llmseq_cli.cli.leaderboard import print_leaderboard
 from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.files import check_output
 
 if TYPE_CHECKING:
     from llmseq_cli.reporting.report import Report
@@ -114,6 +115,7 @@ def report(
 
     cutoffs = parse_cutoffs(k)
     check_format(format)
+    check_output(to)
     if json and format not in ("table", "json"):
         raise UsageError(f"--json and --format {format} contradict each other", "leave one of them out")
     if baseline and not significance:
