@@ -169,10 +169,13 @@ def beauty_vectors(dimensions: int | None):
     return embed_texts(list(load_beauty().catalog.titles), LexicalSettings(), dimensions)
 
 
+@cache
+def beauty_model(dimensions: int | None) -> LLMSeqSim:
+    return fitted(beauty_vectors(dimensions), load_beauty().train)
+
+
 def beauty_lists(dimensions: int | None, histories: Sessions | None = None) -> Ranking:
-    data = load_beauty()
-    model = fitted(beauty_vectors(dimensions), data.train)
-    return model.recommend(histories if histories is not None else data.test.histories(), 20)
+    return beauty_model(dimensions).recommend(load_beauty().test.histories() if histories is None else histories, 20)
 
 
 @needs_beauty
@@ -196,4 +199,5 @@ def test_beauty_lists_do_not_depend_on_batch_or_threads(dimensions, monkeypatch)
         assert np.array_equal(Ranking.concatenate(parts).items, whole.items[:n])
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with threadpool_limits(1):
-        assert np.array_equal(beauty_lists(dimensions, histories).items, whole.items)
+        again = fitted(beauty_vectors(dimensions), load_beauty().train)
+        assert np.array_equal(again.recommend(histories, 20).items, whole.items)
