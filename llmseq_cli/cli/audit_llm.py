@@ -9,21 +9,16 @@ import typer
 from llmseq_cli.cli.common import (
     BaseUrlOption,
     Common,
-    ConcurrencyOption,
     DatasetOption,
     JsonOption,
-    MaxCostOption,
-    PricesOption,
-    RequestsPerMinuteOption,
     SeedOption,
-    TokensPerMinuteOption,
-    YesOption,
+    Sending,
     command,
     listed,
 )
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.finetune import ProviderOption
-from llmseq_cli.cli.prompt import ProviderSetOption, RetryRefusedOption, cost_facts
+from llmseq_cli.cli.prompt import ProviderSetOption, cost_facts
 from llmseq_cli.cli.rerank import KEPT
 
 _WORDS = {
@@ -40,6 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def audit_llm(
     common: Common,
+    *,
     model: Annotated[
         str | None,
         typer.Argument(
@@ -72,13 +68,7 @@ def audit_llm(
         int | None,
         typer.Option("--max-tokens", help="Largest number of tokens in an answer; else by the titles.", min=1),
     ] = None,
-    concurrency: ConcurrencyOption = 8,
-    requests_per_minute: RequestsPerMinuteOption = None,
-    tokens_per_minute: TokensPerMinuteOption = None,
-    max_cost: MaxCostOption = None,
-    prices: PricesOption = None,
-    retry_refused: RetryRefusedOption = False,
-    yes: YesOption = False,
+    sending: Sending,
     set: ProviderSetOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show requests, tokens, cost and time; send nothing.")
@@ -119,13 +109,7 @@ def audit_llm(
         provider=provider,
         temperature=temperature,
         max_tokens=max_tokens,
-        concurrency=concurrency,
-        requests_per_minute=requests_per_minute,
-        tokens_per_minute=tokens_per_minute,
-        max_cost=max_cost,
-        prices=prices,
-        retry_refused=retry_refused,
-        yes=yes,
+        **vars(sending),
         settings=parse_assignments(set or [], "--set device=cpu"),
         base_url=base_url,
         seed=seed,

@@ -75,10 +75,24 @@ PricesOption = Annotated[
     str | None, typer.Option("--prices", help="TOML file of prices; else $LLMSEQ_PRICES.", metavar="FILE")
 ]
 
+RetryRefusedOption = Annotated[bool, typer.Option("--retry-refused", help="Send again what the server refused.")]
 YesOption = Annotated[
     bool,
     typer.Option("--yes", help="Go on with a model that its provider has shut down, or is about to."),
 ]
+
+
+@dataclass(frozen=True)
+class Sending:
+    """At which pace and cost requests are sent, as `SendingOptions` has it."""
+
+    concurrency: ConcurrencyOption = 8
+    requests_per_minute: RequestsPerMinuteOption = None
+    tokens_per_minute: TokensPerMinuteOption = None
+    max_cost: MaxCostOption = None
+    prices: PricesOption = None
+    retry_refused: RetryRefusedOption = False
+    yes: YesOption = False
 
 
 def retirement_facts(found: dict[str, Any] | None) -> list[tuple[str, Any]]:
@@ -172,7 +186,7 @@ def command(
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
         words = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
-        groups = {word.name: word.annotation for word in words if is_dataclass(word.annotation)}
+        groups: dict[str, Any] = {word.name: word.annotation for word in words if is_dataclass(word.annotation)}
         own = [part for word in words for part in (_options_of(word.annotation) if word.name in groups else [word])]
         splits = split and any(one.annotation == DatasetOption for one in own)
         if splits:

@@ -11,17 +11,12 @@ from llmseq_cli.cli.common import (
     BackendOption,
     BaseUrlOption,
     Common,
-    ConcurrencyOption,
     DatasetOption,
     JsonOption,
-    MaxCostOption,
-    PricesOption,
     RayAddressOption,
-    RequestsPerMinuteOption,
     SeedOption,
-    TokensPerMinuteOption,
+    Sending,
     WorkersOption,
-    YesOption,
     command,
     retirement_facts,
 )
@@ -35,6 +30,7 @@ def register(app: typer.Typer) -> None:
 
 def embed(
     common: Common,
+    *,
     dataset: DatasetOption = None,
     source: Annotated[
         str | None,
@@ -58,15 +54,7 @@ def embed(
         ),
     ] = None,
     base_url: BaseUrlOption = None,
-    concurrency: ConcurrencyOption = 8,
-    requests_per_minute: RequestsPerMinuteOption = None,
-    tokens_per_minute: TokensPerMinuteOption = None,
-    max_cost: MaxCostOption = None,
-    prices: PricesOption = None,
-    retry_refused: Annotated[
-        bool, typer.Option("--retry-refused", help="Send the texts again that the server refused.")
-    ] = False,
-    yes: YesOption = False,
+    sending: Sending,
     batch: Annotated[
         bool, typer.Option("--batch", help="Use OpenAI's batch service: half the price, done within a day.")
     ] = False,
@@ -118,13 +106,7 @@ def embed(
         base_url=base_url,
         settings=parse_assignments(set or []),
         seed=seed,
-        concurrency=concurrency,
-        requests_per_minute=requests_per_minute,
-        tokens_per_minute=tokens_per_minute,
-        max_cost=max_cost,
-        prices=prices,
-        retry_refused=retry_refused,
-        yes=yes,
+        **vars(sending),
         batch=batch,
         resume=resume,
         wait=wait,

@@ -9,15 +9,10 @@ import typer
 from llmseq_cli.cli.common import (
     BaseUrlOption,
     Common,
-    ConcurrencyOption,
     DatasetOption,
     JsonOption,
-    MaxCostOption,
-    PricesOption,
-    RequestsPerMinuteOption,
     SeedOption,
-    TokensPerMinuteOption,
-    YesOption,
+    Sending,
     command,
     retirement_facts,
 )
@@ -32,7 +27,6 @@ ContextOption = Annotated[
     int | None,
     typer.Option("--context", help="Context length of the model in tokens; else the provider's limit.", min=1),
 ]
-RetryRefusedOption = Annotated[bool, typer.Option("--retry-refused", help="Ask again what the server refused.")]
 ProviderSetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -48,6 +42,7 @@ def register(app: typer.Typer) -> None:
 
 def prompt(
     common: Common,
+    *,
     job: Annotated[
         str | None, typer.Argument(help="Fine-tuning job whose model to ask, or latest.", metavar="[JOB]")
     ] = None,
@@ -97,13 +92,7 @@ def prompt(
         ),
     ] = None,
     context: ContextOption = None,
-    concurrency: ConcurrencyOption = 8,
-    requests_per_minute: RequestsPerMinuteOption = None,
-    tokens_per_minute: TokensPerMinuteOption = None,
-    max_cost: MaxCostOption = None,
-    prices: PricesOption = None,
-    retry_refused: RetryRefusedOption = False,
-    yes: YesOption = False,
+    sending: Sending,
     constrain: Annotated[
         bool,
         typer.Option("--constrain", help="Local models: allow only titles of the catalog, or options, as answers."),
@@ -153,13 +142,7 @@ def prompt(
         clusters=clusters,
         embeddings=embeddings,
         context=context,
-        concurrency=concurrency,
-        requests_per_minute=requests_per_minute,
-        tokens_per_minute=tokens_per_minute,
-        max_cost=max_cost,
-        prices=prices,
-        retry_refused=retry_refused,
-        yes=yes,
+        **vars(sending),
         constrain=constrain,
         settings=parse_assignments(set or [], "--set device=cpu"),
         base_url=base_url,

@@ -9,14 +9,9 @@ import typer
 from llmseq_cli.cli.common import (
     BaseUrlOption,
     Common,
-    ConcurrencyOption,
     JsonOption,
-    MaxCostOption,
-    PricesOption,
-    RequestsPerMinuteOption,
     SeedOption,
-    TokensPerMinuteOption,
-    YesOption,
+    Sending,
     command,
 )
 from llmseq_cli.cli.console import print_facts, print_json
@@ -25,7 +20,6 @@ from llmseq_cli.cli.prompt import (
     ContextOption,
     LimitOption,
     ProviderSetOption,
-    RetryRefusedOption,
     metric_facts,
     plan_facts,
 )
@@ -40,6 +34,7 @@ def register(app: typer.Typer) -> None:
 
 def rerank(
     common: Common,
+    *,
     run: Annotated[
         str,
         typer.Argument(help="A run, a model (its best run by validation, else its newest) or latest.", metavar="RUN"),
@@ -95,13 +90,7 @@ def rerank(
         typer.Option("--max-tokens", help="Largest number of tokens in an answer; else by the method.", min=1),
     ] = None,
     context: ContextOption = None,
-    concurrency: ConcurrencyOption = 8,
-    requests_per_minute: RequestsPerMinuteOption = None,
-    tokens_per_minute: TokensPerMinuteOption = None,
-    max_cost: MaxCostOption = None,
-    prices: PricesOption = None,
-    retry_refused: RetryRefusedOption = False,
-    yes: YesOption = False,
+    sending: Sending,
     set: ProviderSetOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show requests, tokens, cost and time; send nothing.")
@@ -150,13 +139,7 @@ def rerank(
         temperature=temperature,
         max_tokens=max_tokens,
         context=context,
-        concurrency=concurrency,
-        requests_per_minute=requests_per_minute,
-        tokens_per_minute=tokens_per_minute,
-        max_cost=max_cost,
-        prices=prices,
-        retry_refused=retry_refused,
-        yes=yes,
+        **vars(sending),
         settings=parse_assignments(set or [], "--set device=cpu"),
         base_url=base_url,
         seed=seed,

@@ -7,10 +7,11 @@ from dataclasses import KW_ONLY, dataclass, field
 from typing import Any
 
 from llmseq_cli.backend import HERE, Backend
+from llmseq_cli.clients.sending import SendingOptions
 
 
 @dataclass(frozen=True)
-class EmbedOptions:
+class EmbedOptions(SendingOptions):
     """What to embed and how.
 
     source: "lexical" (TF-IDF of words and character n-grams, no network), "openai", "vertex" or "huggingface". model:
@@ -18,10 +19,8 @@ class EmbedOptions:
     vector; None for the model's own number, for "lexical" sparse vectors. base_url: a server that speaks OpenAI's
     protocol. settings: of the source, by name.
 
-    Of sources that answer requests: concurrency, requests_per_minute and tokens_per_minute, where None is what the
-    server says it allows; max_cost in US dollars; prices, a TOML file; retry_refused sends again what the server
-    refused; yes goes on with a model that is shut down. Of OpenAI's batch service: batch hands over what is missing,
-    resume collects what is done, wait waits. backend: "huggingface" can compute on the workers of a Ray cluster.
+    Of OpenAI's batch service: batch hands over what is missing, resume collects what is done, wait waits. backend:
+    "huggingface" can compute on the workers of a Ray cluster.
     """
 
     source: str = "lexical"
@@ -33,13 +32,6 @@ class EmbedOptions:
     base_url: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
-    concurrency: int = 8
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    max_cost: float | None = None
-    prices: str | None = None
-    retry_refused: bool = False
-    yes: bool = False
     batch: bool = False
     resume: bool = False
     wait: bool = False

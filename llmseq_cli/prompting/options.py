@@ -6,28 +6,21 @@ from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field, fields
 from typing import Any
 
+from llmseq_cli.clients.sending import SendingOptions
 from llmseq_cli.errors import UsageError
 from llmseq_cli.finetuning.options import TaskOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class AskingOptions:
+class AskingOptions(SendingOptions):
     """Where a model is asked, and at which pace and cost.
 
-    settings: of the provider, by name. context: tokens of the model's context. concurrency, requests_per_minute,
-    tokens_per_minute, max_cost (US dollars), prices (a file), retry_refused and yes as in `EmbedOptions`.
+    settings: of the provider, by name. context: tokens of the model's context.
     """
 
     provider: str = "openai"
     base_url: str | None = None
     context: int | None = None
-    concurrency: int = 8
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
-    max_cost: float | None = None
-    prices: str | None = None
-    retry_refused: bool = False
-    yes: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
