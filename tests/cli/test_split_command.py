@@ -155,7 +155,7 @@ def test_repeats_can_be_hit_where_they_are_allowed(llmseq, repeating, model):
     assert {"i0", "i1"} <= {row["item"] for row in prompt}
     assert not {"i0", "i1"} & {row["item"] for row in llmseq("recommend", excluded["run"], "i0", "i1", "--json").json}
     audit = llmseq("describe", "again", "--split", "leave-one-out", "--audit", "--json").json
-    assert any("40 ground truths stand in their prompt" in row["consequence"] for row in audit)
+    assert any("40 ground truths stand in their history" in row["consequence"] for row in audit)
 
 
 def test_blends_and_tuning_hit_repeats(llmseq, repeating):
