@@ -209,3 +209,6 @@ def finish_batches(server):
             if entries:
                 server.files[f"{name}-{key}"] = "\n".join(json.dumps(entry) for entry in entries).encode()
                 batch[key] = f"{name}-{key}"
+
+
+EmbeddingServer.handler = Handler
