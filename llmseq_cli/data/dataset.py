@@ -98,9 +98,13 @@ def find_dataset(con: duckdb.DuckDBPyConnection, name: str | None, *, one_split:
     return infos[0]
 
 
-def load_dataset(con: duckdb.DuckDBPyConnection, name: str | None, *, times: bool = False) -> Dataset:
-    """times: the sessions with the times of their interactions."""
-    info = find_dataset(con, name, one_split=True)
+def load_dataset(
+    con: duckdb.DuckDBPyConnection, name: str | None, *, times: bool = False, one_split: bool = True
+) -> Dataset:
+    """times: the sessions with the times of their interactions. one_split: see `find_dataset`; what is stored, such as
+    runs and jobs, names a dataset's first split by the dataset's name alone.
+    """
+    info = find_dataset(con, name, one_split=one_split)
     catalog, whole = load_catalog(con, info), _whole(con, info, times=times)
     validation = _cases(con, info, "validation", whole, catalog)
     test = _cases(con, info, "test", whole, catalog)

@@ -86,7 +86,8 @@ def import_model(store: Store, options: ImportOptions, progress: Progress) -> Fi
         raise LlmseqError(f"there is no folder '{options.folder}'", "name the folder that the trainer wrote")
     about = _about(options.folder)
     with store.read("reading sessions") as con:
-        dataset = load_dataset(con, options.dataset or (about.dataset if about else None))
+        stored = about.dataset if about and not options.dataset else None
+        dataset = load_dataset(con, stored or options.dataset, one_split=stored is None)
     setup = _setup(store, options, about, dataset, progress)
     ledger, jobs = Ledger(store), store.folder / "artifacts" / "jobs"
     with (

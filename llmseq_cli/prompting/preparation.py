@@ -113,7 +113,7 @@ class Preparation:
         if self.options.task not in (None, job.task):
             raise UsageError(f"{job.job} is a job for {job.task}, not {self.options.task}", "leave --task out")
         with self.store.read("reading sessions") as con:
-            self.dataset = load_dataset(con, job.dataset)
+            self.dataset = load_dataset(con, job.dataset, one_split=False)
         setup = TaskSetup.from_dict(job.settings["setup"])
         return Asked(whom.provider, whom.model, whom.base_model, whom.job, setup=setup)
 

@@ -415,3 +415,9 @@ def test_kept_lists_are_found_by_session_and_history_alone(tmp_path):
     for other in (Sessions.from_lists([[1, 3]]), Sessions.from_lists([[2, 1]])):
         with pytest.raises(UsageError, match="only for the sessions"):
             loaded.recommend(other, 3)
+
+
+def test_the_first_of_several_splits(llmseq, server, ready):
+    server.answer = lambda question, sample: "[2] > [1]"
+    assert llmseq("split", "shop", "--split", "users").status == 0
+    assert rerank(llmseq, "llmseqsim-1", "--top", "3")["dataset"] == "shop"

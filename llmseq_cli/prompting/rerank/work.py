@@ -66,7 +66,7 @@ class Reranking:
         at = Address(options.provider, options.base_url, options.settings, options.prices)
         with store.read("looking for the run") as con:
             self.info = find_run(con, options.run, options.dataset, progress)
-            self.dataset: Dataset = load_dataset(con, self.info.dataset)
+            self.dataset: Dataset = load_dataset(con, self.info.dataset, one_split=False)
             found = test_cases(con, self.dataset, self.info)
         self.whom = find_whom(store, options.model, at, progress)
         depth = found.lists.shape[1]
