@@ -55,7 +55,7 @@ def test_zero_shot_and_on_from_there(llmseq, shops):
     shuffled = llmseq(*there, "--warm", "sasrec-1", "--set", "epochs=0", "--permute")
     assert shuffled.json[0]["ndcg@10"] < 0.5, "it is the texts that carry over"
     on = llmseq(*there, "--warm", "sasrec-1", "--set", "epochs=1", "--set", "learning_rate=0.001")
-    assert on.json[0]["ndcg@10"] > 0.9, on.err
+    assert on.json[0]["ndcg@10"] > 0.8, on.err
 
 
 def test_what_cannot_move(llmseq, shops):
