@@ -15,8 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-_LEAST_SHARED = 8  # tokens that prompts begin with alike, for which a pass of their own is worth while
-
 
 @dataclass(frozen=True)
 class Drawing:
@@ -71,12 +69,13 @@ def generate(
 ) -> list[list[GeneratedAnswer]]:
     """Answers to each prompt (its tokens), as many as counts says, those that are equal as one."""
     device = model.device
-    tokens, mask, cache = _begun(model, prompts, device)
+    tokens, mask = padded(prompts, device)
     owner = torch.arange(len(prompts), device=device)
     count = torch.as_tensor(list(counts), device=device)
     written = torch.empty(len(prompts), 0, dtype=torch.int64, device=device)
     answers: list[list[GeneratedAnswer]] = [[] for _ in prompts]
-    positions = (mask.cumsum(1) - 1).clamp(min=0)[:, mask.shape[1] - tokens.shape[1] :]
+    positions = (mask.cumsum(1) - 1).clamp(min=0)
+    cache = None
     ends = torch.tensor(sorted(drawing.ends), device=device)
     for length in range(1, drawing.max_tokens + 1):
         out = model(
@@ -136,29 +135,6 @@ def _nucleus(shares: Tensor, top_p: float) -> Tensor:
     ordered, places = shares.sort(dim=1, descending=True)
     beyond = ordered.cumsum(1) - ordered >= top_p
     return torch.zeros_like(shares).scatter(1, places, ordered.masked_fill(beyond, 0))
-
-
-def _begun(model: Any, prompts: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Tensor, Any]:
-    """(tokens, mask, cache) of prompts. What all begin with goes through the model once, and is no part of tokens."""
-    shared = _shared(prompts)
-    if shared < _LEAST_SHARED:
-        return (*padded(prompts, device), None)
-    begin = torch.tensor([list(prompts[0][:shared])], device=device)
-    cache = model(input_ids=begin, use_cache=True, logits_to_keep=1).past_key_values
-    if not hasattr(cache, "batch_repeat_interleave"):  # of a kind of model that keeps something else
-        return (*padded(prompts, device), None)
-    cache.batch_repeat_interleave(len(prompts))
-    tokens, mask = padded([prompt[shared:] for prompt in prompts], device)
-    return tokens, torch.cat([mask.new_ones(len(prompts), shared), mask], dim=1), cache
-
-
-def _shared(prompts: Sequence[Sequence[int]]) -> int:
-    """How many tokens all prompts begin with; one at least is left of each. 0 for a single prompt."""
-    if len(prompts) < 2:
-        return 0
-    first, last = min(map(list, prompts)), max(map(list, prompts))  # what these two share, all between them share
-    most = min(map(len, prompts)) - 1
-    return next((place for place in range(most) if first[place] != last[place]), max(0, most))
 
 
 def padded(prompts: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Tensor]:

@@ -16,6 +16,7 @@ from llmseq_cli.clients.answers import Answer, fitting
 from llmseq_cli.clients.errors import FinalError, TransientError
 from llmseq_cli.clients.fireworks_answers import FireworksDataset, FireworksFiles, FireworksJob, FireworksJobs
 from llmseq_cli.clients.openai import OpenAIClient
+from llmseq_cli.files import atomic_path
 from llmseq_cli.language_model.messages import JobEvent, RemoteJob
 from llmseq_cli.providers.hosted import HostedProvider
 from llmseq_cli.providers.provider import ProviderLimits, Submission
@@ -201,7 +202,7 @@ class FireworksProvider(HostedProvider):
         try:
             with httpx.stream("GET", url, timeout=self.client.timeout, follow_redirects=True) as answer:
                 answer.raise_for_status()
-                with path.open("wb") as file:
+                with atomic_path(path) as partial, partial.open("wb") as file:
                     for part in answer.iter_bytes():
                         file.write(part)
         except httpx.HTTPError as error:

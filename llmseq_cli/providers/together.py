@@ -14,6 +14,7 @@ from llmseq_cli.clients.answers import Page
 from llmseq_cli.clients.openai import OpenAIClient
 from llmseq_cli.clients.openai_answers import File
 from llmseq_cli.clients.together_answers import TogetherEvent, TogetherJob
+from llmseq_cli.files import write_whole
 from llmseq_cli.language_model.messages import JobEvent, RemoteJob
 from llmseq_cli.providers.hosted import HostedProvider
 from llmseq_cli.providers.provider import ProviderLimits, Submission
@@ -156,7 +157,7 @@ class TogetherProvider(HostedProvider):
         def call() -> list[Path]:
             content = self.client.get("/finetune/download", ft_id=remote_id, checkpoint="adapter").content
             name = next((name for magic, name in _ARCHIVES.items() if content.startswith(magic)), "adapter")
-            (folder / name).write_bytes(content)
+            write_whole(folder / name, content)
             return [folder / name]
 
         return self._call(call)

@@ -195,33 +195,3 @@ def test_weighing_asks_for_whole_answers_in_any_batch(model, tokenizer):
     for place in (0, 1):
         assert whole[place] == pytest.approx(one_by_one[place], abs=1e-4)
         assert all(one < other for one, other in zip(whole[place], begun[place], strict=True))
-
-
-def test_what_prompts_begin_with_goes_through_the_model_once(tokenizer, model, monkeypatch):
-    """The same answers, with and without: greedy, and by the shares of the next token."""
-    from llmseq_cli.language_model import generation
-
-    begin = plain_tokens(tokenizer, ["red wool sock long blue hat, warm red silk blue hat red wool"])[0]
-    prompts = [begin + rest for rest in plain_tokens(tokenizer, ["blue", "red silk blue hat", "3. Kind hat, warm red"])]
-    assert generation._shared(prompts) >= len(begin) > generation._LEAST_SHARED
-    assert generation._shared([begin, begin]) == len(begin) - 1, "a token is left to ask"
-    assert (generation._shared(prompts[:1]), generation._shared([[1], [2, 3]])) == (0, 0)
-    widths = []
-    handle = model.register_forward_pre_hook(
-        lambda _, __, given: widths.append(tuple(given["input_ids"].shape)), with_kwargs=True
-    )
-
-    def answers():
-        greedy = generate(model, prompts, [1, 1, 1], Drawing(0, 1, 6, frozenset([1])), torch.Generator())
-        drawn = generate(
-            model, prompts, [40, 40, 40], Drawing(1, 1, 3, frozenset([1])), torch.Generator().manual_seed(2)
-        )
-        return greedy, drawn
-
-    with_cache = answers()
-    assert widths[0] == (1, generation._shared(prompts))
-    monkeypatch.setattr(generation, "_LEAST_SHARED", 10**6)
-    del widths[:]
-    assert answers() == with_cache
-    assert widths[0] == (3, max(map(len, prompts)))
-    handle.remove()

@@ -13,6 +13,7 @@ from support.warm import Command
 from llmseq_cli import FinetuneOptions
 from llmseq_cli.finetuning import jobs as job_module
 from llmseq_cli.finetuning.ledger import Ledger
+from llmseq_cli.providers.fireworks import FireworksProvider
 from llmseq_cli.providers.registry import provider_class
 
 SERVERS = {"together": TogetherServer, "fireworks": FireworksServer, "azure": AzureServer}
@@ -131,7 +132,7 @@ def test_kill_9_while_the_service_takes_the_job(llmseq, hosted, ready, name):
     assert (made["job"], made["status"], len(server.jobs)) == ("genitem-1", "succeeded", 1)
 
 
-def test_what_is_downloaded(llmseq, hosted, ready, tmp_path):
+def test_what_is_downloaded(llmseq, hosted, ready, tmp_path, monkeypatch):
     """Together packs the adapter; Fireworks gives its files by addresses that need no key, and choose no path."""
     hosted("together")
     llmseq("finetune", *on("together"), "--limit", "20", "--wait")
@@ -139,6 +140,12 @@ def test_what_is_downloaded(llmseq, hosted, ready, tmp_path):
     assert [Path(file).name for file in packed] == ["adapter.tar.zst"]
     server = hosted("fireworks")
     llmseq("finetune", *on("fireworks"), "--limit", "20", "--wait")
+    fetched = FireworksProvider._fetched
+    with monkeypatch.context() as patch:  # killed after the first file
+        patch.setattr(FireworksProvider, "_fetched", lambda *given: die(fetched(*given)))
+        with pytest.raises(KilledError):
+            llmseq("jobs", "download", "genitem-2", "--out", tmp_path / "b")
+    assert [file.name for file in (tmp_path / "b").iterdir()] == ["adapter_config.json"]
     server.script = [None, None, "cut"]
     done = llmseq("jobs", "download", "genitem-2", "--out", tmp_path / "b", "--json")
     assert done.status == 0, done.err
