@@ -57,7 +57,7 @@ class FineTuning:
         if model is None:
             raise UsageError(
                 f"nothing says which model {self.provider.name} shall start from",
-                "name one that it fine-tunes with --model, or say --provider local",
+                "name one that it fine-tunes with --model, or use --provider local",
             )
         return model
 

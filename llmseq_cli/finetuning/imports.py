@@ -136,7 +136,7 @@ def _about(folder: Path) -> _About | None:
         except (ValidationError, ValueError, RecursionError) as error:
             why = " ".join(str(error).split())[:150]
             raise LlmseqError(
-                f"{file} is not what an export wrote: {why}", "export again, or take it away and say --task"
+                f"{file} is not what an export wrote: {why}", "export again, or remove it and use --task"
             ) from None
     return None
 

@@ -126,7 +126,7 @@ class Stack(MadeOfRuns):
             if context.embeddings is None:
                 raise UsageError(
                     "stack cannot compare texts without item embeddings",
-                    "say --embeddings lexical, or --set item_traits=popularity,age",
+                    "use --embeddings lexical, or --set item_traits=popularity,age",
                 )
             raise UsageError("stack uses item embeddings only to compare texts", "--set item_traits=all (or text)")
         return None if context.embeddings is None else np.asarray(context.embeddings.vectors)

@@ -51,4 +51,4 @@ class RerankOptions(AskingOptions):
                 f"give a --step of at most {self.window}, or a larger --window",
             )
         if self.rounds is not None and self.method != "pairwise":
-            raise UsageError("--rounds is for tournaments", "say --method pairwise, too, or leave it out")
+            raise UsageError("--rounds is for tournaments", "add --method pairwise, or leave it out")

@@ -73,7 +73,7 @@ class Reranking:
         if options.top > depth:
             raise UsageError(
                 f"the lists of {self.info.run} hold {depth} items, fewer than --top {options.top}",
-                f"say --top {depth}, or train the model with --list-length {options.top}",
+                f"use --top {depth}, or train the model with --list-length {options.top}",
             )
         self._check_weighing()
         self.whom.provider.settle(
