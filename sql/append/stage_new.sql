@@ -52,4 +52,4 @@ select
     sort_key,
     waited
 from together
-order by waited desc, place
+order by waited desc, place asc

@@ -1,7 +1,7 @@
 -- one row per description of an item that only waiting interactions of the version have
 insert into core.waiting_item
 select
-    $dataset_id as dataset_id,
+    $dataset_id,
     d.item_id,
     d.title,
     d.category,

@@ -1,5 +1,5 @@
--- one row per interaction of appended files that the k-core left out of the newest version of a dataset: it counts again
--- with the next files
+-- one row per interaction of appended files that the k-core left out of the newest version of a dataset: it counts
+-- again with the next files
 create table core.waiting_interaction (
     dataset_id integer not null,
     user_id varchar not null,
