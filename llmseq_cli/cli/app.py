@@ -123,7 +123,7 @@ def run(arguments: list[str] | None = None) -> int:
         command = context.command_path if context else _command_of(arguments)
         renamed = RENAMED.get(getattr(error, "option_name", ""))
         if renamed:
-            print_error(f"{error.option_name} is now called {renamed}", f"say {renamed}")  # type: ignore[attr-defined]
+            print_error(f"{error.option_name} is now called {renamed}", f"use {renamed}")  # type: ignore[attr-defined]
             return 2
         print_error(_one_line(error.format_message()), f"see `{command} --help`")
         return 2

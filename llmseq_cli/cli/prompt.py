@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +20,9 @@ from llmseq_cli.cli.common import (
 from llmseq_cli.cli.console import print_facts, print_json
 from llmseq_cli.cli.finetune import CandidatesOption, ProviderOption, TaskOption, TemplateOption
 from llmseq_cli.reporting.names import METRIC_NAMES
+
+if TYPE_CHECKING:
+    from llmseq_cli.workspace import Workspace
 
 LimitOption = Annotated[
     int | None, typer.Option("--limit", help="Number of sessions to ask about, drawn at random; else all.", min=1)
@@ -152,13 +156,19 @@ def prompt(
         plan = workspace.plan_prompt(options)
         print_json(plan) if json else print_facts(plan_facts(plan))
         return
-    made = workspace.prompt(options)
-    figures = workspace.prompting_figures(made)
-    [row] = workspace.report(models=[made])
+    print_made(workspace, workspace.prompt(options), json, _print_run)
+
+
+def print_made(
+    workspace: Workspace, run: str, json: bool, in_words: Callable[[dict[str, Any], dict[str, Any]], None]
+) -> None:
+    """A run that a language model answered for, with its figures."""
+    figures = workspace.prompting_figures(run)
+    [row] = workspace.report(models=[run])
     if json:
         print_json([row | {"figures": figures}])
     else:
-        _print_run(row, figures)
+        in_words(row, figures)
 
 
 def plan_facts(plan: dict[str, Any]) -> list[tuple[str, Any]]:

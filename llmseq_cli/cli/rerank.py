@@ -22,6 +22,7 @@ from llmseq_cli.cli.prompt import (
     ProviderSetOption,
     metric_facts,
     plan_facts,
+    print_made,
 )
 from llmseq_cli.cli.train import RunDatasetOption
 
@@ -148,13 +149,7 @@ def rerank(
         plan = workspace.plan_rerank(options)
         print_json(plan) if json else print_facts([("run", plan["run"]), *plan_facts(plan)])
         return
-    made = workspace.rerank(options)
-    figures = workspace.prompting_figures(made)
-    [row] = workspace.report(models=[made])
-    if json:
-        print_json([row | {"figures": figures}])
-    else:
-        _print_run(row, figures)
+    print_made(workspace, workspace.rerank(options), json, _print_run)
 
 
 def _print_run(row: dict[str, Any], figures: dict[str, Any]) -> None:

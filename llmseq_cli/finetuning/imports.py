@@ -177,7 +177,7 @@ def _copy(folder: Path, target: Path, progress: Progress) -> None:
         shutil.copyfile(file, target / file.name)
     if left:
         shown = ", ".join(left[:5]) + (", …" if len(left) > 5 else "")
-        progress.message(f"left out, as a model is read without it: {shown}")
+        progress.message(f"not copied, since no model needs it: {shown}")
 
 
 def _base_model(folder: Path, options: ImportOptions, about: _About | None) -> str:

@@ -65,13 +65,13 @@ class MadeOfRuns(Recommender):
         """Raises UsageError where the model cannot be made of these runs, of these models."""
         if len(runs) < cls.fewest or (cls.most is not None and len(runs) > cls.most):
             number = f"{cls.fewest} {'run' if cls.fewest == 1 else 'runs'}" + ("" if cls.most else " or more")
-            raise UsageError(f"{cls.name} is made of {number}, not of {len(runs)}", f"say {cls.example()}")
+            raise UsageError(f"{cls.name} is made of {number}, not of {len(runs)}", f"use {cls.example()}")
         if len(set(runs)) < len(runs):
-            raise UsageError(f"--runs names {max(runs, key=runs.count)} twice", f"say {cls.example()}")
+            raise UsageError(f"--runs names {max(runs, key=runs.count)} twice", f"use {cls.example()}")
         for place, (run, model, wanted) in enumerate(zip(runs, models, cls.first_models, strict=False), 1):
             if model != wanted:
                 raise UsageError(
-                    f"run {place} of {cls.name} must be one of {wanted}, not {run}", f"say {cls.example()}"
+                    f"run {place} of {cls.name} must be one of {wanted}, not {run}", f"use {cls.example()}"
                 )
 
     @classmethod

@@ -8,24 +8,20 @@ from typing import Any
 import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.top_k import block_size, top_k
-from llmseq_cli.models.base_models import BaseModelsSettings, MadeOfRuns
 from llmseq_cli.models.blend_weights import Candidates, Learnt, learnt_weights
 from llmseq_cli.models.gains import METHODS, gains, is_in_history
 from llmseq_cli.models.item_traits import TRAITS, ItemTraits
+from llmseq_cli.models.list_combiner import ListCombiner, ListCombinerSettings, held_out_of
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.saved_arrays import DamagedError, array
 from llmseq_cli.settings import setting
 
-_HELD_OUT = 0.2
-_MOST_HELD_OUT = 5000
-_BLOCK_NUMBERS = 2**22  # entries of a member's lists that stand in memory at once
-
 
 @dataclass(frozen=True)
-class BlendSettings(BaseModelsSettings):
+class BlendSettings(ListCombinerSettings):
     method: str = setting(
         "zscore", "how scores or ranks are made comparable before they are summed", choices=METHODS, tune=METHODS
     )
@@ -34,16 +30,10 @@ class BlendSettings(BaseModelsSettings):
         "weights of the base models, as 0.5,0.3,0.2; auto: learnt on sessions held out of training",
     )
     item_traits: bool = setting(False, "also learn weights for how new and how popular an item is")
-    list_length: int = setting(
-        100,
-        "items taken from each base model's list, those of the history included; only these are recommended",
-        low=1,
-        high=1_000_000,
-    )
     rrf_k: float = setting(60.0, "k of reciprocal rank fusion: 1/(k + rank)", low=0, high=1e6, tune=(1.0, 100.0))
 
 
-class Blend(MadeOfRuns):
+class Blend(ListCombiner):
     """Σ w · g over the base models' lists, g being what `gains` makes of a model's scores or ranks.
 
     With weights=auto the base models are trained again without the latest fifth of the training sessions (at most
@@ -57,7 +47,6 @@ class Blend(MadeOfRuns):
     title = "Blend"
     summary = "weighted sum of the scores or ranks of any runs, weights learnt on the training side"
     Settings = BlendSettings
-    fewest, most = 2, None
 
     settings: BlendSettings
     weights: np.ndarray
@@ -105,18 +94,6 @@ class Blend(MadeOfRuns):
             "validation_ndcg_alone": alone,
             "validation_sessions": len(histories),
         }
-
-    @property
-    def _list_length(self) -> int:
-        return min(self.settings.list_length, self.n_items)
-
-    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
-        size = max(block_size(self.n_items), _BLOCK_NUMBERS // self._list_length)
-        parts = [
-            self._lists(histories.slice(start, min(start + size, len(histories))), k, exclude_history)
-            for start in range(0, max(len(histories), 1), size)
-        ]
-        return Ranking.concatenate(parts)
 
     def _lists(self, histories: Sessions, k: int, exclude_history: bool) -> Ranking:
         # Where items' traits count, so does every list: a base model without a weight still says which items there are.
@@ -169,37 +146,6 @@ def _sums(lists: list[np.ndarray], said: list[np.ndarray], n_items: int) -> np.n
         before = sums[rows, listed]
         sums[rows, listed] = np.where(before == -np.inf, 0, before) + gain[rows, places]
     return sums
-
-
-def held_out_of(
-    train: Sessions, n_items: int, context: FitContext, most: int = _MOST_HELD_OUT
-) -> tuple[Sessions, Sessions]:
-    """(what base models are trained on, cases that weights are learnt from): the split's own validation cases, at most
-    so many, or else the latest training sessions.
-    """
-    if context.validation is None:
-        return latest_held_out(train, n_items, keep_unseen=context.keeps_unseen)
-    cases = context.validation
-    if len(cases) > most:
-        chosen = np.random.default_rng([context.seed, 5]).choice(len(cases), most, replace=False)
-        cases = cases.take(np.sort(chosen))
-    return train, cases
-
-
-def latest_held_out(train: Sessions, n_items: int, *, keep_unseen: bool = False) -> tuple[Sessions, Sessions]:
-    """(the earlier sessions, the latest fifth of them, at most 5,000).
-
-    As with test sessions, items that the earlier ones lack are taken out of the latest (unless they are kept there,
-    too), and sessions that are left with fewer than two. Raises LlmseqError where there is none.
-    """
-    order = np.argsort(train.ids, kind="stable")
-    n = min(int(len(train) * _HELD_OUT), _MOST_HELD_OUT)
-    earlier, latest = train.take(order[: len(train) - n]), train.take(order[len(train) - n :])
-    cleaned = latest.only((earlier.counts(n_items) > 0) | keep_unseen)
-    held_out = cleaned.take(np.flatnonzero(cleaned.lengths >= 2))
-    if not len(held_out):
-        raise LlmseqError("there are too few training sessions to learn weights from", "give them: --set weights=1,1")
-    return earlier, held_out
 
 
 def parse_weights(words: str, n: int) -> np.ndarray:

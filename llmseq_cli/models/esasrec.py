@@ -17,7 +17,6 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from llmseq_cli.errors import UsageError
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.settings import LOSSES, NEGATIVES
 from llmseq_cli.models.neural.transformer import Block
@@ -53,13 +52,12 @@ class ESASRec(SASRec):
     title = "eSASRec"
     summary = "SASRec with gated blocks and a sampled softmax"
     Settings = ESASRecSettings
+    layouts = ("ours",)
 
     settings: ESASRecSettings
 
     def make_encoder(self, dim: int) -> Encoder:
         settings = self.settings
-        if settings.layout != "ours":
-            raise UsageError("esasrec has no layout of the paper's", "leave layout out")
         make_block = partial(LiGRBlock, dim, settings.heads, settings.ffn_multiplier * dim, settings.dropout)
         return SASRecEncoder(dim, settings, make_block)
 

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from llmseq_cli.errors import UsageError
 from llmseq_cli.models.neural.batches import Batch
 from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
@@ -44,12 +43,11 @@ class HSTU(NeuralRecommender):
     title = "HSTU"
     summary = "gated layers that add up a session's items without a softmax"
     Settings = HSTUSettings
+    layouts = ("ours",)
 
     settings: HSTUSettings
 
     def make_encoder(self, dim: int) -> Encoder:
-        if self.settings.layout != "ours":
-            raise UsageError("hstu has no layout of the paper's", "leave layout out")
         return HSTUEncoder(dim, self.settings)
 
 

@@ -51,6 +51,8 @@ class S3Rec(SASRec):
     summary = "SASRec after pre-training on items, their attributes, and parts of sessions"
     Settings = S3RecSettings
 
+    layouts = ("ours",)
+
     settings: S3RecSettings
 
     def make_encoder(self, dim: int) -> Encoder:
@@ -58,8 +60,6 @@ class S3Rec(SASRec):
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         settings, self._pretrain_seconds = self.settings, 0.0
-        if settings.layout != "ours":
-            raise UsageError("s3rec has no layout=paper", "leave layout out")
         wanted = settings.pretrain_epochs and (settings.aap or settings.map)
         if wanted and not Attributes.of(context.catalog.classes[np.unique(train.items)]).names:
             context.progress.message("items have no classes: pre-training without the tasks about attributes")

@@ -33,7 +33,8 @@ from llmseq_cli.evaluation.top_k import rank_in_blocks
 from llmseq_cli.models.neural.batches import Batch
 from llmseq_cli.models.neural.item_codes import CodeTree, residual_codes
 from llmseq_cli.models.neural.network import Encoder, Network
-from llmseq_cli.models.neural.neural_recommender import VALIDATION_DEPTH, NeuralRecommender, torch_state
+from llmseq_cli.models.neural.neural_recommender import VALIDATION_DEPTH, NeuralRecommender
+from llmseq_cli.models.neural.torch_state import torch_state
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.sasrec import SASRecEncoder, SASRecSettings
 from llmseq_cli.settings import setting

@@ -13,9 +13,8 @@ from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.metrics import per_session
 from llmseq_cli.evaluation.ranking import Ranking
 from llmseq_cli.evaluation.top_k import block_size, top_k
-from llmseq_cli.models.base_models import BaseModelsSettings, MadeOfRuns
-from llmseq_cli.models.blend import held_out_of
 from llmseq_cli.models.boosted_trees import MOST_LEAVES, BoostedTrees
+from llmseq_cli.models.list_combiner import ListCombiner, ListCombinerSettings, held_out_of
 from llmseq_cli.models.listed_items import WORDS, ItemKnowledge, ListedItems, n_features
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.settings import setting
@@ -23,22 +22,15 @@ from llmseq_cli.settings import setting
 _MOST_CASES = 25_000
 _MOST_JUDGED = 5_000
 _CUTOFF = 20
-_BLOCK_NUMBERS = 2**22  # entries of a base model's lists that stand in memory at once
 _LEAST_LEAF = 100  # items of the lists in a leaf
 
 
 @dataclass(frozen=True)
-class StackSettings(BaseModelsSettings):
+class StackSettings(ListCombinerSettings):
     item_traits: str = setting(
         "none",
         "what the trees are told of an item beside the lists: none, all, or some of popularity,age,text; "
         "text needs --embeddings",
-    )
-    list_length: int = setting(
-        100,
-        "items taken from each base model's list, those of the history included; only these are recommended",
-        low=1,
-        high=1_000_000,
     )
     trees: int = setting(150, "number of trees", low=1, high=10_000, tune=(50, 400))
     leaves: int = setting(15, "leaves of a tree, at most", low=2, high=MOST_LEAVES, tune=(4, 31))
@@ -60,7 +52,7 @@ def trait_words(words: str) -> tuple[str, ...]:
     return tuple(word for word in WORDS if word in given)
 
 
-class Stack(MadeOfRuns):
+class Stack(ListCombiner):
     """The log-odds that an item is the next one, by trees that see what every base model says of it.
 
     Trees see an item's gain, rank and score in each list, how far that is behind the list's best, the share of the
@@ -78,7 +70,6 @@ class Stack(MadeOfRuns):
     embeddings_use = "optional"
     needs_dense = True
     reduced_dim = 128
-    fewest, most = 2, None
 
     settings: StackSettings
     trees: BoostedTrees
@@ -195,18 +186,6 @@ class Stack(MadeOfRuns):
         ahead = (scores > best[others.rows]) | ((scores == best[others.rows]) & (others.items < item[others.rows]))
         ranks[others.rows[own]] = 1
         return ranks + np.bincount(others.rows, ahead, minlength=len(targets)).astype(np.int64)
-
-    @property
-    def _list_length(self) -> int:
-        return min(self.settings.list_length, self.n_items)
-
-    def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
-        size = max(block_size(self.n_items), _BLOCK_NUMBERS // self._list_length)
-        parts = [
-            self._lists(histories.slice(start, min(start + size, len(histories))), k, exclude_history)
-            for start in range(0, max(len(histories), 1), size)
-        ]
-        return Ranking.concatenate(parts)
 
     def _lists(self, histories: Sessions, k: int, exclude_history: bool) -> Ranking:
         # History items are asked for even where they are not wanted: the others' scores must not depend on it.

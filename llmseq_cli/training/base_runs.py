@@ -70,7 +70,7 @@ class BaseRuns:
                 raise UsageError(f"{cls.name} is not made of other runs", "leave --runs out")
             return []
         if not names:
-            raise UsageError(f"{cls.name} is made of other runs", f"say which: {cls.example()}")
+            raise UsageError(f"{cls.name} is made of other runs", f"name them: {cls.example()}")
         with self.store.read(f"looking for the runs of {cls.name}") as con:
             infos = [self._find(con, name) for name in names]
         cls.check_base_models([info.run for info in infos], [info.model for info in infos])

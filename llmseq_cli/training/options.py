@@ -62,7 +62,7 @@ class TrainOptions:
         if not 1 <= self.list_length <= 1000:
             raise UsageError(f"--list-length is {self.list_length}", "give a number between 1 and 1000")
         if self.warm and self.from_tuning:
-            raise UsageError("--warm takes the settings of its run, not those of --from-tuning", "say one of them")
+            raise UsageError("--warm takes the settings of its run, not those of --from-tuning", "use one of them")
         self.backend.check_ray_or_here()
 
 

@@ -198,4 +198,4 @@ def test_json_documents_hold_no_nan(llmseq, shop):
 def test_an_option_that_was_renamed_says_its_new_name(llmseq, command, old, new):
     done = llmseq(*command, old, 2)
     assert (done.status, done.out) == (2, "")
-    assert done.err.splitlines() == [f"error: {old} is now called {new}", f"hint: say {new}"]
+    assert done.err.splitlines() == [f"error: {old} is now called {new}", f"hint: use {new}"]

@@ -171,7 +171,7 @@ def test_a_merged_model_comes_back(llmseq, ready, tiny):
     assert (unknown.status, "--task genitem" in unknown.err) == (1, True)
     (tiny / "optimizer.pt").write_bytes(b"a pickle")
     told = llmseq("jobs", "import", tiny, "--task", "genlist")
-    assert (told.status, "left out, as a model is read without it: optimizer.pt" in told.err) == (0, True)
+    assert (told.status, "not copied, since no model needs it: optimizer.pt" in told.err) == (0, True)
     (tiny / "optimizer.pt").unlink()
     job = llmseq("jobs", "show", "genlist-1", "--json").json
     assert not list(Path(job["folder"], "model").glob("*.pt"))

@@ -7,10 +7,11 @@ from support.base_models_on_paper import MISSING, base_model, context, on_paper
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
-from llmseq_cli.models.blend import Blend, latest_held_out, parse_weights
+from llmseq_cli.models.blend import Blend, parse_weights
 from llmseq_cli.models.blend_weights import Candidates, learnt_weights, mean_ndcg
 from llmseq_cli.models.gains import gains, is_in_history
 from llmseq_cli.models.item_traits import TRAITS, ItemTraits
+from llmseq_cli.models.list_combiner import latest_held_out
 
 ANY = Sessions.from_lists([[0, 1], [1, 2]])
 

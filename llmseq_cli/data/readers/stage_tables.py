@@ -166,7 +166,7 @@ def _time_form(
     if column is None and reading.source.session_gap:
         raise LlmseqError(
             f"--session-gap needs times, and no column of {table.file} looks like one",
-            "say which with --map time=COLUMN, or leave --session-gap out",
+            "name it with --map time=COLUMN, or leave --session-gap out",
         )
     if column is None:
         if not isinstance(table, ListTable) or not isinstance(table.inner, SequenceTable):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +15,6 @@ import torch
 from torch import Tensor
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.devices import has_native_bfloat16
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings, unit_rows
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.metrics import per_session
@@ -34,8 +31,9 @@ from llmseq_cli.models.neural.network import Encoder, Network, ProjectionHead
 from llmseq_cli.models.neural.paper_layout import UNIFORM, glorot
 from llmseq_cli.models.neural.ranks import ALONE
 from llmseq_cli.models.neural.scoring import rank_sessions, target_ranks
-from llmseq_cli.models.neural.settings import NeuralSettings
+from llmseq_cli.models.neural.settings import LAYOUTS, NeuralSettings
 from llmseq_cli.models.neural.times import TIMES, check_times
+from llmseq_cli.models.neural.torch_state import precision, torch_state
 from llmseq_cli.models.neural.warm import grown, transferred
 from llmseq_cli.models.recommender import FitContext, ItemSpace, Recommender, WarmStart
 
@@ -65,6 +63,9 @@ class NeuralRecommender(Recommender):
     activation: ClassVar[str] = "relu"
     dense_scores: ClassVar[bool] = True
     """Whether an item's score is the product of its vector with that of the session."""
+
+    layouts: ClassVar[tuple[str, ...]] = LAYOUTS
+    """What the setting `layout` can be."""
 
     reads_times: ClassVar[tuple[str, ...]] = TIMES
     """What the setting `time` can be."""
@@ -104,8 +105,7 @@ class NeuralRecommender(Recommender):
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         self.device = context.device
-        if context.ranks is None:
-            begin(context.checkpoints, context.resume, context.progress)
+        self._check_layout()
         if self.settings.warm and context.warm is None:
             words = f"`llmseq train {self.name} --warm {self.settings.warm}`"
             raise UsageError(f"{self.name} cannot start from a run here", words)
@@ -113,6 +113,8 @@ class NeuralRecommender(Recommender):
             train = replace(train, times=None)
         else:
             self._check_times(train)
+        if context.ranks is None:
+            begin(context.checkpoints, context.resume, context.progress)
         sessions = self._number_items(train, context.embeddings)
         kept, held_out = self._split(sessions, context)
         with torch_state(self.settings.threads, context.seed, self.device):
@@ -128,6 +130,10 @@ class NeuralRecommender(Recommender):
     def needs_times(cls, settings: Any) -> bool:
         return bool(settings.time != "none")
 
+    def _check_layout(self) -> None:
+        if self.settings.layout not in self.layouts:
+            raise UsageError(f"{self.name} has no layout={self.settings.layout}", "leave layout out")
+
     def _check_times(self, train: Sessions) -> None:
         """Raises UsageError where the network cannot read times, or the sessions have none."""
         if self.settings.time not in self.reads_times:
@@ -140,6 +146,7 @@ class NeuralRecommender(Recommender):
     def start(self, train: Sessions, context: FitContext) -> None:
         """The model as it is before training: what `fit` starts from."""
         self.device = context.device
+        self._check_layout()
         sessions = self._number_items(train, context.embeddings)
         with torch_state(self.settings.threads, context.seed, self.device):
             self.network = self._build(sessions, context).to(self.device)
@@ -304,7 +311,7 @@ class NeuralRecommender(Recommender):
             seed=context.seed,
             device=context.device,
             chunk=plan.chunk,
-            precision=_precision(settings.precision, context.device),
+            precision=precision(settings.precision, context.device),
             draw_weights=_draw_weights(sessions, self.n_seen) if _weighted(settings) else None,
             validate=None if held_out is None else self._validator(held_out, context.allows_repeats),
             epochs=epochs or settings.epochs,
@@ -452,12 +459,6 @@ class NeuralRecommender(Recommender):
         (folder / "curve.json").write_text(json.dumps(self.curve, indent=1) + "\n", encoding="utf-8")
 
 
-def _precision(wanted: str, device: str) -> torch.dtype:
-    if wanted == "auto":
-        return torch.bfloat16 if has_native_bfloat16(device) else torch.float32
-    return torch.bfloat16 if wanted == "bfloat16" else torch.float32
-
-
 def _weighted(settings: NeuralSettings) -> bool:
     """Whether negatives are drawn by their popularity, too, and weighted."""
     return settings.loss == "sampled" and settings.negatives_from == "mixed"
@@ -479,26 +480,3 @@ def _figures(state: TrainingState) -> dict[str, float]:
         "positions_per_second": state.positions / state.seconds if state.seconds else 0.0,
     }
     return figures | ({"validation_ndcg": state.best_ndcg} if state.best_ndcg >= 0 else {})
-
-
-@contextmanager
-def torch_state(threads: int | None, seed: int | None, device: str) -> Iterator[None]:
-    """Seeds torch, sets its threads, and on CUDA has sums added in one order; what was before comes back afterwards.
-
-    seed: None where nothing is drawn, as in recommending. (Every seeding leaves a note for a GPU that may yet be used.)
-    """
-    before = torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    if device == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may add in any order
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    with torch.random.fork_rng(enabled=seed is not None):
-        if seed is not None:
-            torch.manual_seed(seed)
-        if threads:
-            torch.set_num_threads(threads)
-        try:
-            yield
-        finally:
-            torch.set_num_threads(before)
-            torch.use_deterministic_algorithms(deterministic)

@@ -69,7 +69,7 @@ def transferred(old: dict[str, torch.Tensor], text: np.ndarray | None, make: Mak
             "train it with --embeddings and --set item_vectors=adapter",
         )
     if text is None or text.shape[1] != old[name].shape[1]:
-        raise UsageError(f"the embeddings are none of {run}'s", "say the same --embeddings, --reduce and --dim")
+        raise UsageError(f"the embeddings are none of {run}'s", "use the same --embeddings, --reduce and --dim")
     adapter = old.get("item_vectors.adapter.weight")
     network = make(text.shape[1] if adapter is None else adapter.shape[0], text)
     fresh = network.state_dict()

@@ -12,7 +12,7 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM
 from llmseq_cli.finetuning.item_lists import compact, keyed_order
-from llmseq_cli.models.blend import held_out_of
+from llmseq_cli.models.list_combiner import held_out_of
 from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.progress import Progress
 from llmseq_cli.store.queries import query

@@ -114,7 +114,7 @@ def test_words_that_are_off(llmseq, grown, shop_files):
     for words, said in [
         (["v-sknn", "--warm", "sasrec-1"], "cannot start from another run"),
         (["gru4rec", "--warm", "sasrec-1"], "a run of sasrec, not of gru4rec"),
-        (["sasrec", "--warm", "sasrec-1", "--from-tuning"], "say one of them"),
+        (["sasrec", "--warm", "sasrec-1", "--from-tuning"], "use one of them"),
         (["sasrec", "--set", "warm=sasrec-1"], "use --warm sasrec-1"),
         (["sasrec", "--warm", "sasrec-1", "--set", "layers=2"], "make another network than sasrec-1"),
         (["sasrec", "--warm", "sasrec-1", "--set", "dim=16"], None),
