@@ -10,9 +10,8 @@ from llmseq_cli.store.queries import query, sql_root
 if TYPE_CHECKING:
     import duckdb
 
-
-_BEFORE_RELEASE = "schema/0001_foundation"
-"""First of the migrations that became one before the first release."""
+_FIRST_DRAFT = "schema/0001_foundation"
+"""How the first draft of the schema began. Its migrations had the same numbers, but made other tables."""
 
 
 def known_migrations() -> list[tuple[int, str]]:
@@ -36,13 +35,13 @@ def schema_version(con: duckdb.DuckDBPyConnection) -> int:
                 "this DuckDB file was not made by llmseq", "give another folder with --workspace"
             ) from error
         return 0
-    if any(name == _BEFORE_RELEASE for _, name in applied):
+    version: int = max((version for version, _ in applied), default=0)
+    oldest, newest = known_migrations()[0][0], known_migrations()[-1][0]
+    if version < oldest or any(name == _FIRST_DRAFT for _, name in applied):
         raise LlmseqError(
             "this workspace is from before the first release and cannot be read any more",
             "give another folder with --workspace and ingest the data again",
         )
-    version: int = max((version for version, _ in applied), default=0)
-    newest = known_migrations()[-1][0]
     if version > newest:
         raise LlmseqError(
             f"the workspace was written by a newer llmseq (schema {version}, this one knows {newest})",

@@ -61,7 +61,7 @@ def test_a_new_workspace_has_all_views_of_the_contract(store):
 
 def test_migrations_are_numbered_without_gaps_and_applied_once(store):
     numbers = [number for number, _ in known_migrations()]
-    assert numbers == list(range(1, len(numbers) + 1))
+    assert numbers == list(range(5, 5 + len(numbers)))
     with store.write("testing") as con:
         assert schema_version(con) == numbers[-1]
         migrate(con)
@@ -97,15 +97,34 @@ def test_an_older_workspace_is_upgraded_even_by_a_reader(store, monkeypatch):
         assert con.execute("select count(*) from seen").fetchall() == [(0,)]
 
 
-def test_a_workspace_from_before_the_first_release_is_refused(store):
+FIRST_DRAFT = [(1, "schema/0001_foundation"), (6, "schema/0006_x")]
+BEFORE_IT_WAS_ONE_FILE = [(number, f"schema/000{number}_x") for number in (1, 2, 3, 4)]
+
+
+@pytest.mark.parametrize("applied", [FIRST_DRAFT, BEFORE_IT_WAS_ONE_FILE, []])
+def test_a_workspace_from_before_the_first_release_is_refused_and_not_written(store, applied):
     store.folder.mkdir()
     with duckdb.connect(str(store.file)) as con:
         con.execute("create table migration (version integer primary key, name varchar, applied_at timestamp)")
-        con.execute("insert into migration values (1, 'schema/0001_foundation', now()), (6, 'schema/0006_x', now())")
+        for number, name in applied:
+            con.execute("insert into migration values (?, ?, now())", [number, name])
+    before = store.file.read_bytes()
     for opened in (store.read, store.write):
         with pytest.raises(LlmseqError, match="from before the first release") as error, opened("testing"):
             pass
         assert "ingest" in error.value.hint
+    assert store.file.read_bytes() == before
+
+
+def test_a_workspace_that_went_through_all_five_migrations_is_opened(store):
+    with store.write("testing") as con:
+        con.execute("delete from migration")
+        for number in range(1, 6):
+            con.execute("insert into migration values (?, ?, now())", [number, f"schema/000{number}_x"])
+    for opened in (store.read, store.write):
+        with opened("testing") as con:
+            assert schema_version(con) == 5
+            assert con.execute("select count(*) from migration").fetchall() == [(5,)]
 
 
 def test_a_runs_name_is_the_models_and_a_number(store):

@@ -1,3 +1,6 @@
+-- The whole schema. Five migrations became this one before the first release, and it has the number of the last: a
+-- workspace that went through all five has these tables.
+--
 -- Tables live in schema core and speak dense integer ids; the views in schema main speak external ids and names.
 -- Users' SQL may rely on the views, never on the tables.
 
@@ -91,9 +94,9 @@ create table core.target (
     -- unique within split and part: the session's id where each session has one target at most
     case_id integer not null,
     session_id integer not null,
-    -- where the target stands, and how many leading interactions are its prompt
+    -- where the target stands, and how many leading interactions are its history
     position integer not null,
-    prompt_length integer not null,
+    history_length integer not null,
     item_id integer not null
 );
 
@@ -153,7 +156,7 @@ create table core.run (
     -- train_seconds, score_seconds, peak_memory_mb and what the model reports of its training
     figures json not null,
     sessions integer not null,
-    depth integer not null,
+    list_length integer not null,
     started_at timestamp not null
 );
 
@@ -363,6 +366,47 @@ create table core.reply_request (
     answered_at timestamp not null
 );
 
+-- one row per interaction of appended files that the k-core left out of the newest version of a dataset: it counts
+-- again with the next files
+create table core.waiting_interaction (
+    dataset_id integer not null,
+    user_id varchar not null,
+    item_id varchar not null,
+    time timestamp,
+    sort_key double
+);
+
+-- one row per description of an item that only such interactions have; an item's first description counts
+create table core.waiting_item (
+    dataset_id integer not null,
+    item_id varchar not null,
+    title varchar,
+    category varchar,
+    fields json
+);
+
+-- one row per split, language model and probe of its memory: what the newest audit found
+create table core.model_audit (
+    dataset_id integer not null,
+    split_id integer not null,
+    provider varchar not null,
+    model varchar not null,
+    -- title, id, session or history
+    probe varchar not null,
+    asked integer not null,
+    recited integer not null,
+    control_asked integer not null,
+    control_recited integer not null,
+    -- interval of recited / asked - control_recited / control_asked
+    low double not null,
+    high double not null,
+    -- the interval lies above 0
+    recites boolean not null,
+    -- and the answers are of this dataset alone: runs of the model are marked
+    marks boolean not null,
+    audited_at timestamp not null
+);
+
 -- Views: what users rely on
 
 -- one row per split of a dataset, with what is said and counted of both. name: the dataset's, and the split's where it
@@ -394,7 +438,7 @@ select
     t.session_id,
     s.external_id,
     t.position,
-    t.prompt_length,
+    t.history_length,
     t.item_id as ground_truth,
     s.external_id || if(t.case_id = t.session_id, '', '#' || t.position) as name
 from core.target as t
@@ -403,7 +447,7 @@ inner join core.session as s on p.dataset_id = s.dataset_id and t.session_id = s
 where t.part = 'test';
 
 -- one row per item of a case that is tested that counts: the last one is the ground truth, those before it are the
--- prompt. Items that are never trained on are among them only where the split keeps them
+-- history. Items that are never trained on are among them only where the split keeps them
 create view core.case_item as
 select
     c.split_id,
@@ -421,7 +465,7 @@ inner join core.interaction as x
     on
         c.dataset_id = x.dataset_id
         and c.session_id = x.session_id
-        and (c.prompt_length >= x.position or c.position = x.position)
+        and (c.history_length >= x.position or c.position = x.position)
 inner join core.split_item as i on c.split_id = i.split_id and x.item_id = i.item_id
 where i.train_popularity > 0 or p.rule ->> 'unseen_items' = 'keep';
 
@@ -538,7 +582,7 @@ select
     s.external_id as session,
     t.position,
     i.external_id as item,
-    t.prompt_length
+    t.history_length
 from core.target as t
 inner join core.protocol as d on t.split_id = d.split_id
 inner join core.session as s on d.dataset_id = s.dataset_id and t.session_id = s.session_id
@@ -609,7 +653,7 @@ select
     r.figures,
     r.environment,
     r.sessions,
-    r.depth,
+    r.list_length,
     r.started_at,
     d.split
 from core.run as r
@@ -764,3 +808,25 @@ from core.reply_request as r
 inner join core.asking as a on r.asking_id = a.asking_id
 left join core.dataset as d on a.dataset_id = d.dataset_id
 group by all;
+
+-- one row per split, language model and probe of its memory
+create view model_audits as
+select
+    d.dataset,
+    d.split,
+    a.provider,
+    a.model,
+    a.probe,
+    a.asked,
+    a.recited,
+    a.control_asked,
+    a.control_recited,
+    a.recited / a.asked as share,
+    a.control_recited / a.control_asked as control_share,
+    a.low as excess_low,
+    a.high as excess_high,
+    a.recites,
+    a.marks,
+    a.audited_at
+from core.model_audit as a
+inner join core.protocol as d on a.split_id = d.split_id;
