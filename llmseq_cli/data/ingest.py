@@ -119,9 +119,6 @@ def build_dataset(
         least = max(protocol.core, protocol.least)
         con.execute(query("ingest/keep_sessions"), {"least": least})
         con.execute(query("ingest/keep_items"))
-        con.execute("drop table if exists session_parts")
-        if "files" in protocol.splits:
-            con.execute(query("ingest/session_parts"))
         task.advance()
         task.describe("Storing")
         n_sessions = _scalar(con, "select count(*) from kept_session")
@@ -170,10 +167,8 @@ def _encode(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> dict[str, int
             "name them like x.train.inter, x.valid.inter, x.test.inter or train.csv, valid.csv, test.csv",
         )
     in_parts = in_parts and "files" in protocol.splits
-    if in_parts or has_keys:
-        con.execute(query("ingest/encode_with_order"), {"salt": salt, "in_parts": in_parts})
-    else:
-        con.execute(query("ingest/encode"), {"salt": salt})
+    encode = query("ingest/encode_with_order" if has_keys else "ingest/encode")
+    con.execute(encode, {"salt": salt, "in_parts": in_parts})
     con.execute("drop table staged_interaction")
     if not protocol.deduplicate:
         con.execute("create or replace temp table live_user as select user_code, n from user_name")
@@ -233,9 +228,14 @@ def _store_interactions(con: duckdb.DuckDBPyConnection, dataset_id: int, protoco
     """Order the interactions of some sessions at a time: sessions are independent, and memory stays small."""
     keep = query("ingest/keep_interactions_as_input" if protocol.tie_break == "input" else "ingest/keep_interactions")
     tie_break = {"tie_break": protocol.tie_break, "seed_suffix": protocol.seed_suffix}
+    con.execute("drop table if exists session_parts")
+    if "files" in protocol.splits:
+        con.execute("create temp table session_parts (session_id integer, train bigint, valid bigint, test bigint)")
     blocks = con.execute(query("ingest/session_blocks"), {"size": _INTERACTIONS_PER_BLOCK}).fetchall()
     for first, last in blocks:
         con.execute(keep, {"first": first, "last": last})
+        if "files" in protocol.splits:
+            con.execute(query("ingest/session_parts"))
         con.execute(query("ingest/store_interactions"), {"dataset_id": dataset_id} | tie_break)
     con.execute("drop table kept_interaction")
     con.execute("drop table event")

@@ -172,10 +172,11 @@ def in_words(protocol: dict[str, Any], cases: int) -> str:
     ties = f"{protocol['tie_break']} tie-break"
     if protocol["tie_break"] == "random":
         ties += f", seed {protocol['seed']}"
+    scored = "items" if targets in _MANY else "sessions"  # a session counts as often as items of it are predicted
     unseen = ", items unseen in training kept" if protocol["unseen_items"] == "keep" else ""
     repeats = "allowed" if protocol["repeats"] == "allow" else "excluded"
     neutral = ", neutral titles" if protocol.get("anonymise") else ""
-    return f"{held_out}, {cases:,} sessions scored, {ties}{unseen}, repeats {repeats}{neutral}"
+    return f"{held_out}, {cases:,} {scored} scored, {ties}{unseen}, repeats {repeats}{neutral}"
 
 
 def _moment(protocol: dict[str, Any]) -> str:
@@ -294,8 +295,10 @@ def _store_targets(con: duckdb.DuckDBPyConnection, ids: dict[str, int], part: st
     given = ids | {"part": part, "keep": rule.keeps_unseen}
     if targets == "last":
         con.execute(query("splits/store_last_targets"), given)
+    elif targets in _MANY:
+        con.execute(query("splits/store_targets"), given | {"targets": targets})
     else:
-        con.execute(query("splits/store_targets"), given | {"targets": targets, "seed": rule.seed})
+        con.execute(query("splits/store_one_target"), given | {"targets": targets, "seed": rule.seed})
 
 
 def _hint(rule: SplitRule) -> str:

@@ -1,5 +1,6 @@
 -- one row per interaction of the input, in its order, user and item as codes; moment is what orders a session: the part
--- (1 train, 2 validation, 3 test) where $in_parts, then the time, then the sort key of the input
+-- (1 train, 2 validation, 3 test) where $in_parts, then the time, then the sort key of the input; it counts from 1 for
+-- each user
 create or replace temp table event as
 with parted as (
     select
@@ -21,7 +22,7 @@ select
     user_code,
     item_code,
     time,
-    dense_rank() over (order by part, time, sort_key) as moment,
+    dense_rank() over (partition by user_code order by part, time, sort_key) as moment,
     part
 from parted
 order by input_order

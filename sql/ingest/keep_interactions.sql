@@ -5,6 +5,7 @@ select
     s.session_id,
     i.item_id,
     e.time,
+    e.part,
     (rank() over session_by_time)::integer as position,
     coalesce(
         e.moment = lag(e.moment) over session_by_time

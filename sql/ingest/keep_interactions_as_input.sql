@@ -5,6 +5,7 @@ select
     s.session_id,
     i.item_id,
     e.time,
+    e.part,
     (row_number() over (partition by s.session_id order by e.moment, e.rowid))::integer as position,
     false as tied
 from event as e

@@ -1,11 +1,9 @@
--- one row per session: how many of its interactions stand in each part of the input
-create or replace temp table session_parts as
+-- one row per session of a block: how many of its interactions stand in each part of the input
+insert into session_parts
 select
-    s.session_id,
-    count(*) filter (where e.part = 1) as train,
-    count(*) filter (where e.part = 2) as valid,
-    count(*) filter (where e.part = 3) as test
-from event as e
-inner join kept_session as s on e.user_code = s.user_code
-inner join kept_item as i on e.item_code = i.item_code
-group by s.session_id
+    session_id,
+    count(*) filter (where part = 1) as train,
+    count(*) filter (where part = 2) as valid,
+    count(*) filter (where part = 3) as test
+from kept_interaction
+group by session_id

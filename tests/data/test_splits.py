@@ -345,6 +345,8 @@ def test_a_senseless_rule_is_refused(kind, given, said):
 def test_a_point_among_numbers_is_no_date():
     protocol = {"kind": "global-time", "tie_break": "input", "unseen_items": "drop", "repeats": "exclude"}
     assert in_words(protocol | {"cut_at": "1970-01-01 00:08:29"}, 8).startswith("from time 509 on, last item, 8 sess")
+    many = protocol | {"cut_at": "1970-01-01 00:08:29", "targets": "all"}
+    assert in_words(many, 8).startswith("from time 509 on, all items, 8 items scored, input tie-break")
     assert in_words(protocol | {"cut_at": "2014-05-13 00:00:00"}, 8).startswith("from 2014-05-13 00:00:00 on")
 
 
