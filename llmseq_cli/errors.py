@@ -28,6 +28,13 @@ class UsageError(LlmseqError):
     exit_code = 2
 
 
+class NotInstalledError(LlmseqError):
+    """What is asked for needs packages of an extra. what: needs it, or is not there: "plots need matplotlib"."""
+
+    def __init__(self, what: str, extra: str, instead: str = "") -> None:
+        super().__init__(what, f"pip install 'llmseq[{extra}]'{instead}")
+
+
 class WorkspaceBusyError(LlmseqError):
     """Another process holds the workspace."""
 

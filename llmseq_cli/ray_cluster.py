@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from llmseq_cli.errors import LlmseqError, WorkerLostError
+from llmseq_cli.errors import LlmseqError, NotInstalledError, WorkerLostError
 
 _PATIENCE_SECONDS = 10
 _RETRIES = 5
@@ -26,7 +26,7 @@ def connect(address: str | None, cpus: int | None = None) -> Any:
     try:
         import ray
     except ImportError as error:
-        raise LlmseqError("Ray is not installed", "pip install 'llmseq[ray]'") from error
+        raise NotInstalledError("Ray is not installed", "ray") from error
     if ray.is_initialized():
         return ray
     try:

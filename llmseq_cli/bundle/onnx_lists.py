@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.errors import LlmseqError
+from llmseq_cli.errors import LlmseqError, NotInstalledError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 from llmseq_cli.evaluation.small_blocks import SmallBlocks
 from llmseq_cli.evaluation.top_k import block_size, rank_in_blocks
@@ -20,7 +20,7 @@ class OnnxLists:
         try:
             import onnxruntime
         except ImportError as error:
-            raise LlmseqError("onnxruntime is not installed", "pip install 'llmseq[onnx]'") from error
+            raise NotInstalledError("onnxruntime is not installed", "onnx") from error
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         try:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from llmseq_cli.embeddings.products import threads
-from llmseq_cli.errors import LlmseqError
+from llmseq_cli.errors import NotInstalledError
 from llmseq_cli.evaluation.ranking import NO_ITEM
 from llmseq_cli.progress import Progress
 
@@ -92,8 +92,8 @@ def _usearch() -> Any:
     try:
         import usearch.index
     except ImportError as error:
-        raise LlmseqError(
-            "index=hnsw needs the package 'usearch'", "pip install 'llmseq[ann]', or leave it at index=exact"
+        raise NotInstalledError(
+            "index=hnsw needs the package 'usearch'", "ann", ", or leave it at index=exact"
         ) from error
     return usearch.index
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from llmseq_cli.clients.errors import FinalError
 from llmseq_cli.devices import resolve_device
-from llmseq_cli.errors import LlmseqError
+from llmseq_cli.errors import LlmseqError, NotInstalledError
 from llmseq_cli.model_files import SAFE, bases_of, loading_explained, quiet_libraries
 
 _PACKAGES = ("transformers", "peft", "tokenizers")
@@ -29,7 +29,7 @@ def require_library() -> None:
     """Raises LlmseqError where what local models are made of is not installed."""
     for package in _PACKAGES:
         if find_spec(package) is None:
-            raise LlmseqError(f"local language models need the package '{package}'", "pip install 'llmseq[local]'")
+            raise NotInstalledError(f"local language models need the package '{package}'", "local")
 
 
 def make_loading(device: str, precision: str, four_bit: bool) -> Loading:

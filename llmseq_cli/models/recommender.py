@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
     from llmseq_cli.evaluation.ranking import Ranking
     from llmseq_cli.models.neural.ranks import Ranks
+
+Resume = bool | Literal["if-begun"]
+"""Whether to go on from a checkpoint. True says so where there is none; "if-begun" takes what there is."""
 
 _TRAIN_AGAIN = "train it again"
 
@@ -93,7 +96,7 @@ class FitContext:
     device: str = "cpu"
     progress: Progress = field(default_factory=SilentProgress)
     checkpoints: Path | None = None
-    resume: bool = False
+    resume: Resume = False
     base_models: tuple[BaseRun, ...] = ()
     keeps_unseen: bool = False
     validation: Sessions | None = None

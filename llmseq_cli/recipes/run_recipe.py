@@ -280,7 +280,7 @@ class RecipeRun:
             seed=self.recipe.seed,
             seeds=step.seeds,
             device=self.options.device,
-            resume=True,
+            resume="if-begun",
             runs=tuple(self._base_runs(step, done)),
         )
         return self.workspace.train(options)

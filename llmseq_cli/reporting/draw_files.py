@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.errors import NotInstalledError, UsageError
 from llmseq_cli.reporting.plot import Plot, in_words, log_ticks
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def draw(plots: Sequence[Plot], suffix: str, *, words: bool = True) -> bytes:
     try:
         import matplotlib
     except ImportError as error:
-        raise LlmseqError("plots need matplotlib", "pip install 'llmseq[plots]'") from error
+        raise NotInstalledError("plots need matplotlib", "plots") from error
     matplotlib.use("agg")
     # Text in SVG stays text, and the same plot gives the same file.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "llmseq", "font.size": 9}):

@@ -7,7 +7,7 @@ from string import ascii_lowercase, ascii_uppercase
 
 import numpy as np
 
-from llmseq_cli.errors import LlmseqError
+from llmseq_cli.errors import NotInstalledError
 from llmseq_cli.reporting.plot import Plot, Series, in_words, log_ticks
 
 _ROWS = 20
@@ -20,7 +20,7 @@ def draw_text(plot: Plot, width: int, *, color: bool) -> str:
     try:
         import plotext
     except ImportError as error:
-        raise LlmseqError("plots in the terminal need plotext", "pip install 'llmseq[plots]'") from error
+        raise NotInstalledError("plots in the terminal need plotext", "plots") from error
     plotext.clear_figure()
     plotext.theme("clear")
     plotext.plot_size(width, _ROWS)

@@ -10,7 +10,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmseq_cli.errors import LlmseqError
+from llmseq_cli.errors import LlmseqError, NotInstalledError
 from llmseq_cli.reporting.inspection import RunDetails, load_details
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def check_installed() -> None:
     from importlib.util import find_spec
 
     if find_spec("mlflow") is None:
-        raise LlmseqError("MLflow is not installed", "pip install 'llmseq[mlflow]'")
+        raise NotInstalledError("MLflow is not installed", "mlflow")
 
 
 def usual_address() -> str:
@@ -53,7 +53,7 @@ def log_runs(store: Store, runs: Sequence[str], to: str, dataset: str | None) ->
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
     except ImportError as error:
-        raise LlmseqError("MLflow is not installed", "pip install 'llmseq[mlflow]'") from error
+        raise NotInstalledError("MLflow is not installed", "mlflow") from error
     details = [load_details(store, run, dataset) for run in runs]
     logged: list[str] = []
     known: list[str] = []

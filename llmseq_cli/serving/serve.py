@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.errors import LlmseqError, NotInstalledError, UsageError
 from llmseq_cli.progress import Progress
 from llmseq_cli.serving.options import TOKEN, ServeOptions
 from llmseq_cli.serving.workers import run_here, run_workers
@@ -55,7 +55,7 @@ def _check_installed() -> None:
         import fastapi  # noqa: F401
         import uvicorn  # noqa: F401
     except ImportError as error:
-        raise LlmseqError("fastapi and uvicorn are not installed", "pip install 'llmseq[serve]'") from error
+        raise NotInstalledError("fastapi and uvicorn are not installed", "serve") from error
 
 
 def _token(host: str) -> str | None:

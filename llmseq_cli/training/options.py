@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.backend import HERE, Backend
 from llmseq_cli.devices import check_device_name
 from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import LARGEST_SEED
+
+if TYPE_CHECKING:
+    from llmseq_cli.models.recommender import Resume
 
 DEFAULT_LIST_LENGTH = 100
 """How many items a session's stored list holds: metrics at any k up to it need no scoring again."""
@@ -28,7 +31,8 @@ class TrainOptions:
     made of others is made of, by name. settings: of the model, by name.
 
     seed: the first. seeds: how many are trained, one run each. list_length: recommendations to store per session.
-    resume: runs that are finished are not made again, one that was interrupted goes on. from_tuning: take settings
+    resume: keep finished runs, and continue one that was interrupted ("if-begun": do not say so where there is
+    nothing to continue). from_tuning: take settings
     and embeddings of the best trial of any study of the model on the dataset, or of the study that is named; what
     is given here goes first. warm: a run of the model to go on from, which lends settings and embeddings that are
     not given here. backend: the workers of a Ray cluster can train a neural model together.
@@ -48,7 +52,7 @@ class TrainOptions:
     seeds: int = 1
     device: str = "auto"
     list_length: int = DEFAULT_LIST_LENGTH
-    resume: bool = False
+    resume: Resume = False
     from_tuning: bool | str = False
     warm: str | None = None
     backend: Backend = HERE

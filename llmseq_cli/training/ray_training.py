@@ -21,7 +21,7 @@ import numpy as np
 from llmseq_cli.backend import Backend
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.devices import resolve_device
-from llmseq_cli.errors import InterruptedByUserError, LlmseqError, UsageError
+from llmseq_cli.errors import InterruptedByUserError, LlmseqError, NotInstalledError, UsageError
 from llmseq_cli.models.neural.checkpoints import Checkpoints, begin
 from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
 from llmseq_cli.models.neural.ranks import ProcessGroup
@@ -200,7 +200,7 @@ def _check_ray_train() -> None:
     try:
         import ray.train.torch  # noqa: F401
     except (ImportError, RuntimeError) as error:  # a package that it needs; it says so in either way
-        raise LlmseqError(f"Ray Train does not load: {_last_line(error)}", "pip install 'llmseq[ray]'") from error
+        raise NotInstalledError(f"Ray Train does not load: {_last_line(error)}", "ray") from error
 
 
 def _device(wanted: str, nodes: list[Mapping[str, float]], workers: int | None) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmseq_cli.data.dataset import find_dataset, load_catalog
-from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.errors import NotInstalledError, UsageError
 from llmseq_cli.files import atomic_folder
 from llmseq_cli.store.runs import find_run
 from llmseq_cli.training.stored_runs import load_model
@@ -50,7 +50,7 @@ def _check_lancedb() -> None:
     try:
         import lancedb  # noqa: F401
     except ImportError as error:
-        raise LlmseqError("lancedb is not installed", "pip install 'llmseq[lancedb]'") from error
+        raise NotInstalledError("lancedb is not installed", "lancedb") from error
 
 
 def _lancedb(table: ItemTable, folder: Path) -> None:

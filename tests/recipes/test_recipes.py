@@ -113,6 +113,7 @@ def test_a_step_that_fails_does_not_cost_the_others(llmseq, shop, recipe):
     assert "2 of 4 steps failed" in done.err
     assert "near, which failed" in done.err
     assert "GRU4Rec" in done.out
+    assert "no checkpoint" not in done.err  # nobody asked for one
     assert len(llmseq("report", "--json").json) == 3
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from llmseq_cli.clients.errors import FinalError
 from llmseq_cli.devices import resolve_device
 from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, VectorAnswer
-from llmseq_cli.errors import LlmseqError, UsageError
+from llmseq_cli.errors import NotInstalledError, UsageError
 from llmseq_cli.model_files import SAFE, checked_model, loading_explained, quiet_libraries
 from llmseq_cli.settings import Settings, setting
 
@@ -126,9 +126,7 @@ def _require_library() -> None:
         with quiet_libraries():
             import sentence_transformers  # noqa: F401
     except ModuleNotFoundError as error:
-        raise LlmseqError(
-            f"the huggingface source needs the package '{error.name}'", "pip install 'llmseq[local]'"
-        ) from None
+        raise NotInstalledError(f"the huggingface source needs the package '{error.name}'", "local") from None
 
 
 def _folder(model: str) -> Path | None:

@@ -21,14 +21,15 @@ from torch import Tensor
 from llmseq_cli.checksums import check_checksums
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.files import atomic_folder, write_json
+from llmseq_cli.models.recommender import Resume
 from llmseq_cli.progress import Progress
 
 _HINT = "train without --resume, or delete this folder, to start from the beginning"
 
 
-def begin(folder: Path | None, resume: bool, progress: Progress) -> None:
+def begin(folder: Path | None, resume: Resume, progress: Progress) -> None:
     """Forget an older training, a part of which is no part of this one; or say that there is none to go on from."""
-    if resume and (folder is None or not folder.is_dir()):
+    if resume is True and (folder is None or not folder.is_dir()):
         progress.message("no checkpoint found: training starts from the beginning")
     if folder and not resume:
         shutil.rmtree(folder, ignore_errors=True)

@@ -319,7 +319,7 @@ class NeuralRecommender(Recommender):
             title="Refit epoch" if epochs else "Epoch",
             progress=context.progress,
             checkpoints=self._checkpoints(context, "refit" if epochs else "search"),
-            resume=context.resume,
+            resume=bool(context.resume),
             loss=self.own_loss(),
             ranks=context.ranks or ALONE,
         )

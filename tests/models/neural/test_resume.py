@@ -112,6 +112,9 @@ def test_nothing_to_resume_is_said(tmp_path):
     told = Stopping(0, kill)
     fitted("sasrec", {"epochs": 1}, checkpoints=tmp_path / "none", resume=True, progress=told)
     assert told.messages == ["no checkpoint found: training starts from the beginning"]
+    told.messages.clear()
+    fitted("sasrec", {"epochs": 1}, checkpoints=tmp_path / "nothing", resume="if-begun", progress=told)
+    assert not told.messages
 
 
 def test_a_damaged_checkpoint_is_an_error(tmp_path):
