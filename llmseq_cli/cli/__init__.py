@@ -1,1 +1,1 @@
-"""What the user types: one file a command group. Only this room prints and exits."""
+"""The command line: one file per command group. Only this room prints and exits."""

@@ -1,4 +1,4 @@
-"""The `llmseq` program: its commands, and the one place where errors become lines and exit statuses."""
+"""The `llmseq` program: its commands, and the one place that turns errors into messages and exit statuses."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _version(wanted: bool) -> None:
 def _main(
     workspace: Annotated[
         Path | None,
-        typer.Option("--workspace", help="Folder of the workspace, for any command.", metavar="DIR", hidden=True),
+        typer.Option("--workspace", help="Workspace folder, for any command.", metavar="DIR", hidden=True),
     ] = None,
     version: Annotated[
         bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
@@ -101,7 +101,7 @@ def _main(
 
 @cache
 def _command() -> Any:
-    """The commands as typer builds them, once in a process."""
+    """The typer commands, built once per process."""
     return typer.main.get_command(app)
 
 
@@ -113,7 +113,7 @@ def run(arguments: list[str] | None = None) -> int:
     sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal without ± or ▲ shows a question mark instead of failing
+            stream.reconfigure(errors="replace")  # a terminal that cannot show ± or ▲ prints a question mark
     try:
         status = _command()(args=arguments, prog_name="llmseq", standalone_mode=False)
         sys.stdout.flush()
@@ -128,7 +128,7 @@ def run(arguments: list[str] | None = None) -> int:
         print_error(_one_line(error.format_message()), f"see `{command} --help`")
         return 2
     except BrokenPipeError:
-        # The reader of our output went away (`| head`): not our failure. Nothing more can be printed.
+        # The reader of our output has gone (`| head`): this is no failure, but we can print nothing more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except LlmseqError as error:
@@ -150,7 +150,7 @@ def run(arguments: list[str] | None = None) -> int:
 
 
 def _command_of(arguments: list[str]) -> str:
-    """The command that was typed, for errors that come without their context."""
+    """The command that was typed, for errors without a context."""
     names = {command.name for command in app.registered_commands}
     return " ".join(["llmseq", *[word for word in arguments if word in names][:1]])
 

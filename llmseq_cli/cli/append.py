@@ -24,10 +24,10 @@ def append(
 ) -> None:
     """Add new interactions and items to a dataset.
 
-    They make a new version, with the same k-core, order and splits, that takes the dataset's name. The version before
-    is called DATASET@1 (then @2, …) and keeps its runs: --dataset DATASET@1 means it. Interactions that are there
-    already are left out. Those that the k-core leaves out wait, and count again with the next files. Embed again
-    afterwards: texts that have a vector are not sent again.
+    The new version has the same k-core, order and splits, and takes the dataset's name. The previous version is renamed
+    DATASET@1 (then @2, …) and keeps its runs: use it with --dataset DATASET@1. Interactions that are already stored are
+    left out. Those that the k-core leaves out are kept waiting, and count again with the next files. Run `llmseq embed`
+    again afterwards: texts that have a vector are not sent again.
 
     Examples:
 
@@ -48,7 +48,7 @@ def append(
     print_facts(
         [
             ("dataset", done["name"]),
-            ("the version before", done["version_before"]),
+            ("previous version", done["version_before"]),
             ("new interactions", done["new_interactions"]),
             ("there already", done["there_already"]),
             ("waiting, below the k-core", done["left_out"]),

@@ -39,7 +39,8 @@ def audit_llm(
     model: Annotated[
         str | None,
         typer.Argument(
-            help="Model to ask: an id that the provider knows, or a fine-tuning job; none lists what was found so far.",
+            help="Model to ask: an id that the provider knows, or a fine-tuning job. Without it, list what was found "
+            "so far.",
             metavar="[MODEL]",
         ),
     ] = None,
@@ -49,7 +50,7 @@ def audit_llm(
         typer.Option(
             "--probes",
             help="What to ask for. title: a title from its beginning. id: a title by the item's id. session: the next "
-            "item by the session's id. history: the next item by those before.",
+            "item by the session's id. history: the next item by the items before it.",
             metavar="PROBE,…",
         ),
     ] = "title,id,session,history",
@@ -59,14 +60,16 @@ def audit_llm(
     called: Annotated[
         str | None,
         typer.Option(
-            "--called", help="Name by which the model may know the dataset; else its name here.", metavar="NAME"
+            "--called", help="Name by which the model may know the dataset; default: its name here.", metavar="NAME"
         ),
     ] = None,
     provider: ProviderOption = "openai",
     temperature: Annotated[float, typer.Option("--temperature", help="Temperature of the answers.", min=0)] = 0.0,
     max_tokens: Annotated[
         int | None,
-        typer.Option("--max-tokens", help="Largest number of tokens in an answer; else by the titles.", min=1),
+        typer.Option(
+            "--max-tokens", help="Largest number of tokens in an answer; default: from the length of titles.", min=1
+        ),
     ] = None,
     sending: Sending,
     set: ProviderSetOption = None,
@@ -77,11 +80,11 @@ def audit_llm(
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Ask a language model what it knows of a dataset by heart.
+    """Test whether a language model has memorised a dataset.
 
-    Public datasets are in the training data of large language models. The probes ask for what only memory tells, and
-    compare the share of right answers with a control in which nothing can be remembered: the same answers held against
-    other truths, or histories in another order. Where the 95 % interval of the difference lies above 0 the model
+    Public datasets are in the training data of large language models. The probes ask for things that only memory can
+    answer, and compare the share of right answers with a control in which memory cannot help: the same answers compared
+    with other items, or histories in another order. If the 95 % interval of the difference lies above 0, the model
     recites, and reports mark its runs with †. Answers are stored as they arrive.
 
     Examples:
@@ -149,10 +152,10 @@ def _print_findings(done: dict[str, Any]) -> None:
     elif any(one["recites"] for one in done["findings"]):
         out.print("It knows titles, but not this dataset's ids, sessions or histories: no run is marked.")
     else:
-        out.print("It recites nothing that could be told from chance.")
+        out.print("It recites no more than chance explains.")
     if done["kept"]:
-        out.print("An earlier audit with more questions stays what reports go by.")
-    out.print("Intervals: 95 %, Wilson; of differences Newcombe.", style="dim")
+        out.print("Reports keep using an earlier audit that had more questions.")
+    out.print("Intervals: 95 %, Wilson's for shares, Newcombe's for differences.", style="dim")
 
 
 def _share(share: float, interval: list[float]) -> str:

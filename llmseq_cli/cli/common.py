@@ -1,4 +1,4 @@
-"""What all commands share: their common options, and how their words become a `Workspace`."""
+"""Shared by all commands: common options, and how they become a `Workspace`."""
 
 from __future__ import annotations
 
@@ -30,61 +30,63 @@ SafeCellsOption = Annotated[
     bool | None,
     typer.Option(
         "--safe-cells/--no-safe-cells",
-        help="In CSV, put a ' before texts that a spreadsheet would run as a formula; the default.",
+        help="In CSV, put a ' before text that a spreadsheet would run as a formula; on by default.",
         show_default=False,
     ),
 ]
 SeedOption = Annotated[int, typer.Option("--seed", help="Random seed.", min=0, max=LARGEST_SEED)]
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", help="A setting, see `llmseq models`; may be repeated.", metavar="KEY=VALUE"),
+    typer.Option("--set", help="A setting, see `llmseq models`; repeatable.", metavar="KEY=VALUE"),
 ]
 BackendOption = Annotated[
     str | None,
-    typer.Option(
-        "--backend", help="ray: compute on the workers of a Ray cluster; else in this process.", metavar="ray"
-    ),
+    typer.Option("--backend", help="ray: compute on a Ray cluster; default: in this process.", metavar="ray"),
 ]
 RayAddressOption = Annotated[
     str | None,
     typer.Option(
-        "--ray-address", help="A running Ray cluster, as host:port or auto; else one is started here.", metavar="ADDR"
+        "--ray-address", help="A running Ray cluster: host:port or auto; default: start one here.", metavar="ADDR"
     ),
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", help="With --backend ray: number of workers; else one per processor, or per GPU.", min=1),
+    typer.Option("--workers", help="With --backend ray: number of workers; default: one per core or GPU.", min=1),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="WORD")]
-ConcurrencyOption = Annotated[int, typer.Option("--concurrency", help="Requests to have open at a time.", min=1)]
+ConcurrencyOption = Annotated[
+    int, typer.Option("--concurrency", help="Number of requests to send at the same time.", min=1)
+]
 RequestsPerMinuteOption = Annotated[
     float | None,
-    typer.Option("--requests-per-minute", help="Request limit; else what the server allows.", min=0.001),
+    typer.Option("--requests-per-minute", help="Request limit; default: what the server allows.", min=0.001),
 ]
 TokensPerMinuteOption = Annotated[
-    float | None, typer.Option("--tokens-per-minute", help="Token limit; else what the server allows.", min=1)
+    float | None, typer.Option("--tokens-per-minute", help="Token limit; default: what the server allows.", min=1)
 ]
 MaxCostOption = Annotated[
     float | None, typer.Option("--max-cost", help="Stop before spending more than this (USD).", min=0)
 ]
 BaseUrlOption = Annotated[
     str | None,
-    typer.Option("--base-url", help="Server that speaks OpenAI's protocol; else $OPENAI_BASE_URL.", metavar="URL"),
+    typer.Option("--base-url", help="Server that speaks OpenAI's protocol; default: $OPENAI_BASE_URL.", metavar="URL"),
 ]
 PricesOption = Annotated[
-    str | None, typer.Option("--prices", help="TOML file of prices; else $LLMSEQ_PRICES.", metavar="FILE")
+    str | None, typer.Option("--prices", help="TOML file of prices; default: $LLMSEQ_PRICES.", metavar="FILE")
 ]
 
-RetryRefusedOption = Annotated[bool, typer.Option("--retry-refused", help="Send again what the server refused.")]
+RetryRefusedOption = Annotated[
+    bool, typer.Option("--retry-refused", help="Retry texts or questions that the server refused.")
+]
 YesOption = Annotated[
     bool,
-    typer.Option("--yes", help="Go on with a model that its provider has shut down, or is about to."),
+    typer.Option("--yes", help="Continue even if the model has been or will soon be shut down."),
 ]
 
 
 @dataclass(frozen=True)
 class Sending:
-    """At which pace and cost requests are sent, as `SendingOptions` has it."""
+    """Limits on the rate and cost of requests, as in `SendingOptions`."""
 
     concurrency: ConcurrencyOption = 8
     requests_per_minute: RequestsPerMinuteOption = None
@@ -96,19 +98,19 @@ class Sending:
 
 
 def retirement_facts(found: dict[str, Any] | None) -> list[tuple[str, Any]]:
-    """A line of a plan about a model that is shut down."""
+    """The line of a plan that warns of a model's shutdown."""
     if found is None:
         return []
-    instead = f"; its provider names {found['instead']} in its place" if found["instead"] else ""
+    instead = f"; its provider suggests {found['instead']} instead" if found["instead"] else ""
     return [("shut down", f"on {found['shutdown']}{instead}")]
 
 
 RENAMED = {"--depth": "--list-length", "--jobs": "--workers"}
-"""Options that had another name; the old one gets an error that says the new one."""
+"""Renamed options: the old name is an error that gives the new one."""
 
 
 def listed(words: str | None) -> tuple[str, ...]:
-    """("sasrec-3", "v-sknn") of "sasrec-3, v-sknn"."""
+    """Split at commas: "a, b" becomes ("a", "b")."""
     return tuple(one.strip() for one in (words or "").split(",") if one.strip())
 
 
@@ -136,7 +138,7 @@ _COMMON: list[tuple[str, Any, Any]] = [
             Path | None,
             typer.Option(
                 "--workspace",
-                help="Folder of the workspace; else $LLMSEQ_WORKSPACE, else ./.llmseq.",
+                help="Workspace folder; default: $LLMSEQ_WORKSPACE, or ./.llmseq.",
                 metavar="DIR",
                 rich_help_panel="Common options",
             ),
@@ -171,17 +173,18 @@ _COMMON: list[tuple[str, Any, Any]] = [
 ]
 
 
-_INTERRUPTED = "nothing half-written was kept; run the same command again"
+_INTERRUPTED = "no partial result was kept; run the same command again"
 
 
 def command(
     app: typer.Typer, name: str, *, interrupted: str = _INTERRUPTED, split: bool = True
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Registers a function as a command; its first parameter, a `Common`, is made of the options that all share.
+    """Register a function as a command; its first parameter is a `Common`, built from the options that all commands
+    share.
 
-    A parameter whose type is a dataclass stands for the options that are the dataclass's fields: commands share them.
-    interrupted: what to do after Ctrl-C. split: a command that takes --dataset takes --split, too; the function gets
-    both as its `dataset`, DATASET/SPLIT.
+    A parameter whose type is a dataclass adds one option per field, so that commands can share options.
+    interrupted: hint after Ctrl-C. split: whether a command with --dataset also takes --split; the function gets both
+    as its `dataset`, DATASET/SPLIT.
     """
 
     def register(function: Callable[..., None]) -> Callable[..., None]:
@@ -209,7 +212,7 @@ def command(
             try:
                 function(common, **given)
             except KeyboardInterrupt:
-                # Typer would end the program by itself, without a word.
+                # Typer would exit without a message.
                 raise InterruptedByUserError("interrupted", interrupted) from None
 
         parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own] + shared
@@ -223,7 +226,7 @@ def command(
 
 
 def _options_of(group: Any) -> list[inspect.Parameter]:
-    """The fields of a group of options, each a parameter of its own."""
+    """The fields of a group of options, as separate parameters."""
     kinds = get_type_hints(group, include_extras=True)
     return [
         inspect.Parameter(one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=kinds[one.name])
@@ -232,22 +235,22 @@ def _options_of(group: Any) -> list[inspect.Parameter]:
 
 
 def dataset_address(dataset: str | None, split: str | None) -> str | None:
-    """DATASET/SPLIT, as everything below the command line takes it; /SPLIT for the only dataset there is."""
+    """DATASET/SPLIT, the form used below the command line; /SPLIT if there is only one dataset."""
     if split is None:
         return dataset
     if dataset and "/" in dataset:
-        raise UsageError(f"'{dataset}' and --split {split} name two splits", "leave --split out")
+        raise UsageError(f"'{dataset}' and --split {split} name two splits", "leave out --split")
     return f"{dataset or ''}/{split}"
 
 
 def _reflowed(help_text: str) -> str:
-    """Every paragraph on one line, for the terminal to break; indented examples stay as they are."""
+    """Join every paragraph into one line, which the terminal wraps; indented examples stay unchanged."""
     paragraphs = help_text.split("\n\n")
     return "\n\n".join(p if p.startswith(" ") else " ".join(p.split("\n")) for p in paragraphs)
 
 
 def safe_cells_for(format: str, given: bool | None) -> bool:
-    """Whether cells are to be made safe. Raises UsageError where the option is given for anything but CSV."""
+    """Whether to make cells safe. Raises UsageError if the option is given for anything but CSV."""
     if given is not None and format != "csv":
-        raise UsageError("--safe-cells and --no-safe-cells are for CSV", "leave it out, or write CSV")
+        raise UsageError("--safe-cells and --no-safe-cells only work with CSV", "leave the option out, or write CSV")
     return given is not False

@@ -10,7 +10,7 @@ from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.sessions import print_session
 
-_RUN_HELP = "A run, its number, a model (its best run by validation, else its newest) or latest."
+_RUN_HELP = "A run, its number, a model (its best run by validation, or its newest) or latest."
 
 
 def register(app: typer.Typer) -> None:
@@ -31,10 +31,10 @@ def compare(
     ] = "t",
     json: JsonOption = False,
 ) -> None:
-    """Two runs side by side: metrics with significance, what only one of them finds, overlap of their lists.
+    """Compare two runs: metrics with significance, sessions that only one gets right, overlap of their lists.
 
-    Both are measured on the sessions that both were scored on. Coverage and novelty are of all lists of a run and are
-    not tested; p-values are corrected after Holm.
+    The comparison uses the sessions that both runs have scored. Coverage and novelty describe all lists of a run and
+    are not tested; p-values use Holm's correction.
 
     Example:
 

@@ -19,13 +19,13 @@ from llmseq_cli.progress import SilentProgress, Task
 
 
 class PlainConsole(Console):
-    """A console that shows texts as they are: nothing in them is markup, and no terminal obeys what they contain."""
+    """A console that prints text literally: it interprets no markup and removes terminal control sequences."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **options)
 
     def on_broken_pipe(self) -> None:
-        """The reader of our output went away; what becomes of it is said in one place, `app.run`."""
+        """The reader of our output has gone; `app.run` handles that in one place."""
         raise BrokenPipeError
 
     def render(self, renderable: Any, options: ConsoleOptions | None = None) -> Iterator[Segment]:
@@ -38,16 +38,16 @@ err = PlainConsole(stderr=True)
 
 _LEAST_WIDTH = 10
 _LONGEST_ERROR = 1000
-"""Characters; a longer message repeats what the user gave, and is cut in its middle."""
+"""In characters. Longer messages repeat user input, and are shortened in the middle."""
 
 
 def print_json(document: Any) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document to stdout."""
     sys.stdout.write(json_text(document) + "\n")
 
 
 def print_error(message: str, hint: str = "") -> None:
-    """The two lines that every failure ends with."""
+    """Print the two lines that every failure ends with."""
     if len(message) > _LONGEST_ERROR:
         message = f"{message[: _LONGEST_ERROR // 2]} … {message[-_LONGEST_ERROR // 2 :]}"
     err.print(Text(f"error: {message}", style="bold red"), soft_wrap=True)
@@ -64,11 +64,10 @@ def print_table(
     right: Sequence[str] = (),
     whole: Sequence[str] = (),
 ) -> None:
-    """A table on stdout; columns of numbers line up on the right.
+    """Print a table to stdout; columns of numbers are right-aligned.
 
-    marks: {(row, column): rich style} for single cells. right: further columns that line up on the right.
-    whole: columns that are never folded. Where columns would be narrower than a word, each row becomes a list of names
-    and values instead.
+    marks: {(row, column): rich style} for single cells. right: other columns to right-align. whole: columns that are
+    never wrapped. If columns would be narrower than a word, each row becomes a list of names and values.
     """
     if _too_narrow(columns, rows):
         for row in rows:
@@ -97,7 +96,7 @@ def _too_narrow(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bool:
 
 
 def print_facts(facts: Sequence[tuple[str, Any]], *, title: str = "") -> None:
-    """Names and values below each other."""
+    """Print one name and value per line."""
     table = Table(title=title or None, title_justify="left", box=None, pad_edge=False, show_header=False)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -107,7 +106,7 @@ def print_facts(facts: Sequence[tuple[str, Any]], *, title: str = "") -> None:
 
 
 def show(value: Any) -> str:
-    """A value as a person reads it: 12,101, 0.0604, yes, –."""
+    """A value formatted for people: 12,101, 0.0604, yes, –."""
     if value is None:
         return "–"
     if isinstance(value, bool):
@@ -122,7 +121,7 @@ def show(value: Any) -> str:
 
 
 class RichProgress:
-    """Progress bars on stderr where it is a terminal; without one only lines that stay."""
+    """Progress bars on stderr if it is a terminal, otherwise only permanent lines."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet

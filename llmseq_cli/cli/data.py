@@ -17,14 +17,14 @@ from llmseq_cli.files import check_output
 from llmseq_cli.settings import LARGEST_SEED
 
 _UNSEEN = {
-    "drop": "dropped: test sessions hold what training has",
-    "keep": "kept: test sessions may hold, and end in, what training never saw",
+    "drop": "dropped: test sessions contain only items of training",
+    "keep": "kept: test sessions may contain, and end in, items that training never saw",
 }
 
 
 _REPEATS = {
-    "exclude": "excluded: lists hold no item of their history",
-    "allow": "allowed: lists may hold items of their history",
+    "exclude": "excluded: lists contain no item of their history",
+    "allow": "allowed: lists may contain items of their history",
 }
 
 
@@ -51,7 +51,8 @@ def ingest(
         int | None,
         typer.Option(
             "--k-core",
-            help="Remove sessions and items with fewer interactions, until none is left.  [default: 5; with files 0]",
+            help="Remove sessions and items with fewer interactions, until nothing changes.  [default: 5; with files "
+            "0]",
         ),
     ] = None,
     min_session: Annotated[
@@ -65,12 +66,12 @@ def ingest(
         bool,
         typer.Option(
             "--anonymise",
-            help="Replace titles and categories with neutral ones and drop other attributes, to tell what a language "
-            "model takes from text from what it remembers.",
+            help="Replace titles and categories with neutral ones and drop other attributes, to separate what a "
+            "language model takes from text from what it remembers.",
         ),
     ] = False,
     tie_break: Annotated[
-        str, typer.Option("--tie-break", help="Order of equal times: random, input or item.")
+        str, typer.Option("--tie-break", help="Order of interactions at the same time: random, input or item.")
     ] = "random",
     splits: Annotated[
         list[str] | None,
@@ -82,15 +83,15 @@ def ingest(
     ] = None,
     rule: SplitWords,
     seed: Annotated[
-        int, typer.Option("--seed", help="Seed of the random tie-break and of splits.", min=0, max=LARGEST_SEED)
+        int, typer.Option("--seed", help="Seed of the random tie-break and splits.", min=0, max=LARGEST_SEED)
     ] = 0,
-    replace: Annotated[bool, typer.Option("--replace", help="Replace a dataset of this name, and its runs.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the dataset of this name and its runs.")] = False,
     json: JsonOption = False,
 ) -> None:
     """Read interactions and item metadata into a dataset, all or nothing.
 
     Reads CSV, TSV, JSON, Parquet, and the files of Amazon, Steam, MovieLens and RecBole. Format, columns and times are
-    guessed and shown; --format, --map and --time-format overrule the guess. Rows that cannot be read are set aside with
+    guessed and shown; --format, --map and --time-format override the guess. Rows that cannot be read are set aside with
     file, line and reason. With --unseen-items keep, ground truths may be items that training never saw (cold start).
 
     Examples:
@@ -134,7 +135,7 @@ def ingest(
 
 
 def _times(facts: dict[str, Any]) -> str:
-    """First and last time of a dataset; numbers that only count are no dates."""
+    """First and last time of a dataset; numbers that only count are not dates."""
     first, last = (str(facts[key]).replace("T", " ").partition(".")[0] for key in ("first_time", "last_time"))
     return "none, the interactions are numbered" if _are_counters(first, last) else f"{first} to {last}"
 
@@ -196,14 +197,14 @@ def _ingested(done: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def download(
     common: Common,
-    name: Annotated[str | None, typer.Argument(help="Dataset to download; without it, all are listed.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Dataset to download; without it, list all.")] = None,
     to: Annotated[Path, typer.Option("--out", help="Folder to download to.", metavar="DIR")] = Path("data"),
     base_url: Annotated[
         str | None, typer.Option("--base-url", help="Mirror to download the files from.", metavar="URL")
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Fetch a public dataset by name; an interrupted download continues where it stopped.
+    """Download a public dataset by name; an interrupted download continues where it stopped.
 
     Examples:
 
@@ -273,7 +274,7 @@ def describe(
     ] = None,
     json: JsonOption = False,
 ) -> None:
-    """Statistics of a dataset, its split, session lengths and popularity.
+    """Show statistics of a dataset, its split, session lengths and popularity.
 
     Examples:
 

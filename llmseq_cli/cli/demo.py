@@ -25,9 +25,10 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(common: Common, seed: SeedOption = 0, json: JsonOption = False) -> None:
-    """Generate a small grocery dataset, train a handful of models, show the leaderboard.
+    """Generate a small grocery dataset, train a few models, show the leaderboard.
 
-    Needs no network and no key, and takes well under a minute.
+    Needs no network and no key, and
+    takes well under a minute.
 
     Example:
 

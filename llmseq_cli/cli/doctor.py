@@ -36,9 +36,9 @@ def register(app: typer.Typer) -> None:
 def doctor(common: Common, json: JsonOption = False) -> None:
     """Show versions, device, which keys are set (never their values) and the workspace's health.
 
-    Lists the fine-tuning jobs whose models are shut down, or about to be, by the dates known when this llmseq was made.
+    Also lists fine-tuning jobs whose models have been or will soon be shut down, by the dates known to this version.
 
-    The exit status is 1 where the workspace cannot be used.
+    The exit status is 1 if the workspace cannot be used.
 
     Example:
 
@@ -75,8 +75,8 @@ def _print_health(facts: dict[str, Any]) -> None:
         ]
     )
     for one in facts["retiring"]:
-        instead = f"; in place of {one['base_model']} its provider names {one['instead']}" if one["instead"] else ""
-        out.print(f"about to go: the model of {one['job']} is shut down on {one['shutdown']}{instead}", soft_wrap=True)
+        instead = f"; instead of {one['base_model']} its provider suggests {one['instead']}" if one["instead"] else ""
+        out.print(f"shutting down: the model of {one['job']} ends on {one['shutdown']}{instead}", soft_wrap=True)
     for problem in workspace["problems"]:
         out.print(f"problem: {problem}", soft_wrap=True)
 

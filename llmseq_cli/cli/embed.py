@@ -37,20 +37,21 @@ def embed(
         typer.Option(
             "--source",
             help="lexical (the default): TF-IDF, no network, no key. openai: needs a key or a server. "
-            "vertex: Google's models, with Google Cloud's credentials. "
+            "vertex: Google's models, needs Google Cloud credentials. "
             "huggingface: a model on this machine, from the hub or a folder.",
         ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="Model of the source; any id it knows.", metavar="ID")
+        str | None, typer.Option("--model", help="Any model id that the source knows.", metavar="ID")
     ] = None,
     text: Annotated[
-        str, typer.Option("--text", help="Template for the text of an item, over its attributes.", metavar="TEMPLATE")
+        str,
+        typer.Option("--text", help="Template for the text of an item, made of its attributes.", metavar="TEMPLATE"),
     ] = "{title}",
     dimensions: Annotated[
         int | None,
         typer.Option(
-            "--dimensions", help="Dimensions of a vector; else the model's own; for lexical sparse vectors.", min=1
+            "--dimensions", help="Dimensions of a vector; default: the model's; lexical: sparse vectors.", min=1
         ),
     ] = None,
     base_url: BaseUrlOption = None,
@@ -58,7 +59,7 @@ def embed(
     batch: Annotated[
         bool, typer.Option("--batch", help="Use OpenAI's batch service: half the price, done within a day.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Collect finished batches; send again what failed.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Collect finished batches; resend what failed.")] = False,
     wait: Annotated[
         bool, typer.Option("--wait", help="With --batch or --resume: wait until all batches are done.")
     ] = False,
@@ -67,9 +68,7 @@ def embed(
     ] = False,
     set: Annotated[
         list[str] | None,
-        typer.Option(
-            "--set", help="A setting of the source, see docs/reference; may be repeated.", metavar="KEY=VALUE"
-        ),
+        typer.Option("--set", help="A setting of the source, see docs/reference; repeatable.", metavar="KEY=VALUE"),
     ] = None,
     backend: BackendOption = None,
     ray_address: RayAddressOption = None,
@@ -79,7 +78,7 @@ def embed(
 ) -> None:
     """Turn item texts into vectors and store them.
 
-    Each text is sent once: vectors are cached as they arrive, and an interrupted command loses nothing. The key for
+    Each text is sent once: vectors are cached as they arrive, so an interrupted command loses nothing. The key for
     openai comes from the environment variable OPENAI_API_KEY.
 
     Examples:
@@ -158,7 +157,7 @@ def _print_made(made: dict[str, Any]) -> None:
             ("distinct texts", f"{made['distinct_texts']:,}; {made['cached']:,} from the cache"),
             ("sent", sent) if made["remote"] else ("computed", computed),
         ]
-        facts += [("cut", f"{made['cut']:,} texts to what the model takes")] if made["cut"] else []
+        facts += [("cut", f"{made['cut']:,} texts to the model's limit")] if made["cut"] else []
         facts += [("refused", f"{len(made['refused']):,} texts, see the view refused_texts")] if made["refused"] else []
     print_facts([*facts, ("seconds", round(made["seconds"], 2))])
 
@@ -167,13 +166,13 @@ def embeddings(
     common: Common,
     dataset: DatasetOption = None,
     batches: Annotated[
-        bool, typer.Option("--batches", help="List batches under way in a batch service (`embed --batch`) instead.")
+        bool, typer.Option("--batches", help="List unfinished batches of a batch service (`embed --batch`) instead.")
     ] = False,
     forget: Annotated[
         int | None,
         typer.Option(
             "--forget",
-            help="Give up a batch, so that its texts can be sent again. The service may still charge for it.",
+            help="Drop a batch, so that its texts can be sent again. The service may still charge for it.",
             metavar="BATCH",
         ),
     ] = None,
@@ -181,7 +180,7 @@ def embeddings(
 ) -> None:
     """List the item embeddings of the workspace.
 
-    `--embeddings` of other commands takes SOURCE, SOURCE:MODEL or the number.
+    Other commands take SOURCE, SOURCE:MODEL or the number for --embeddings.
 
     Examples:
 

@@ -18,11 +18,11 @@ def export(
     common: Common,
     to: Annotated[
         str,
-        typer.Option("--out", help="A file; a folder for all formats but parquet, csv and json.", metavar="FILE|DIR"),
+        typer.Option("--out", help="A file for parquet, csv and json, a folder for other formats.", metavar="FILE|DIR"),
     ],
     runs: Annotated[
         list[str] | None,
-        typer.Argument(help="Runs, models (their best by validation, else newest) or latest.", metavar="RUN..."),
+        typer.Argument(help="Runs, models (their best by validation, or newest) or latest.", metavar="RUN..."),
     ] = None,
     format: Annotated[
         str,
@@ -33,19 +33,21 @@ def export(
         ),
     ] = "parquet",
     dataset: DatasetOption = None,
-    k: Annotated[int | None, typer.Option("-k", help="Only the first K items of a list.", show_default=False)] = None,
+    k: Annotated[
+        int | None, typer.Option("-k", help="Export only the first K items of each list.", show_default=False)
+    ] = None,
     safe_cells: SafeCellsOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write runs for other programs.
+    """Export runs for other programs.
 
-    parquet, csv and json hold the recommendations: run, session, rank, item, score, title, is_ground_truth. trec is a
-    folder of run files and qrels for trec_eval and its kin, whose scores are made of the ranks, for they order by
-    score alone. recbole is the runs' dataset (or --dataset) as atomic files, whole and split. mlflow logs settings,
-    metrics and training curves to a folder or tracking server; what is there already is left alone. bundle is one run
-    as a folder that recommends without a workspace: model, items, vectors, checksums, a README, and for networks an
-    ONNX graph. lancedb, pgvector and qdrant are the vectors that a run scores its items by, for these vector stores, in
-    a folder with a README that says how to load and ask them.
+    parquet, csv and json contain the recommendations: run, session, rank, item, score, title, is_ground_truth. trec is
+    a folder of run files and qrels for trec_eval and similar tools; its scores are derived from the ranks, because
+    these tools sort by score alone. recbole is the runs' dataset (or --dataset) as atomic files, whole and split.
+    mlflow logs settings, metrics and training curves to a folder or tracking server; runs already logged are skipped.
+    bundle is one run as a folder that recommends without a workspace: model, items, vectors, checksums, a README, and
+    for networks an ONNX graph. lancedb, pgvector and qdrant contain the item vectors of a run for these vector stores,
+    in a folder with a README that says how to load and query them.
 
     Examples:
 

@@ -25,8 +25,8 @@ TaskOption = Annotated[
     str | None,
     typer.Option(
         "--task",
-        help="genitem: name the next item. genlist: name k items. classify: choose among 200 items that stand for "
-        "the catalog. rank: order a model's candidates. preference: pairs of the next item and another candidate.",
+        help="genitem: name the next item. genlist: name k items. classify: choose among 200 categories of "
+        "items. rank: order a model's candidates. preference: pairs of the next item and another candidate.",
         metavar="TASK",
     ),
 ]
@@ -34,7 +34,7 @@ CandidatesOption = Annotated[
     str | None,
     typer.Option(
         "--candidates",
-        help="Run whose recommendations genlist, rank and preference use; else the best llmseqsim.",
+        help="Run whose recommendations genlist, rank and preference use; default: the best llmseqsim.",
         metavar="RUN",
     ),
 ]
@@ -50,7 +50,7 @@ ProviderOption = Annotated[
     str,
     typer.Option(
         "--provider",
-        help="Who runs the model: openai, azure, together, fireworks, vertex, or local (this machine).",
+        help="Where the model runs: openai, azure, together, fireworks, vertex, or local (this machine).",
         metavar="NAME",
     ),
 ]
@@ -71,7 +71,8 @@ def finetune(
         str | None,
         typer.Option(
             "--provider",
-            help="Who trains: local (this machine, the default), vertex, together, fireworks, azure, or openai (also "
+            help="Where to train: local (this machine, the default), vertex, together, fireworks, azure, or openai "
+            "(also "
             "any server that --base-url names).",
             metavar="NAME",
         ),
@@ -89,24 +90,26 @@ def finetune(
     embeddings: Annotated[
         str | None,
         typer.Option(
-            "--embeddings", help="Item embeddings to cluster for classify; else the newest.", metavar="SOURCE[:MODEL]"
+            "--embeddings",
+            help="Item embeddings to cluster for classify; default: the newest.",
+            metavar="SOURCE[:MODEL]",
         ),
     ] = None,
     template: TemplateOption = None,
-    k: Annotated[int, typer.Option("-k", help="Number of items in an answer that lists items.", min=1, max=100)] = 20,
+    k: Annotated[int, typer.Option("-k", help="Number of items in a list answer.", min=1, max=100)] = 20,
     clusters: Annotated[int, typer.Option("--clusters", help="Number of categories for classify.", min=2)] = 200,
     limit: Annotated[
-        int | None, typer.Option("--limit", help="Number of training examples, drawn at random; else all.", min=1)
+        int | None, typer.Option("--limit", help="Number of training examples, drawn at random; default: all.", min=1)
     ] = None,
     validation: Annotated[
         int | None,
         typer.Option(
-            "--validation", help="Largest number of validation examples; else what the provider takes.", min=0
+            "--validation", help="Largest number of validation examples; default: the provider's limit.", min=0
         ),
     ] = None,
     context: Annotated[
         int | None,
-        typer.Option("--context", help="Largest number of tokens in an example; else the provider's limit.", min=1),
+        typer.Option("--context", help="Largest number of tokens in an example; default: the provider's limit.", min=1),
     ] = None,
     suffix: Annotated[
         str | None, typer.Option("--suffix", help="Text to add to the name of the fine-tuned model.", metavar="TEXT")
@@ -116,22 +119,22 @@ def finetune(
         typer.Option(
             "--set",
             help="epochs, batch_size, learning_rate_multiplier; for local models epochs, learning_rate, rank, alpha, "
-            "dropout, four_bit and more; may be repeated.",
+            "dropout, four_bit and more; repeatable.",
             metavar="KEY=VALUE",
         ),
     ] = None,
     show: Annotated[
         int | None,
-        typer.Option("--show", help="Print the first N examples and how their answers are read; send nothing.", min=1),
+        typer.Option(
+            "--show", help="Print the first N examples and how their answers are parsed; send nothing.", min=1
+        ),
     ] = None,
     prepare_only: Annotated[
         bool, typer.Option("--prepare-only", help="Write the training files and send nothing.")
     ] = False,
     export_only: Annotated[
         bool,
-        typer.Option(
-            "--export-only", help="Write a folder for a trainer elsewhere (files, configuration); send nothing."
-        ),
+        typer.Option("--export-only", help="Write a folder (files, configuration) for another trainer; send nothing."),
     ] = False,
     format: Annotated[
         str | None,
@@ -143,18 +146,16 @@ def finetune(
     ] = None,
     to: Annotated[
         Path | None,
-        typer.Option("--out", help="With --export-only: the folder; else TASK-FORMAT here.", metavar="DIR"),
+        typer.Option("--out", help="With --export-only: the folder; default: ./TASK-FORMAT.", metavar="DIR"),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show examples, tokens, epochs, cost and time; send nothing.")
     ] = False,
     max_cost: Annotated[
-        float | None, typer.Option("--max-cost", help="Send nothing if it may cost more than this (USD).", min=0)
+        float | None, typer.Option("--max-cost", help="Do not start if it may cost more than this (USD).", min=0)
     ] = None,
     prices: PricesOption = None,
-    again: Annotated[
-        bool, typer.Option("--again", help="Submit the same job once more; you pay for it again.")
-    ] = False,
+    again: Annotated[bool, typer.Option("--again", help="Submit the same job again; you pay again.")] = False,
     yes: YesOption = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the job has finished.")] = False,
     base_url: BaseUrlOption = None,
@@ -164,12 +165,11 @@ def finetune(
     """Fine-tune a language model to recommend (LLMSeqPrompt).
 
     Writes examples from the training sessions, then trains on this machine, or uploads them and submits a job. Every
-    step is recorded, so no job is lost: see `llmseq jobs`. The same files are never submitted twice. Models that are
-    shut down soon are refused. Keys come from environment variables: OPENAI_API_KEY, TOGETHER_API_KEY, …
+    step is recorded, so no job is lost: see `llmseq jobs`. The same files are never submitted twice. Models that will
+    be shut down soon are refused. Keys come from environment variables: OPENAI_API_KEY, TOGETHER_API_KEY, …
 
-    A template is a TOML file with `user` and, where they should differ, `system`, `item`, `option`, `answer` and
-    `separator`. `user` holds {session} and may hold {options} and {k}; the others word one item by {title} and
-    {number}.
+    A template is a TOML file with `user` and, to change them, `system`, `item`, `option`, `answer` and `separator`.
+    `user` contains {session}, and optionally {options} and {k}; the others describe one item with {title} and {number}.
 
     Examples:
 
@@ -212,7 +212,7 @@ def finetune(
     )
     workspace = common.open()
     if not export_only and (format or to):
-        raise UsageError("--format and --out are for --export-only", "add it, or leave them out")
+        raise UsageError("--format and --out need --export-only", "add it, or leave them out")
     if export_only:
         form = format or "trl"
         exported = workspace.export_examples(options, form, to or Path(f"{options.task}-{form}"))
@@ -275,7 +275,7 @@ def left_out_facts(left_out: dict[str, int]) -> list[tuple[str, Any]]:
 
 
 def _example_facts(job: dict[str, Any]) -> list[tuple[str, Any]]:
-    """How many examples a job has; nothing of one that was imported without saying so."""
+    """How many examples a job has; empty for an imported job that does not say."""
     if "training_examples" not in job:
         return []
     to_validate = f"{job.get('validation_examples', 0):,} to validate with"
@@ -286,7 +286,7 @@ def _example_facts(job: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def print_job(job: dict[str, Any]) -> None:
-    """A job as names and values, and what to do next."""
+    """Print a job as names and values, and what to do next."""
     expected, cost = job.get("expected_usd"), job["cost_usd"]
     dollars = f"{cost:,.2f}" if cost is not None else f"at most about {expected:,.2f}" if expected is not None else None
     next_step = {

@@ -21,7 +21,7 @@ _HEADINGS = {"base_model": "base model", "cost_usd": "US$", "created_at": "built
 
 
 def _print_jobs(rows: list[dict[str, Any]]) -> None:
-    """One line a job; narrow terminals get neither the dataset nor the fine-tuned model, which `show` tells."""
+    """Print one line per job. Narrow terminals leave out dataset and fine-tuned model, which `show` prints."""
     every = ["job", "dataset", "status", "base_model", "model", "cost_usd", "created_at"]
     few = [column for column in every if column not in ("dataset", "model")]
     widths = [max(len(show(row[column])) for row in rows) + 2 for column in every]
@@ -35,7 +35,7 @@ def _print_jobs(rows: list[dict[str, Any]]) -> None:
 
 def _folder(word: str) -> Path:
     if word == "latest":
-        raise UsageError("nothing says which folder to import", "llmseq jobs import FOLDER")
+        raise UsageError("no folder to import is given", "llmseq jobs import FOLDER")
     return Path(word).expanduser()
 
 
@@ -49,21 +49,23 @@ def jobs(
     ] = "latest",
     dataset: DatasetOption = None,
     to: Annotated[
-        Path | None, typer.Option("--out", help="Folder to download to; else the job's own.", metavar="DIR")
+        Path | None, typer.Option("--out", help="Folder to download to; default: the job's own.", metavar="DIR")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not ask the provider.")] = False,
     task: Annotated[
         str | None,
         typer.Option(
             "--task",
-            help="With import: what the model was trained for; else what the export's llmseq.json says.",
+            help="With import: the task the model was trained for; default: from the export's llmseq.json.",
             metavar="TASK",
         ),
     ] = None,
     base_model: Annotated[
         str | None,
         typer.Option(
-            "--base-model", help="With import: what an adapter was trained on; else what it says itself.", metavar="ID"
+            "--base-model",
+            help="With import: the model an adapter was trained on; default: as the adapter says.",
+            metavar="ID",
         ),
     ] = None,
     prices: PricesOption = None,
@@ -74,9 +76,9 @@ def jobs(
 
     Asks the provider about jobs that have not finished, and finds jobs whose submission was interrupted.
 
-    import makes a job of a model that was trained elsewhere: an adapter of PEFT, or a whole model, in safetensors. Its
-    files are copied; nothing in the folder is executed. Ask it with `llmseq prompt JOB`, here, or with --base-url on a
-    server that serves it under the job's name.
+    import adds a model that was trained elsewhere as a job: a PEFT adapter or a whole model, in safetensors. Its files
+    are copied; nothing in the folder is executed. Ask it with `llmseq prompt JOB`, here, or with --base-url on a server
+    that serves it under the job's name.
 
     Examples:
 

@@ -1,4 +1,4 @@
-"""How a leaderboard looks in a terminal."""
+"""Print a leaderboard in the terminal."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ _TIMES = ("train_seconds", "score_seconds")
 _STYLES = {"best": "bold", "second": "underline"}
 _SIGNS = {"+": "▲", "-": "▼"}
 _NARROW = "number"
-"""First column of the layouts in which a long name rather goes on below than a metric is left out."""
+"""First column of the layouts that wrap a long name rather than leave out a metric."""
 
 
 def print_leaderboard(
     report: Report | list[dict[str, Any]], *, sort: str = "", console: Console | None = None, bare: bool = True
 ) -> None:
-    """One line a run or group of seeds, one table a dataset: best of a metric bold, second underlined.
+    """Print one line per run or group of seeds, one table per dataset; the best of a metric is bold, the second
+    underlined.
 
-    Narrow terminals get the metrics at one cut-off, that of the metric they are sorted by, else the last, and runs
-    by their number. bare: leave out the dataset's name and protocol where there is only one dataset.
+    Narrow terminals get the metrics at one cut-off (that of the sorting metric, otherwise the last) and run numbers
+    instead of names. bare: leave out the dataset's name and protocol if there is only one dataset.
     """
     from llmseq_cli.reporting.report import Report
 
@@ -47,7 +48,7 @@ def print_leaderboard(
 
 
 def print_spread(rows: list[dict[str, Any]]) -> None:
-    """Mean and standard deviation over the seeds of one model; nothing for a single run."""
+    """Print mean and standard deviation over the seeds of one model; nothing for a single run."""
     from statistics import mean, stdev
 
     from llmseq_cli.reporting.names import heading
@@ -79,7 +80,7 @@ def _print_one(report: Report, dataset: str, console: Console, bare: bool) -> No
 
 
 def _print_folded(lines: _Lines) -> None:
-    """A table that is wider than the terminal: words are folded, numbers stay whole."""
+    """Print a table that is wider than the terminal: text is wrapped, numbers are not."""
     columns = lines.table.columns
     rows: list[list[str]] = []
     marks: dict[tuple[int, int], str] = {}
@@ -117,9 +118,9 @@ def _layouts(report: Report) -> list[list[str]]:
 
 
 class _Lines:
-    """A table as lines of text; what does not fit beside a run stands below it.
+    """A table as lines of text; columns that do not fit are printed below their run.
 
-    below: what tells runs of one model apart has no column.
+    below: print the settings that differ between runs of one model below the run, not in a column.
     """
 
     def __init__(self, table: Table, *, below: bool) -> None:
@@ -150,7 +151,7 @@ class _Lines:
             self._print_beneath(console, line)
 
     def fold_names(self, room: int) -> bool:
-        """Narrows the column of names, which then go on below, so that lines fit; False where a word does not."""
+        """Narrow the column of names, which then wrap, so that lines fit; False if a single word does not fit."""
         names = [line.cells[self.named].text.split() for line in self.table.lines]
         names += [[beneath.name] for line in self.table.lines for beneath in line.beneath]
         width = self.widths[self.named] - (self.width - room)
@@ -160,7 +161,7 @@ class _Lines:
         return True
 
     def _folded(self, console: Console, name: Text) -> list[Text]:
-        """A name in lines that fit its column; a star does not stand alone."""
+        """A name wrapped to its column; a star is never alone on a line."""
         width = self.widths[self.named]
         lines = list(name.wrap(console, width))
         if len(lines) > 1 and lines[-1].plain == "*" and max(map(cell_len, name.plain.split())) <= width - 2:
@@ -199,7 +200,7 @@ class _Lines:
         return line
 
     def _indent(self) -> int:
-        """Where the second column starts: what stands below a run is indented to it."""
+        """The start of the second column, which is the indent of lines below a run."""
         return self.widths[self.keep[0]] + _GAP
 
     def _print_below(self, console: Console, text: str) -> None:

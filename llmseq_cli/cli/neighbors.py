@@ -41,7 +41,7 @@ def neighbors(
         print_json(found)
         return
     if not found["neighbors"]:
-        out.print("The item has no vector, for it has no text: nothing is near to it.")
+        out.print("The item has no text and so no vector: it has no neighbours.")
         return
     about = found["embeddings"]
     columns = ["rank", "item", "similarity", "title"]

@@ -1,4 +1,4 @@
-"""What a command made as text: to stdout, or to the file that the user named."""
+"""Write a command's output to stdout, or to the file that the user named."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from llmseq_cli.printable import printable
 
 
 def write_output(text: str, to: Path | None) -> None:
-    """To stdout, without what a terminal would obey, or whole into a file, which is never left half-written.
+    """Write to stdout without terminal control sequences, or atomically to a file.
 
-    Raises LlmseqError where it cannot be written.
+    Raises LlmseqError if it cannot be written.
     """
     if to is None:
         sys.stdout.write(printable(text))
@@ -22,7 +22,7 @@ def write_output(text: str, to: Path | None) -> None:
 
 
 def write_bytes(content: bytes, to: Path) -> None:
-    """Whole into a file, as `write_output`."""
+    """Write atomically to a file, as `write_output`."""
     check_output(to)
     write_whole(to, content)
     err.print(f"written to {to}", soft_wrap=True)

@@ -25,7 +25,7 @@ def plot(
     runs: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Runs, by name, number or model (default: of the best models the run that is best by test).",
+            help="Runs, by name, number or model (default: the best models, each with its best run by test).",
             metavar="[RUN...]",
         ),
     ] = None,
@@ -45,10 +45,10 @@ def plot(
 ) -> None:
     """Plot a dataset or its runs, in the terminal or as PNG or SVG.
 
-    Of a dataset: popularity and lengths (the paper's Figure 11), diversity (within sessions, by embeddings;
-    Figure 12).
+    For a dataset: popularity and lengths (the paper's Figure 11), diversity (within sessions, by embeddings; Figure
+    12).
 
-    Of runs: hits-by-popularity (of the history's last item; Figure 9), hits-by-position (of the item taken as last;
+    For runs: hits-by-popularity (of the history's last item; Figure 9), hits-by-position (of the item taken as last;
     Figure 10; this scores again), hits-by-length, training (curves), coverage and time (against accuracy).
 
     Examples:

@@ -25,17 +25,15 @@ if TYPE_CHECKING:
     from llmseq_cli.workspace import Workspace
 
 LimitOption = Annotated[
-    int | None, typer.Option("--limit", help="Number of sessions to ask about, drawn at random; else all.", min=1)
+    int | None, typer.Option("--limit", help="Number of sessions to ask about, drawn at random; default: all.", min=1)
 ]
 ContextOption = Annotated[
     int | None,
-    typer.Option("--context", help="Context length of the model in tokens; else the provider's limit.", min=1),
+    typer.Option("--context", help="Context length of the model in tokens; default: the provider's limit.", min=1),
 ]
 ProviderSetOption = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", help="A setting of the provider, for example device=cpu; may be repeated.", metavar="KEY=VALUE"
-    ),
+    typer.Option("--set", help="A setting of the provider, for example device=cpu; repeatable.", metavar="KEY=VALUE"),
 ]
 
 
@@ -62,44 +60,50 @@ def prompt(
     temperature: Annotated[
         float | None,
         typer.Option(
-            "--temperature", help="0.25 for genitem and genlist (1 for local models but scratch), else 0.", min=0
+            "--temperature",
+            help="Default: 0.25 for genitem and genlist (1 for local models except scratch), otherwise 0.",
+            min=0,
         ),
     ] = None,
     top_p: Annotated[
         float | None,
         typer.Option(
             "--top-p",
-            help="Nucleus sampling: 1; for local models but scratch 0.25 in genitem and genlist.",
+            help="Nucleus sampling. Default: 1 (0.25 for genitem and genlist with local models except scratch).",
             min=0.0001,
             max=1,
         ),
     ] = None,
     samples: Annotated[
         int | None,
-        typer.Option("--samples", help="Number of answers per session: 20 for genitem, else 1.", min=1, max=1000),
+        typer.Option(
+            "--samples", help="Number of answers per session; default: 20 for genitem, otherwise 1.", min=1, max=1000
+        ),
     ] = None,
     max_tokens: Annotated[
         int | None,
         typer.Option(
-            "--max-tokens", help="Largest number of tokens in an answer; else by the length of the titles.", min=1
+            "--max-tokens", help="Largest number of tokens in an answer; default: from the length of titles.", min=1
         ),
     ] = None,
     limit: LimitOption = None,
     candidates: CandidatesOption = None,
     template: TemplateOption = None,
-    k: Annotated[int, typer.Option("-k", help="Number of items in an answer that lists items.", min=1, max=100)] = 20,
+    k: Annotated[int, typer.Option("-k", help="Number of items in a list answer.", min=1, max=100)] = 20,
     clusters: Annotated[int, typer.Option("--clusters", help="Number of categories for classify.", min=2)] = 200,
     embeddings: Annotated[
         str | None,
         typer.Option(
-            "--embeddings", help="Item embeddings that map answers to items; else the newest.", metavar="SOURCE[:MODEL]"
+            "--embeddings",
+            help="Item embeddings that map answers to items; default: the newest.",
+            metavar="SOURCE[:MODEL]",
         ),
     ] = None,
     context: ContextOption = None,
     sending: Sending,
     constrain: Annotated[
         bool,
-        typer.Option("--constrain", help="Local models: allow only titles of the catalog, or options, as answers."),
+        typer.Option("--constrain", help="Local models: only allow titles of the catalog, or options, as answers."),
     ] = False,
     set: ProviderSetOption = None,
     dry_run: Annotated[
@@ -111,9 +115,9 @@ def prompt(
 ) -> None:
     """Ask a language model for the next items of the test sessions, and store the run (LLMSeqPrompt).
 
-    Every answer is stored as it arrives: run the command again after an interruption, and it asks only for what is
-    missing. Answers are mapped to items by exact title, by normalised title, else by the nearest embedding; see the
-    views runs (figures) and answers. --base-url takes any server that speaks OpenAI's protocol.
+    Every answer is stored as it arrives: if you run the command again after an interruption, it asks only for what is
+    missing. Answers are mapped to items by exact title, then by normalised title, then by the nearest embedding; see
+    the views runs (figures) and answers. --base-url takes any server that speaks OpenAI's protocol.
 
     Examples:
 
@@ -162,7 +166,7 @@ def prompt(
 def print_made(
     workspace: Workspace, run: str, json: bool, in_words: Callable[[dict[str, Any], dict[str, Any]], None]
 ) -> None:
-    """A run that a language model answered for, with its figures."""
+    """Print a run made from a language model's answers, with its figures."""
     figures = workspace.prompting_figures(run)
     [row] = workspace.report(models=[run])
     if json:
@@ -172,7 +176,7 @@ def print_made(
 
 
 def plan_facts(plan: dict[str, Any]) -> list[tuple[str, Any]]:
-    """What asking would take, in words."""
+    """What the questions would cost, as names and values."""
     return [
         ("model", plan["model"]),
         ("sessions", f"{plan['sessions']:,}; {plan['cut']:,} cut to the context, {plan['unasked']:,} not asked"),
@@ -198,7 +202,7 @@ def metric_facts(row: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def _print_run(row: dict[str, Any], figures: dict[str, Any]) -> None:
     rate, similarity = figures["hallucination_rate"], figures["hallucination_similarity"]
-    failed = f"{figures['parse_failures']:,} not readable, {figures['empty_answers']:,} empty"
+    failed = f"{figures["parse_failures"]:,} not readable, {figures['empty_answers']:,} empty"
     print_facts(
         [
             ("run", row["run"]),

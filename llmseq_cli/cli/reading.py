@@ -1,4 +1,4 @@
-"""The options that say how files of interactions and items are read, for `ingest` and `append`."""
+"""Options for reading files of interactions and items, for `ingest` and `append`."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-PathsArgument = Annotated[
-    list[str], typer.Argument(help="Files, globs, folders or http(s) addresses.", metavar="PATH...")
-]
+PathsArgument = Annotated[list[str], typer.Argument(help="Files, globs, folders or http(s) URLs.", metavar="PATH...")]
 ItemsOption = Annotated[
     list[str] | None,
-    typer.Option("--items", help="A file of item metadata, in any of the formats; may be repeated.", metavar="PATH"),
+    typer.Option("--items", help="A file of item metadata, in any of the formats; repeatable.", metavar="PATH"),
 ]
 FormatOption = Annotated[
     str,
-    typer.Option("--format", help="Of the interactions: auto, amazon, steam, movielens, recbole or table."),
+    typer.Option("--format", help="Format of interactions: auto, amazon, steam, movielens, recbole or table."),
 ]
-ItemsFormatOption = Annotated[str, typer.Option("--items-format", help="Of the item metadata, as --format.")]
+ItemsFormatOption = Annotated[str, typer.Option("--items-format", help="Format of item metadata, as --format.")]
 MapOption = Annotated[
     list[str] | None,
     typer.Option(
         "--map",
-        help="Which columns are user, session, item, time, order, rating, title, category; any other key is an"
+        help="Columns for user, session, item, time, order, rating, title, category; any other key is an"
         " attribute of items.",
         metavar="KEY=COLUMN,…",
     ),
@@ -32,13 +30,13 @@ TimeFormatOption = Annotated[
     str | None,
     typer.Option(
         "--time-format",
-        help="How times are written: a pattern such as '%d/%m/%Y %H:%M', or s, ms, us, ns, iso.",
+        help="Format of times: a pattern such as '%d/%m/%Y %H:%M', or s, ms, us, ns, iso.",
         metavar="FORMAT",
     ),
 ]
 QuoteOption = Annotated[
     str | None,
-    typer.Option("--quote", help="The quote of CSV files, or none where quotes are text.", metavar="CHARACTER"),
+    typer.Option("--quote", help="Quote character of CSV files, or none if quotes are text.", metavar="CHARACTER"),
 ]
 WhereOption = Annotated[
     str | None,
@@ -49,14 +47,14 @@ MinRatingOption = Annotated[
 ]
 MaxRatingOption = Annotated[float | None, typer.Option("--max-rating", help="Keep only rows with at most this rating.")]
 DropDuplicatesOption = Annotated[
-    bool, typer.Option("--drop-duplicates", help="Keep one of rows with the same user, item and time.")
+    bool, typer.Option("--drop-duplicates", help="Keep only one of several rows with the same user, item and time.")
 ]
 StrictOption = Annotated[bool, typer.Option("--strict", help="Fail on the first bad row.")]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How files are read; `ReadOptions` has what each means."""
+    """How files are read; see `ReadOptions`."""
 
     items: ItemsOption = None
     format: FormatOption = "auto"
@@ -78,7 +76,7 @@ class Reading:
 
 
 def _columns(words: list[str] | None) -> dict[str, str]:
-    """What --map says, which may be repeated: role or attribute → column."""
+    """The values of all --map options: role or attribute → column."""
     from llmseq_cli.settings import parse_assignments
 
     given = [word for several in words or [] for word in several.split(",") if word]

@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 _PAPERS = ("beauty", "steam", "delivery-hero", "beauty-leave-one-out")
 
 DatasetName = Annotated[
-    str | None, typer.Option("--dataset", help="The dataset's name here; else the recipe's.", metavar="NAME")
+    str | None, typer.Option("--dataset", help="The dataset's name here; default: the recipe's.", metavar="NAME")
 ]
 DataOption = Annotated[
     list[str] | None,
-    typer.Option("--data", help="Files or a folder to ingest where the dataset is not there.", metavar="PATH"),
+    typer.Option("--data", help="Files or a folder to ingest if the dataset is not in the workspace.", metavar="PATH"),
 ]
 EmbeddingsOption = Annotated[
     str | None,
     typer.Option(
         "--embeddings",
-        help="Item embeddings to use; free ones are made if missing. Default: the best that are stored, else lexical.",
+        help="Item embeddings to use; free ones are made if missing. Default: the best stored ones, or lexical.",
         metavar="SOURCE[:MODEL]",
     ),
 ]
@@ -57,7 +57,7 @@ OutOption = Annotated[Path | None, typer.Option("--out", help="Write to this fil
 
 @dataclass(frozen=True)
 class Execution:
-    """How a recipe is executed, and where its leaderboard goes."""
+    """How to execute a recipe, and where to write its leaderboard."""
 
     dataset: DatasetName = None
     data: DataOption = None
@@ -91,8 +91,8 @@ def run(
 ) -> None:
     """Run a recipe: ingest, embed, train, and show the leaderboard of its runs.
 
-    What exists already is kept: after an interruption, the same command continues where it stopped. When a step
-    fails, the others still run.
+    Existing results are kept: after an interruption, the same command continues where it stopped. If a step fails, the
+    others still run.
 
     Examples:
 
@@ -106,7 +106,7 @@ def run(
 
     if listing or recipe is None:
         if recipe is None and not listing:
-            raise UsageError("no recipe is named", "`llmseq run --list` shows the built-in ones")
+            raise UsageError("no recipe is given", "`llmseq run --list` shows the built-in ones")
         rows = shipped()
         if how.json:
             print_json([{"recipe": name, "title": title} for name, title in rows.items()])
@@ -124,12 +124,12 @@ def reproduce(
     name: Annotated[str, typer.Argument(help="beauty, steam, delivery-hero or beauty-leave-one-out.", metavar="NAME")],
     how: Execution,
 ) -> None:
-    """Reproduce a published table: our figures beside the published ones.
+    """Reproduce a published table and show the published figures beside ours.
 
-    beauty, steam and delivery-hero take the paper's settings, beauty-leave-one-out our defaults.
+    beauty, steam and delivery-hero use the paper's settings, beauty-leave-one-out our defaults.
 
-    Rows that need a paid model or an LLM are left out; item embeddings are those at hand. After an interruption, the
-    same command continues where it stopped. `llmseq run NAME --copy FILE` writes the recipe to a file.
+    Rows that need a paid model or an LLM are left out; the best stored item embeddings are used. After an interruption,
+    the same command continues where it stopped. `llmseq run NAME --copy FILE` writes the recipe to a file.
 
     Examples:
 

@@ -42,7 +42,7 @@ def report(
     ] = None,
     where: Annotated[
         str | None,
-        typer.Option("--where", help="Only rows that fit this SQL condition on the columns.", metavar="CONDITION"),
+        typer.Option("--where", help="Only rows that match this SQL condition on the columns.", metavar="CONDITION"),
     ] = None,
     columns: Annotated[
         str | None,
@@ -65,7 +65,7 @@ def report(
     paper: Annotated[bool, typer.Option("--paper", help="Add published results and the difference from them.")] = False,
     significance: Annotated[
         bool,
-        typer.Option("--significance", help="Add 95 % intervals; mark ▲ ▼ significantly better or worse than RUN."),
+        typer.Option("--significance", help="Add 95 % intervals; mark ▲ ▼ for significantly better or worse than RUN."),
     ] = False,
     test: Annotated[
         str, typer.Option("--test", help="Paired test over sessions: t, permutation or wilcoxon.", metavar="TEST")
@@ -89,7 +89,7 @@ def report(
     safe_cells: SafeCellsOption = None,
     json: JsonOption = False,
 ) -> None:
-    """The leaderboard: all runs with their metrics, the best first.
+    """Show the leaderboard: all runs with their metrics, best first.
 
     One table per dataset; the best value of a metric is bold, the second best underlined. A run that scored only some
     of the sessions is marked * and left out of comparisons. Significance tests compare NDCG, HR, MRR and serendipity
@@ -186,7 +186,7 @@ def _show_studies(workspace: Workspace, dataset: str | None, format: str) -> Non
 
 
 def _check_alone(option: str, given: Any, others: dict[str, Any]) -> None:
-    """An option that would do nothing is an error."""
+    """Reject options that would have no effect."""
     for other, value in others.items():
         if given and value:
             raise UsageError(f"{option} and {other} do not go together", "leave one of them out")
@@ -203,14 +203,14 @@ def _text_of(file: Path) -> str:
 
 
 def show(made: Report, to: Path | None) -> None:
-    """The leaderboard in the terminal, or as it would look in a wide one in a file."""
+    """Print the leaderboard, or write it to a file as a wide terminal would show it."""
     from llmseq_cli.cli.output import write_output
 
     if to is None:
         print_leaderboard(made, bare=False)
         return
     file = io.StringIO()
-    # A file shows all columns that the user chose on one line.
+    # A file has all columns that the user chose on one line.
     width = _FILE_WIDTH if made.columns is None else _NO_LIMIT
     print_leaderboard(made, console=PlainConsole(file=file, width=width), bare=False)
     write_output(file.getvalue(), to)

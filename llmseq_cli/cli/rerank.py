@@ -38,7 +38,7 @@ def rerank(
     *,
     run: Annotated[
         str,
-        typer.Argument(help="A run, a model (its best run by validation, else its newest) or latest.", metavar="RUN"),
+        typer.Argument(help="A run, a model (its best run by validation, or its newest) or latest.", metavar="RUN"),
     ],
     model: Annotated[
         str,
@@ -47,20 +47,20 @@ def rerank(
         ),
     ],
     dataset: RunDatasetOption = None,
-    top: Annotated[int, typer.Option("--top", help="Number of items of each list to put in order.", min=2)] = 20,
+    top: Annotated[int, typer.Option("--top", help="Number of items of each list to reorder.", min=2)] = 20,
     method: Annotated[
         str,
         typer.Option(
             "--method",
             help="listwise: order all candidates in one answer. pairwise: compare two at a time in a tournament. "
-            "pointwise-yes, pointwise-title: by how likely the model finds Yes, or the title, as the answer.",
+            "pointwise-yes, pointwise-title: by the probability of Yes, or of the title, as the answer.",
             metavar="METHOD",
         ),
     ] = "listwise",
     window: Annotated[int, typer.Option("--window", help="Listwise: number of candidates in a question.", min=2)] = 20,
     step: Annotated[
         int,
-        typer.Option("--step", help="Listwise, --top above --window: by how much the window moves up the list.", min=1),
+        typer.Option("--step", help="Listwise, --top above --window: how far the window moves up each time.", min=1),
     ] = 10,
     shuffles: Annotated[
         int,
@@ -72,7 +72,7 @@ def rerank(
     ] = 1,
     rounds: Annotated[
         int | None,
-        typer.Option("--rounds", help="Pairwise: number of rounds; else as many as single out the best.", min=1),
+        typer.Option("--rounds", help="Pairwise: number of rounds; default: enough to single out the best.", min=1),
     ] = None,
     validation: Annotated[
         bool,
@@ -88,7 +88,7 @@ def rerank(
     temperature: Annotated[float, typer.Option("--temperature", help="Temperature of the answers.", min=0)] = 0.0,
     max_tokens: Annotated[
         int | None,
-        typer.Option("--max-tokens", help="Largest number of tokens in an answer; else by the method.", min=1),
+        typer.Option("--max-tokens", help="Largest number of tokens in an answer; default: by method.", min=1),
     ] = None,
     context: ContextOption = None,
     sending: Sending,
@@ -100,12 +100,12 @@ def rerank(
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """Let a language model put the best items of a run in order, and store the result as a run.
+    """Let a language model reorder the top items of a run, and store the result as a run.
 
-    The first --top items of every test session's list are shown to the model in a random order; items below keep the
-    run's order. Candidates that an answer leaves out follow those that it names; what it invents or repeats is dropped;
-    all of this is counted. The new run is reported, exported and blended like any other. Answers are stored as they
-    arrive: run the command again after an interruption, and it asks only for what is missing.
+    The model sees the first --top items of every test session's list in a random order; items below keep the run's
+    order. Candidates that an answer leaves out follow those that it names; invented and repeated answers are dropped;
+    all of this is counted. The new run can be reported, exported and blended like any other. Answers are stored as they
+    arrive: if you run the command again after an interruption, it asks only for what is missing.
 
     Examples:
 
@@ -168,7 +168,7 @@ def _print_run(row: dict[str, Any], figures: dict[str, Any]) -> None:
 
 
 def _position_facts(row: dict[str, Any], figures: dict[str, Any]) -> list[tuple[str, Any]]:
-    """How often the candidate that is shown first is named first, which tells of position bias."""
+    """How often the candidate shown first is named first, a sign of position bias."""
     if row["settings"]["method"] != "listwise" or not figures.get("answers"):
         return []
     share = figures["first_shown_named_first"] / figures["answers"]
@@ -177,7 +177,7 @@ def _position_facts(row: dict[str, Any], figures: dict[str, Any]) -> list[tuple[
 
 
 def answers_in_words(figures: dict[str, Any]) -> str:
-    """How many answers there were, and what had to be repaired."""
+    """The number of answers, and what had to be repaired."""
     counts = {
         "repaired": figures.get("repaired_answers"),
         "candidates left out": figures.get("left_out"),

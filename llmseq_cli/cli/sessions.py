@@ -1,4 +1,4 @@
-"""Sessions in words: what was in them, what was to be found, what was recommended."""
+"""Print sessions: their history, ground truth and recommendations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LAST = 4  # items of a history that are shown
 
 
 def print_session(one: dict[str, Any], runs: list[str]) -> None:
-    """A session as `sessions_in_words` (reporting.inspection) has it; the ground truth is bold wherever it stands."""
+    """Print a session from `sessions_in_words` (reporting.inspection); the ground truth is bold wherever it occurs."""
     history, truth = one["history"], one["ground_truth"]
     out.print(Text(f"session {one['session']}, {len(history)} items", style="bold"), soft_wrap=True)
     if len(history) > _LAST:
@@ -28,7 +28,7 @@ def print_session(one: dict[str, Any], runs: list[str]) -> None:
 
 
 def _line(name: str, text: str, style: str = "") -> None:
-    """One line, cut where the terminal ends."""
+    """One line, cut to the width of the terminal."""
     line = Text(f"  {name:>6}  ")
     line.append(text, style=style)
     line.truncate(out.width, overflow="ellipsis")

@@ -24,12 +24,12 @@ def show(
     run: Annotated[
         str,
         typer.Argument(
-            help="A run, its number, a model (its best run by validation, else its newest) or latest.", metavar="RUN"
+            help="A run, its number, a model (its best run by validation, or its newest) or latest.", metavar="RUN"
         ),
     ],
     dataset: DatasetOption = None,
     sessions: Annotated[int, typer.Option("--sessions", help="How many sessions to show.", min=0)] = 10,
-    k: Annotated[int, typer.Option("-k", help="How many recommendations of each.", min=1)] = 5,
+    k: Annotated[int, typer.Option("-k", help="How many recommendations for each.", min=1)] = 5,
     sampled: Annotated[
         int | None,
         typer.Option(
@@ -40,14 +40,14 @@ def show(
         ),
     ] = None,
     drawn: Annotated[
-        str, typer.Option("--drawn", help="With --sampled: how to draw them, uniform or popular.", metavar="WORD")
+        str, typer.Option("--drawn", help="With --sampled: how to sample, uniform or popular.", metavar="WORD")
     ] = "uniform",
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
-    """All about a run: settings, versions, times, its training curve, and sessions with what it recommends.
+    """Show a run: settings, versions, times, training curve, and sessions with its recommendations.
 
-    The sessions are drawn at random; another --seed draws others.
+    Sessions are drawn at random; use another --seed to see others.
 
     Examples:
 
@@ -119,7 +119,7 @@ def _print_metrics(metrics: dict[str, float]) -> None:
 
 
 def _print_curve(curve: list[dict[str, Any]]) -> None:
-    """Loss and validation NDCG by epoch, as bars."""
+    """Print loss and validation NDCG by epoch, as bars."""
     curves = []
     for name, key in (("loss", "loss"), ("validation NDCG", "ndcg")):
         values = [epoch[key] for epoch in curve if epoch.get(key) is not None]
@@ -135,7 +135,7 @@ def _print_curve(curve: list[dict[str, Any]]) -> None:
 
 
 def spark(values: list[float]) -> str:
-    """Numbers as bars of text, the lowest ▁ and the highest █; of more than fit some are left out."""
+    """Numbers as a line of bars, from ▁ (lowest) to █ (highest); if there are too many, some are left out."""
     step = -(-len(values) // _MOST_BARS)
     shown = [*values[::step]]
     low, span = min(shown), (max(shown) - min(shown)) or 1

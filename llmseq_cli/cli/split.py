@@ -1,4 +1,4 @@
-"""`split`, and the options that say how a dataset is split."""
+"""`split`, and the options for splitting a dataset."""
 
 from __future__ import annotations
 
@@ -47,25 +47,26 @@ UnseenItemsOption = Annotated[
     str | None,
     typer.Option(
         "--unseen-items",
-        help="Test items that training never saw: drop or keep. Default: keep for leave-one-out and files, else drop.",
+        help="Test items that training never saw: drop or keep. Default: keep for leave-one-out and files, otherwise "
+        "drop.",
         metavar="WORD",
     ),
 ]
 RepeatsOption = Annotated[
     str | None,
     typer.Option(
-        "--repeats", help="Items of the history in a list: exclude or allow.  [default: exclude]", metavar="WORD"
+        "--repeats", help="Items of the history in lists: exclude or allow.  [default: exclude]", metavar="WORD"
     ),
 ]
 FoldsOption = Annotated[
     int | None,
-    typer.Option("--folds", help="Temporal folds for tuning, where a split has no validation items.  [default: 3]"),
+    typer.Option("--folds", help="Temporal folds for tuning, if a split has no validation items.  [default: 3]"),
 ]
 
 
 @dataclass(frozen=True)
 class SplitWords:
-    """How a dataset is split; None takes what the kind of split has."""
+    """How a dataset is split; None means the default of the kind of split."""
 
     test_fraction: TestFractionOption = None
     point: PointOption = None
@@ -93,12 +94,12 @@ def split(
         str | None, typer.Option("--as", help="Name for the split; default: its kind.", metavar="NAME")
     ] = None,
     rule: SplitWords,
-    seed: Annotated[int | None, typer.Option("--seed", help="Seed of what is drawn.", min=0, max=LARGEST_SEED)] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of random choices.", min=0, max=LARGEST_SEED)] = None,
     json: JsonOption = False,
 ) -> None:
-    """Split a dataset in another way, without reading its files again.
+    """Add another split to a dataset, without reading its files again.
 
-    Commands choose a split with --split NAME. Embeddings belong to the dataset and serve all its splits.
+    Other commands choose a split with --split NAME. Embeddings belong to the dataset and work for all its splits.
 
     Examples:
 

@@ -13,7 +13,7 @@ from llmseq_cli.cli.common import Common, JsonOption, command
 from llmseq_cli.cli.console import err, out, print_json, print_table
 
 _ON_SCREEN = 1000
-"""Rows that a terminal shows; whoever wants more wants a file."""
+"""Rows to show in a terminal; for more, write a file."""
 
 
 def register(app: typer.Typer) -> None:
@@ -33,9 +33,9 @@ def sql(
 ) -> None:
     """Query the workspace with SQL.
 
-    A query reads the tables and views of this workspace and nothing else: no files, no network, no settings. With
-    --write it may also change tables, and read and write CSV, JSON, Parquet and DuckDB files of this machine that it
-    names as plain text. The workspace's own files are never among them.
+    A query can read the tables and views of this workspace and nothing else: no files, no network, no settings. With
+    --write it can also change tables, and read and write CSV, JSON, Parquet and DuckDB files on this machine whose
+    names it contains as plain text, except the workspace's own files.
 
     You can rely on the views datasets, items, interactions, splits, runs, metrics, recommendations, ranks,
     item_embeddings and rejected. `llmseq sql "show tables"` lists all.
@@ -71,7 +71,7 @@ def sql(
 
 
 def _one_of_each(columns: list[str]) -> list[str]:
-    """Names for the columns' values: the second column called x is x_1."""
+    """Unique names for columns: the second column called x becomes x_1."""
     names: list[str] = []
     for column in columns:
         later = (f"{column}_{number}" for number in count(1))

@@ -35,18 +35,20 @@ ReduceOption = Annotated[
         metavar="METHOD",
     ),
 ]
-DimOption = Annotated[int | None, typer.Option("--dim", help="Dimensions to reduce to; else all, or 512.", min=1)]
+DimOption = Annotated[
+    int | None, typer.Option("--dim", help="Dimensions; default: all if whitened, else at most 512.", min=1)
+]
 LengthsOption = Annotated[
     str,
     typer.Option(
-        "--lengths", help="Lengths of reduced vectors: unit, or keep what the reduction leaves.", metavar="WORD"
+        "--lengths", help="Lengths of reduced vectors: unit, or keep (as the reduction leaves them).", metavar="WORD"
     ),
 ]
 RunsOption = Annotated[
     str | None,
     typer.Option(
         "--runs",
-        help="Runs, or models (their best by validation, else newest), that a hybrid, blend or stack combines.",
+        help="Runs, or models (their best by validation, or newest), that a hybrid, blend or stack combines.",
         metavar="RUN,RUN,…",
     ),
 ]
@@ -58,7 +60,7 @@ FallbackOption = Annotated[
     str | None,
     typer.Option(
         "--fallback",
-        help="Run that recommends for sessions RUN has nothing for, such as those without a known item.",
+        help="Run that recommends for sessions where RUN has nothing, such as those without a known item.",
         metavar="RUN",
     ),
 ]
@@ -115,8 +117,9 @@ def train(
         str | None,
         typer.Option(
             "--warm",
-            help="Start from this run's weights, settings and embeddings; a run on another dataset must know items by "
-            "their texts (item_vectors=adapter).",
+            help="Start from this run's weights, settings and embeddings; a run on another dataset must know items "
+            "only "
+            "by their texts (item_vectors=adapter).",
             metavar="RUN",
         ),
     ] = None,
@@ -193,13 +196,13 @@ def train(
 
 
 def _check_log(log: str | None) -> None:
-    """Before the training, not after it."""
+    """Check --log before training starts."""
     from llmseq_cli.reporting.mlflow_log import check_installed
 
     if log is None:
         return
     if log != "mlflow":
-        raise UsageError(f"runs are not logged to '{log}'", "--log mlflow")
+        raise UsageError(f"cannot log runs to '{log}'", "--log mlflow")
     check_installed()
 
 
@@ -208,7 +211,7 @@ def recommend(
     run: Annotated[
         str,
         typer.Argument(
-            help="A run, a model (its best run by validation, else its newest), latest, or a bundle (a path with a /).",
+            help="A run, a model (its best run by validation, or its newest), latest, or a bundle (a path with a /).",
             metavar="RUN|FOLDER/",
         ),
     ],
@@ -220,7 +223,7 @@ def recommend(
     k: Annotated[int, typer.Option("-k", help="How many items.", min=1)] = 20,
     json: JsonOption = False,
 ) -> None:
-    """Recommend the next items for a session typed in.
+    """Recommend the next items for a session given on the command line.
 
     Examples:
 
@@ -235,7 +238,7 @@ def recommend(
         print_json(rows)
         return
     if not rows:
-        hint = "" if fallback else " --fallback most-popular asks another run."
+        hint = "" if fallback else " --fallback most-popular uses another run."
         out.print(f"The run has nothing to recommend for this session.{hint}")
         return
     print_table(["rank", "item", "score", "title"], [[r["rank"], r["item"], r["score"], r["title"]] for r in rows])
@@ -245,7 +248,7 @@ def score(
     common: Common,
     run: Annotated[
         str,
-        typer.Argument(help="A run, a model (its best run by validation, else its newest) or latest.", metavar="RUN"),
+        typer.Argument(help="A run, a model (its best run by validation, or its newest) or latest.", metavar="RUN"),
     ],
     sessions: Annotated[
         str, typer.Option("--sessions", help="Table with a session and an item column (and a time).", metavar="FILE")
@@ -260,9 +263,9 @@ def score(
     safe_cells: SafeCellsOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Recommend for all sessions of a file.
+    """Recommend for all sessions in a file.
 
-    Sessions are read, scored and written in blocks, so that a file may be larger than memory. With --backend ray the
+    Sessions are read, scored and written in blocks, so the file may be larger than memory. With --backend ray, the
     workers of a cluster score the blocks; the lists are the same.
 
     Examples:

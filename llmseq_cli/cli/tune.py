@@ -23,7 +23,7 @@ from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.errors import UsageError
 
 _SHOWN = 10
-_LEAST_SHARE = 0.005  # of what matters: less is not shown
+_LEAST_SHARE = 0.005  # share of importance; settings below it are not shown
 _STATES = {"complete": "complete", "pruned": "given up early", "fail": "failed", "running": "not finished"}
 
 
@@ -38,7 +38,7 @@ def tune(
     dataset: DatasetOption = None,
     trials: Annotated[
         int | None,
-        typer.Option("--trials", help="Number of trials of the whole study; else --patience ends it.", min=1),
+        typer.Option("--trials", help="Number of trials of the whole study; default: until --patience ends it.", min=1),
     ] = None,
     timeout: Annotated[
         str | None, typer.Option("--timeout", help="Stop after this long, for example 90s, 30m, 2h.", metavar="TIME")
@@ -51,7 +51,7 @@ def tune(
         list[str] | None,
         typer.Option(
             "--search",
-            help="A range or choices in place of the model's own; may be repeated.",
+            help="A range or choices instead of the model's own; repeatable.",
             metavar="KEY=LOW..HIGH|A,B",
         ),
     ] = None,
@@ -64,23 +64,23 @@ def tune(
     ] = None,
     reduce: Annotated[
         str | None,
-        typer.Option("--reduce", help="Reductions to try; else none, pca and whiten.", metavar="METHOD,…"),
+        typer.Option("--reduce", help="Reductions to try; default: none, pca and whiten.", metavar="METHOD,…"),
     ] = None,
     dim: Annotated[
-        str | None, typer.Option("--dim", help="Dimensions to try; else 64, 128, 256 and 512.", metavar="D,…")
+        str | None, typer.Option("--dim", help="Dimensions to try; default: 64, 128, 256 and 512.", metavar="D,…")
     ] = None,
     runs: Annotated[
         str | None, typer.Option("--runs", help="Runs to combine in a hybrid, blend or stack.", metavar="RUN,RUN,…")
     ] = None,
     study: Annotated[
-        str | None, typer.Option("--study", help="Name of the study; else DATASET-MODEL.", metavar="NAME")
+        str | None, typer.Option("--study", help="Name of the study; default: DATASET-MODEL.", metavar="NAME")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the study, alone or beside other processes that work on it.")
+        bool, typer.Option("--resume", help="Continue the study, alone or together with other processes.")
     ] = False,
-    workers: Annotated[int, typer.Option("--workers", help="Number of trials to run at a time.", min=1)] = 1,
+    workers: Annotated[int, typer.Option("--workers", help="Number of trials to run at the same time.", min=1)] = 1,
     backend: Annotated[
-        str, typer.Option("--backend", help="Where trials run: loky (processes of this machine) or ray.")
+        str, typer.Option("--backend", help="Where trials run: loky (processes on this machine) or ray.")
     ] = "loky",
     ray_address: RayAddressOption = None,
     seed: SeedOption = 0,
@@ -137,11 +137,11 @@ def _numbers(words: str | None) -> tuple[int, ...]:
     try:
         return tuple(int(one) for one in listed(words))
     except ValueError:
-        raise UsageError(f"--dim is '{words}'", "numbers with commas between, for example --dim 64,128") from None
+        raise UsageError(f"--dim is '{words}'", "numbers separated by commas, for example --dim 64,128") from None
 
 
 def _seconds(words: str | None) -> float | None:
-    """7200 of "2h"."""
+    """Seconds of a duration such as "2h"."""
     if words is None:
         return None
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", words.strip())
@@ -151,7 +151,7 @@ def _seconds(words: str | None) -> float | None:
 
 
 def print_study(made: dict[str, Any]) -> None:
-    """The best trials, what matters, and what to type next."""
+    """Print the best trials, the settings that matter, and what to type next."""
     states = {state: n for state, n in made["states"].items() if n}
     best, trials = made["best"], made["trials"]
     seconds = sum(one["seconds"] or 0 for one in trials)
@@ -177,7 +177,7 @@ def print_study(made: dict[str, Any]) -> None:
 
 
 def _print_best(trials: list[dict[str, Any]], searched: list[str]) -> None:
-    """A column a setting where there is room, else the settings in words."""
+    """Print one column per setting if there is room, otherwise all settings in one column."""
     cells = [[_cell(one, name) for name in searched] for one in trials]
     start = [[str(one["trial"]), f"{one['value']:.4f}"] for one in trials]
     columns = ["trial", "NDCG@20", *searched]
@@ -190,7 +190,7 @@ def _print_best(trials: list[dict[str, Any]], searched: list[str]) -> None:
 
 
 def _cell(one: dict[str, Any], name: str) -> str:
-    """A value as --set takes it; nothing for what the trial did not draw."""
+    """A value in the form of --set; empty if the trial did not draw the setting."""
     value = one["settings"].get(name, one.get(name))
     if value is None:
         return "–"

@@ -84,7 +84,7 @@ def test_exports_to_csv_and_trec(llmseq, evil_shop, tmp_path):
         plain = list(csv.DictReader(file))
     assert [row["item"] for row in plain] == [row["item"][1:] for row in safe]
     wrong = llmseq("export", "latest", "--format", "json", "--out", out, "--safe-cells")
-    assert (wrong.status, "are for CSV" in wrong.err) == (2, True)
+    assert (wrong.status, "only work with CSV" in wrong.err) == (2, True)
     assert llmseq("export", "latest", "--format", "trec", "--out", tmp_path / "trec").status == 0
     for file, fields in (("qrels", 4), ("most-popular-1.run", 6)):
         lines = (tmp_path / "trec" / file).read_text().splitlines()

@@ -144,13 +144,13 @@ def test_plans_and_doctor_say_it(llmseq, server, ready, on, monkeypatch):
     assert plan["retirement"] == {"model": "gpt-4.1-mini", "shutdown": "2027-01-14", "instead": "gpt-6-luna"}
     assert plan["tuning_end"] == "2027-01-06"
     printed = llmseq("finetune", *old, "--dry-run").out
-    assert "on 2027-01-14; its provider names gpt-6-luna" in " ".join(printed.split())
+    assert "on 2027-01-14; its provider suggests gpt-6-luna" in " ".join(printed.split())
     assert llmseq("prompt", "--base-model", "gpt-4.1", "--dry-run", "--json").json["retirement"]["instead"]
     assert llmseq("prompt", "--base-model", "gpt-6-luna", "--dry-run", "--json").json["retirement"] is None
     assert llmseq("embed", "--source", "openai", "--dry-run", "--json").json["retirement"] is None
     llmseq("finetune", *old, "--prepare-only")
     doctor = llmseq("doctor")
-    assert "the model of genitem-1 is shut down on 2027-01-14; in place of gpt-4.1-mini" in doctor.out
+    assert "the model of genitem-1 ends on 2027-01-14; instead of gpt-4.1-mini" in doctor.out
     assert [job["job"] for job in llmseq("doctor", "--json").json["retiring"]] == ["genitem-1"]
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     llmseq("jobs", "cancel", "genitem-1")

@@ -186,7 +186,7 @@ def test_memorisation(llmseq, shop, luna, tmp_path):
     items.rename("products.csv")
     luna.answer = lambda question, sample: "unknown"
     printed = [run(llmseq, command) for command in commands("howto/memorisation.md")]
-    assert "recites nothing" in printed[1]
+    assert "recites no more" in printed[1]
     assert "neutral titles" in printed[-1]
 
 

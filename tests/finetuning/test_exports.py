@@ -107,7 +107,7 @@ def test_configurations_say_what_the_settings_say(llmseq, ready, tmp_path):
     ("words", "status", "says"),
     [
         (["--export-only", "--format", "yaml"], 2, "no format 'yaml'"),
-        (["--format", "trl"], 2, "are for --export-only"),
+        (["--format", "trl"], 2, "need --export-only"),
         (["--export-only", "--format", "openai"], 2, "--model"),
         (["--export-only", "--out", "full"], 1, "full is there already"),
         (["--export-only", "--validation", "1001"], 2, "1000 is the most"),

@@ -66,7 +66,7 @@ def test_what_a_parrot_knows_lies_within_the_interval(llmseq, server, shop, shar
     kept = llmseq("audit-llm", "--json").json
     assert {(row["probe"], row["recites"]) for row in kept} == {(name, share > 0) for name in found}
     told = llmseq("audit-llm", BASE).out
-    assert ("recites this dataset" in told, "recites nothing" in told) == (share > 0, share == 0)
+    assert ("recites this dataset" in told, "recites no more" in told) == (share > 0, share == 0)
 
 
 def test_a_model_that_recommends_well_is_no_parrot(llmseq, server, shop):

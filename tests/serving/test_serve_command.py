@@ -129,7 +129,7 @@ def test_sigterm_ends_it_when_what_came_is_answered(trained):
 
 def test_ctrl_c_ends_it_when_what_came_is_answered(trained):
     status, said = ended_amid_a_request(signal.SIGINT, "v-sknn")
-    assert (status, said) == (130, "error: interrupted\nhint: requests that had come were answered\n")
+    assert (status, said) == (130, "error: interrupted\nhint: pending requests were answered\n")
 
 
 @pytest.mark.slow
