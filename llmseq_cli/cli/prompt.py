@@ -202,7 +202,7 @@ def metric_facts(row: dict[str, Any]) -> list[tuple[str, Any]]:
 
 def _print_run(row: dict[str, Any], figures: dict[str, Any]) -> None:
     rate, similarity = figures["hallucination_rate"], figures["hallucination_similarity"]
-    failed = f"{figures["parse_failures"]:,} not readable, {figures['empty_answers']:,} empty"
+    failed = f"{figures['parse_failures']:,} not readable, {figures['empty_answers']:,} empty"
     print_facts(
         [
             ("run", row["run"]),
