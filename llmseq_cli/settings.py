@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from llmseq_cli.errors import UsageError, did_you_mean
@@ -66,6 +66,12 @@ def setting(
     """A dataclass field that carries a `SettingInfo`; see there for the arguments."""
     info = SettingInfo(help, low, high, choices, tune, log, by_split or {})
     return dataclasses.field(default=default, metadata={"setting": info})
+
+
+def with_default(base: type[Settings], name: str, default: Any, *, tune: tuple[Any, ...] | None = None) -> Any:
+    """The setting of a base class with another default. tune: what tuning searches, where that differs as well."""
+    [info] = [field.metadata["setting"] for field in fields(base) if field.name == name]
+    return dataclasses.field(default=default, metadata={"setting": replace(info, tune=tune or info.tune)})
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 
 from llmseq_cli.errors import UsageError
 from llmseq_cli.models.registry import model_class, model_names
-from llmseq_cli.settings import RENAMED, Settings, parse_assignments, parse_settings, setting
+from llmseq_cli.settings import RENAMED, Settings, parse_assignments, parse_settings, setting, with_default
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,18 @@ def test_describe_lists_ranges():
     assert rows["k"]["tune"] == [50, 500]
     assert rows["sample"]["type"] == "int or text"
     assert rows["clip"]["type"] == "float or none"
+
+
+def test_a_subclass_changes_a_default_and_keeps_the_rest():
+    @dataclass(frozen=True)
+    class Wider(Example):
+        k: int = with_default(Example, "k", 200)
+        sample: int | str = with_default(Example, "sample", 10, tune=(10, 20))
+
+    before, now = ({row["name"]: row for row in cls.describe()} for cls in (Example, Wider))
+    assert now["k"] == before["k"] | {"default": 200}
+    assert now["sample"] == before["sample"] | {"default": 10, "tune": [10, 20]}
+    assert [*now] == [*before]
 
 
 def test_assignments():

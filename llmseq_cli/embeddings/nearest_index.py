@@ -17,7 +17,7 @@ from llmseq_cli.evaluation.ranking import NO_ITEM
 from llmseq_cli.progress import Progress
 
 _LINKS = 16
-_BUILD_BREADTH = 128
+_EF_CONSTRUCTION = 128
 _ITEMS_AT_ONCE = 20_000
 _KIND = "f16"  # half the memory of float32; what is found is scored with the vectors themselves
 
@@ -48,7 +48,7 @@ class NearestIndex:
             metric="l2sq" if similarity == "euclidean" else "ip",
             dtype=_KIND,
             connectivity=_LINKS,
-            expansion_add=_BUILD_BREADTH,
+            expansion_add=_EF_CONSTRUCTION,
         )
         with progress.task(f"Indexing {len(items):,} items", len(items), "items") as task:
             for start in range(0, len(items), _ITEMS_AT_ONCE):

@@ -20,18 +20,16 @@ from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
 from llmseq_cli.models.neural.paper_layout import PaperTransformer
-from llmseq_cli.models.neural.settings import NeuralSettings
+from llmseq_cli.models.neural.settings import TransformerSettings
 from llmseq_cli.models.neural.times import SessionTimes
-from llmseq_cli.models.neural.transformer import INITS, Transformer
+from llmseq_cli.models.neural.transformer import Transformer
 from llmseq_cli.models.recommender import FitContext
-from llmseq_cli.settings import setting
+from llmseq_cli.settings import setting, with_default
 
 
 @dataclass(frozen=True)
-class BERT4RecSettings(NeuralSettings):
-    layers: int = setting(1, "transformer blocks", low=1, high=64, tune=(1, 4))
-    heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 2, 4))
-    ffn_multiplier: int = setting(2, "width of the feed-forward layers, as a multiple of dim", low=1, high=16)
+class BERT4RecSettings(TransformerSettings):
+    ffn_multiplier: int = with_default(TransformerSettings, "ffn_multiplier", 2)
     mask: float = setting(0.3, "share of a session's items that training masks", low=0.01, high=1, tune=(0.05, 0.9))
     mask_last: float = setting(
         1.0, "share of sessions whose last item is masked as well, as when recommending", low=0, high=1
@@ -43,15 +41,8 @@ class BERT4RecSettings(NeuralSettings):
     last_only: int = setting(
         0, "further copies of every session in an epoch, with only the last item masked", low=0, high=1000
     )
-    patience: int = setting(
-        20, "stop after this many epochs without a better NDCG@20; 0: train on all sessions for all epochs", low=0
-    )
+    patience: int = with_default(TransformerSettings, "patience", 20)
     norm_first: bool = setting(True, "layer norm before attention and feed-forward; false: after them, as in BERT")
-    init: str = setting(
-        "pool",
-        "what the untrained network adds to an item's vector: the session's harmonic mean, nothing, or random",
-        choices=INITS,
-    )
 
 
 class BERT4Rec(NeuralRecommender):

@@ -18,33 +18,21 @@ import torch
 from torch import Tensor, nn
 
 from llmseq_cli.models.neural.network import Encoder
-from llmseq_cli.models.neural.settings import LOSSES, NEGATIVES
+from llmseq_cli.models.neural.settings import TransformerSettings
 from llmseq_cli.models.neural.transformer import Block
-from llmseq_cli.models.sasrec import SASRec, SASRecEncoder, SASRecSettings
-from llmseq_cli.settings import setting
+from llmseq_cli.models.sasrec import SASRec, SASRecEncoder
+from llmseq_cli.settings import with_default
 
 
 @dataclass(frozen=True)
-class ESASRecSettings(SASRecSettings):
-    heads: int = setting(1, "attention heads", low=1, high=64, tune=(1, 2, 4))
-    ffn_multiplier: int = setting(
-        4, "width of the feed-forward layers, as a multiple of dim", low=1, high=16, tune=(1, 4)
-    )
-    dropout: float = setting(0.2, "dropout rate", low=0, high=0.95, tune=(0.0, 0.9))
-    loss: str = setting("sampled", "softmax over the whole catalog, sampled softmax, or gBCE", choices=LOSSES)
-    negatives: int = setting(256, "negatives that a sampled loss draws per step", low=1, high=1_000_000)
-    negatives_for: int | None = setting(
-        8,
-        "how many of a step's targets share the negatives of the sampled softmax; none: all of them",
-        low=1,
-        high=1_000_000,
-    )
-    negatives_from: str = setting(
-        "uniform",
-        "how the sampled softmax draws negatives: mixed, half by popularity and half uniformly, weighted so that the "
-        "loss is that of the whole catalog; or uniform, unweighted",
-        choices=NEGATIVES,
-    )
+class ESASRecSettings(TransformerSettings):
+    heads: int = with_default(TransformerSettings, "heads", 1)
+    ffn_multiplier: int = with_default(TransformerSettings, "ffn_multiplier", 4, tune=(1, 4))
+    dropout: float = with_default(TransformerSettings, "dropout", 0.2)
+    loss: str = with_default(TransformerSettings, "loss", "sampled")
+    negatives: int = with_default(TransformerSettings, "negatives", 256)
+    negatives_for: int | None = with_default(TransformerSettings, "negatives_for", 8)
+    negatives_from: str = with_default(TransformerSettings, "negatives_from", "uniform")
 
 
 class ESASRec(SASRec):

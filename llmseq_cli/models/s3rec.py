@@ -30,13 +30,14 @@ from llmseq_cli.models.neural.pretraining import (
     drawn_softmax_loss,
     mask_items_and_segment,
 )
+from llmseq_cli.models.neural.settings import TransformerSettings
 from llmseq_cli.models.recommender import FitContext
-from llmseq_cli.models.sasrec import SASRec, SASRecEncoder, SASRecSettings
+from llmseq_cli.models.sasrec import SASRec, SASRecEncoder
 from llmseq_cli.settings import setting
 
 
 @dataclass(frozen=True)
-class S3RecSettings(SASRecSettings):
+class S3RecSettings(TransformerSettings):
     pretrain_epochs: int = setting(10, "passes of the pre-training; 0: none, which is SASRec", low=0, high=100_000)
     mask: float = setting(0.2, "share of a session's items that pre-training masks", low=0.01, high=1, tune=(0.1, 0.6))
     aap: float = setting(0.2, "weight of predicting an item's attributes from the item", low=0, tune=(0.0, 1.0))

@@ -7,7 +7,6 @@ and a start at which the network says the last item's vector plus the harmonic m
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,31 +16,18 @@ from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
 from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
 from llmseq_cli.models.neural.paper_layout import PaperTransformer
-from llmseq_cli.models.neural.settings import NeuralSettings
+from llmseq_cli.models.neural.settings import TransformerSettings
 from llmseq_cli.models.neural.times import SessionTimes
-from llmseq_cli.models.neural.transformer import INITS, Block, Transformer
-from llmseq_cli.settings import setting
-
-
-@dataclass(frozen=True)
-class SASRecSettings(NeuralSettings):
-    layers: int = setting(1, "transformer blocks", low=1, high=64, tune=(1, 4))
-    heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 2, 4))
-    ffn_multiplier: int = setting(1, "width of the feed-forward layers, as a multiple of dim", low=1, high=16)
-    init: str = setting(
-        "pool",
-        "what the untrained network adds to an item's vector: the session's harmonic mean, nothing, or random",
-        choices=INITS,
-    )
+from llmseq_cli.models.neural.transformer import Block, Transformer
 
 
 class SASRec(NeuralRecommender):
     name = "sasrec"
     title = "SASRec"
     summary = "transformer that predicts the next item at every place of a session"
-    Settings = SASRecSettings
+    Settings = TransformerSettings
 
-    settings: SASRecSettings
+    settings: TransformerSettings
 
     def make_encoder(self, dim: int) -> Encoder:
         settings = self.settings
@@ -64,7 +50,7 @@ class SASRec(NeuralRecommender):
 class SASRecEncoder(Encoder):
     """make_block: see `Transformer`."""
 
-    def __init__(self, dim: int, settings: SASRecSettings, make_block: Callable[[], Block] | None = None) -> None:
+    def __init__(self, dim: int, settings: TransformerSettings, make_block: Callable[[], Block] | None = None) -> None:
         super().__init__()
         self.positions = nn.Parameter(0.02 * torch.randn(settings.max_length, dim))
         self.transformer = Transformer(

@@ -34,10 +34,11 @@ from llmseq_cli.models.neural.batches import Batch
 from llmseq_cli.models.neural.item_codes import CodeTree, residual_codes
 from llmseq_cli.models.neural.network import Encoder, Network
 from llmseq_cli.models.neural.neural_recommender import VALIDATION_DEPTH, NeuralRecommender
+from llmseq_cli.models.neural.settings import TransformerSettings
 from llmseq_cli.models.neural.torch_state import torch_state
 from llmseq_cli.models.recommender import FitContext
-from llmseq_cli.models.sasrec import SASRecEncoder, SASRecSettings
-from llmseq_cli.settings import setting
+from llmseq_cli.models.sasrec import SASRecEncoder
+from llmseq_cli.settings import setting, with_default
 
 _LEAST = 1e-30  # of a sum of exponentials
 _BLOCK = 256  # histories whose scores of all items stand in memory
@@ -45,11 +46,11 @@ _FIXED = {"loss": "softmax", "head": "none", "layout": "ours", "item_vectors": "
 
 
 @dataclass(frozen=True)
-class SemanticIdsSettings(SASRecSettings):
+class SemanticIdsSettings(TransformerSettings):
     """Rate, average and dropout are better here than those of other networks by the validation items of Amazon Beauty
     under leave-one-out."""
 
-    dropout: float = setting(0.3, "dropout rate", low=0, high=0.95, tune=(0.0, 0.9))
+    dropout: float = with_default(TransformerSettings, "dropout", 0.3)
     learning_rate: float | None = setting(
         0.003, "learning rate of AdamW; none: 0.001", low=0, high=10, tune=(1e-4, 1e-2), log=True
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmseq_cli.models.neural.times import TIMES
+from llmseq_cli.models.neural.transformer import INITS
 from llmseq_cli.settings import Settings, setting
 
 LOSSES = ("softmax", "sampled", "gbce")
@@ -153,3 +154,15 @@ class NeuralSettings(Settings):
     threads: int | None = setting(None, "CPU threads; none: torch's default", low=1, high=4096)
     warm: str = setting("", "the run that training continues from (--warm)")
     compile: bool = setting(False, "use torch.compile; train without it if it fails")
+
+
+@dataclass(frozen=True)
+class TransformerSettings(NeuralSettings):
+    layers: int = setting(1, "transformer blocks", low=1, high=64, tune=(1, 4))
+    heads: int = setting(2, "attention heads", low=1, high=64, tune=(1, 2, 4))
+    ffn_multiplier: int = setting(1, "width of the feed-forward layers, as a multiple of dim", low=1, high=16)
+    init: str = setting(
+        "pool",
+        "what the untrained network adds to an item's vector: the session's harmonic mean, nothing, or random",
+        choices=INITS,
+    )
