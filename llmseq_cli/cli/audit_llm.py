@@ -6,20 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import (
-    BaseUrlOption,
-    Common,
-    DatasetOption,
-    JsonOption,
-    SeedOption,
-    Sending,
-    command,
-    listed,
-)
+from llmseq_cli.cli.asking import KEPT, Asking, cost_facts
+from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, Sending, command, listed
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
-from llmseq_cli.cli.finetune import ProviderOption
-from llmseq_cli.cli.prompt import ProviderSetOption, cost_facts
-from llmseq_cli.cli.rerank import KEPT
 
 _WORDS = {
     "title": "titles from their beginning",
@@ -63,7 +52,6 @@ def audit_llm(
             "--called", help="Name by which the model may know the dataset; default: its name here.", metavar="NAME"
         ),
     ] = None,
-    provider: ProviderOption = "openai",
     temperature: Annotated[float, typer.Option("--temperature", help="Temperature of the answers.", min=0)] = 0.0,
     max_tokens: Annotated[
         int | None,
@@ -71,13 +59,11 @@ def audit_llm(
             "--max-tokens", help="Largest number of tokens in an answer; default: from the length of titles.", min=1
         ),
     ] = None,
+    asking: Asking,
     sending: Sending,
-    set: ProviderSetOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show requests, tokens, cost and time; send nothing.")
     ] = False,
-    base_url: BaseUrlOption = None,
-    seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
     """Test whether a language model has memorised a dataset.
@@ -96,7 +82,6 @@ def audit_llm(
         llmseq audit-llm
     """
     from llmseq_cli.prompting.memory.options import AuditOptions
-    from llmseq_cli.settings import parse_assignments
 
     workspace = common.open()
     if model is None:
@@ -109,13 +94,10 @@ def audit_llm(
         probes=listed(probes),
         sample=sample,
         called=called,
-        provider=provider,
         temperature=temperature,
         max_tokens=max_tokens,
+        **asking.options(),
         **vars(sending),
-        settings=parse_assignments(set or [], "--set device=cpu"),
-        base_url=base_url,
-        seed=seed,
     )
     if dry_run:
         plan = workspace.plan_audit_llm(options)

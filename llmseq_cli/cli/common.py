@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from llmseq_cli.backend import Backend
 from llmseq_cli.cli.console import RichProgress
 from llmseq_cli.errors import InterruptedByUserError, UsageError
 from llmseq_cli.settings import LARGEST_SEED
@@ -39,34 +40,13 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="A setting, see `llmseq models`; repeatable.", metavar="KEY=VALUE"),
 ]
-BackendOption = Annotated[
-    str | None,
-    typer.Option("--backend", help="ray: compute on a Ray cluster; default: in this process.", metavar="ray"),
-]
 RayAddressOption = Annotated[
     str | None,
     typer.Option(
         "--ray-address", help="A running Ray cluster: host:port or auto; default: start one here.", metavar="ADDR"
     ),
 ]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option("--workers", help="With --backend ray: number of workers; default: one per core or GPU.", min=1),
-]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="WORD")]
-ConcurrencyOption = Annotated[
-    int, typer.Option("--concurrency", help="Number of requests to send at the same time.", min=1)
-]
-RequestsPerMinuteOption = Annotated[
-    float | None,
-    typer.Option("--requests-per-minute", help="Request limit; default: what the server allows.", min=0.001),
-]
-TokensPerMinuteOption = Annotated[
-    float | None, typer.Option("--tokens-per-minute", help="Token limit; default: what the server allows.", min=1)
-]
-MaxCostOption = Annotated[
-    float | None, typer.Option("--max-cost", help="Stop before spending more than this (USD).", min=0)
-]
 BaseUrlOption = Annotated[
     str | None,
     typer.Option("--base-url", help="Server that speaks OpenAI's protocol; default: $OPENAI_BASE_URL.", metavar="URL"),
@@ -75,9 +55,6 @@ PricesOption = Annotated[
     str | None, typer.Option("--prices", help="TOML file of prices; default: $LLMSEQ_PRICES.", metavar="FILE")
 ]
 
-RetryRefusedOption = Annotated[
-    bool, typer.Option("--retry-refused", help="Retry texts or questions that the server refused.")
-]
 YesOption = Annotated[
     bool,
     typer.Option("--yes", help="Continue even if the model has been or will soon be shut down."),
@@ -88,13 +65,42 @@ YesOption = Annotated[
 class Sending:
     """Limits on the rate and cost of requests, as in `SendingOptions`."""
 
-    concurrency: ConcurrencyOption = 8
-    requests_per_minute: RequestsPerMinuteOption = None
-    tokens_per_minute: TokensPerMinuteOption = None
-    max_cost: MaxCostOption = None
+    concurrency: Annotated[
+        int, typer.Option("--concurrency", help="Number of requests to send at the same time.", min=1)
+    ] = 8
+    requests_per_minute: Annotated[
+        float | None,
+        typer.Option("--requests-per-minute", help="Request limit; default: what the server allows.", min=0.001),
+    ] = None
+    tokens_per_minute: Annotated[
+        float | None, typer.Option("--tokens-per-minute", help="Token limit; default: what the server allows.", min=1)
+    ] = None
+    max_cost: Annotated[
+        float | None, typer.Option("--max-cost", help="Stop before spending more than this (USD).", min=0)
+    ] = None
     prices: PricesOption = None
-    retry_refused: RetryRefusedOption = False
+    retry_refused: Annotated[
+        bool, typer.Option("--retry-refused", help="Retry texts or questions that the server refused.")
+    ] = False
     yes: YesOption = False
+
+
+@dataclass(frozen=True)
+class Machines:
+    """On which machines to compute."""
+
+    backend: Annotated[
+        str | None,
+        typer.Option("--backend", help="ray: compute on a Ray cluster; default: in this process.", metavar="ray"),
+    ] = None
+    ray_address: RayAddressOption = None
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", help="With --backend ray: number of workers; default: one per core or GPU.", min=1),
+    ] = None
+
+    def chosen(self) -> Backend:
+        return Backend(self.backend, self.ray_address, self.workers)
 
 
 def retirement_facts(found: dict[str, Any] | None) -> list[tuple[str, Any]]:

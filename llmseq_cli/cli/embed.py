@@ -6,17 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.backend import Backend
 from llmseq_cli.cli.common import (
-    BackendOption,
     BaseUrlOption,
     Common,
     DatasetOption,
     JsonOption,
-    RayAddressOption,
+    Machines,
     SeedOption,
     Sending,
-    WorkersOption,
     command,
     retirement_facts,
 )
@@ -70,9 +67,7 @@ def embed(
         list[str] | None,
         typer.Option("--set", help="A setting of the source, see docs/reference; repeatable.", metavar="KEY=VALUE"),
     ] = None,
-    backend: BackendOption = None,
-    ray_address: RayAddressOption = None,
-    workers: WorkersOption = None,
+    on: Machines,
     seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
@@ -109,7 +104,7 @@ def embed(
         batch=batch,
         resume=resume,
         wait=wait,
-        backend=Backend(backend, ray_address, workers),
+        backend=on.chosen(),
     )
     workspace = common.open()
     made = workspace.plan_embed(options) if dry_run else workspace.embed(options)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from llmseq_cli.cli.asking import TaskWords
 from llmseq_cli.cli.common import (
     BaseUrlOption,
     Common,
@@ -21,41 +22,6 @@ from llmseq_cli.cli.common import (
 from llmseq_cli.cli.console import out, print_facts, print_json
 from llmseq_cli.errors import UsageError
 
-TaskOption = Annotated[
-    str | None,
-    typer.Option(
-        "--task",
-        help="genitem: name the next item. genlist: name k items. classify: choose among 200 categories of "
-        "items. rank: order a model's candidates. preference: pairs of the next item and another candidate.",
-        metavar="TASK",
-    ),
-]
-CandidatesOption = Annotated[
-    str | None,
-    typer.Option(
-        "--candidates",
-        help="Run whose recommendations genlist, rank and preference use; default: the best llmseqsim.",
-        metavar="RUN",
-    ),
-]
-TemplateOption = Annotated[
-    str | None,
-    typer.Option(
-        "--template",
-        help="TOML file with the wording of prompts, or the name of a built-in one: tallrec.",
-        metavar="FILE",
-    ),
-]
-ProviderOption = Annotated[
-    str,
-    typer.Option(
-        "--provider",
-        help="Where the model runs: openai, azure, together, fireworks, vertex, or local (this machine).",
-        metavar="NAME",
-    ),
-]
-
-
 GOES_ON = "a submitted job continues at its provider; run the same command again, or `llmseq jobs wait`"
 
 
@@ -65,7 +31,8 @@ def register(app: typer.Typer) -> None:
 
 def finetune(
     common: Common,
-    task: TaskOption = None,
+    *,
+    task: TaskWords,
     dataset: DatasetOption = None,
     provider: Annotated[
         str | None,
@@ -86,7 +53,6 @@ def finetune(
             metavar="ID",
         ),
     ] = None,
-    candidates: CandidatesOption = None,
     embeddings: Annotated[
         str | None,
         typer.Option(
@@ -95,9 +61,6 @@ def finetune(
             metavar="SOURCE[:MODEL]",
         ),
     ] = None,
-    template: TemplateOption = None,
-    k: Annotated[int, typer.Option("-k", help="Number of items in a list answer.", min=1, max=100)] = 20,
-    clusters: Annotated[int, typer.Option("--clusters", help="Number of categories for classify.", min=2)] = 200,
     limit: Annotated[
         int | None, typer.Option("--limit", help="Number of training examples, drawn at random; default: all.", min=1)
     ] = None,
@@ -187,15 +150,11 @@ def finetune(
     from llmseq_cli.settings import parse_assignments
 
     options = FinetuneOptions(
-        task or "genitem",
+        **{**vars(task), "task": task.task or "genitem"},
         dataset=dataset,
         provider=provider,
         model=model,
-        candidates=candidates,
         embeddings=embeddings,
-        template=template,
-        k=k,
-        clusters=clusters,
         limit=limit,
         validation=validation,
         context=context,

@@ -2,44 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import (
-    BaseUrlOption,
-    Common,
-    DatasetOption,
-    JsonOption,
-    SeedOption,
-    Sending,
-    command,
-    retirement_facts,
+from llmseq_cli.cli.asking import (
+    KEPT,
+    Asking,
+    ContextOption,
+    LimitOption,
+    TaskWords,
+    metric_facts,
+    plan_facts,
+    print_made,
 )
+from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, Sending, command
 from llmseq_cli.cli.console import print_facts, print_json
-from llmseq_cli.cli.finetune import CandidatesOption, ProviderOption, TaskOption, TemplateOption
-from llmseq_cli.reporting.names import METRIC_NAMES
-
-if TYPE_CHECKING:
-    from llmseq_cli.workspace import Workspace
-
-LimitOption = Annotated[
-    int | None, typer.Option("--limit", help="Number of sessions to ask about, drawn at random; default: all.", min=1)
-]
-ContextOption = Annotated[
-    int | None,
-    typer.Option("--context", help="Context length of the model in tokens; default: the provider's limit.", min=1),
-]
-ProviderSetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="A setting of the provider, for example device=cpu; repeatable.", metavar="KEY=VALUE"),
-]
 
 
 def register(app: typer.Typer) -> None:
-    kept = "the answers so far are stored; run the same command again to ask for the rest"
-    command(app, "prompt", interrupted=kept)(prompt)
+    command(app, "prompt", interrupted=KEPT)(prompt)
 
 
 def prompt(
@@ -54,9 +36,8 @@ def prompt(
             "--base-model", help="Ask this model; with JOB, the same prompts as the job's model.", metavar="ID"
         ),
     ] = None,
-    task: TaskOption = None,
+    task: TaskWords,
     dataset: DatasetOption = None,
-    provider: ProviderOption = "openai",
     temperature: Annotated[
         float | None,
         typer.Option(
@@ -87,10 +68,6 @@ def prompt(
         ),
     ] = None,
     limit: LimitOption = None,
-    candidates: CandidatesOption = None,
-    template: TemplateOption = None,
-    k: Annotated[int, typer.Option("-k", help="Number of items in a list answer.", min=1, max=100)] = 20,
-    clusters: Annotated[int, typer.Option("--clusters", help="Number of categories for classify.", min=2)] = 200,
     embeddings: Annotated[
         str | None,
         typer.Option(
@@ -100,17 +77,15 @@ def prompt(
         ),
     ] = None,
     context: ContextOption = None,
+    asking: Asking,
     sending: Sending,
     constrain: Annotated[
         bool,
         typer.Option("--constrain", help="Local models: only allow titles of the catalog, or options, as answers."),
     ] = False,
-    set: ProviderSetOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show answers, tokens, cost and time; send nothing.")
     ] = False,
-    base_url: BaseUrlOption = None,
-    seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
     """Ask a language model for the next items of the test sessions, and store the run (LLMSeqPrompt).
@@ -130,74 +105,29 @@ def prompt(
         llmseq prompt latest --constrain
     """
     from llmseq_cli.prompting.options import PromptOptions
-    from llmseq_cli.settings import parse_assignments
 
     workspace = common.open()
     options = PromptOptions(
         job,
         base_model=base_model,
-        task=task,
         dataset=dataset,
-        provider=provider,
         temperature=temperature,
         top_p=top_p,
         samples=samples,
         max_tokens=max_tokens,
         limit=limit,
-        candidates=candidates,
-        template=template,
-        k=k,
-        clusters=clusters,
         embeddings=embeddings,
         context=context,
-        **vars(sending),
         constrain=constrain,
-        settings=parse_assignments(set or [], "--set device=cpu"),
-        base_url=base_url,
-        seed=seed,
+        **vars(task),
+        **asking.options(),
+        **vars(sending),
     )
     if dry_run:
         plan = workspace.plan_prompt(options)
         print_json(plan) if json else print_facts(plan_facts(plan))
         return
     print_made(workspace, workspace.prompt(options), json, _print_run)
-
-
-def print_made(
-    workspace: Workspace, run: str, json: bool, in_words: Callable[[dict[str, Any], dict[str, Any]], None]
-) -> None:
-    """Print a run made from a language model's answers, with its figures."""
-    figures = workspace.prompting_figures(run)
-    [row] = workspace.report(models=[run])
-    if json:
-        print_json([row | {"figures": figures}])
-    else:
-        in_words(row, figures)
-
-
-def plan_facts(plan: dict[str, Any]) -> list[tuple[str, Any]]:
-    """What the questions would cost, as names and values."""
-    return [
-        ("model", plan["model"]),
-        ("sessions", f"{plan['sessions']:,}; {plan['cut']:,} cut to the context, {plan['unasked']:,} not asked"),
-        *cost_facts(plan),
-    ]
-
-
-def cost_facts(plan: dict[str, Any]) -> list[tuple[str, Any]]:
-    cost = plan["cost_usd"]
-    return [
-        ("requests", plan["requests"]),
-        ("answers", plan["answers"]),
-        ("tokens", f"at most about {plan['prompt_tokens']:,}, and {plan['completion_tokens']:,} of answers"),
-        ("US dollars", "no price known; see --prices" if cost is None else f"about {cost:,.2f}"),
-        ("minutes", None if plan["minutes"] is None else round(plan["minutes"], 1)),
-        *retirement_facts(plan["retirement"]),
-    ]
-
-
-def metric_facts(row: dict[str, Any]) -> list[tuple[str, Any]]:
-    return [(f"{METRIC_NAMES[name]}@{k}", row[f"{name}@{k}"]) for name in METRIC_NAMES for k in (10, 20)]
 
 
 def _print_run(row: dict[str, Any], figures: dict[str, Any]) -> None:

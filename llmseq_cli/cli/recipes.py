@@ -19,56 +19,50 @@ if TYPE_CHECKING:
 
 _PAPERS = ("beauty", "steam", "delivery-hero", "beauty-leave-one-out")
 
-DatasetName = Annotated[
-    str | None, typer.Option("--dataset", help="The dataset's name here; default: the recipe's.", metavar="NAME")
-]
-DataOption = Annotated[
-    list[str] | None,
-    typer.Option("--data", help="Files or a folder to ingest if the dataset is not in the workspace.", metavar="PATH"),
-]
-EmbeddingsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--embeddings",
-        help="Item embeddings to use; free ones are made if missing. Default: the best stored ones, or lexical.",
-        metavar="SOURCE[:MODEL]",
-    ),
-]
-BertOption = Annotated[
-    str | None,
-    typer.Option(
-        "--bert",
-        help="BERT embeddings for steps that need them; local ones are made if missing. Default: stored ones.",
-        metavar="SOURCE[:MODEL]",
-    ),
-]
-ModelsOption = Annotated[
-    str | None, typer.Option("--models", help="Only these steps, and the steps they need.", metavar="NAME,NAME…")
-]
-SeedsOption = Annotated[
-    int | None, typer.Option("--seeds", help="Number of seeds for each step that has several.", min=1, metavar="N")
-]
-DryRunOption = Annotated[bool, typer.Option("--dry-run", help="Show the steps and do nothing.")]
 FormatOption = Annotated[
     str, typer.Option("--format", help="table, json, csv, markdown, latex or html.", metavar="FORMAT")
 ]
-OutOption = Annotated[Path | None, typer.Option("--out", help="Write to this file.", metavar="FILE")]
 
 
 @dataclass(frozen=True)
 class Execution:
     """How to execute a recipe, and where to write its leaderboard."""
 
-    dataset: DatasetName = None
-    data: DataOption = None
-    embeddings: EmbeddingsOption = None
-    bert: BertOption = None
-    models: ModelsOption = None
-    seeds: SeedsOption = None
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="The dataset's name here; default: the recipe's.", metavar="NAME")
+    ] = None
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data", help="Files or a folder to ingest if the dataset is not in the workspace.", metavar="PATH"
+        ),
+    ] = None
+    embeddings: Annotated[
+        str | None,
+        typer.Option(
+            "--embeddings",
+            help="Item embeddings to use; free ones are made if missing. Default: the best stored ones, or lexical.",
+            metavar="SOURCE[:MODEL]",
+        ),
+    ] = None
+    bert: Annotated[
+        str | None,
+        typer.Option(
+            "--bert",
+            help="BERT embeddings for steps that need them; local ones are made if missing. Default: stored ones.",
+            metavar="SOURCE[:MODEL]",
+        ),
+    ] = None
+    models: Annotated[
+        str | None, typer.Option("--models", help="Only these steps, and the steps they need.", metavar="NAME,NAME…")
+    ] = None
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", help="Number of seeds for each step that has several.", min=1, metavar="N")
+    ] = None
     device: DeviceOption = "auto"
-    dry_run: DryRunOption = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the steps and do nothing.")] = False
     format: FormatOption = "table"
-    to: OutOption = None
+    to: Annotated[Path | None, typer.Option("--out", help="Write to this file.", metavar="FILE")] = None
     json: JsonOption = False
 
 

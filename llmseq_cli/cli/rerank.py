@@ -6,27 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import (
-    BaseUrlOption,
-    Common,
-    JsonOption,
-    SeedOption,
-    Sending,
-    command,
-)
+from llmseq_cli.cli.asking import KEPT, Asking, ContextOption, LimitOption, metric_facts, plan_facts, print_made
+from llmseq_cli.cli.common import Common, JsonOption, Sending, command
 from llmseq_cli.cli.console import print_facts, print_json
-from llmseq_cli.cli.finetune import ProviderOption
-from llmseq_cli.cli.prompt import (
-    ContextOption,
-    LimitOption,
-    ProviderSetOption,
-    metric_facts,
-    plan_facts,
-    print_made,
-)
 from llmseq_cli.cli.train import RunDatasetOption
-
-KEPT = "the answers so far are stored; run the same command again to ask for the rest"
 
 
 def register(app: typer.Typer) -> None:
@@ -84,20 +67,17 @@ def rerank(
     template: Annotated[
         str | None, typer.Option("--template", help="TOML file with the wording of prompts.", metavar="FILE")
     ] = None,
-    provider: ProviderOption = "openai",
     temperature: Annotated[float, typer.Option("--temperature", help="Temperature of the answers.", min=0)] = 0.0,
     max_tokens: Annotated[
         int | None,
         typer.Option("--max-tokens", help="Largest number of tokens in an answer; default: by method.", min=1),
     ] = None,
     context: ContextOption = None,
+    asking: Asking,
     sending: Sending,
-    set: ProviderSetOption = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show requests, tokens, cost and time; send nothing.")
     ] = False,
-    base_url: BaseUrlOption = None,
-    seed: SeedOption = 0,
     json: JsonOption = False,
 ) -> None:
     """Let a language model reorder the top items of a run, and store the result as a run.
@@ -120,7 +100,6 @@ def rerank(
         llmseq rerank sasrec --model Qwen/Qwen3-0.6B --provider local --method pointwise-title
     """
     from llmseq_cli.prompting.rerank.options import RerankOptions
-    from llmseq_cli.settings import parse_assignments
 
     workspace = common.open()
     options = RerankOptions(
@@ -136,14 +115,11 @@ def rerank(
         validation=validation,
         limit=limit,
         template=template,
-        provider=provider,
         temperature=temperature,
         max_tokens=max_tokens,
         context=context,
+        **asking.options(),
         **vars(sending),
-        settings=parse_assignments(set or [], "--set device=cpu"),
-        base_url=base_url,
-        seed=seed,
     )
     if dry_run:
         plan = workspace.plan_rerank(options)

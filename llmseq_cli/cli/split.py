@@ -11,71 +11,64 @@ from llmseq_cli.cli.common import Common, JsonOption, command
 from llmseq_cli.cli.console import print_facts, print_json
 from llmseq_cli.settings import LARGEST_SEED
 
-TestFractionOption = Annotated[
-    float | None,
-    typer.Option("--test-fraction", help="sessions, users: share of the sessions to hold out.  [default: 0.2]"),
-]
-PointOption = Annotated[
-    str | None,
-    typer.Option(
-        "--point",
-        help="global-time: test from this date on, or after this share of the interactions.  [default: 0.9]",
-        metavar="DATE|SHARE",
-    ),
-]
-TargetsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--targets",
-        help="global-time, files: which test items of a session to predict: last, first, random, successive or all.",
-        metavar="WORD",
-    ),
-]
-ValidationOption = Annotated[
-    str | None,
-    typer.Option(
-        "--validation",
-        help="global-time: validate on the latest sessions, on the last training item, or on users.  [default: latest]",
-        metavar="WORD",
-    ),
-]
-ValidationFractionOption = Annotated[
-    float | None,
-    typer.Option("--validation-fraction", help="Share of the users to validate on.  [default: 0.1]"),
-]
-UnseenItemsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--unseen-items",
-        help="Test items that training never saw: drop or keep. Default: keep for leave-one-out and files, otherwise "
-        "drop.",
-        metavar="WORD",
-    ),
-]
-RepeatsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--repeats", help="Items of the history in lists: exclude or allow.  [default: exclude]", metavar="WORD"
-    ),
-]
-FoldsOption = Annotated[
-    int | None,
-    typer.Option("--folds", help="Temporal folds for tuning, if a split has no validation items.  [default: 3]"),
-]
-
 
 @dataclass(frozen=True)
 class SplitWords:
     """How a dataset is split; None means the default of the kind of split."""
 
-    test_fraction: TestFractionOption = None
-    point: PointOption = None
-    targets: TargetsOption = None
-    validation: ValidationOption = None
-    validation_fraction: ValidationFractionOption = None
-    unseen_items: UnseenItemsOption = None
-    repeats: RepeatsOption = None
-    folds: FoldsOption = None
+    test_fraction: Annotated[
+        float | None,
+        typer.Option("--test-fraction", help="sessions, users: share of the sessions to hold out.  [default: 0.2]"),
+    ] = None
+    point: Annotated[
+        str | None,
+        typer.Option(
+            "--point",
+            help="global-time: test from this date on, or after this share of the interactions.  [default: 0.9]",
+            metavar="DATE|SHARE",
+        ),
+    ] = None
+    targets: Annotated[
+        str | None,
+        typer.Option(
+            "--targets",
+            help="global-time, files: which test items of a session to predict: last, first, random, successive or "
+            "all.",
+            metavar="WORD",
+        ),
+    ] = None
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            "--validation",
+            help="global-time: validate on the latest sessions, on the last training item, or on users.  "
+            "[default: latest]",
+            metavar="WORD",
+        ),
+    ] = None
+    validation_fraction: Annotated[
+        float | None,
+        typer.Option("--validation-fraction", help="Share of the users to validate on.  [default: 0.1]"),
+    ] = None
+    unseen_items: Annotated[
+        str | None,
+        typer.Option(
+            "--unseen-items",
+            help="Test items that training never saw: drop or keep. Default: keep for leave-one-out and files, "
+            "otherwise drop.",
+            metavar="WORD",
+        ),
+    ] = None
+    repeats: Annotated[
+        str | None,
+        typer.Option(
+            "--repeats", help="Items of the history in lists: exclude or allow.  [default: exclude]", metavar="WORD"
+        ),
+    ] = None
+    folds: Annotated[
+        int | None,
+        typer.Option("--folds", help="Temporal folds for tuning, if a split has no validation items.  [default: 3]"),
+    ] = None
 
 
 def register(app: typer.Typer) -> None:

@@ -7,18 +7,15 @@ from typing import Annotated
 
 import typer
 
-from llmseq_cli.backend import Backend
 from llmseq_cli.cli.common import (
-    BackendOption,
     Common,
     DatasetOption,
     DeviceOption,
     JsonOption,
-    RayAddressOption,
+    Machines,
     SafeCellsOption,
     SeedOption,
     SetOption,
-    WorkersOption,
     command,
     listed,
     safe_cells_for,
@@ -74,6 +71,7 @@ def register(app: typer.Typer) -> None:
 
 def train(
     common: Common,
+    *,
     model: Annotated[str, typer.Argument(help="Model; see `llmseq models`.", metavar="MODEL")],
     dataset: DatasetOption = None,
     embeddings: Annotated[
@@ -92,9 +90,7 @@ def train(
     seed: SeedOption = 0,
     seeds: Annotated[int, typer.Option("--seeds", help="Number of seeds to train, starting at --seed.", min=1)] = 1,
     device: DeviceOption = "auto",
-    backend: BackendOption = None,
-    ray_address: RayAddressOption = None,
-    workers: WorkersOption = None,
+    on: Machines,
     list_length: Annotated[
         int,
         typer.Option(
@@ -176,7 +172,7 @@ def train(
             runs=listed(runs),
             from_tuning=study or from_tuning,
             warm=warm,
-            backend=Backend(backend, ray_address, workers),
+            backend=on.chosen(),
         )
     )
     if log:
@@ -246,6 +242,7 @@ def recommend(
 
 def score(
     common: Common,
+    *,
     run: Annotated[
         str,
         typer.Argument(help="A run, a model (its best run by validation, or its newest) or latest.", metavar="RUN"),
@@ -257,9 +254,7 @@ def score(
     dataset: RunDatasetOption = None,
     k: Annotated[int, typer.Option("-k", help="Number of recommendations per session.", min=1)] = 20,
     fallback: FallbackOption = None,
-    backend: BackendOption = None,
-    ray_address: RayAddressOption = None,
-    workers: WorkersOption = None,
+    on: Machines,
     safe_cells: SafeCellsOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -285,7 +280,7 @@ def score(
         k=k,
         dataset=dataset,
         fallback=fallback,
-        backend=Backend(backend, ray_address, workers),
+        backend=on.chosen(),
         safe_cells=safe_cells_for(to.suffix.removeprefix("."), safe_cells),
     )
     done = common.open().score(options)
