@@ -120,7 +120,7 @@ class RecipeRun:
         return rows
 
     def _described(self, step: Train) -> str:
-        words = [self._embeddings_word(step.embeddings)] if step.embeddings else []
+        words = [self._told(step.embeddings)] if step.embeddings else []
         words += [f"{step.reduce or 'whiten'} {step.dim}"] if step.dim else [step.reduce] if step.reduce else []
         return " ".join(words)
 
@@ -247,12 +247,21 @@ class RecipeRun:
         return [row for row in self.workspace.embeddings() if row["dataset"] == self.dataset]
 
     def _embed(self, one: Embed) -> None:
-        same = [row for row in self._stored() if (row["source"], row["text"]) == (one.source, one.text)]
-        if any(one.model in (None, row["model"]) for row in same):
-            return
-        options = EmbedOptions(one.source, dataset=self.dataset, model=one.model, text=one.text, settings=one.settings)
-        made = self.workspace.embed(options)
-        self._words[one.name] = f"{made['source']}:{made['model']}"  # a folder's model goes by the name of the folder
+        if self._number(one) is None:
+            options = EmbedOptions(
+                one.source, dataset=self.dataset, model=one.model, text=one.text, settings=one.settings
+            )
+            # A folder's model goes by the name of the folder, by which it is not found.
+            self._words[one.name] = str(self.workspace.embed(options)["number"])
+
+    def _number(self, one: Embed) -> int | None:
+        """The stored embeddings of this source, model and text, the newest where there are several."""
+        found = [
+            row["number"]
+            for row in self._stored()
+            if (row["source"], row["text"]) == (one.source, one.text) and one.model in (None, row["model"])
+        ]
+        return found[-1] if found else None
 
     def _embeddings_word(self, name: str | None) -> str:
         if name in self._words:
@@ -261,7 +270,19 @@ class RecipeRun:
             return self._at_hand()
         if name == BERT:
             return self._bert() or BERT
-        return next((one.word for one in self.recipe.embed if one.name == name), name)
+        listed = self._listed(name)
+        if listed is None:
+            return name
+        number = self._number(listed)
+        return listed.word if number is None else str(number)
+
+    def _told(self, name: str) -> str:
+        """What a plan says of embeddings: their source, not their number."""
+        listed = self._listed(name)
+        return listed.word if listed else self._embeddings_word(name)
+
+    def _listed(self, name: str) -> Embed | None:
+        return next((one for one in self.recipe.embed if one.name == name), None)
 
     # Runs.
 
@@ -292,7 +313,8 @@ class RecipeRun:
         source, _, model = word.partition(":")
         for row in self._stored():
             most = min(row["dimensions"], row["items"] - 1)
-            if row["source"] == source and model in ("", row["model"]) and most < dim:
+            named = word == str(row["number"]) or (row["source"] == source and model in ("", row["model"]))
+            if named and most < dim:
                 self.progress.message(f"{dim} dimensions are asked for, {most} can be had")
                 return int(most)
         return dim

@@ -252,6 +252,20 @@ def test_embeddings_of_the_recipe_are_at_hand(llmseq, shop, recipe):
     assert [row["text"] for row in llmseq("embeddings", "--json").json] == ["{title} {brand}"]
 
 
+def test_embeddings_of_one_source_are_told_apart_by_their_text(llmseq, shop, recipe):
+    more = '[[embed]]\nname = "with-brand"\nsource = "lexical"\ntext = "{title} {brand}"\n[[train]]\nname = "near"'
+    branded = '[[train]]\nname = "branded"\nmodel = "llmseqsim"\nembeddings = "with-brand"\n[[train]]\nname = "neighbours"'
+    recipe.write_text(
+        RECIPE.replace('[[train]]\nname = "near"', more).replace('[[train]]\nname = "neighbours"', branded)
+    )
+    for _ in range(2):
+        done = llmseq("run", recipe, "--models", "near,branded", "--json")
+        assert done.status == 0, done.err
+        assert {row["run"]: row["text"] for row in done.json} == {
+            "llmseqsim-1": "{title}", "llmseqsim-2": "{title} {brand}"
+        }  # fmt: skip
+
+
 def test_a_failure_is_told_when_it_happens(llmseq, shop, recipe):
     recipe.write_text(RECIPE.replace('source = "lexical"', 'source = "lexical"\ntext = "{nothing}"'))
     done = llmseq("run", recipe, "--models", "near,neighbours")
