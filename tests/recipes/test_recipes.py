@@ -254,9 +254,11 @@ def test_embeddings_of_the_recipe_are_at_hand(llmseq, shop, recipe):
 
 def test_embeddings_of_one_source_are_told_apart_by_their_text(llmseq, shop, recipe):
     more = '[[embed]]\nname = "with-brand"\nsource = "lexical"\ntext = "{title} {brand}"\n[[train]]\nname = "near"'
-    branded = '[[train]]\nname = "branded"\nmodel = "llmseqsim"\nembeddings = "with-brand"\n[[train]]\nname = "neighbours"'
+    branded = '[[train]]\nname = "branded"\nmodel = "llmseqsim"\nembeddings = "with-brand"\n'
     recipe.write_text(
-        RECIPE.replace('[[train]]\nname = "near"', more).replace('[[train]]\nname = "neighbours"', branded)
+        RECIPE.replace('[[train]]\nname = "near"', more).replace(
+            '[[train]]\nname = "nei', f'{branded}[[train]]\nname = "nei'
+        )
     )
     for _ in range(2):
         done = llmseq("run", recipe, "--models", "near,branded", "--json")
