@@ -68,7 +68,7 @@ def append(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, 
     if not kept:
         raise LeftOutError(f"the {known['k_core']}-core leaves out the new interactions ({new:,})")
     [(dataset_id,)] = con.execute("select dataset_id from core.dataset where name = ?", [old.dataset]).fetchall()
-    left_out = _keep_waiting(con, old.dataset_id, dataset_id)
+    left_out = _keep_waiting(con, old, dataset_id)
     grown = con.execute(query("append/growth"), {"old": old.dataset_id, "new": dataset_id}).fetchall()[0]
     return {
         "name": old.dataset,
@@ -91,7 +91,7 @@ def keep(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, pr
     does. The connection must be in a transaction."""
     old = _newest(con, dataset)
     report, n_read, new = _stage(con, old, source, progress)
-    left_out = _keep_waiting(con, old.dataset_id, old.dataset_id)
+    left_out = _keep_waiting(con, old, old.dataset_id)
     names = ("sessions", "items", "interactions", "evaluated_sessions")
     return {
         "name": old.dataset,
@@ -124,7 +124,7 @@ def _stage(
     con.execute(query("ingest/staging"))
     report = read(con, source, progress)
     [(n_read,)] = con.execute("select count(*) from staged_interaction").fetchall()
-    con.execute(query("append/stage_new"), {"dataset_id": old.dataset_id})
+    con.execute(query("append/stage_new"), {"dataset_id": old.dataset_id, "dataset": old.dataset})
     con.execute(query("append/stage_stored_items"), {"dataset_id": old.dataset_id})
     [(new,)] = con.execute("select count(*) from new_interaction where not waited").fetchall()
     if not new:
@@ -132,11 +132,14 @@ def _stage(
     return report, n_read, new
 
 
-def _keep_waiting(con: duckdb.DuckDBPyConnection, before: int, now: int) -> int:
-    """What is new and not in the version `now` waits there, no longer in `before`; returns how many interactions."""
+def _keep_waiting(con: duckdb.DuckDBPyConnection, before: DatasetInfo, now: int) -> int:
+    """What is new and not in the version `now`, which has the dataset's name, waits there, no longer in `before`.
+
+    Returns how many interactions wait.
+    """
     for table in ("waiting_interaction", "waiting_item"):
-        con.execute(f"delete from core.{table} where dataset_id = ?", [before])
-    con.execute(query("append/store_waiting"), {"dataset_id": now})
+        con.execute(f"delete from core.{table} where dataset_id = ?", [before.dataset_id])
+    con.execute(query("append/store_waiting"), {"dataset_id": now, "dataset": before.dataset})
     con.execute(query("append/store_waiting_items"), {"dataset_id": now})
     counted = con.execute("select count(*) from core.waiting_interaction where dataset_id = ?", [now]).fetchall()
     return int(counted[0][0])

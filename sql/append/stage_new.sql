@@ -2,13 +2,11 @@
 create or replace temp table new_interaction as
 with stored as (
     select
-        s.external_id as user_id,
-        i.external_id as item_id,
-        x.time
-    from core.interaction as x
-    inner join core.session as s on x.dataset_id = s.dataset_id and x.session_id = s.session_id
-    inner join core.item as i on x.dataset_id = i.dataset_id and x.item_id = i.item_id
-    where x.dataset_id = $dataset_id
+        session as user_id,
+        item as item_id,
+        time
+    from interactions
+    where dataset = $dataset
     union all
     select
         user_id,

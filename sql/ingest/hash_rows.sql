@@ -1,4 +1,4 @@
--- one row per different interaction of another file, as a hash; of many only every $step-th hash
+-- one row per different interaction of a file, as a hash; of many only every $step-th hash
 insert into row_hash
 select distinct
     $file::integer as file,

@@ -57,9 +57,10 @@ def tell_overlaps(reading: Reading) -> None:
     if len(set(folders)) == len(folders):
         return
     base = _base(reading)
+    reading.con.execute("create or replace temp table row_hash (file integer, code ubigint)")
     for number, (_, first, end) in enumerate(files):
         reading.con.execute(
-            query("ingest/hash_rows" if number else "ingest/hash_first_rows"),
+            query("ingest/hash_rows"),
             {"file": number, "first": base + first, "past_last": base + end, "step": _step(reading)},
         )
     for one, other, shared, rows in reading.con.execute(query("ingest/find_overlaps")).fetchall():
