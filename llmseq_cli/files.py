@@ -135,9 +135,9 @@ def _rename(partial: Path, path: Path, existing: str) -> None:
             raise FileExistsError(f"{path} is there already") from None
 
 
-def write_whole(path: Path, content: bytes | str, *, durable: bool = True, make_folder: bool = False) -> None:
+def write_whole(path: Path, content: bytes | str, *, durable: bool = True) -> None:
     """Writes one file with this content, text as UTF-8; errors as for `atomic_path`."""
-    with atomic_path(path, durable=durable, make_folder=make_folder) as partial:
+    with atomic_path(path, durable=durable) as partial:
         partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 

@@ -25,7 +25,7 @@ _NARROW = "number"
 
 
 def print_leaderboard(
-    report: Report | list[dict[str, Any]], *, sort: str = "", console: Console | None = None, bare: bool = True
+    report: Report | list[dict[str, Any]], *, console: Console | None = None, bare: bool = True
 ) -> None:
     """Print one line per run or group of seeds, one table per dataset; the best of a metric is bold, the second
     underlined.
@@ -36,7 +36,7 @@ def print_leaderboard(
     from llmseq_cli.reporting.report import Report
 
     console = console or out
-    made = Report(report, sort=sort) if isinstance(report, list) else report
+    made = Report(report, sort="") if isinstance(report, list) else report
     if not made.rows:
         console.print(made.nothing)
         return

@@ -128,8 +128,9 @@ def load_train(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Sessions:
     return _train(con, info, _whole(con, info))
 
 
-def load_test(con: duckdb.DuckDBPyConnection, info: DatasetInfo, *, times: bool = False) -> Sessions:
-    return _cases(con, info, "test", _whole(con, info, times=times), load_catalog(con, info))
+def load_test(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Sessions:
+    """The sessions to predict for, with the times of their items."""
+    return _cases(con, info, "test", _whole(con, info, times=True), load_catalog(con, info))
 
 
 def _whole(con: duckdb.DuckDBPyConnection, info: DatasetInfo, *, times: bool = False) -> Sessions:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-CONFIDENCE = 0.95
+_CONFIDENCE = 0.95
 
 
-def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+def wilson(hits: int, n: int) -> tuple[float, float]:
     """Score interval of a share (Wilson 1927); sound for shares near 0 and 1, too (Brown, Cai and DasGupta 2001)."""
     if n == 0:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    z = NormalDist().inv_cdf((1 + _CONFIDENCE) / 2)
     share, factor = hits / n, 1 + z * z / n
     center = (share + z * z / (2 * n)) / factor
     half = z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n)) / factor

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from llmseq_cli.store.connection import Store
 
 UNSUBMITTED = ("prepared", "uploading", "uploaded", "submitting")
-UNDER_WAY = ("queued", "running")
 _SHOWN = (
     "job",
     "dataset",

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-ACTIVE = ("queued", "running")
-SUCCEEDED, FAILED, CANCELLED = "succeeded", "failed", "cancelled"
+SUCCEEDED, CANCELLED = "succeeded", "cancelled"
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,7 @@ def session_lengths(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Plot:
     return Plot("lengths", "Length of sessions", caption, "items", "sessions", (series,), "bars", y_log=True)
 
 
-def diversity(sessions: Sessions, embeddings: ItemEmbeddings, name: str, seed: int = 0) -> Plot:
+def diversity(sessions: Sessions, embeddings: ItemEmbeddings, name: str) -> Plot:
     """Histogram of the mean Euclidean distance between the item vectors of a session, at length 1 (Figure 12).
 
     Sessions of at least two items; of more than 5,000 a sample by the seed.
@@ -58,7 +58,7 @@ def diversity(sessions: Sessions, embeddings: ItemEmbeddings, name: str, seed: i
     if not len(places):
         raise LlmseqError(f"no session of '{name}' has two items", "see `llmseq describe`")
     if len(places) > _SESSIONS_OF_DIVERSITY:
-        places = np.sort(np.random.default_rng(seed).choice(places, _SESSIONS_OF_DIVERSITY, replace=False))
+        places = np.sort(np.random.default_rng(0).choice(places, _SESSIONS_OF_DIVERSITY, replace=False))
     means = np.array([_mean_distance(embeddings.vectors[sessions[place]]) for place in places.tolist()])
     counts, edges = np.histogram(means, bins=30)
     middles = (edges[:-1] + edges[1:]) / 2

@@ -51,7 +51,7 @@ def make_plot(store: Store, kind: str, options: PlotOptions, progress: Progress)
             return analysis.hits_by_length(con, info, runs, _within_lists(con, runs, options.k))
         if kind in ("coverage", "time"):
             return analysis.against(_rows(con, info.name, options, store), kind, options.k)
-        test = load_test(con, info, times=True)
+        test = load_test(con, info)
     from llmseq_cli.training.stored_runs import load_model
 
     with progress.task("Scoring shortened histories", len(runs) * options.positions, "scorings") as task:

@@ -41,11 +41,9 @@ class Report:
         columns = self.rows[0] if self.rows else {}
         return [key for key in columns if is_metric(key) and not key.startswith("recall@")]
 
-    def tables(self, columns: Sequence[str] | None = None) -> list[Table]:
+    def tables(self) -> list[Table]:
         """One table per dataset: results on different datasets or splits cannot be compared."""
-        return [
-            self.table(name, columns or self.columns) for name in dict.fromkeys(row["dataset"] for row in self.rows)
-        ]
+        return [self.table(name, self.columns) for name in dict.fromkeys(row["dataset"] for row in self.rows)]
 
     def differences(self, dataset: str) -> list[str]:
         """For every line of a dataset's table, how its run differs from others of the same model."""

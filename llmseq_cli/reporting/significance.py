@@ -30,7 +30,7 @@ _PERMUTATIONS = 10_000
 _PERMUTATIONS_PER_BLOCK = 500
 
 
-def paired_p(differences: np.ndarray, test: str = "t", seed: int = 0) -> np.ndarray:
+def paired_p(differences: np.ndarray, test: str = "t") -> np.ndarray:
     """Two-sided p-values that the mean of each column is 0.
 
     differences: float64[n_sessions, n_comparisons], of one run's metric minus the other's in each session.
@@ -45,7 +45,7 @@ def paired_p(differences: np.ndarray, test: str = "t", seed: int = 0) -> np.ndar
     if test == "wilcoxon":
         return np.array([_wilcoxon(column) for column in differences.T])
     if test == "permutation":
-        return _permutation(differences, seed)
+        return _permutation(differences)
     return _student(differences)
 
 
@@ -58,7 +58,7 @@ def holm(p: np.ndarray) -> np.ndarray:
     return result
 
 
-def interval(values: np.ndarray, level: float = 1 - LEVEL) -> tuple[float, float]:
+def interval(values: np.ndarray) -> tuple[float, float]:
     """Confidence interval of the mean of float64[n] values, after Student."""
     from scipy.special import stdtrit
 
@@ -66,7 +66,7 @@ def interval(values: np.ndarray, level: float = 1 - LEVEL) -> tuple[float, float
     mean = float(values.mean()) if n else 0.0
     if n < 2:
         return mean, mean
-    half = float(stdtrit(n - 1, 1 - (1 - level) / 2)) * float(values.std(ddof=1)) / n**0.5
+    half = float(stdtrit(n - 1, 1 - LEVEL / 2)) * float(values.std(ddof=1)) / n**0.5
     return mean - half, mean + half
 
 
@@ -183,9 +183,9 @@ def _student(differences: np.ndarray) -> np.ndarray:
     return np.where(varies, p, np.where(mean == 0, 1.0, 0.0))
 
 
-def _permutation(differences: np.ndarray, seed: int) -> np.ndarray:
+def _permutation(differences: np.ndarray) -> np.ndarray:
     """The share of random changes of sign that give a mean at least as far from 0; the one observed counts as one."""
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(0)
     kept = differences[np.any(differences != 0, axis=1)]
     observed = np.abs(kept.sum(axis=0)) - 1e-9
     beyond = np.zeros(differences.shape[1])

@@ -44,7 +44,7 @@ def sampled_metrics_of(
     with store.read("reading a run") as con:
         info = find_run(con, run, dataset and find_dataset(con, dataset).name)
         of = find_dataset(con, info.dataset)
-        train, test, n_items = load_train(con, of), load_test(con, of, times=True), of.statistics["items"]
+        train, test, n_items = load_train(con, of), load_test(con, of), of.statistics["items"]
     model = load_model(store.folder, info.run, info.model)
     recommend = partial(model.recommend, exclude_history=not of.allows_repeats)
     metrics = sampled_metrics(recommend, test, train.counts(n_items), n, drawn, seed)

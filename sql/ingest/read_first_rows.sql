@@ -1,4 +1,4 @@
--- one row per key of a table: its first row, in the order of the file; names in braces are filled in by the reader
+-- one row per item of a table: its first row, in the order of the file; names in braces are filled in by the reader
 select
     min(number),
     {chosen}
@@ -8,6 +8,6 @@ from (
         row_number() over () as number
     from {scan}
 )
-where {key} is not null
-group by {key}::varchar
+where item is not null
+group by item::varchar
 order by min(number)

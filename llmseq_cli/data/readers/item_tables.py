@@ -28,7 +28,7 @@ def read_items(
     rejected: list[Rejection] = []
     whole = _holds_whole_floats(table, columns["item"])
     # Rows of interactions repeat their items, and bad ones were counted when they were read as interactions.
-    rows = table_rows(table, columns, rejected) if required else distinct_rows(table, columns, "item")
+    rows = table_rows(table, columns, rejected) if required else distinct_rows(table, columns)
     with reading.progress.task(f"Reading items of {table.file}"):
         described = stage_items(reading.con, _described(rows, words, whole))
     set_aside(reading, table.file, rejected, described + len(rejected))

@@ -112,7 +112,7 @@ def _sort_files(
 ) -> tuple[list[str], list[str], dict[str, TableFile]]:
     """Files of interactions, further files of items, and those of interactions that were opened as tables already."""
     if chosen in _RECORDS:
-        interactions, items = _sort_records(reading, chosen, files, bool(item_files))
+        interactions, items = _sort_records(reading, chosen, files)
         return interactions, items, {}
     if chosen == "recbole":
         interactions = [file for file in files if is_recbole(file)]
@@ -138,7 +138,7 @@ def _sort_files(
     return interactions, items, {}
 
 
-def _sort_records(reading: Reading, chosen: str, files: list[str], has_items: bool) -> tuple[list[str], list[str]]:
+def _sort_records(reading: Reading, chosen: str, files: list[str]) -> tuple[list[str], list[str]]:
     layouts = _RECORDS[chosen]
     found = [(file, classify(reading, file, layouts)) for file in files]
     for file, layout in found:

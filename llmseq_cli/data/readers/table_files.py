@@ -222,10 +222,10 @@ def _counts(table: TableFile, aliases: dict[str, str]) -> tuple[int, int]:
         return rows, len(take_rejects(cursor))
 
 
-def distinct_rows(table: TableFile, aliases: dict[str, str], key: str) -> Iterator[Row]:
-    """Of each key the first row, in the order of the file; where that lacks an attribute, the first that has it."""
+def distinct_rows(table: TableFile, aliases: dict[str, str]) -> Iterator[Row]:
+    """Of each item the first row, in the order of the file; where that lacks an attribute, the first that has it."""
     chosen = ", ".join(f"arg_min({identifier(name)}::varchar, number)" for name in aliases)
-    select = query("ingest/read_first_rows").format(chosen=chosen, key=identifier(key), scan=_SCAN)
+    select = query("ingest/read_first_rows").format(chosen=chosen, scan=_SCAN)
     with table.con.cursor() as cursor:
         for _, *values in _fetch(cursor, table, select, aliases):
             yield dict(zip(aliases, values, strict=True))

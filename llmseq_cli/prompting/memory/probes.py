@@ -26,7 +26,6 @@ SYSTEM = (
 )
 _FEWEST_WORDS = 4  # of a title whose beginning is shown
 _MOST_ITEMS = 20  # of a history that is shown
-OF_SESSIONS = ("session", "history")
 MARKING = ("id", "session", "history")
 """Probes that answers from this dataset alone can pass; titles of products are known from everywhere."""
 

@@ -57,7 +57,7 @@ def test_cases(con: duckdb.DuckDBPyConnection, dataset: Dataset, info: RunInfo) 
     return Cases(dataset.test.take(places), lists[np.searchsorted(case_ids, ids)])
 
 
-def validation_cases(store: Store, dataset: Dataset, info: RunInfo, depth: int, seed: int, progress: Progress) -> Cases:
+def validation_cases(store: Store, dataset: Dataset, info: RunInfo, depth: int, progress: Progress) -> Cases:
     """The sessions that blends learn their weights from, and what the run's model says of them unseen.
 
     Raises UsageError for a run of a language model, which has no lists for other sessions.
@@ -65,7 +65,6 @@ def validation_cases(store: Store, dataset: Dataset, info: RunInfo, depth: int, 
     base_runs = BaseRuns(store, dataset, "auto", progress)
     context = FitContext(
         dataset.catalog,
-        seed=seed,
         progress=progress,
         keeps_unseen=dataset.info.keeps_unseen,
         validation=dataset.validation,

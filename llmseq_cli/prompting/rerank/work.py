@@ -154,7 +154,7 @@ class Reranking:
     @cached_property
     def validation(self) -> Cases:
         """Lists for the validation sessions, whose model may have to be trained again for them."""
-        return validation_cases(self.store, self.dataset, self.info, self.test.lists.shape[1], 0, self.progress)
+        return validation_cases(self.store, self.dataset, self.info, self.test.lists.shape[1], self.progress)
 
     def sortings(self) -> Iterator[Sorting]:
         """The test sessions, then the validation sessions if they are wanted."""
