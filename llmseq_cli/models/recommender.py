@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -21,10 +21,8 @@ if TYPE_CHECKING:
     from llmseq_cli.data.sessions import Sessions
     from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
     from llmseq_cli.evaluation.ranking import Ranking
+    from llmseq_cli.models.neural.checkpoints import Resume
     from llmseq_cli.models.neural.ranks import Ranks
-
-Resume = bool | Literal["if-begun"]
-"""Whether to go on from a checkpoint. True says so where there is none; "if-begun" takes what there is."""
 
 _TRAIN_AGAIN = "train it again"
 

@@ -13,7 +13,7 @@ from llmseq_cli.errors import UsageError
 from llmseq_cli.settings import LARGEST_SEED
 
 if TYPE_CHECKING:
-    from llmseq_cli.models.recommender import Resume
+    from llmseq_cli.models.neural.checkpoints import Resume
 
 DEFAULT_LIST_LENGTH = 100
 """How many items a session's stored list holds: metrics at any k up to it need no scoring again."""

@@ -14,15 +14,17 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from torch import Tensor
 
 from llmseq_cli.checksums import check_checksums
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.files import atomic_folder, write_json
-from llmseq_cli.models.recommender import Resume
 from llmseq_cli.progress import Progress
+
+Resume = bool | Literal["if-begun"]
+"""Whether to go on from a checkpoint. True says so where there is none; "if-begun" takes what there is."""
 
 _HINT = "train without --resume, or delete this folder, to start from the beginning"
 
