@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llmseq_cli.checksums import text_hash
 from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.errors import LlmseqError, WorkspaceBusyError
 from llmseq_cli.evaluation.intervals import difference, wilson
@@ -23,7 +24,6 @@ from llmseq_cli.prompting.asking import Question
 from llmseq_cli.prompting.cost_plan import cost_plan
 from llmseq_cli.prompting.memory.options import AuditOptions
 from llmseq_cli.prompting.memory.probes import MARKING, SYSTEM, Probe, make_probes
-from llmseq_cli.prompting.questions import text_hash
 from llmseq_cli.prompting.replies import ReplyStore
 from llmseq_cli.prompting.whom import Address, find_whom
 from llmseq_cli.providers.provider import Surroundings

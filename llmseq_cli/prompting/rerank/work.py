@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from llmseq_cli.checksums import text_hash
 from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import UsageError, WorkspaceBusyError
@@ -23,7 +24,7 @@ from llmseq_cli.language_model.messages import ChatRequest, Weighing
 from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.asking import AskUsage, Question
 from llmseq_cli.prompting.cost_plan import cost_plan
-from llmseq_cli.prompting.questions import Prompts, lay_out, missing, text_hash
+from llmseq_cli.prompting.questions import Prompts, lay_out, missing
 from llmseq_cli.prompting.replies import ReplyStore
 from llmseq_cli.prompting.rerank.cases import Cases, test_cases, validation_cases
 from llmseq_cli.prompting.rerank.listwise import Listwise
