@@ -8,6 +8,9 @@ READY := $(VENV)/.ready
 OLDEST := .venv-oldest
 OLDEST_TORCH ?= 2.6.0
 
+# Compiled modules are kept: each command that a test starts would compile all of llmseq anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo test test-slow test-oldest lint format bench docs screenshots clean
 
 demo: $(READY)

@@ -69,8 +69,3 @@ def array_checksum(array: np.ndarray, about: str) -> str:
     digest = hashlib.sha256(f"{array.dtype.str} {array.shape} {about}".encode())
     digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def text_hash(text: str) -> str:
-    """BLAKE2b-128 of a text as 32 hexadecimal digits."""
-    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -468,7 +468,7 @@ class Workspace:
         """
         from llmseq_cli.store.sandbox import run_sql
 
-        with (self.store.write if write else self.store.read)("running SQL") as con:
+        with (self.store.write if write else self.store.read)("running SQL", alone=True) as con:
             return run_sql(con, statement, workspace=self.folder if write else None, most=most)
 
     def health(self) -> list[str]:

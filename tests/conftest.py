@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import core_share  # noqa: F401  (first: what follows may import numpy)
+from support import core_share, one_tls, temporary_files  # noqa: F401  (first: what follows may import numpy)
 from support.browser import browser  # noqa: F401 a fixture
 from support.chat_fixtures import ready, server  # noqa: F401 fixtures
 from support.once import Once, make_once
@@ -19,7 +20,24 @@ from support.small_shop import write_shop
 
 from llmseq_cli import IngestOptions
 from llmseq_cli.cli.app import run
+from llmseq_cli.training.environment import usable_cores
 from llmseq_cli.workspace import Workspace
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: servers, killed processes and clusters make tests wait."""
+    return usable_cores() + 1
+
+
+def pytest_collection_finish() -> None:
+    """What was imported until now stays: the garbage collector need not look through it thousands of times."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    gc.unfreeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -47,6 +48,14 @@ FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = [file for file in sorted(PACKAGE.rglob("*.py")) if file.parent != PACKAGE or file.stem in FLOOR]
 
 
+pytestmark = pytest.mark.xdist_group("house")  # each file is parsed once
+
+
+@cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def room_of(file: Path) -> str:
     """A `__main__.py` is what the user types: it belongs to the command line."""
     first = file.relative_to(PACKAGE).parts[0]
@@ -64,13 +73,13 @@ def imported_rooms(tree: ast.AST) -> set[str]:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_rooms_import_only_rooms_below(file):
     room = room_of(file)
-    above = {other for other in imported_rooms(ast.parse(file.read_text())) if FLOOR[other] > FLOOR[room]}
+    above = {other for other in imported_rooms(parsed(file)) if FLOOR[other] > FLOOR[room]}
     assert not above, f"{file.name} reaches up to {above}"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_only_the_command_line_prints_or_exits_and_nothing_is_evaluated(file):
-    tree = ast.parse(file.read_text())
+    tree = parsed(file)
     calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
     names = {call.id for call in calls if isinstance(call, ast.Name)}
     forbidden = {"eval", "exec"} if room_of(file) == "cli" else {"eval", "exec", "print", "exit"}
@@ -86,7 +95,7 @@ def module_name(file: Path) -> str:
 def imported_modules(file: Path, modules: set[str]) -> set[str]:
     """The modules of the package that a file imports, in functions and for type checkers, too."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.ImportFrom) and node.module:
             # `from package import module` names a module; what else it names lies in the package itself.
             named = {f"{node.module}.{alias.name}" for alias in node.names}
@@ -111,7 +120,7 @@ def test_no_circle_of_imports():
 def test_modules_that_start_the_program_import_nothing_heavy_at_the_top(room):
     heavy = {"torch", "sklearn", "scipy", "numpy", "duckdb", "openai", "google", "pandas", "httpx"}
     for file in [file for file in FILES if room_of(file) == room]:
-        top = ast.parse(file.read_text()).body
+        top = parsed(file).body
         names = {alias.name.split(".")[0] for node in top if isinstance(node, ast.Import) for alias in node.names}
         names |= {node.module.split(".")[0] for node in top if isinstance(node, ast.ImportFrom) and node.module}
         assert not names & heavy, file
@@ -123,7 +132,7 @@ STATEMENT = re.compile(r"\s*(select|insert into|update|delete from|create|with|c
 @pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda file: str(file.relative_to(PACKAGE)))
 def test_sql_longer_than_a_line_lies_in_a_file(file):
     """One named query a file under sql/; a docstring that begins with "Create" is no statement."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = parsed(file)
     texts = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr)]
     texts += [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
     for node in texts:
@@ -135,7 +144,7 @@ def test_sql_longer_than_a_line_lies_in_a_file(file):
 
 def test_tests_import_no_tests():
     for file in sorted(Path(__file__).parent.rglob("*.py")):
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(parsed(file)):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             assert not [name for name in names if name.startswith("test_")], file

@@ -8,7 +8,7 @@ import typer
 
 from llmseq_cli.cli.common import Common, JsonOption, command
 from llmseq_cli.cli.console import print_facts, print_json
-from llmseq_cli.cli.reading import PathsArgument, ReadWords
+from llmseq_cli.cli.reading import PathsArgument, Reading
 
 
 def register(app: typer.Typer) -> None:
@@ -19,7 +19,7 @@ def append(
     common: Common,
     dataset: Annotated[str, typer.Argument(help="Which dataset.", metavar="DATASET")],
     paths: PathsArgument,
-    reading: ReadWords,
+    reading: Reading,
     json: JsonOption = False,
 ) -> None:
     """Add new interactions and items to a dataset.

@@ -10,7 +10,7 @@ import typer
 from llmseq_cli.cli.common import Common, JsonOption, SplitOption, command, dataset_address
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.plot import write_plot
-from llmseq_cli.cli.reading import PathsArgument, ReadWords
+from llmseq_cli.cli.reading import PathsArgument, Reading
 from llmseq_cli.cli.split import SplitWords
 from llmseq_cli.errors import UsageError
 from llmseq_cli.files import check_output
@@ -40,7 +40,7 @@ def ingest(
     *,
     paths: PathsArgument,
     name: Annotated[str, typer.Option("--name", help="Name for the dataset.", metavar="NAME")],
-    reading: ReadWords,
+    reading: Reading,
     session_gap: Annotated[
         str | None,
         typer.Option(

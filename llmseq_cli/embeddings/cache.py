@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     import duckdb
 
     from llmseq_cli.embeddings.sources.source import EmbeddingSource
+
+
+def text_hash(text: str) -> str:
+    """BLAKE2b-128 of a text as 32 hexadecimal digits."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 class TextVectorCache:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from llmseq_cli.checksums import text_hash
 from llmseq_cli.clients.dispatcher import Dispatcher, DispatchOptions, Outcome, Told, Workload
 from llmseq_cli.clients.errors import BadAnswerError, FinalError, RefusedError
 from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.clients.retries import Patience
 from llmseq_cli.clients.vector_answers import FoundVectors
 from llmseq_cli.embeddings.arrivals import arrival_note
+from llmseq_cli.embeddings.cache import text_hash
 from llmseq_cli.embeddings.sources.source import EmbeddingSource, VectorAnswer
 from llmseq_cli.progress import Progress, Task
 

@@ -9,7 +9,7 @@ import numpy as np
 from llmseq_cli.data.dataset import find_dataset, load_catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
-from llmseq_cli.embeddings.kept_reductions import reduce_kept
+from llmseq_cli.embeddings.reduce import reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking

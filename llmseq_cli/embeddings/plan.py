@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from llmseq_cli.checksums import text_hash
-from llmseq_cli.embeddings.cache import TextVectorCache
+from llmseq_cli.embeddings.cache import TextVectorCache, text_hash
 from llmseq_cli.embeddings.fetch import fill
 from llmseq_cli.embeddings.sources.source import EmbeddingSource
 

@@ -17,24 +17,36 @@ dimensions it keeps whitening from making every item equally far from every othe
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from llmseq_cli.checksums import array_checksum
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import UsageError, did_you_mean
+from llmseq_cli.files import atomic_path
 from llmseq_cli.progress import Progress, SilentProgress
 
 METHODS = ("none", "pca", "whiten", "lda", "autoencoder", "random")
+LENGTHS = ("unit", "keep")
+SEEDED = ("random", "autoencoder")
+"""The methods whose outcome depends on the seed."""
+
+_VERSION = 1  # of what the methods compute: a new number makes kept reductions void
+
 DEFAULT_DIM = 512
 """Dimensions where none are asked for: fewer where the vectors, the items or the classes give fewer."""
 
 _ITEMS_PER_DIMENSION = 10  # from which on whitening in full did better than half of it, on Amazon Beauty
 _MOST_FITTED = 200_000  # items that a method is fitted on, drawn by the seed where there are more
-MOST_FITTED_LDA = 50_000  # its decomposition of all fitted vectors costs more
+_MOST_FITTED_LDA = 50_000  # its decomposition of all fitted vectors costs more
 _BLOCK_NUMBERS = 2**24  # numbers of a block of vectors in double precision: 128 MiB
 _MOST_PROJECTION = 2**27  # numbers of a random projection's matrix: 1 GiB in double precision
 _LEAST_EIGENVALUE = 1e-7  # of the largest; float32 vectors have nothing but rounding below
@@ -55,6 +67,94 @@ def parse_method(words: str) -> tuple[str, float | None]:
     if name != "whiten" or not re.fullmatch(r"\d*\.?\d+", number):
         raise UsageError(f"'{words}' is no reduction", "a power stands after whiten, for example whiten@0.5")
     return name, float(number)
+
+
+def reduce_kept(
+    workspace: Path,
+    embeddings: ItemEmbeddings,
+    classes: np.ndarray,
+    words: str | None,
+    dim: int | None,
+    seed: int,
+    progress: Progress,
+    *,
+    lengths: str = "unit",
+) -> ItemEmbeddings:
+    """The embeddings reduced as a user says it, "pca" or "whiten@0.5" (None: the default), kept in the workspace."""
+    if lengths not in LENGTHS:
+        raise UsageError(f"--lengths is '{lengths}'", "unit or keep")
+    if words is None and embeddings.is_sparse and dim is not None:
+        raise UsageError(
+            "--dim needs a reduction: sparse vectors are left as they are by default",
+            "add --reduce pca or --reduce whiten",
+        )
+    method, power = parse_method(words or default_method(embeddings))
+    folder = workspace / "artifacts" / "reductions"
+    return load_or_reduce(
+        folder, embeddings, classes, method, dim, seed, power=power, progress=progress, lengths=lengths
+    )
+
+
+def load_or_reduce(
+    folder: Path,
+    embeddings: ItemEmbeddings,
+    classes: np.ndarray,
+    method: str,
+    dim: int | None = None,
+    seed: int = 0,
+    *,
+    power: float | None = None,
+    progress: Progress | None = None,
+    lengths: str = "unit",
+) -> ItemEmbeddings:
+    """What `reduce` makes, from a file of the folder if it was made before of the same vectors in the same way."""
+    from safetensors import safe_open
+    from safetensors.numpy import save_file
+
+    if method == "none":
+        return reduce(embeddings, classes, method, dim, seed, lengths=lengths)
+    file = folder / f"{_key(embeddings, classes, method, dim, seed, power, lengths)}.safetensors"
+    if file.is_file():
+        # A damaged file is made again, and so is one of an older version, which has no checksum.
+        with suppress(Exception), safe_open(file, framework="numpy") as kept:
+            vectors, about = kept.get_tensor("vectors"), kept.metadata()
+            same = about["sha256"] == array_checksum(vectors, about["reduction"])
+            if same and len(vectors) == embeddings.vectors.shape[0]:
+                return replace(embeddings, vectors=vectors, reduction=about["reduction"], lengths=lengths)
+    made = reduce(embeddings, classes, method, dim, seed, power=power, progress=progress, lengths=lengths)
+    with atomic_path(file, durable=False, make_folder=True) as partial:
+        about = {"reduction": made.reduction, "sha256": array_checksum(made.vectors, made.reduction)}
+        save_file({"vectors": np.ascontiguousarray(made.vectors)}, partial, metadata=about)
+    return made
+
+
+def _key(
+    embeddings: ItemEmbeddings,
+    classes: np.ndarray,
+    method: str,
+    dim: int | None,
+    seed: int,
+    power: float | None,
+    lengths: str,
+) -> str:
+    """A hash of all that the outcome depends on."""
+    v = embeddings.vectors
+    parts = [v] if isinstance(v, np.ndarray) else [v.data, v.indices, v.indptr]
+    about = {
+        "version": _VERSION,
+        "source": [embeddings.source, embeddings.model, embeddings.text, embeddings.reduction],
+        "shape": list(v.shape),
+        "method": [method, dim, power],
+        "seed": seed if method in SEEDED or v.shape[0] > _MOST_FITTED_LDA else None,
+        "classes": [str(name) for name in classes] if method == "lda" else None,
+    }
+    if lengths != "unit":
+        about["lengths"] = lengths
+    digest = sha256(json.dumps(about).encode())
+    for part in parts:
+        digest.update(f"{part.dtype}".encode())
+        digest.update(np.ascontiguousarray(part).data)
+    return digest.hexdigest()
 
 
 def reduce(
@@ -88,7 +188,7 @@ def reduce(
     if dim is not None and dim < 1:
         raise UsageError(f"--dim is {dim}", "give at least 1")
     present = _has_vector(embeddings.vectors)
-    most = MOST_FITTED_LDA if method == "lda" else _MOST_FITTED
+    most = _MOST_FITTED_LDA if method == "lda" else _MOST_FITTED
     rows = _sample(np.flatnonzero(present if items is None else present & items), most, seed)
     if len(rows) < 2:
         raise UsageError("fewer than two items have a vector to fit a reduction on", "use --reduce none")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmseq_cli.checksums import text_hash
 from llmseq_cli.data.dataset import find_dataset
+from llmseq_cli.embeddings.cache import text_hash
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.store.arrow import ArrowColumns

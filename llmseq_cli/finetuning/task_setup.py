@@ -12,7 +12,7 @@ import numpy as np
 from llmseq_cli.data.dataset import Dataset
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings, unit_rows
-from llmseq_cli.embeddings.kept_reductions import reduce_kept
+from llmseq_cli.embeddings.reduce import reduce_kept
 from llmseq_cli.embeddings.stored import list_embeddings, load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM

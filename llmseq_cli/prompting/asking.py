@@ -100,10 +100,6 @@ class AskUsage:
     wasted_requests: int = 0
     cost_usd: float = 0.0
 
-    def tell_refused(self, progress: Progress) -> None:
-        if self.refused:
-            progress.warn(f"{self.refused:,} prompts were refused; --retry-refused asks them again")
-
 
 Keep = Callable[[list[Answered]], None]
 

@@ -9,7 +9,7 @@ from typing import Any
 from llmseq_cli.errors import WorkspaceBusyError
 from llmseq_cli.progress import Progress
 from llmseq_cli.prompting.allowed_titles import Constraints
-from llmseq_cli.prompting.asking import AskUsage
+from llmseq_cli.prompting.asking import AskOptions, AskUsage, ask
 from llmseq_cli.prompting.cost_plan import cost_plan
 from llmseq_cli.prompting.options import PromptOptions
 from llmseq_cli.prompting.preparation import Preparation
@@ -56,7 +56,16 @@ class Prompting:
         if not lacking.any():
             return AskUsage()
         ready.text_vectors.check()
+        prices = ready.asked.known_prices(self.options.prices, self.options.max_cost)
         ready.asked.check_retirement(self.progress, sure=self.options.yes)
+        options = AskOptions(
+            self.options.concurrency,
+            self.options.requests_per_minute,
+            self.options.tokens_per_minute,
+            *prices,
+            self.options.max_cost,
+            ready.answer_tokens(),
+        )
         asked = questions(
             ready.prompts,
             lacking,
@@ -66,13 +75,15 @@ class Prompting:
             ready.asked.setup.seed,
             Constraints(ready.wording, ready.dataset.catalog, ready.names).of if self.options.constrain else None,
         )
-        usage = ready.asked.ask(
+        usage = ask(
+            ready.asked.provider,
             asked,
             int(lacking.sum()),
-            ready.replies,
-            self.options,
+            ready.replies.keep,
+            options,
             self.progress,
-            answer_tokens=ready.answer_tokens(),
+            ready.replies.in_flight,
         )
-        usage.tell_refused(self.progress)
+        if usage.refused:
+            self.progress.warn(f"{usage.refused:,} prompts were refused; --retry-refused asks them again")
         return usage

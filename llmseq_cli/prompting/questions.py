@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from llmseq_cli.checksums import text_hash
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.finetuning.item_lists import keyed_order
 from llmseq_cli.finetuning.tasks.task import Ingredients, PromptTask, no_options
@@ -94,6 +94,11 @@ def _without_oldest(sessions: Sessions, wording: Wording, over: np.ndarray) -> S
 def prompt_hash(wording: Wording, session: np.ndarray, options: np.ndarray) -> str:
     """The hash of a prompt, see `text_hash`."""
     return text_hash(wording.template.system + "\0" + wording.question(session, options))
+
+
+def text_hash(text: str) -> str:
+    """BLAKE2b-128 of a text as 32 hexadecimal digits."""
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 def missing(prompts: Prompts, kept: dict[tuple[int, str], int], samples: int) -> np.ndarray:

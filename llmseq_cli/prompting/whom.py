@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from llmseq_cli.clients.prices import usd_for_token
 from llmseq_cli.clients.retirements import check_model
@@ -12,14 +12,9 @@ from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.finetuning.job_list import runner_of
 from llmseq_cli.finetuning.ledger import UNSUBMITTED, FinetuneJob, Ledger
 from llmseq_cli.progress import Progress
-from llmseq_cli.prompting.asking import AskOptions, AskUsage, Question, ask
 from llmseq_cli.providers.provider import FineTuneProvider
 from llmseq_cli.providers.registry import make_provider, provider_class
 from llmseq_cli.store.connection import Store
-
-if TYPE_CHECKING:
-    from llmseq_cli.prompting.options import AskingOptions
-    from llmseq_cli.prompting.replies import ReplyStore
 
 
 @dataclass(frozen=True)
@@ -59,31 +54,6 @@ class Whom:
                 "name a file of prices with --prices",
             )
         return known
-
-    def ask(
-        self,
-        questions: Iterable[Question],
-        total: int,
-        replies: ReplyStore,
-        options: AskingOptions,
-        progress: Progress,
-        *,
-        answer_tokens: int,
-        spent_before: float = 0.0,
-    ) -> AskUsage:
-        """Asks the questions as a user says it, and keeps the answers with the replies; see `asking.ask`."""
-        input_usd, output_usd = self.known_prices(options.prices, options.max_cost)
-        how = AskOptions(
-            options.concurrency,
-            options.requests_per_minute,
-            options.tokens_per_minute,
-            input_usd,
-            output_usd,
-            options.max_cost,
-            answer_tokens,
-            spent_before,
-        )
-        return ask(self.provider, questions, total, replies.keep, how, progress, replies.in_flight)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmseq_cli.errors import LlmseqError, WorkspaceBusyError
 from llmseq_cli.progress import Progress, SilentProgress
+from llmseq_cli.store.instance import attached, opened_alone
 from llmseq_cli.store.interrupts import interruptible
 from llmseq_cli.store.migrations import known_migrations, migrate, schema_version
 
@@ -41,9 +42,10 @@ class Store:
         self.progress = progress or SilentProgress()
 
     @contextmanager
-    def read(self, doing: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    def read(self, doing: str, *, alone: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """A read-only connection; any number of processes may hold one at a time.
 
+        alone: to a DuckDB of its own, for work that changes settings.
         Raises LlmseqError where there is no workspace yet, WorkspaceBusyError while another process writes.
         """
         if not self.file.exists():
@@ -52,40 +54,38 @@ class Store:
                 "make one with `llmseq ingest FILE --name NAME` or `llmseq demo`, or name another with --workspace",
             )
         with explained(self.folder):
-            con = self._open(doing, read_only=True, wait=self.wait_for_lock)
-            try:
-                if schema_version(con) < known_migrations()[-1][0]:
-                    con.close()
-                    with self.write("upgrading the workspace"):
-                        pass
-                    con = self._open(doing, read_only=True, wait=self.wait_for_lock)
-                with interruptible(con):
-                    yield con
-            finally:
-                con.close()
+            with self._open(read_only=True, wait=self.wait_for_lock, alone=alone) as con:
+                if schema_version(con) == known_migrations()[-1][0]:
+                    with interruptible(con):
+                        yield con
+                    return
+            with self.write("upgrading the workspace"):
+                pass
+            with self._open(read_only=True, wait=self.wait_for_lock, alone=alone) as con, interruptible(con):
+                yield con
 
     @contextmanager
-    def write(self, doing: str, *, wait: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
+    def write(self, doing: str, *, wait: bool = False, alone: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
         """The one writing connection, with all migrations applied; the folder is made where it is missing.
 
         `wait` True waits for other processes whatever the user said: for work that would otherwise be lost.
+        alone: as for `read`.
         """
         with explained(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            con = self._open(doing, read_only=False, wait=wait or self.wait_for_lock)
-            note = self.folder / "in-use.json"
-            try:
-                with suppress(OSError):  # the note only makes other processes' messages better
-                    note.unlink(missing_ok=True)  # also where it is a link that leads elsewhere
-                    with note.open("x", encoding="utf-8") as file:
-                        file.write(json.dumps({"pid": os.getpid(), "doing": doing}))
-                migrate(con)
-                with interruptible(con):
-                    yield con
-            finally:
-                con.close()
-                with suppress(OSError):
-                    note.unlink(missing_ok=True)
+            with self._open(read_only=False, wait=wait or self.wait_for_lock, alone=alone) as con:
+                note = self.folder / "in-use.json"
+                try:
+                    with suppress(OSError):  # the note only makes other processes' messages better
+                        note.unlink(missing_ok=True)  # also where it is a link that leads elsewhere
+                        with note.open("x", encoding="utf-8") as file:
+                            file.write(json.dumps({"pid": os.getpid(), "doing": doing}))
+                    migrate(con)
+                    with interruptible(con):
+                        yield con
+                finally:
+                    with suppress(OSError):
+                        note.unlink(missing_ok=True)
 
     @contextmanager
     def transaction(self, doing: str, *, wait: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -100,27 +100,29 @@ class Store:
                     con.execute("rollback")
                 raise
 
-    def _open(self, doing: str, *, read_only: bool, wait: bool) -> duckdb.DuckDBPyConnection:
+    @contextmanager
+    def _open(self, *, read_only: bool, wait: bool, alone: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         import duckdb
 
         told = False
-        while True:
-            try:
-                con = duckdb.connect(str(self.file), read_only=read_only)
-                con.execute("set enable_progress_bar = false")  # it would print into our output
-                return con
-            except duckdb.IOException as error:
-                if "lock" not in str(error):
-                    raise
-                holder = self._holder(str(error))
-                if not wait:
-                    raise WorkspaceBusyError(
-                        f"the workspace is in use by {holder}", "wait for it, or use --wait-for-lock"
-                    ) from error
-            if not told:
-                self.progress.message(f"waiting for the workspace, in use by {holder}")
-                told = True
-            time.sleep(_LOCK_POLL_SECONDS)
+        with ExitStack() as stack:
+            while True:
+                try:
+                    con = stack.enter_context((opened_alone if alone else attached)(self.file, read_only=read_only))
+                    break
+                except duckdb.IOException as error:
+                    if "lock" not in str(error):
+                        raise
+                    holder = self._holder(str(error))
+                    if not wait:
+                        raise WorkspaceBusyError(
+                            f"the workspace is in use by {holder}", "wait for it, or use --wait-for-lock"
+                        ) from error
+                if not told:
+                    self.progress.message(f"waiting for the workspace, in use by {holder}")
+                    told = True
+                time.sleep(_LOCK_POLL_SECONDS)
+            yield con
 
     def _holder(self, lock_error: str) -> str:
         """'process N, doing …' of whoever holds the lock, as far as can be told."""

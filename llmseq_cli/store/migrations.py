@@ -30,7 +30,7 @@ def schema_version(con: duckdb.DuckDBPyConnection) -> int:
     try:
         applied = con.execute("select version, name from migration").fetchall()
     except duckdb.CatalogException as error:
-        if con.execute("select 1 from duckdb_tables() limit 1").fetchall():
+        if con.execute("select 1 from duckdb_tables() where database_name = current_database() limit 1").fetchall():
             raise LlmseqError(
                 "this DuckDB file was not made by llmseq", "give another folder with --workspace"
             ) from error

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from llmseq_cli.store.scratch import scratch
+from llmseq_cli.store.instance import scratch
 
 if TYPE_CHECKING:
     import duckdb

@@ -14,7 +14,7 @@ from llmseq_cli.data.dataset import Dataset
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.devices import resolve_device
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
-from llmseq_cli.embeddings.kept_reductions import reduce_kept
+from llmseq_cli.embeddings.reduce import reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import Ranking

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -13,21 +15,25 @@ _PACKAGES = ("numpy", "scipy", "scikit-learn", "duckdb", "torch")
 
 def environment(device: str) -> dict[str, Any]:
     """Versions and hardware, as kept with every run."""
-    from llmseq_cli._version import __version__
-
-    versions = {"llmseq": __version__, "python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return {
-        "versions": versions,
+        "versions": dict(_versions()),
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor_name(),
         "cores": usable_cores(),
         "device": device,
     }
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Read once: reading the notes of five packages takes longer than storing a run."""
+    from llmseq_cli._version import __version__
+
+    versions = {"llmseq": __version__, "python": platform.python_version()}
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions
 
 
 def usable_cores() -> int:
@@ -37,6 +43,7 @@ def usable_cores() -> int:
     return os.cpu_count() or 1
 
 
+@cache
 def processor_name() -> str:
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:

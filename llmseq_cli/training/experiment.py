@@ -18,8 +18,7 @@ import numpy as np
 from llmseq_cli.data.dataset import Dataset, find_dataset, load_dataset
 from llmseq_cli.devices import resolve_device
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
-from llmseq_cli.embeddings.kept_reductions import reduce_kept
-from llmseq_cli.embeddings.reduce import parse_method
+from llmseq_cli.embeddings.reduce import parse_method, reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import UsageError
 from llmseq_cli.evaluation.evaluate import evaluate

@@ -8,7 +8,7 @@ import numpy as np
 
 from llmseq_cli.data.dataset import Dataset, find_dataset, load_catalog
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings, unit_rows
-from llmseq_cli.embeddings.kept_reductions import reduce_kept
+from llmseq_cli.embeddings.reduce import reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.models.recommender import Recommender, WarmStart

@@ -8,7 +8,7 @@ import numpy as np
 
 from llmseq_cli.data.dataset import Dataset
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
-from llmseq_cli.embeddings.kept_reductions import reduce_kept
+from llmseq_cli.embeddings.reduce import reduce_kept
 from llmseq_cli.embeddings.stored import load_embeddings
 from llmseq_cli.models.recommender import Recommender
 from llmseq_cli.progress import Progress

@@ -1,4 +1,4 @@
-"""A thousand damaged artifacts: each loads as it was, or an error names it; none ends the process."""
+"""Damaged artifacts, a thousand in the slow test: each loads as it was, or an error names it; none ends the process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llmseq_cli.errors import LlmseqError
 pytest.importorskip("transformers", reason="the extra 'local' is not installed")
 pytest.importorskip("usearch", reason="the extra 'ann' is not installed")
 
-CASES, SEED = 1000, 7
+SEED = 7
 
 
 @pytest.fixture(scope="module")
@@ -30,23 +30,24 @@ def whole(tmp_path_factory) -> Path:
     return folder
 
 
-def test_a_thousand_damaged_artifacts(whole):
+@pytest.mark.parametrize("cases", [200, pytest.param(1000, marks=pytest.mark.slow)])
+def test_damaged_artifacts(whole, cases):
     ends: list[dict[str, Any]] = []
-    command = [sys.executable, damage.__file__, str(whole), str(SEED), "0", str(CASES)]
+    command = [sys.executable, damage.__file__, str(whole), str(SEED), "0", str(cases)]
     path = os.pathsep.join([str(Path(damage.__file__).parent.parent), *sys.path])
     done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": path}, check=False)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     ends = [line for line in lines if line["end"] != "begun"]
     assert done.returncode == 0, f"{lines[-1:]} ended the process: {done.stderr[-2000:]}"
-    assert len(ends) == CASES
+    assert len(ends) == cases
     counts = Counter((end["old"], end["end"]) for end in ends)
     # Without checksums a changed weight is a weight; with them nothing that was changed is used.
     wrong = [
         end for end in ends if end["end"] not in ("refused", "same") and not (end["old"] and end["end"] == "other")
     ]
     assert not wrong, "\n".join(map(str, wrong[:20]))
-    assert counts[False, "refused"] > 400
-    assert counts[True, "refused"] > 150
+    assert counts[False, "refused"] > 0.4 * cases
+    assert counts[True, "refused"] > 0.15 * cases
 
 
 @pytest.mark.parametrize(

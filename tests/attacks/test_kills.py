@@ -8,8 +8,8 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ import pytest
 from support.embedding_server import KEY as EMBEDDING_KEY
 from support.embedding_server import EmbeddingServer
 from support.prompting_steps import BASE, ON, clairvoyant, dataset_of
+from support.warm import Command
 
 from llmseq_cli import TrainOptions
 
@@ -75,18 +76,11 @@ class Place:
         shutil.copytree(whole, folder / "workspace")
         (folder / "out").mkdir()
 
-    def start(self, command: list[str]) -> subprocess.Popen[str]:
+    def start(self, command: list[str]) -> Command:
         words = [word.format(**self.words) for word in command]
         key = EMBEDDING_KEY if "{embedder}" in command else os.environ["OPENAI_API_KEY"]
         environment = os.environ | {"LLMSEQ_WORKSPACE": str(self.folder / "workspace"), "OPENAI_API_KEY": key}
-        return subprocess.Popen(
-            [sys.executable, "-m", "llmseq_cli", *words],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        return Command(*words, env=environment)
 
     def kill(self, command: list[str], seconds: float) -> bool:
         """Whether the command was still running after so many seconds, and is killed with all that it started."""
@@ -95,7 +89,8 @@ class Place:
             child.communicate(timeout=seconds)
             return False
         except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has ended just now
+                os.killpg(child.pid, signal.SIGKILL)
             child.communicate()
             return True
 
@@ -178,8 +173,7 @@ def test_kills(llmseq, whole, tmp_path, monkeypatch, name):
     for number in range(ROUNDS):
         place = Place(tmp_path / f"round-{number}", *whole)
         for _ in range(KILLS):
-            # The first part of a command is Python's start, in which nothing can go wrong.
-            killed += place.kill(command, seconds * draw.uniform(0.25, 1.0))
+            killed += place.kill(command, seconds * draw.uniform(0.05, 1.0))
         place.end(command)
         found = place.state(llmseq, monkeypatch)
         for what, value in expected.items():

@@ -123,8 +123,7 @@ def _library_alone(url: str, texts_per_request: int, concurrency: int, n_request
 
 def _fetch(url: str, texts_per_request: int, concurrency: int, n_requests: int) -> tuple[float, float]:
     """Wall-clock seconds and our process's processor seconds to fetch and keep the texts of so many requests."""
-    from llmseq_cli.checksums import text_hash
-    from llmseq_cli.embeddings.cache import TextVectorCache
+    from llmseq_cli.embeddings.cache import TextVectorCache, text_hash
     from llmseq_cli.embeddings.fetch import FetchOptions, fetch
     from llmseq_cli.embeddings.sources.openai import OpenAISettings, OpenAISource
     from llmseq_cli.progress import SilentProgress
@@ -151,8 +150,7 @@ def _fetch(url: str, texts_per_request: int, concurrency: int, n_requests: int) 
 
 def _own_cost() -> None:
     """What each step costs by itself."""
-    from llmseq_cli.checksums import text_hash
-    from llmseq_cli.embeddings.cache import TextVectorCache
+    from llmseq_cli.embeddings.cache import TextVectorCache, text_hash
     from llmseq_cli.embeddings.sources.openai import OpenAISource
     from llmseq_cli.store.connection import Store
 

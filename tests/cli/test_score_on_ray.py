@@ -38,12 +38,17 @@ def small_blocks(monkeypatch):
 
 
 @pytest.fixture
-def runs(shop):
-    shop.embed(EmbedOptions("lexical"))
-    shop.train(TrainOptions("llmseqsim", embeddings="lexical"))
-    shop.train(TrainOptions("v-sknn"))
-    shop.train(TrainOptions("sasrec", settings={"dim": 16, "epochs": 1, "patience": 0}))
-    shop.train(TrainOptions("blend", runs=["llmseqsim-1", "v-sknn-2", "sasrec-3"], settings={"weights": "1,1,1"}))
+def runs(shop, prepared):
+    def build(workspace):
+        workspace.embed(EmbedOptions("lexical"))
+        workspace.train(TrainOptions("llmseqsim", embeddings="lexical"))
+        workspace.train(TrainOptions("v-sknn"))
+        workspace.train(TrainOptions("sasrec", settings={"dim": 16, "epochs": 1, "patience": 0}))
+        workspace.train(
+            TrainOptions("blend", runs=["llmseqsim-1", "v-sknn-2", "sasrec-3"], settings={"weights": "1,1,1"})
+        )
+
+    prepared(shop, "runs-to-score", build)
     return ["llmseqsim", "v-sknn", "sasrec", "blend"]
 
 

@@ -6,15 +6,23 @@ import json
 
 import pytest
 
+from llmseq_cli.workspace import Workspace
+
 
 @pytest.fixture
-def both(llmseq, shop_files):
-    """The dataset "shop" with the splits sessions and leave-one-out."""
+def both(llmseq, shop_files, tmp_path, prepared):
+    """The dataset "shop" with the splits sessions and leave-one-out; returns what ingest printed."""
     clicks, items = shop_files
-    done = llmseq("ingest", clicks, "--items", items, "--name", "shop", "--split", "sessions,leave-one-out", "--json")
-    assert done.status == 0, done.err
-    llmseq("embed", "--source", "lexical")
-    return done.json
+
+    def build(workspace):
+        more = ["--items", items, "--name", "shop", "--split", "sessions,leave-one-out", "--json"]
+        done = llmseq("ingest", clicks, *more)
+        assert done.status == 0, done.err
+        (workspace.folder / "ingested.json").write_text(done.out)
+        assert llmseq("embed", "--source", "lexical").status == 0
+
+    workspace = prepared(Workspace(tmp_path / "workspace"), "shop-of-two-splits", build)
+    return json.loads((workspace.folder / "ingested.json").read_text())
 
 
 def test_ingest_makes_several_splits(llmseq, both):
@@ -112,8 +120,12 @@ def test_defaults_follow_the_split(llmseq, both):
 
 
 @pytest.fixture
-def repeating(llmseq, tmp_path):
+def repeating(llmseq, tmp_path, prepared):
     """Users who take the same two items again and again, under both rules."""
+    prepared(Workspace(tmp_path / "workspace"), "again-and-again", lambda _: ingest_repeats(llmseq, tmp_path))
+
+
+def ingest_repeats(llmseq, tmp_path):
     lines = ["user_id,item_id,timestamp,title"]
     for user in range(40):
         pair = (user % 5) * 2
@@ -125,7 +137,7 @@ def repeating(llmseq, tmp_path):
     done = llmseq("ingest", tmp_path / "again.csv", "--name", "again", "--k-core", "0", "--split", "leave-one-out")
     assert done.status == 0, done.err
     assert llmseq("split", "again", "--split", "leave-one-out", "--repeats", "allow", "--as", "buy-again").status == 0
-    llmseq("embed", "--source", "lexical")
+    assert llmseq("embed", "--source", "lexical").status == 0
 
 
 @pytest.mark.parametrize(

@@ -5,21 +5,23 @@ import shutil
 
 import pytest
 
-from llmseq_cli import IngestOptions
+from llmseq_cli import EmbedOptions, IngestOptions, TrainOptions
 
 FAST = ["--set", "dim=16", "--set", "epochs=2", "--set", "batch_size=32"]
 
 
 @pytest.fixture
-def runs(llmseq, shop):
+def runs(shop, prepared):
     """Two runs of llmseqsim, one of v-sknn; returns (similar, other, neighbours)."""
-    assert llmseq("embed", "--source", "lexical").status == 0
-    made = [
-        llmseq("train", "llmseqsim", "--embeddings", "lexical", "--json"),
-        llmseq("train", "llmseqsim", "--embeddings", "lexical", "--reduce", "pca", "--dim", 8, "--json"),
-        llmseq("train", "v-sknn", "--json"),
-    ]
-    return [one.json[0]["run"] for one in made]
+
+    def build(workspace):
+        workspace.embed(EmbedOptions("lexical"))
+        workspace.train(TrainOptions("llmseqsim", embeddings="lexical"))
+        workspace.train(TrainOptions("llmseqsim", embeddings="lexical", reduce="pca", dim=8))
+        workspace.train(TrainOptions("v-sknn"))
+
+    prepared(shop, "similar-and-neighbours", build)
+    return ["llmseqsim-1", "llmseqsim-2", "v-sknn-3"]
 
 
 def figures(llmseq, run):

@@ -105,6 +105,7 @@ def check_the_loss(llmseq, shop, run: str, left: int) -> None:
 
 
 @needs_ray
+@pytest.mark.slow  # Ray takes half a minute to replace it
 def test_a_worker_that_is_killed_costs_an_epoch_at_most(llmseq, shop, cluster):
     killer = threading.Thread(target=kill_a_worker, args=(shop,))
     killer.start()

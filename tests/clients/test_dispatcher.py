@@ -7,11 +7,11 @@ import time
 import numpy as np
 import pytest
 
-from llmseq_cli.checksums import text_hash
 from llmseq_cli.clients.dispatcher import Dispatcher, DispatchOptions, Told, Workload
 from llmseq_cli.clients.errors import BadAnswerError, FinalError, TransientError
 from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.clients.retries import Patience
+from llmseq_cli.embeddings.cache import text_hash
 from llmseq_cli.embeddings.fetch import FetchOptions, fetch
 from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, VectorAnswer
 from llmseq_cli.errors import LlmseqError

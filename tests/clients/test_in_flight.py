@@ -8,10 +8,10 @@ import pytest
 from support.embedding_server import KEY, EmbeddingServer, vector_of
 from support.embedding_steps import catalog, stored
 
-from llmseq_cli.checksums import text_hash
 from llmseq_cli.clients import in_flight
 from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.embeddings.arrivals import arrival_note, read_arrivals
+from llmseq_cli.embeddings.cache import text_hash
 
 HASHES = [text_hash(text) for text in ("a", "b", "c")]
 VECTORS = np.arange(6, dtype=np.float32).reshape(3, 2)

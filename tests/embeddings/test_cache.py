@@ -5,8 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from llmseq_cli.checksums import text_hash
-from llmseq_cli.embeddings.cache import TextVectorCache
+from llmseq_cli.embeddings.cache import TextVectorCache, text_hash
 from llmseq_cli.embeddings.plan import make_plan
 from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits
 from llmseq_cli.embeddings.stored import (

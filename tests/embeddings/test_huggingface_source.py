@@ -194,16 +194,21 @@ def test_the_libraries_are_silent_and_need_no_network(shop, bert, tmp_path):
     """In a process of its own, where nothing has been imported or made quiet before."""
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hub")}
 
-    def embed(model):
-        command = [sys.executable, "-m", "llmseq_cli", "embed", "--source", "huggingface", "--model", model, "--json"]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-
-    made = embed(str(bert))
-    assert made.returncode == 0, made.stderr
+    words = ["embed", "--source", "huggingface", "--json", "--model"]
+    program = (
+        "import sys\n"
+        "from llmseq_cli.cli.app import run\n"
+        f"made = run({[*words, str(bert)]})\n"
+        "print('then', file=sys.stderr)\n"
+        f"print(made, run({[*words, 'nobody/such-a-model']}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=300, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "0 1", done.stderr
+    made, _, unknown = done.stderr.partition("then\n")
     noise = ("Loading", "arning", "it/s", "mean pooling")
-    assert not any(word in made.stderr for word in noise), made.stderr
-    unknown = embed("nobody/such-a-model")
-    assert unknown.returncode == 1
-    assert "cannot load the model 'nobody/such-a-model'" in unknown.stderr
-    assert "HF_HUB_OFFLINE is set" in unknown.stderr
-    assert "Traceback" not in unknown.stderr
+    assert not any(word in made for word in noise), made
+    assert "cannot load the model 'nobody/such-a-model'" in unknown
+    assert "HF_HUB_OFFLINE is set" in unknown
+    assert "Traceback" not in unknown

@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from llmseq_cli.embeddings import kept_reductions
 from llmseq_cli.embeddings import reduce as reduce_module
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
-from llmseq_cli.embeddings.kept_reductions import load_or_reduce
 from llmseq_cli.embeddings.nearest import nearest_items
-from llmseq_cli.embeddings.reduce import METHODS, default_method, parse_method, reduce
+from llmseq_cli.embeddings.reduce import METHODS, default_method, load_or_reduce, parse_method, reduce
 from llmseq_cli.errors import UsageError
 
 N, DIM = 600, 20
@@ -237,7 +235,7 @@ def test_made_once_and_kept(tmp_path, monkeypatch):
     (file,) = tmp_path.iterdir()
     assert file.suffix == ".safetensors"
     with monkeypatch.context() as patched:
-        patched.setattr(kept_reductions, "reduce", None)
+        patched.setattr(reduce_module, "reduce", None)
         again = load_or_reduce(tmp_path, embeddings(), CLASSES, "whiten", 6, seed=4, power=0.5)
     assert again.reduction == first.reduction == "whiten@0.5"
     assert np.array_equal(again.vectors, first.vectors)

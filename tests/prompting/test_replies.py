@@ -10,7 +10,7 @@ from llmseq_cli.clients.in_flight import InFlight
 from llmseq_cli.prompting.asking import Answered, Question
 from llmseq_cli.prompting.replies import ReplyStore
 from llmseq_cli.providers.provider import ChatRequest
-from llmseq_cli.store.connection import Store
+from llmseq_cli.workspace import Workspace
 
 
 def entry(session=1, first=0, n=1, **other):
@@ -27,11 +27,12 @@ def entry(session=1, first=0, n=1, **other):
 
 
 @pytest.fixture
-def replies(tmp_path):
-    store = Store(tmp_path)
-    with store.write("testing"):
-        pass
-    return ReplyStore(store, 1, {"model": "m"})
+def replies(tmp_path, prepared):
+    def build(workspace):
+        with workspace.store.write("testing"):
+            pass
+
+    return ReplyStore(prepared(Workspace(tmp_path / "workspace"), "empty", build).store, 1, {"model": "m"})
 
 
 def taken_over(replies, lines):
@@ -113,9 +114,9 @@ DAMAGE = [
 @pytest.mark.parametrize(("damage", "count"), DAMAGE)
 def test_damaged_rows_are_asked_again(llmseq, server, ready, damage, count):
     server.answer = clairvoyant(dataset_of(ready))
-    words = ["--base-model", BASE, "--samples", "2"]
+    n = 6
+    words = ["--base-model", BASE, "--samples", "2", "--limit", n]
     prompt(llmseq, *words)
-    n = len(dataset_of(ready).test)
     with ready.store.write("damaging") as con:
         con.execute(damage)
     done = llmseq("prompt", *words, "--json")

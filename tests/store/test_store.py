@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import duckdb
@@ -199,6 +201,52 @@ def test_several_processes_read_at_once(store):
             [sys.executable, "-c", code, str(store.folder)], capture_output=True, text=True, check=False
         )
     assert done.stdout == "[(0,)]\n", done.stderr
+
+
+def test_a_process_starts_one_duckdb_and_keeps_no_file_locked(store, monkeypatch):
+    with store.write("testing"):
+        pass
+    monkeypatch.setattr("duckdb.connect", None)
+    for opened in (store.read, store.write, store.read):
+        with opened("testing") as con:
+            assert con.execute("select count(*) from runs").fetchall() == [(0,)]
+    holder = hold(store, 30)  # nothing is in its way
+    holder.kill()
+    holder.wait()
+
+
+def test_two_workspaces_and_two_readers_at_once(store, tmp_path):
+    other = Store(tmp_path / "it's another")
+    with store.write("testing") as con:
+        con.execute("create table ours as select 1 as x")
+    with other.write("testing") as con, store.read("testing") as one, store.read("testing") as two:
+        assert one.execute("from ours").fetchall() == two.execute("from ours").fetchall() == [(1,)]
+        with pytest.raises(duckdb.CatalogException):
+            con.execute("from ours")
+    for each in (store, other):
+        assert [file.name for file in each.folder.iterdir()] == ["llmseq.duckdb"]
+
+
+def test_a_duckdb_that_failed_is_not_used_again(store):
+    with store.write("testing"):
+        pass
+    with pytest.raises(LlmseqError, match="broken"), store.read("testing") as con:
+        raise duckdb.FatalException("broken")
+    with store.read("testing") as con:
+        assert con.execute("select count(*) from runs").fetchall() == [(0,)]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_forked_process_has_a_duckdb_of_its_own(store):
+    with store.write("testing"):
+        pass
+    child = os.fork()
+    if not child:
+        signal.alarm(60)
+        with suppress(BaseException), store.read("testing") as con:
+            os._exit(con.execute("select count(*) + 7 from runs").fetchall()[0][0])
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 def test_kill_in_the_middle_of_a_transaction_leaves_the_workspace_as_it_was(store):

@@ -106,7 +106,7 @@ def _make_others(folder: Path) -> None:
 
 
 def _reduced(folder: Path) -> np.ndarray:
-    from llmseq_cli.embeddings.kept_reductions import load_or_reduce
+    from llmseq_cli.embeddings.reduce import load_or_reduce
 
     return load_or_reduce(folder, embeddings(False), np.zeros(N_ITEMS, dtype=np.int32), "pca", 4, 0).vectors
 

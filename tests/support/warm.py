@@ -23,8 +23,12 @@ _FORKING.set_forkserver_preload(
         "duckdb",
         "openai",
         "optuna",
+        "safetensors.torch",
         "scipy.sparse",
+        "sklearn.decomposition",
+        "sklearn.feature_extraction.text",
         "torch",
+        "torch._dynamo",
     ]
 )
 

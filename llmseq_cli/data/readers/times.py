@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from llmseq_cli.errors import UsageError
-from llmseq_cli.store.scratch import scratch
+from llmseq_cli.store.instance import scratch
 
 EARLIEST, LATEST = "1900-01-01", "2200-01-01"
 """A time outside is taken for a mistake in the data."""

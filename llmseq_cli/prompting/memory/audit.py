@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llmseq_cli.checksums import text_hash
 from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.errors import LlmseqError, WorkspaceBusyError
 from llmseq_cli.evaluation.intervals import difference, wilson
@@ -20,10 +19,11 @@ from llmseq_cli.finetuning.templates import shipped_words
 from llmseq_cli.finetuning.wording import normal_titles
 from llmseq_cli.language_model.messages import ChatRequest
 from llmseq_cli.progress import Progress
-from llmseq_cli.prompting.asking import Question
+from llmseq_cli.prompting.asking import AskOptions, Question, ask
 from llmseq_cli.prompting.cost_plan import cost_plan
 from llmseq_cli.prompting.memory.options import AuditOptions
 from llmseq_cli.prompting.memory.probes import MARKING, SYSTEM, Probe, make_probes
+from llmseq_cli.prompting.questions import text_hash
 from llmseq_cli.prompting.replies import ReplyStore
 from llmseq_cli.prompting.whom import Address, find_whom
 from llmseq_cli.providers.provider import Surroundings
@@ -180,10 +180,20 @@ class Audit:
     def _ask(self, missing: list[Question]) -> None:
         if not missing:
             return
+        prices = self.whom.known_prices(self.options.prices, self.options.max_cost)
         self.whom.check_retirement(self.progress, sure=self.options.yes)
-        total, tokens = len(missing), self.answer_tokens()
-        usage = self.whom.ask(missing, total, self.replies, self.options, self.progress, answer_tokens=tokens)
-        usage.tell_refused(self.progress)
+        options = AskOptions(
+            self.options.concurrency,
+            self.options.requests_per_minute,
+            self.options.tokens_per_minute,
+            *prices,
+            self.options.max_cost,
+            self.answer_tokens(),
+        )
+        keep, in_flight = self.replies.keep, self.replies.in_flight
+        usage = ask(self.whom.provider, iter(missing), len(missing), keep, options, self.progress, in_flight)
+        if usage.refused:
+            self.progress.warn(f"{usage.refused:,} prompts were refused; --retry-refused asks them again")
 
     def _graded(self, probe: Probe) -> Finding:
         """Refused questions count as asked: their answers are not known."""

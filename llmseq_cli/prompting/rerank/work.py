@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from llmseq_cli.checksums import text_hash
 from llmseq_cli.data.dataset import Dataset, load_dataset
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import UsageError, WorkspaceBusyError
@@ -22,9 +21,9 @@ from llmseq_cli.finetuning.templates import shipped_words
 from llmseq_cli.finetuning.wording import normal_titles
 from llmseq_cli.language_model.messages import ChatRequest, Weighing
 from llmseq_cli.progress import Progress
-from llmseq_cli.prompting.asking import AskUsage, Question
+from llmseq_cli.prompting.asking import AskOptions, AskUsage, Question, ask
 from llmseq_cli.prompting.cost_plan import cost_plan
-from llmseq_cli.prompting.questions import Prompts, lay_out, missing
+from llmseq_cli.prompting.questions import Prompts, lay_out, missing, text_hash
 from llmseq_cli.prompting.replies import ReplyStore
 from llmseq_cli.prompting.rerank.cases import Cases, test_cases, validation_cases
 from llmseq_cli.prompting.rerank.listwise import Listwise
@@ -237,7 +236,8 @@ class Reranking:
             if self.options.retry_refused:
                 self.replies.forget_refused()
             reordered = [self._sorted(sorting) for sorting in sortings]
-        self.usage.tell_refused(self.progress)
+        if self.usage.refused:
+            self.progress.warn(f"{self.usage.refused:,} prompts were refused; --retry-refused asks them again")
         return store_reranked(self, reordered, time.perf_counter() - clock)
 
     def _sorted(self, sorting: Sorting) -> Reordered:
@@ -258,19 +258,29 @@ class Reranking:
         lacking = _once(prompts, missing(prompts, self.replies.counts(), 1))
         if not lacking.any():
             return
+        prices = self.whom.known_prices(self.options.prices, self.options.max_cost)
         if not self.checked:
             self.whom.check_retirement(self.progress, sure=self.options.yes)
             self.checked = True
         if rounds > 1:
             self.progress.message(f"round {round + 1} of {rounds}")
-        usage = self.whom.ask(
+        options = AskOptions(
+            self.options.concurrency,
+            self.options.requests_per_minute,
+            self.options.tokens_per_minute,
+            *prices,
+            self.options.max_cost,
+            self.answer_tokens(),
+            self.usage.cost_usd,
+        )
+        usage = ask(
+            self.whom.provider,
             self._questions(prompts, lacking),
             int(lacking.sum()),
-            self.replies,
-            self.options,
+            self.replies.keep,
+            options,
             self.progress,
-            answer_tokens=self.answer_tokens(),
-            spent_before=self.usage.cost_usd,
+            self.replies.in_flight,
         )
         self.replies.flush()
         self.usage.replies += usage.replies

@@ -67,7 +67,7 @@ def test_scores_of_what_has_not_changed_are_equal_before_training(grown, number)
 
             loaded = load_embeddings(con, dataset.info.dataset_id, "lexical", len(dataset.catalog))
     if loaded is not None:
-        from llmseq_cli.embeddings.kept_reductions import reduce_kept
+        from llmseq_cli.embeddings.reduce import reduce_kept
 
         loaded = reduce_kept(grown.folder, loaded, dataset.catalog.classes, "whiten", 8, 0, grown.progress)
     warm = open_start(grown.store, info, dataset)
