@@ -13,6 +13,7 @@ from llmseq_cli.reporting.leaderboard import make_report
 from llmseq_cli.reporting.options import ReportOptions
 from llmseq_cli.reporting.significance import LEVEL, TESTED, SessionRanks, holm, interval, paired_p
 from llmseq_cli.store.queries import query
+from llmseq_cli.store.runs import case_ids, check_within_lists
 
 if TYPE_CHECKING:
     import duckdb
@@ -50,7 +51,7 @@ def compare_runs(
         both = ranks.asked(ids)
         if not both.any():
             raise LlmseqError("the runs have no session in common", "score both without --limit")
-        lists = [stored_lists(con, run, k)[np.isin(_sessions_of(con, run), ranks.case_ids[both])] for run in runs]
+        lists = [stored_lists(con, run, k)[np.isin(case_ids(con, run.run_id), ranks.case_ids[both])] for run in runs]
         hits = [(ranks.ranks[run_id] > 0) & (ranks.ranks[run_id] <= k) for run_id in ids]
         only = [hits[0] & ~hits[1] & both, hits[1] & ~hits[0] & both]
         chosen = [_most_striking(ranks, ids[place], only[place], sessions) for place in (0, 1)]
@@ -122,11 +123,6 @@ def stored_lists(con: duckdb.DuckDBPyConnection, run: RunDetails, k: int) -> np.
     return items
 
 
-def _sessions_of(con: duckdb.DuckDBPyConnection, run: RunDetails) -> np.ndarray:
-    rows = con.execute("select case_id from core.case_rank where run_id = ? order by case_id", [run.run_id])
-    return np.ma.getdata(rows.fetchnumpy()["case_id"])
-
-
 def _check(runs: list[RunDetails], k: int) -> None:
     first, second = runs
     if first.dataset != second.dataset:
@@ -135,11 +131,7 @@ def _check(runs: list[RunDetails], k: int) -> None:
         )
     if first.run == second.run:
         raise UsageError(f"both runs are {first.run}", "`llmseq report` lists runs")
-    for run in runs:
-        if k > run.list_length:
-            raise LlmseqError(
-                f"the lists of {run.run} hold {run.list_length} items", f"use -k {min(one.list_length for one in runs)}"
-            )
+    check_within_lists(runs, k)
 
 
 def _most_striking(ranks: SessionRanks, run_id: int, which: np.ndarray, sessions: int) -> np.ndarray:

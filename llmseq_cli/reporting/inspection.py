@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from llmseq_cli.store.queries import rows_of
-from llmseq_cli.store.runs import RunInfo, find_run, run_details
+from llmseq_cli.store.runs import RunInfo, case_ids, find_run, run_details
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,7 +29,6 @@ class RunDetails(RunInfo):
     environment: dict[str, Any]
     figures: dict[str, Any]
     sessions: int
-    list_length: int
     started_at: datetime
     dataset_sessions: int
     metrics: dict[str, float]
@@ -54,11 +53,8 @@ def show_run(
     """A run and some of its sessions, drawn at random: see `sessions_in_words`."""
     with store.read("reading a run") as con:
         details = read_details(con, store, run, dataset)
-        found = con.execute(
-            "select case_id from core.case_rank where run_id = ? order by case_id", [details.run_id]
-        ).fetchnumpy()["case_id"]
-        count = min(sessions, len(found))
-        drawn = np.random.default_rng(seed).choice(np.ma.getdata(found), count, replace=False)
+        found = case_ids(con, details.run_id)
+        drawn = np.random.default_rng(seed).choice(found, min(sessions, len(found)), replace=False)
         return details, sessions_in_words(con, details.dataset, [details.run_id], np.sort(drawn), k)
 
 

@@ -13,7 +13,7 @@ from llmseq_cli.reporting.inspection import curve_of
 from llmseq_cli.reporting.leaderboard import make_report
 from llmseq_cli.reporting.options import PlotOptions, ReportOptions
 from llmseq_cli.reporting.plot import Plot
-from llmseq_cli.store.runs import RunInfo, find_run
+from llmseq_cli.store.runs import RunInfo, check_within_lists, find_run
 
 if TYPE_CHECKING:
     import duckdb
@@ -45,10 +45,10 @@ def make_plot(store: Store, kind: str, options: PlotOptions, progress: Progress)
             return analysis.training_curves(_histories(con, options, store))
         runs = _runs(con, options, store)
         info = find_dataset(con, runs[0].dataset)
-        if kind == "hits-by-popularity":
-            return analysis.hits_by_popularity(con, info, runs, _within_lists(con, runs, options.k))
-        if kind == "hits-by-length":
-            return analysis.hits_by_length(con, info, runs, _within_lists(con, runs, options.k))
+        if kind in ("hits-by-popularity", "hits-by-length"):
+            check_within_lists(runs, options.k)
+            hits = analysis.hits_by_popularity if kind == "hits-by-popularity" else analysis.hits_by_length
+            return hits(con, info, runs, options.k)
         if kind in ("coverage", "time"):
             return analysis.against(_rows(con, info.name, options, store), kind, options.k)
         test = load_test(con, info)
@@ -112,12 +112,3 @@ def _rows(con: duckdb.DuckDBPyConnection, dataset: str, options: PlotOptions, st
     for row in rows:
         best.setdefault(row["label"], row)
     return list(best.values())
-
-
-def _within_lists(con: duckdb.DuckDBPyConnection, runs: list[RunInfo], k: int) -> int:
-    """k, where the stored lists of all runs are that long. Raises LlmseqError where not."""
-    for run in runs:
-        [(list_length,)] = con.execute("select list_length from core.run where run_id = ?", [run.run_id]).fetchall()
-        if k > list_length:
-            raise LlmseqError(f"the lists of {run.run} hold {list_length} items", f"give -k {list_length} or less")
-    return k

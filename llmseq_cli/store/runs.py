@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ class RunInfo:
     seed: int
     settings: dict[str, Any]
     embeddings: dict[str, Any] | None
+    list_length: int
 
 
 def run_name(model: str, run_id: int) -> str:
@@ -146,7 +148,7 @@ def find_run(
         runs = [row[0] for row in con.execute("select run from runs order by started_at desc limit 50").fetchall()]
         hint = did_you_mean(name, runs) if runs else "`llmseq train MODEL` makes one"
         raise LlmseqError(f"there is no run '{name}'", hint)
-    run_id, run, dataset_name, model, label, seed, settings, embeddings, by_validation, others = rows[0]
+    run_id, run, dataset_name, model, label, seed, settings, embeddings, list_length, by_validation, others = rows[0]
     if progress is not None and name == model and others:
         why = "the best by validation" if by_validation else "the newest"
         progress.message(f"{name} means {run}, {why} of its {others + 1} runs")
@@ -159,7 +161,22 @@ def find_run(
         seed,
         json.loads(settings),
         json.loads(embeddings) if embeddings else None,
+        list_length,
     )
+
+
+def check_within_lists(runs: Sequence[RunInfo], k: int) -> None:
+    """Raises LlmseqError if the stored lists of a run are shorter than k."""
+    for run in runs:
+        if k > run.list_length:
+            shortest = min(one.list_length for one in runs)
+            raise LlmseqError(f"the lists of {run.run} hold {run.list_length} items", f"use -k {shortest} or less")
+
+
+def case_ids(con: duckdb.DuckDBPyConnection, run_id: int) -> np.ndarray:
+    """The cases that a run was scored on, ascending."""
+    rows = con.execute("select case_id from core.case_rank where run_id = ? order by case_id", [run_id])
+    return np.ma.getdata(rows.fetchnumpy()["case_id"])
 
 
 def run_details(con: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, Any]:

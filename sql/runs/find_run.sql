@@ -12,6 +12,7 @@ with meant as (
         r.seed,
         r.settings,
         r.embeddings,
+        r.list_length,
         r.split_id,
         r.name = $name as is_named,
         r.settings ->> 'validation' as validated_how,
@@ -55,6 +56,7 @@ select
     seed,
     settings,
     embeddings,
+    list_length,
     value is not null as by_validation,
     count(*) over () - 1 as others
 from compared
