@@ -401,7 +401,8 @@ class Workspace:
     ) -> dict[str, Any]:
         """Metrics of a run's targets among n drawn items each ("uniform" or "popular"), in "metrics".
 
-        They are not stored and compare with no figure over the whole catalog: "comparable" is False.
+        They are not stored and compare with no figure over the whole catalog: "comparable" is False. "fewest" and
+        "most" say how many items were drawn for a target: of a small catalog fewer than n.
         """
         from llmseq_cli.training.use import sampled_metrics_of
 

@@ -65,12 +65,19 @@ def show(
     _print_head(about)
     _print_metrics(about["metrics"])
     if sampled is not None:
-        out.print(f"among {sampled} {drawn} items each; not comparable with figures over the whole catalog:")
+        out.print(f"{_among(about['sampled'])}; not comparable with figures over the whole catalog:")
         _print_metrics(about["sampled"]["metrics"])
     _print_curve(about["curve"])
     for one in about["samples"]:
         out.print()
         print_session(one, [about["run"]])
+
+
+def _among(sampled: dict[str, Any]) -> str:
+    fewest, most = sampled["fewest"], sampled["most"]
+    number = f"{most}" if fewest == most else f"{fewest} to {most}"
+    less = "" if fewest == sampled["negatives"] else f", as there are no {sampled['negatives']} to draw"
+    return f"among {number} {sampled['drawn']} items each{less}"
 
 
 def _print_head(about: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ metrics for item recommendation", KDD 2020).
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,12 +19,23 @@ from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 DRAWS = ("uniform", "popular")
 CUTOFFS = (1, 5, 10)
 _CELLS = 2**22  # of the tables of a block of histories
+_NONE = np.zeros(0, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """metrics: {"ndcg@10": …, "hr@10": …, "mrr@10": …}. fewest, most: items drawn for a target; of a small catalog
+    there may be fewer than asked for."""
+
+    metrics: dict[str, float]
+    fewest: int
+    most: int
 
 
 def sampled_metrics(
     recommend: Callable[[Sessions, int], Ranking], test: Sessions, popularity: np.ndarray, n: int, draw: str, seed: int
-) -> dict[str, float]:
-    """{"ndcg@10": …, "hr@10": …, "mrr@10": …} of each target among it and n drawn items.
+) -> Sampled:
+    """Metrics of each target among it and n drawn items.
 
     recommend: (histories, k) → Ranking. popularity: int64[n_items], interactions of every item in training. draw:
     "uniform" among all other items, or "popular", as likely as an item is popular; none twice, none of the history.
@@ -40,12 +52,13 @@ def sampled_metrics(
         _ranks(recommend, test.slice(start, min(start + size, len(test))), popularity, n, draw, random)
         for start in range(0, len(test), size)
     ]
-    ranks = np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64)
-    return {
+    ranks, drawn = (np.concatenate(part) for part in zip((_NONE, _NONE), *parts, strict=True))
+    metrics = {
         f"{name}@{k}": float(values.mean()) if len(values) else 0.0
         for k in CUTOFFS
         for name, values in per_session(ranks, k).items()
     }
+    return Sampled(metrics, int(drawn.min(initial=n)), int(drawn.max(initial=0)))
 
 
 def _ranks(
@@ -55,8 +68,9 @@ def _ranks(
     n: int,
     draw: str,
     random: np.random.Generator,
-) -> np.ndarray:
-    """int64[n_cases]: 1-based rank of each target among it and the drawn items, 0 where it is not ranked."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """(int64[n_cases], int64[n_cases]): the 1-based rank of each target among it and the drawn items, 0 where it is not
+    ranked; how many items were drawn."""
     n_items, rows = len(popularity), np.arange(len(block))
     histories, targets = block.histories(), block.targets()
     lists = recommend(histories, n_items).items
@@ -74,4 +88,4 @@ def _ranks(
     counts = np.take_along_axis(keys, drawn, axis=1) > -np.inf
     own = places[rows, targets]
     ahead = (np.take_along_axis(places, drawn, axis=1) < own[:, None]) & counts
-    return np.where(own < n_items, ahead.sum(axis=1) + 1, 0)
+    return np.where(own < n_items, ahead.sum(axis=1) + 1, 0), counts.sum(axis=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,8 +48,9 @@ def sampled_metrics_of(
         train, test, n_items = load_train(con, of), load_test(con, of), of.statistics["items"]
     model = load_model(store.folder, info.run, info.model)
     recommend = partial(model.recommend, exclude_history=not of.allows_repeats)
-    metrics = sampled_metrics(recommend, test, train.counts(n_items), n, drawn, seed)
-    return {"run": info.run, "negatives": n, "drawn": drawn, "seed": seed, "comparable": False, "metrics": metrics}
+    sampled = sampled_metrics(recommend, test, train.counts(n_items), n, drawn, seed)
+    about = {"run": info.run, "negatives": n, "drawn": drawn, "seed": seed, "comparable": False}
+    return about | asdict(sampled)
 
 
 def score_file(store: Store, options: ScoreOptions, progress: Progress) -> dict[str, Any]:

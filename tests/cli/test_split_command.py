@@ -251,8 +251,11 @@ def test_sampled_metrics_only_on_request_and_never_beside_others(llmseq, both):
     whole = llmseq("report", "--json").json[0]
     about = llmseq("show", "latest", "--sampled", "10", "--json").json["sampled"]
     assert (about["comparable"], about["negatives"], about["drawn"]) == (False, 10, "uniform")
-    everything = llmseq("show", "latest", "--sampled", "40", "--json").json["sampled"]["metrics"]
-    assert everything["mrr@10"] == pytest.approx(whole["mrr@10"]), "among all items it is the whole catalog"
+    everything = llmseq("show", "latest", "--sampled", "4000", "--json").json["sampled"]
+    few = " ".join(llmseq("show", "latest", "--sampled", "4000").out.split())
+    assert f"among {everything['fewest']} to {everything['most']} uniform items each, as there are no 4000" in few
+    assert 0 < everything["fewest"] < everything["most"] < 40
+    assert everything["metrics"]["mrr@10"] == pytest.approx(whole["mrr@10"]), "among all items it is the whole catalog"
     shown = " ".join(llmseq("show", "latest", "--sampled", "10", "--drawn", "popular").out.split())
     assert "among 10 popular items each; not comparable with figures over the whole catalog" in shown
     assert llmseq("report", "--json").json[0] == whole, "nothing of it is stored"
