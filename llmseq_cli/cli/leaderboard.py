@@ -25,13 +25,18 @@ _NARROW = "number"
 
 
 def print_leaderboard(
-    report: Report | list[dict[str, Any]], *, console: Console | None = None, bare: bool = True
+    report: Report | list[dict[str, Any]],
+    *,
+    console: Console | None = None,
+    bare: bool = True,
+    every_cutoff: bool = False,
 ) -> None:
     """Print one line per run or group of seeds, one table per dataset; the best of a metric is bold, the second
     underlined.
 
     Narrow terminals get the metrics at one cut-off (that of the sorting metric, otherwise the last) and run numbers
-    instead of names. bare: leave out the dataset's name and protocol if there is only one dataset.
+    instead of names. bare: leave out the dataset's name and protocol if there is only one dataset. every_cutoff: print
+    a table for each cut-off if one with all does not fit.
     """
     from llmseq_cli.reporting.report import Report
 
@@ -44,7 +49,7 @@ def print_leaderboard(
     for number, dataset in enumerate(datasets):
         if number:
             console.print()
-        _print_one(made, dataset, console, bare and len(datasets) == 1)
+        _print_one(made, dataset, console, bare and len(datasets) == 1, every_cutoff)
 
 
 def print_spread(rows: list[dict[str, Any]]) -> None:
@@ -63,20 +68,35 @@ def print_spread(rows: list[dict[str, Any]]) -> None:
     out.print(f"mean ± standard deviation over {len(rows)} seeds: {', '.join(averages)}", highlight=False)
 
 
-def _print_one(report: Report, dataset: str, console: Console, bare: bool) -> None:
-    for keys in _layouts(report):
-        table = report.table(dataset, keys)
-        lines = _Lines(table, below=report.columns is None and not {"differs", "model"} & set(keys))
-        if lines.width <= console.width or (keys[0] == _NARROW and lines.fold_names(console.width)):
-            break
+def _print_one(report: Report, dataset: str, console: Console, bare: bool, every_cutoff: bool) -> None:
+    layouts, cutoffs = _layouts(report), _cutoffs(report)
+    parts = [_fitting(report, dataset, console, layouts)]
+    shown = {column.key for column in parts[0].table.columns}
+    if every_cutoff and layouts is not report.layouts and report.columns is None and not shown >= {*report.metrics()}:
+        parts = [_fitting(report, dataset, console, _layouts_at(report, k)[1:]) for k in cutoffs]
+    table = parts[0].table
     if dataset and not bare:
         console.print(Text(dataset, style="bold"), overflow="fold")
-    if lines.width <= console.width:
-        lines.print(console, report.differences(dataset))
-    else:
-        _print_folded(lines)
+    for number, lines in enumerate(parts):
+        if number:
+            console.print()
+        if lines.width <= console.width:
+            lines.print(console, report.differences(dataset))
+        else:
+            _print_folded(lines)
     for note in ([] if bare or not table.protocol else [table.protocol]) + list(table.notes):
         console.print(Text(note, style="dim"))
+
+
+def _fitting(report: Report, dataset: str, console: Console, layouts: list[list[str]]) -> _Lines:
+    """The table in the first layout that fits the terminal, else in the last."""
+    for keys in layouts:
+        lines = _Lines(
+            report.table(dataset, keys), below=report.columns is None and not {"differs", "model"} & set(keys)
+        )
+        if lines.width <= console.width or (keys[0] == _NARROW and lines.fold_names(console.width)):
+            break
+    return lines
 
 
 def _print_folded(lines: _Lines) -> None:
@@ -103,18 +123,30 @@ def _layouts(report: Report) -> list[list[str]]:
         return report.layouts
     metrics = report.metrics()
     k = (report.sort if report.sort in metrics else metrics[-1]).partition("@")[2]
-    few = [key for key in metrics if key.endswith(f"@{k}")]
     first = ["run", "label"]
     return [
         [*first, "differs", *metrics, *_TIMES],
         [*first, "differs", *metrics],
         [*first, *metrics],
+        *_layouts_at(report, k),
+    ]
+
+
+def _layouts_at(report: Report, k: str) -> list[list[str]]:
+    """Column layouts with the metrics at one cut-off, from wide to narrow terminals."""
+    few = [key for key in report.metrics() if key.endswith(f"@{k}")]
+    first = ["run", "label"]
+    return [
         [*first, "differs", *few, *_TIMES],
         [*first, "differs", *few],
         [*first, *few],
         ["number", "label", *few],
         ["number", "label", *few[:3]],
     ]
+
+
+def _cutoffs(report: Report) -> list[str]:
+    return list(dict.fromkeys(key.partition("@")[2] for key in report.metrics()))
 
 
 class _Lines:

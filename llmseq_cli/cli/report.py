@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _FILE_WIDTH = 160
 _NO_LIMIT = 10_000
+_CUTOFFS = "10,20"
 _DATA_FORMATS = ("json", "csv")
 
 
@@ -48,7 +49,12 @@ def report(
         str | None,
         typer.Option("--columns", help="Columns to show: keys of --json, settings.NAME, differs.", metavar="NAME,…"),
     ] = None,
-    k: Annotated[str, typer.Option("--k", help="Cut-offs, up to the length of the stored lists.")] = "10,20",
+    k: Annotated[
+        str,
+        typer.Option(
+            "--k", help="Cut-offs, up to the length of the stored lists; in narrow terminals a table for each."
+        ),
+    ] = _CUTOFFS,
     group: Annotated[
         bool | None,
         typer.Option(
@@ -161,7 +167,7 @@ def report(
         )
         made = workspace.leaderboard(dataset, options)
     if format == "table":
-        show(made, to)
+        show(made, to, every_cutoff=k != _CUTOFFS)
     else:
         write_output(write_report(made, format, safe_cells=safe), to)
 
@@ -202,15 +208,15 @@ def _text_of(file: Path) -> str:
         ) from error
 
 
-def show(made: Report, to: Path | None) -> None:
-    """Print the leaderboard, or write it to a file as a wide terminal would show it."""
+def show(made: Report, to: Path | None, *, every_cutoff: bool = False) -> None:
+    """Print the leaderboard, or write it to a file as a wide terminal would show it; see `print_leaderboard`."""
     from llmseq_cli.cli.output import write_output
 
     if to is None:
-        print_leaderboard(made, bare=False)
+        print_leaderboard(made, bare=False, every_cutoff=every_cutoff)
         return
     file = io.StringIO()
     # A file has all columns that the user chose on one line.
     width = _FILE_WIDTH if made.columns is None else _NO_LIMIT
-    print_leaderboard(made, console=PlainConsole(file=file, width=width), bare=False)
+    print_leaderboard(made, console=PlainConsole(file=file, width=width), bare=False, every_cutoff=every_cutoff)
     write_output(file.getvalue(), to)

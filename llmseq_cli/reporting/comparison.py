@@ -81,10 +81,10 @@ def compare_runs(
 def overlap(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     """How much two runs recommend the same; lists: int32[n_sessions, k] each, NO_ITEM where shorter.
 
-    common: mean share of the k items that both lists have; jaccard: mean of common items over all items of both;
-    rank_biased: mean rank-biased overlap, extrapolated from k places, p 0.9 (Webber, Moffat and Zobel 2010, eq. 32),
-    1 for the same items in the same order; same_first: share of sessions with the same first item; catalog: items that
-    either run recommends at all, the share of them that both do.
+    common: mean share of the items of the longer list that both have; jaccard: mean of common items over all items of
+    both; rank_biased: mean rank-biased overlap, extrapolated from the end of the longer list, p 0.9 (Webber, Moffat and
+    Zobel 2010, eq. 32), 1 for the same items in the same order; same_first: share of sessions with the same first item;
+    catalog: items that either run recommends at all, the share of them that both do.
     """
     n, k = first.shape
     sums = np.zeros(3)
@@ -96,11 +96,12 @@ def overlap(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
         later = np.maximum(np.arange(k)[:, None], np.arange(k)[None, :])
         at = np.stack([same[:, later == d].sum(axis=1) for d in range(k)], axis=1).cumsum(axis=1)
         shared = at[:, -1]
-        either = (a != NO_ITEM).sum(axis=1) + (b != NO_ITEM).sum(axis=1) - shared
-        agreement = at / np.arange(1, k + 1)
+        lengths = np.stack([(a != NO_ITEM).sum(axis=1), (b != NO_ITEM).sum(axis=1)])
+        either, longer = lengths.sum(axis=0) - shared, np.maximum(lengths.max(axis=0), 1)
+        agreement = at / np.minimum(np.arange(1, k + 1), longer[:, None])
         biased = agreement[:, -1] * weights[-1] + (1 - _PERSISTENCE) / _PERSISTENCE * (agreement * weights).sum(axis=1)
         sums += [
-            (shared / k).sum(),
+            (shared / longer).sum(),
             np.divide(shared, either, out=np.zeros(len(a)), where=either > 0).sum(),
             biased.sum(),
         ]

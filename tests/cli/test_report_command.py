@@ -51,6 +51,12 @@ def test_narrow_reports_show_what_they_are_sorted_by(llmseq, trained):
     assert "HR@20" not in out
 
 
+def test_cutoffs_that_were_asked_for_are_all_shown_in_narrow_terminals_too(llmseq, trained):
+    lines = llmseq("report", "--k", "1,5,10").out.splitlines()
+    assert [line.split()[2] for line in lines if line.startswith("run ")] == ["NDCG@1", "NDCG@5", "NDCG@10"]
+    assert max(map(len, lines)) <= 80
+
+
 def test_wide_tables_become_names_and_values(llmseq, trained):
     lines = llmseq("sql", "from runs limit 1").out.splitlines()
     assert max(map(len, lines)) <= 80

@@ -41,8 +41,11 @@ def test_short_lists_have_nothing_in_common_where_they_are_empty():
     empty = np.full((2, 4), -1, dtype=np.int32)
     assert set(overlap(empty, empty).values()) == {0.0}
     short = np.array([[7, -1, -1, -1], [7, 8, -1, -1]], dtype=np.int32)
-    assert overlap(short, short)["jaccard"] == 1
-    assert overlap(short, short)["common"] == pytest.approx(3 / 8)
+    same = overlap(short, short)
+    assert (same["jaccard"], same["common"], same["rank_biased"]) == pytest.approx((1, 1, 1))
+    swapped = overlap(short[1:], np.array([[8, 7, 9, -1]], dtype=np.int32))
+    assert swapped["common"] == pytest.approx(2 / 3)
+    assert swapped["rank_biased"] == pytest.approx(rank_biased_overlap([7, 8, 0], [8, 7, 9]))
 
 
 def test_compare_agrees_with_the_leaderboard_and_the_store(llmseq, trained):
