@@ -16,6 +16,7 @@ from llmseq_cli.store.connection import Store, workspace_folder
 
 if TYPE_CHECKING:
     from llmseq_cli.data.append import AppendOptions
+    from llmseq_cli.data.moments import Moment
     from llmseq_cli.data.options import IngestOptions
     from llmseq_cli.data.splits import SplitRule
     from llmseq_cli.embeddings.options import EmbedOptions
@@ -325,20 +326,28 @@ class Workspace:
             return stored_figures(con, run)
 
     def recommend(
-        self, run: str, items: Sequence[str], *, k: int = 20, dataset: str | None = None, fallback: str | None = None
+        self,
+        run: str,
+        items: Sequence[str],
+        *,
+        k: int = 20,
+        times: Sequence[Moment] | None = None,
+        dataset: str | None = None,
+        fallback: str | None = None,
     ) -> list[dict[str, Any]]:
         """The next items for a session typed in (ids or titles, oldest first): one dict an item, best first.
 
         run: a run, "latest" or a model's name (its best run by validation, else its newest); with a dataset, of the
         runs on it. Or the folder of a bundle, as a path with a slash in it. fallback: the run to ask where that one has
-        nothing to recommend, as for an empty session.
+        nothing to recommend, as for an empty session. times: of the items (dates, datetimes, or seconds since 1970),
+        for a network trained with times; others ignore them.
         """
         from llmseq_cli.bundle.read import open_model
 
         ready = open_model(self.store, run, dataset)
-        rows = ready.next_items([items], k)[0]
+        rows = ready.next_items([items], k, [times])[0]
         if fallback and not rows:
-            rows = open_model(self.store, fallback, ready.dataset).next_items([items], k)[0]
+            rows = open_model(self.store, fallback, ready.dataset).next_items([items], k, [times])[0]
         return rows
 
     def score(self, options: ScoreOptions) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from llmseq_cli.bundle.layout import ABOUT, FORMAT, ITEMS, MODELS, ONNX, read_items
 from llmseq_cli.checksums import MANIFEST, check_checksums
+from llmseq_cli.data.moments import Moment
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.machine import machine_errors
@@ -64,13 +65,25 @@ class Bundle:
         shown = f"{folder / ITEMS} lists the items"
         return cls(folder, about, ReadyModel(run, dataset, catalog, model, repeats == "allow", shown))
 
-    def recommend(self, items: Sequence[str], *, k: int = 20) -> list[dict[str, Any]]:
-        """The next items for a session of ids or titles, oldest first: one dict an item, best first."""
-        return self.ready.next_items([items], k)[0]
+    def recommend(
+        self, items: Sequence[str], *, k: int = 20, times: Sequence[Moment] | None = None
+    ) -> list[dict[str, Any]]:
+        """The next items for a session of ids or titles, oldest first: one dict an item, best first.
 
-    def recommend_many(self, sessions: Sequence[Sequence[str]], *, k: int = 20) -> list[list[dict[str, Any]]]:
-        """The same for many sessions at once."""
-        return self.ready.next_items(sessions, k)
+        times: of the items (dates, datetimes, or seconds since 1970), for a network trained with times; others ignore
+        them.
+        """
+        return self.ready.next_items([items], k, [times])[0]
+
+    def recommend_many(
+        self,
+        sessions: Sequence[Sequence[str]],
+        *,
+        k: int = 20,
+        times: Sequence[Sequence[Moment] | None] | None = None,
+    ) -> list[list[dict[str, Any]]]:
+        """The same for many sessions at once; times: None for a session without."""
+        return self.ready.next_items(sessions, k, times)
 
     def session_vector(self, items: Sequence[str]) -> np.ndarray:
         """float32[d]: the session's vector, to be compared with those of vectors.safetensors or of a vector store.

@@ -217,9 +217,20 @@ def recommend(
     dataset: RunDatasetOption = None,
     fallback: FallbackOption = None,
     k: Annotated[int, typer.Option("-k", help="How many items.", min=1)] = 20,
+    times: Annotated[
+        str | None,
+        typer.Option(
+            "--times",
+            help="When the items were used, for networks trained with --set time=…: a date or time for each item, or "
+            "seconds since 1970. Other models ignore them.",
+            metavar="TIME,…",
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Recommend the next items for a session given on the command line.
+
+    A network that reads times (--set time=both) and gets none treats the gaps between items as unknown.
 
     Examples:
 
@@ -228,8 +239,11 @@ def recommend(
         llmseq recommend llmseqsim "spaghetti no. 5" -k 5
 
         llmseq recommend most-popular
+
+        llmseq recommend sasrec B0001 B0007 --times 2024-05-01,2024-05-09T18:30
     """
-    rows = common.open().recommend(run, items or [], k=k, dataset=dataset, fallback=fallback)
+    moments = None if times is None else [one.strip() for one in times.split(",") if one.strip()]
+    rows = common.open().recommend(run, items or [], k=k, times=moments, dataset=dataset, fallback=fallback)
     if json:
         print_json(rows)
         return

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
+import numpy as np
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, Response
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 
 from llmseq_cli._version import __version__
+from llmseq_cli.data.moments import moments
 from llmseq_cli.errors import LlmseqError, UsageError, did_you_mean
 from llmseq_cli.serving import page
 from llmseq_cli.serving.batches import Batches, BusyError
@@ -23,6 +25,8 @@ from llmseq_cli.serving.served import Served
 _BUSY_SECONDS = "1"
 
 Session = Annotated[list[str], Field(max_length=MOST_ITEMS)]
+Time = Annotated[float, Field(strict=True)] | str
+Times = Annotated[list[Time], Field(max_length=MOST_ITEMS)]
 
 
 class Ask(BaseModel):
@@ -33,6 +37,12 @@ class Ask(BaseModel):
     session: Session | None = Field(None, description=f"Ids or titles, oldest first; at most {MOST_ITEMS:,}.")
     sessions: Annotated[list[Session], Field(max_length=MOST_SESSIONS)] | None = Field(
         None, description=f"Instead of session: at most {MOST_SESSIONS} of them."
+    )
+    times: Times | list[Times | None] | None = Field(
+        None,
+        description="When the items were used, one time for each, for networks trained with times; others ignore them. "
+        "Dates and times of ISO 8601 (UTC without an offset), or seconds since 1970. With sessions: a list for each, "
+        "or null. Without times such a network treats the gaps between items as unknown.",
     )
     k: int = Field(20, ge=1, le=MOST_RECOMMENDATIONS, description="Recommendations a session.")
     run: str | None = Field(None, description="The run to ask; else the first that is served.")
@@ -121,7 +131,8 @@ def make_app(
             raise UsageError("give session or sessions", 'for example {"session": ["item-1", "item-2"], "k": 5}')
         model = served(ask.run)
         sessions = [ask.session] if ask.session is not None else ask.sessions or []
-        lists = await batches.answers(model, sessions, ask.k) if sessions else []
+        times = _times(ask, sessions)
+        lists = await batches.answers(model, sessions, ask.k, times) if sessions else []
         return _json({"run": model.run, "lists": lists})
 
     @app.get("/health", response_model=Health, response_description="It does")
@@ -144,6 +155,22 @@ def make_app(
         return HTMLResponse(page.docs_page(app.openapi(), models, str(request.base_url)))
 
     return Guards(app, token, hosts, rate)
+
+
+def _times(ask: Ask, sessions: Sequence[Sequence[str]]) -> list[np.ndarray | None] | None:
+    """Microseconds of the items of each session. Raises UsageError where times and sessions do not fit together."""
+    if ask.times is None:
+        return None
+    given: list[list[float | str] | None] = []
+    for one in [ask.times] if ask.session is not None else ask.times:
+        if one is not None and not isinstance(one, list):
+            raise UsageError("times hold no list for each session", "give a list of times, or null, for each session")
+        if any(isinstance(time, list) for time in one or []):
+            raise UsageError("times hold lists for one session", "give one time for each item")
+        given.append(one)
+    if len(given) != len(sessions):
+        raise UsageError(f"times for {len(given)} of {len(sessions)} sessions", "give a list, or null, for each")
+    return [None if one is None else moments(one, len(session)) for one, session in zip(given, sessions, strict=True)]
 
 
 def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.evaluation.small_blocks import MOST_HISTORIES
 from llmseq_cli.serving.options import MOST_WAITING
@@ -25,6 +27,7 @@ class BusyError(LlmseqError):
 class _Asked:
     served: Served
     sessions: Sequence[Sequence[str]]
+    times: Sequence[np.ndarray | None]
     k: int
     answer: asyncio.Future[list[dict[str, Any]]]
 
@@ -45,14 +48,20 @@ class Batches:
         self._asked.put(None)
         self._thread.join()
 
-    async def answers(self, served: Served, sessions: Sequence[Sequence[str]], k: int) -> list[dict[str, Any]]:
-        """See `Served.answers`. Raises BusyError where too much is waiting."""
+    async def answers(
+        self,
+        served: Served,
+        sessions: Sequence[Sequence[str]],
+        k: int,
+        times: Sequence[np.ndarray | None] | None = None,
+    ) -> list[dict[str, Any]]:
+        """See `Served.answers`; times: None where no session has any. Raises BusyError where too much is waiting."""
         if self._waiting >= MOST_WAITING:
             raise BusyError("too many requests are waiting", "ask again later, or serve with more --workers")
         answer: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()
         self._waiting += len(sessions)
         try:
-            self._asked.put(_Asked(served, sessions, k, answer))
+            self._asked.put(_Asked(served, sessions, times or [None] * len(sessions), k, answer))
             return await answer
         finally:
             self._waiting -= len(sessions)
@@ -82,7 +91,8 @@ def _answer(together: list[_Asked]) -> None:
     """Computes what the same model was asked for, for as many items a list."""
     first = together[0]
     try:
-        answers = first.served.answers([session for one in together for session in one.sessions], first.k)
+        sessions = [session for one in together for session in one.sessions]
+        answers = first.served.answers(sessions, [times for one in together for times in one.times], first.k)
     except Exception as error:  # whoever asked gets it
         for one in together:
             _settle(one, error=error)

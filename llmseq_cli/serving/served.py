@@ -31,13 +31,15 @@ class Served:
     def run(self) -> str:
         return self.ready.run
 
-    def answers(self, sessions: Sequence[Sequence[str]], k: int) -> list[dict[str, Any]]:
+    def answers(
+        self, sessions: Sequence[Sequence[str]], times: Sequence[np.ndarray | None], k: int
+    ) -> list[dict[str, Any]]:
         """One dict a session: "recommendations" as `ReadyModel.next_items` has them, and in "unknown" what the catalog
-        does not know, which is left out."""
-        lists = _lists(self.ready, sessions, k)
+        does not know, which is left out. times: microseconds of the items of each session, None where it has none."""
+        lists = _lists(self.ready, sessions, times, k)
         empty = [place for place, one in enumerate(lists) if not one]
         if self.fallback is not None and empty:
-            instead = _lists(self.fallback, [sessions[place] for place in empty], k)
+            instead = _lists(self.fallback, [sessions[place] for place in empty], [times[place] for place in empty], k)
             for place, one in zip(empty, instead, strict=True):
                 lists[place] = one
         known = self.ready.catalog.known
@@ -58,10 +60,16 @@ class Served:
         self.ready.catalog.known("")
 
 
-def _lists(ready: ReadyModel, sessions: Sequence[Sequence[str]], k: int) -> list[list[dict[str, Any]]]:
-    known = ready.catalog.known
-    items = [[item for text in session if (item := known(text)) is not None] for session in sessions]
-    return ready.lists(Sessions.from_lists(items), k)
+def _lists(
+    ready: ReadyModel, sessions: Sequence[Sequence[str]], times: Sequence[np.ndarray | None], k: int
+) -> list[list[dict[str, Any]]]:
+    found = [[ready.catalog.known(text) for text in session] for session in sessions]
+    items = [[item for item in session if item is not None] for session in found]
+    kept = [
+        None if one is None else one[[item is not None for item in session]]
+        for one, session in zip(times, found, strict=True)
+    ]
+    return ready.timed_lists(items, kept, k)
 
 
 def open_served(folder: Path, options: ServeOptions, progress: Progress | None = None) -> list[Served]:

@@ -23,7 +23,7 @@ from llmseq_cli.store.queries import copy_to, query
 from llmseq_cli.store.runs import RunInfo, find_run
 from llmseq_cli.training import scorers
 from llmseq_cli.training.options import ScoreOptions
-from llmseq_cli.training.ready import ReadyModel
+from llmseq_cli.training.ready import ReadyModel, reads_times
 from llmseq_cli.training.scorers import Scorer, open_scorer
 from llmseq_cli.training.stored_runs import load_model
 
@@ -79,7 +79,9 @@ def score_file(store: Store, options: ScoreOptions, progress: Progress) -> dict[
             raise LlmseqError(
                 f"{sessions} holds no session", "below the header belongs a row for each item of a session"
             )
-        fallen, without = _score(staged, scorer, fallback, n_sessions, min(options.k, len(catalog)), progress)
+        reading = reads_times(model) or (fallback is not None and fallback.reads_times)
+        timed = reading and _all_timed(staged, sessions, progress)
+        fallen, without = _score(staged, scorer, fallback, n_sessions, min(options.k, len(catalog)), timed, progress)
         _write(staged, out, safe=options.safe_cells and out.suffix == ".csv")
     return {
         "run": options.run,
@@ -137,20 +139,24 @@ def _score(
     fallback: ReadyModel | None,
     n_sessions: int,
     k: int,
+    timed: bool,
     progress: Progress,
 ) -> tuple[int, int]:
-    """Fills the table `scored`; returns how many sessions got the fallback's list, and how many none."""
+    """Fills the table `scored`; returns how many sessions got the fallback's list, and how many none.
+
+    timed: hand on the times of the items.
+    """
     size = scorers.SESSIONS_PER_BLOCK
     starts = range(0, n_sessions, size)
     fallen = without = 0
     con.execute("create table scored (number integer, rank integer, item integer, score float)")
     with progress.task("Scoring", n_sessions, "sessions") as task, con.cursor() as reading:
-        blocks = (_histories(reading, start, min(start + size, n_sessions)) for start in starts)
+        blocks = (_histories(reading, start, min(start + size, n_sessions), timed) for start in starts)
         for start, ranking in zip(starts, scorer.lists(blocks, k), strict=True):
             listed = ranking.items >= 0
             missing = np.flatnonzero(~listed.any(axis=1))
             if fallback and len(missing):
-                histories = _histories(con, start, start + len(ranking)).take(missing)
+                histories = _histories(con, start, start + len(ranking), timed).take(missing)
                 instead = fallback.model.recommend(histories, k, exclude_history=not fallback.repeats)
                 ranking.items[missing], ranking.scores[missing] = instead.items, instead.scores
                 listed = ranking.items >= 0
@@ -169,11 +175,21 @@ def _score(
     return fallen, without
 
 
-def _histories(con: duckdb.DuckDBPyConnection, start: int, stop: int) -> Sessions:
-    """The sessions that are numbered from start up to, not including, stop."""
+def _all_timed(con: duckdb.DuckDBPyConnection, file: str, progress: Progress) -> bool:
+    """Whether the file has a time for every item; tells where it has times for some only, which are not read then."""
+    [[rows, timed]] = con.execute("select count(*), count(time) from scored_history").fetchall()
+    if 0 < timed < rows:
+        progress.warn(f"{file}: {rows - timed:,} of {rows:,} rows have no time, so the model reads none of the times")
+    return bool(timed == rows)
+
+
+def _histories(con: duckdb.DuckDBPyConnection, start: int, stop: int, timed: bool) -> Sessions:
+    """The sessions that are numbered from start up to, not including, stop; timed: with the times of their items."""
     rows = con.execute(query("score/block"), {"start": start, "stop": stop}).fetchnumpy()
     number, item = np.ma.getdata(rows["number"]), np.ma.getdata(rows["item"])
-    return Sessions.from_lengths(item, np.bincount(number - start, minlength=stop - start), np.arange(start, stop))
+    times = np.ma.getdata(rows["moment"]) if timed else None
+    lengths = np.bincount(number - start, minlength=stop - start)
+    return Sessions.from_lengths(item, lengths, np.arange(start, stop), times)
 
 
 def _write(con: duckdb.DuckDBPyConnection, out: Path, *, safe: bool) -> None:

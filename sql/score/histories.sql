@@ -11,6 +11,7 @@ create or replace table scored_history as
 select
     s.number,
     c.item,
+    x.time,
     row_number() over (partition by s.number order by x.time, x.input_order) as position
 from staged_session_item as x
 inner join scored_session as s on x.session_id = s.session_id

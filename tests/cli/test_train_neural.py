@@ -1,6 +1,10 @@
 """Neural models from the command line."""
 
+import json
+
 import pytest
+
+from llmseq_cli.bundle import Bundle
 
 FAST = ["--set", "dim=16", "--set", "epochs=2", "--set", "batch_size=32"]
 
@@ -85,7 +89,32 @@ def test_times_from_ingest_to_recommend(llmseq, tmp_path):
     small = ["--set", "dim=8", "--set", "epochs=1", "--set", "time=both"]
     trained = llmseq("train", "hstu", *small, "--json")
     assert trained.status == 0, trained.err
-    assert len(llmseq("recommend", "hstu", "i1", "i2", "-k", 3, "--json").json) == 3, "a typed session has no times"
+    asked = ("recommend", "hstu", "i1", "i2", "-k", 3, "--json")
+    without, early, late = (
+        llmseq(*asked, *times).json
+        for times in ((), ("--times", "0,30"), ("--times", "2024-05-01T12:00:00,2024-05-01T12:00:10"))
+    )
+    assert len({json.dumps(rows) for rows in (without, early, late)}) == 3
+    assert llmseq(*asked, "--times", "1714564800,1714564810").json == late
+    refused = llmseq(*asked, "--times", "2024-05-01")
+    assert (refused.status, "1 time for 2 items" in refused.err) == (2, True), refused.err
+    for name, times, wanted in (("timed", ("0", "30"), early), ("untimed", ("", "30"), without)):
+        rows = [f"s,i{item},{time}" for item, time in zip((1, 2), times, strict=True)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["session,item,time", *rows]) + "\n")
+        scored = llmseq(
+            "score", "hstu", "--sessions", tmp_path / f"{name}.csv", "--out", tmp_path / "lists.jsonl", "-k", 3
+        )
+        assert scored.status == 0, scored.err
+        assert ("1 of 2 rows have no time" in scored.err) == (name == "untimed")
+        lists = [json.loads(line) for line in (tmp_path / "lists.jsonl").read_text().splitlines()]
+        assert [(one["item"], one["score"]) for one in lists] == [
+            (one["item"], pytest.approx(one["score"], rel=1e-6)) for one in wanted
+        ]
+    made = llmseq("export", "hstu", "--format", "bundle", "--out", tmp_path / "bundle")
+    assert "reads the times of a session" in made.err + made.out
+    bundle = Bundle.open(tmp_path / "bundle")
+    assert bundle.recommend(["i1", "i2"], k=3, times=[0, 30]) == early
+    assert bundle.recommend_many([["i1", "i2"]] * 2, k=3, times=[None, [0, 30]]) == [without, early]
     tuned = llmseq("tune", "sasrec", "--trials", 1, *small, "--json")
     assert tuned.status == 0, tuned.err
 

@@ -33,9 +33,9 @@ def service(trained) -> Iterator[Callable]:
 
     started = []
 
-    def start(*runs, token=None, hosts=("localhost",), rate=1e6, fallback=None):
+    def start(*runs, token=None, hosts=("localhost",), rate=1e6, fallback=None, folder=trained.folder):
         options = ServeOptions(runs, fallback=fallback)
-        app = make_app(lambda: open_served(trained.folder, options), token, hosts, RateLimit(rate))
+        app = make_app(lambda: open_served(folder, options), token, hosts, RateLimit(rate))
         client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
         started.append(client.__enter__())
         return client

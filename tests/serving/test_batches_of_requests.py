@@ -17,7 +17,8 @@ class Slow:
     def __init__(self, run: str) -> None:
         self.run, self.asked, self.go, self.begun = run, [], threading.Event(), threading.Event()
 
-    def answers(self, sessions, k):
+    def answers(self, sessions, times, k):
+        assert len(times) == len(sessions)
         self.asked.append((len(sessions), k))
         self.begun.set()
         self.go.wait(5)

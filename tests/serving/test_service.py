@@ -7,6 +7,8 @@ import json
 
 import pytest
 
+from llmseq_cli import IngestOptions, TrainOptions, Workspace
+from llmseq_cli.data.ingest import Protocol
 from llmseq_cli.serving import guards
 from llmseq_cli.serving.options import MOST_BYTES, MOST_ITEMS, MOST_RECOMMENDATIONS, MOST_SESSIONS
 
@@ -26,6 +28,32 @@ def test_lists_are_those_of_recommend(service, trained):
         assert [one["recommendations"] for one in alone["lists"]] == wanted[:1]
     assert client.post("/recommend", json={"session": ["i01"]}).json()["run"] == "v-sknn-1"
     assert client.post("/recommend", json={"sessions": []}).json()["lists"] == []
+
+
+def test_times_of_sessions(service, tmp_path):
+    workspace = Workspace(tmp_path / "ws")
+    rows = [
+        f"u{user},i{(user + place) % 40:02},{10**6 * user + 10 * place**2}" for user in range(50) for place in range(4)
+    ]
+    (tmp_path / "clicks.csv").write_text("\n".join(["user,item,timestamp", *rows]) + "\n")
+    workspace.ingest(IngestOptions([tmp_path / "clicks.csv"], "clicks", protocol=Protocol(k_core=0)))
+    workspace.train(TrainOptions("v-sknn"))
+    workspace.train(TrainOptions("sasrec", settings={"epochs": 1, "dim": 8, "time": "both"}, device="cpu"))
+    client = service("sasrec", "v-sknn", folder=workspace.folder)
+    times = [["2024-05-01", 1714694400], None, [0, 5, 100.5], [7, 17, 57]]
+    wanted = [workspace.recommend("sasrec", one, k=7, times=when) for one, when in zip(SESSIONS, times, strict=True)]
+    asked = {"sessions": SESSIONS, "k": 7, "times": times}
+    lists = [one["recommendations"] for one in client.post("/recommend", json=asked).json()["lists"]]
+    assert lists == wanted
+    without = [
+        one["recommendations"] for one in client.post("/recommend", json=asked | {"times": None}).json()["lists"]
+    ]
+    assert [a == b for a, b in zip(lists, without, strict=True)] == [False, True, False, False]
+    # An item that is not known goes with its time.
+    alone = {"session": ["i33", "?", "i34", "i35"], "k": 7, "times": [0, 1, 5, 100.5]}
+    assert client.post("/recommend", json=alone).json()["lists"][0]["recommendations"] == wanted[2]
+    [blind] = client.post("/recommend", json=alone | {"run": "v-sknn-1"}).json()["lists"]
+    assert blind["recommendations"] == workspace.recommend("v-sknn", SESSIONS[2], k=7)
 
 
 def test_items_by_title_and_unknown_ones(service):
@@ -63,6 +91,15 @@ def test_another_run_where_there_is_nothing_to_recommend(service, trained):
         ({"session": ["i01"], "run": "sasrec-2"}, "no run 'sasrec-2' is served"),
         ({"session": ["i01"] * (MOST_ITEMS + 1)}, "session"),
         ({"sessions": [["i01"]] * (MOST_SESSIONS + 1)}, "sessions"),
+        ({"session": ["i01"], "times": "2024-05-01"}, "times"),
+        ({"session": ["i01"], "times": [True]}, "times"),
+        ({"session": ["i01"], "times": ["soon"]}, "'soon' is no time"),
+        ({"session": ["i01"], "times": [["2024-05-01"]]}, "times hold lists for one session"),
+        ({"session": ["i01"], "times": []}, "0 times for 1 item"),
+        ({"session": ["i01", "i02"], "times": [2, 1]}, "2.0 is followed by 1.0"),
+        ({"sessions": [["i01"]], "times": [5]}, "times hold no list for each session"),
+        ({"sessions": [["i01"]], "times": [[5], [6]]}, "times for 2 of 1 sessions"),
+        ({"session": ["i01"], "times": [5] * (MOST_ITEMS + 1)}, "times"),
         ([], "the body"),
     ],
 )
