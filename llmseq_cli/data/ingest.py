@@ -125,7 +125,9 @@ def build_dataset(
         if n_sessions == 0:
             raise LlmseqError(
                 f"no session is left after k-core {protocol.k_core} and --min-session {protocol.min_session}",
-                "lower them, for example --k-core 0" if protocol.k_core else "are users and sessions what you mean?",
+                "lower them, for example --k-core 0"
+                if protocol.k_core
+                else "are users and sessions what you mean? A longer --session-gap makes longer sessions",
             )
         dataset_id, statistics = _store(con, name, protocol, source)
         task.advance()

@@ -121,7 +121,7 @@ def rule_of(kind: str, given: dict[str, Any]) -> SplitRule:
     for name in asked:
         if name not in (*_COMMON, *_OWN[kind]):
             kinds = ", ".join(one for one in KINDS if name in _OWN[one])
-            raise UsageError(f"--{name.replace('_', '-')} means nothing to the split {kind}", f"it is for {kinds}")
+            raise UsageError(f"--{name.replace('_', '-')} does not apply to the split {kind}", f"it is for {kinds}")
     return SplitRule(kind, **asked)
 
 

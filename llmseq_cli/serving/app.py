@@ -161,16 +161,18 @@ def _times(ask: Ask, sessions: Sequence[Sequence[str]]) -> list[np.ndarray | Non
     """Microseconds of the items of each session. Raises UsageError where times and sessions do not fit together."""
     if ask.times is None:
         return None
-    given: list[list[float | str] | None] = []
-    for one in [ask.times] if ask.session is not None else ask.times:
-        if one is not None and not isinstance(one, list):
-            raise UsageError("times hold no list for each session", "give a list of times, or null, for each session")
-        if any(isinstance(time, list) for time in one or []):
-            raise UsageError("times hold lists for one session", "give one time for each item")
-        given.append(one)
+    given = [ask.times] if ask.session is not None else ask.times
     if len(given) != len(sessions):
         raise UsageError(f"times for {len(given)} of {len(sessions)} sessions", "give a list, or null, for each")
-    return [None if one is None else moments(one, len(session)) for one, session in zip(given, sessions, strict=True)]
+    return [None if one is None else _moments(one, len(session)) for one, session in zip(given, sessions, strict=True)]
+
+
+def _moments(times: Any, n: int) -> np.ndarray:
+    if not isinstance(times, list):
+        raise UsageError("times hold no list for each session", "give a list of times, or null, for each session")
+    if any(isinstance(one, list) or one is None for one in times):
+        raise UsageError("times hold lists for one session", "give one time for each item")
+    return moments(times, n)
 
 
 def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -66,14 +66,13 @@ class ReadyModel:
     ) -> list[list[dict[str, Any]]]:
         """The same for dense ids and microseconds. Models that read no times ignore them."""
         found: list[list[dict[str, Any]]] = [[] for _ in items]
-        timed = np.array([self.reads_times and one is not None for one in times], dtype=bool)
-        for places in (np.flatnonzero(~timed), np.flatnonzero(timed)):
-            if not len(places):
+        timed = {place: one for place, one in enumerate(times) if self.reads_times and one is not None}
+        for places in ([place for place in range(len(items)) if place not in timed], list(timed)):
+            if not places:
                 continue
             histories = Sessions.from_lists([items[place] for place in places])
-            known = [one for place in places if (one := times[place]) is not None]
-            if timed[places[0]]:
-                histories = replace(histories, times=np.concatenate(known))
+            if places[0] in timed:
+                histories = replace(histories, times=np.concatenate(list(timed.values())))
             for place, one in zip(places, self.lists(histories, k), strict=True):
                 found[place] = one
         return found

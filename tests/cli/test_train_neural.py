@@ -98,7 +98,7 @@ def test_times_from_ingest_to_recommend(llmseq, tmp_path):
     assert llmseq(*asked, "--times", "1714564800,1714564810").json == late
     refused = llmseq(*asked, "--times", "2024-05-01")
     assert (refused.status, "1 time for 2 items" in refused.err) == (2, True), refused.err
-    for name, times, wanted in (("timed", ("0", "30"), early), ("untimed", ("", "30"), without)):
+    for name, times, wanted in (("timed", ("0", "30"), early), ("untimed", ("0", ""), without)):
         rows = [f"s,i{item},{time}" for item, time in zip((1, 2), times, strict=True)]
         (tmp_path / f"{name}.csv").write_text("\n".join(["session,item,time", *rows]) + "\n")
         scored = llmseq(

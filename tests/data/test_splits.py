@@ -326,7 +326,7 @@ def test_a_sort_key_orders_equal_times():
     ("kind", "given", "said"),
     [
         ("by-month", {}, "no split is called"),
-        ("leave-one-out", {"targets": "all"}, "means nothing to the split leave-one-out"),
+        ("leave-one-out", {"targets": "all"}, "does not apply to the split leave-one-out"),
         ("users", {"test_fraction": 0.3, "validation_fraction": 0.7}, "leave no user to train on"),
         ("sessions", {"test_fraction": 1.5}, "--test-fraction is 1.5"),
         ("global-time", {"point": "soon"}, "no point in time"),
