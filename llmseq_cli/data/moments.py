@@ -13,6 +13,9 @@ from llmseq_cli.errors import UsageError
 
 Moment = str | float | datetime
 
+NUMBERS_UNTIL = datetime(1973, 1, 1)
+"""Times from 1970 on that end before this are no times: they number the interactions."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNITS = ((1e11, 1e6), (1e14, 1e3), (1e17, 1.0), (math.inf, 1e-3))
 """Numbers below the first are of a unit with so many microseconds: seconds, milliseconds, micro- and nanoseconds."""
@@ -36,6 +39,12 @@ def moments(times: Sequence[Moment], n: int) -> np.ndarray:
         place = int(falls[0]) + 1
         raise UsageError(f"the time {times[place - 1]} is followed by {times[place]}", "give the oldest item first")
     return found
+
+
+def are_numbers(times: np.ndarray) -> bool:
+    """Whether microseconds since 1970 number the interactions of a dataset that has no times."""
+    until = _microseconds(NUMBERS_UNTIL)
+    return bool(len(times)) and int(times.min()) >= 0 and int(times.max()) < until
 
 
 def _microseconds(moment: Moment) -> int:

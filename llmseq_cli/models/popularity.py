@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from llmseq_cli.data.moments import are_numbers
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
@@ -59,6 +60,8 @@ class MostPopular(Recommender):
             return {}
         if train.times is None:
             raise LlmseqError("the training sessions come without times", "leave window, last and half_life out")
+        if (self.settings.window or self.settings.half_life) and are_numbers(train.times):
+            raise UsageError("the dataset has no times, its interactions are numbered", "use --set last=N instead")
         age = train.times.max(initial=0) - train.times
         counted = np.ones(len(age), dtype=bool)
         if self.settings.window:

@@ -59,6 +59,7 @@ def test_every_address_and_page_is_complete():
 
 def test_sequences_of_the_fields_tables_can_be_ingested(llmseq, server, tmp_path):
     lines = "".join(f"{u} {' '.join(str((u + i) % 7 + 1) for i in range(5 + u % 3))}\n" for u in range(1, 41))
+    lines += "\n99\n"  # a blank line, and a user without items
     server.files["/Beauty.txt"] = lines.encode()
     done = llmseq("download", "beauty-s3rec", "--out", tmp_path / "data", "--base-url", server.url)
     assert (done.status, done.out.strip()) == (0, str(tmp_path / "data" / "Beauty.txt"))

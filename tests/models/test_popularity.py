@@ -81,8 +81,8 @@ def test_beauty_figures():
 
 
 DAY = 86_400_000_000
-TIMED = Sessions(TRAIN.items, TRAIN.offsets, TRAIN.ids, np.array([0, 1, 9, 5, 8, 9, 10, 2, 10]) * DAY)
-# items:                                                          0  1  2  2  1  2  4   4  1
+TIMED = Sessions(TRAIN.items, TRAIN.offsets, TRAIN.ids, (20_000 + np.array([0, 1, 9, 5, 8, 9, 10, 2, 10])) * DAY)
+# items:                                                                     0  1  2  2  1  2  4   4  1
 
 
 @pytest.mark.parametrize(
@@ -112,3 +112,10 @@ def test_times_that_are_none_are_refused():
             MostPopularSettings(**wrong)
     with pytest.raises(LlmseqError, match="without times"):
         MostPopular(MostPopularSettings(window="7d"), 6).fit(TRAIN, FitContext(catalog(6)))
+    numbered = replace(TRAIN, times=np.arange(9) * 1_000_000)
+    for given in ({"window": "7d"}, {"half_life": "7d"}):
+        with pytest.raises(UsageError, match="its interactions are numbered"):
+            MostPopular(MostPopularSettings(**given), 5).fit(numbered, FitContext(catalog(5)))
+    assert (
+        MostPopular(MostPopularSettings(last=2), 5).fit(numbered, FitContext(catalog(5)))["counted_interactions"] == 2
+    )

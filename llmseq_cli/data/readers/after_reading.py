@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import datetime, timedelta
 
+from llmseq_cli.data.moments import NUMBERS_UNTIL
 from llmseq_cli.data.read_options import gap_seconds
 from llmseq_cli.data.readers.dataset_parts import DatasetParts
 from llmseq_cli.data.readers.files import count
@@ -12,7 +13,6 @@ from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.store.queries import query
 
 _COUNTED_WHOLE = 100_000  # rows; of more a sample is looked at
-_COUNTERS_UNTIL = datetime(1973, 1, 1)
 _LONGEST_SPAN = timedelta(days=40 * 365)
 _LONGEST_JUMP = timedelta(days=10 * 365)
 
@@ -125,7 +125,7 @@ def tell_times(reading: Reading) -> None:
     con = reading.con
     [(first, last)] = con.execute("select min(time), max(time) from staged_interaction").fetchall()
     reading.report.first_time, reading.report.last_time = first.isoformat(), last.isoformat()
-    if last < _COUNTERS_UNTIL and first >= datetime(1970, 1, 1):
+    if last < NUMBERS_UNTIL and first >= datetime(1970, 1, 1):
         return  # numbers that count, not times
     shown = f"the times run from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
     hint = "check the unit and the form of the times (--time-format), or leave rows out with --where"

@@ -101,9 +101,10 @@ class SequenceTable(TableFile):
 
 def looks_like_sequences(con: duckdb.DuckDBPyConnection, file: str) -> bool:
     """Whether a file's lines are integers separated by spaces, not equally many in all of them."""
-    lines = [line.split() for line in first_lines(con, file, SNIFFED_LINES)]
+    lines = [words for line in first_lines(con, file, SNIFFED_LINES) if (words := line.split())]
     whole = all(word.isdigit() for words in lines for word in words)
-    return whole and len(lines) > 1 and len({len(words) for words in lines}) > 1 and min(map(len, lines)) > 1
+    several = sum(len(words) > 1 for words in lines)  # a user may come without items
+    return whole and len(lines) > 1 and len({len(words) for words in lines}) > 1 and 2 * several > len(lines)
 
 
 def holds_lists(values: list[str]) -> bool:
