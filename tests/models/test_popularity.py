@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from support.beauty_split import load_beauty, measure, needs_beauty
