@@ -12,6 +12,7 @@ from typing import Any
 from llmseq_cli.data.dataset import find_dataset
 from llmseq_cli.data.ingest import Protocol
 from llmseq_cli.data.options import IngestOptions
+from llmseq_cli.data.readers.files import find_files
 from llmseq_cli.embeddings.make import SOURCES
 from llmseq_cli.embeddings.options import EmbedOptions
 from llmseq_cli.embeddings.stored import find_embeddings
@@ -106,6 +107,7 @@ class RecipeRun:
         """The steps in order: what each does, and about how many minutes of it are left at most."""
         rows: list[dict[str, Any]] = []
         if not self._has_dataset():
+            find_files(list(self.options.data))  # what is not there is told before the run
             rows.append(
                 {"step": "ingest", "what": self.dataset, "with": self._origin(), "seeds": None, "minutes": None}
             )
@@ -125,7 +127,8 @@ class RecipeRun:
         return " ".join(words)
 
     def _origin(self) -> str:
-        return ", ".join(self.options.data) or self.recipe.dataset.download or "–"
+        download = self.recipe.dataset.download
+        return ", ".join(self.options.data) or (f"download of {download}" if download else "–")
 
     def run(self) -> Done:
         """Goes through all steps. A step that fails is noted, those that are made of it are left out.

@@ -48,7 +48,7 @@ def test_another_split_needs_no_files(llmseq, both, shop_files):
     again = llmseq("split", "shop", "--split", "users", "--as", "each")
     assert (again.status, "has a split 'each' already" in again.err) == (1, True)
     wrong = llmseq("split", "shop", "--split", "leave-one-out", "--targets", "all", "--as", "x")
-    assert (wrong.status, "--targets means nothing" in wrong.err) == (2, True)
+    assert (wrong.status, "--targets does not apply" in wrong.err) == (2, True)
     assert llmseq("split", "shop", "--split", "users", "--as", "a/b").status == 2
     assert llmseq("train", "most-popular", "--split", "each").status == 0
     row = llmseq("report", "--split", "each", "--json").json[0]
@@ -244,6 +244,9 @@ def test_the_recipe_of_the_fields_table_is_planned(llmseq):
     assert {"most-popular", "v-sknn", "llmseqsim", "llm2sasrec", "blend"} <= {row["step"] for row in plan.json} | {
         row["what"] for row in plan.json
     }
+    assert plan.json[0]["with"] == "download of beauty"
+    missing = llmseq("reproduce", "beauty-leave-one-out", "--dry-run", "--data", "nowhere/")
+    assert (missing.status, "nowhere/ does not exist" in missing.err) == (1, True)
 
 
 def test_sampled_metrics_only_on_request_and_never_beside_others(llmseq, both):
