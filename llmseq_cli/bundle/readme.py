@@ -21,7 +21,7 @@ bundle = Bundle.open(".")
 print(bundle.recommend({session}, k=5))
 ```
 
-A session is a list of item ids or titles, oldest first. {repeats}
+A session is a list of item ids or titles, oldest first. {repeats}{times}
 
 `llmseq serve ./` answers over HTTP and has a page to try sessions on (`pip install 'llmseq[serve]'`).
 
@@ -35,6 +35,9 @@ A session is a list of item ids or titles, oldest first. {repeats}
 {metrics}
 """
 
+_TIMES = """
+The network reads when items were used: `times=["2024-05-01", "2024-05-09T18:30"]`, or seconds since 1970. Without
+times it treats the gaps between items as unknown."""
 _VECTORS = "| `vectors.safetensors` | `vectors`: one row an item; a score is its {similarity} with the session's |\n"
 _GRAPH = "| `model.onnx` | the network: `items`, `lengths` → `session` (its vector), `scores` (of all items) |\n"
 
@@ -77,6 +80,7 @@ def readme(about: dict[str, Any], examples: list[str]) -> str:
         words=shlex.join(examples),
         session=session,
         repeats="Lists hold no item of the session." if excludes else "Lists may hold items of the session.",
+        times=_TIMES if about["settings"].get("time", "none") != "none" else "",
         members=" and those it is made of" if "," in str(about["settings"].get("runs", "")) else "",
         more=more + (_GRAPH if about["onnx"] else ""),
         metrics=f"On {about['sessions']:,} test sessions: {metrics}." if metrics else "",

@@ -112,6 +112,7 @@ def test_times_from_ingest_to_recommend(llmseq, tmp_path):
         ]
     made = llmseq("export", "hstu", "--format", "bundle", "--out", tmp_path / "bundle")
     assert "reads the times of a session" in made.err + made.out
+    assert "`times=[" in (tmp_path / "bundle" / "README.md").read_text()
     bundle = Bundle.open(tmp_path / "bundle")
     assert bundle.recommend(["i1", "i2"], k=3, times=[0, 30]) == early
     assert bundle.recommend_many([["i1", "i2"]] * 2, k=3, times=[None, [0, 30]]) == [without, early]
