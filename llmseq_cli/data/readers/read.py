@@ -273,7 +273,7 @@ def _check_result(reading: Reading) -> None:
         if report.left_out:
             raise LlmseqError(
                 f"all {count(report.left_out, 'row is', 'rows are')} left out by --where, --min-rating or --max-rating",
-                "ask for less",
+                "make them less strict",
             )
         raise LlmseqError(f"{', '.join(report.files)}: no rows", "check how it was made")
     drop_duplicates(reading)
