@@ -47,7 +47,7 @@ def doctor(common: Common, json: JsonOption = False) -> None:
     from llmseq_cli.devices import resolve_device
     from llmseq_cli.training.environment import environment
 
-    facts: dict[str, Any] = environment(resolve_device("auto"))
+    facts: dict[str, Any] = environment(resolve_device("auto"), compile_it=True)
     facts["keys"] = {key: bool(os.environ.get(key)) for key in _KEYS}
     facts["workspace"], facts["retiring"] = _workspace(common), []
     if facts["workspace"]["state"] not in (_NOT_USABLE, _NOT_MADE):
@@ -68,6 +68,7 @@ def _print_health(facts: dict[str, Any]) -> None:
             ("platform", facts["platform"]),
             ("processor", f"{facts['processor']}, {facts['cores']} cores"),
             ("device", facts["device"]),
+            ("softmax on the CPU", facts["softmax"]),
             *((key, "set" if there else "not set") for key, there in facts["keys"].items()),
             ("workspace", workspace["folder"]),
             ("state", workspace["state"]),

@@ -136,6 +136,13 @@ class BERT4RecEncoder(Encoder):
         self.times = SessionTimes(settings.time, dim, settings.heads)
 
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
+        return self._hidden(vectors, batch, None)
+
+    def at_places(self, vectors: Tensor, batch: Batch) -> Tensor:
+        return self._hidden(vectors, batch, batch.places)
+
+    def _hidden(self, vectors: Tensor, batch: Batch, places: Tensor | None) -> Tensor:
+        """Of all places, or of these."""
         n, length, dim = vectors.shape
         x = vectors.reshape(n * length, dim).index_copy(0, batch.places, self.mask.expand(len(batch.places), dim))
         inside = _inside(batch.lengths, length)
@@ -146,7 +153,7 @@ class BERT4RecEncoder(Encoder):
         x = dropout(x, self.dropout, self.training)
         if not self.attend_masks:
             inside = inside.reshape(-1).index_fill(0, batch.places, False).view(n, length)
-        hidden: Tensor = self.norm(self.transformer(x, causal=False, inside=inside, bias=bias))
+        hidden: Tensor = self.norm(self.transformer(x, causal=False, inside=inside, bias=bias, places=places))
         return hidden
 
     def last(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:

@@ -13,14 +13,17 @@ from typing import Any
 _PACKAGES = ("numpy", "scipy", "scikit-learn", "duckdb", "torch")
 
 
-def environment(device: str) -> dict[str, Any]:
-    """Versions and hardware, as kept with every run."""
+def environment(device: str, *, compile_it: bool = False) -> dict[str, Any]:
+    """Versions and hardware, as kept with every run. compile_it: compile what speeds up training on a CPU, too."""
+    from llmseq_cli.models.neural import softmax_kernel
+
     return {
         "versions": dict(_versions()),
         "platform": f"{platform.system()} {platform.machine()}",
         "processor": processor_name(),
         "cores": usable_cores(),
         "device": device,
+        "softmax": softmax_kernel.about(compile_it=compile_it),
     }
 
 

@@ -39,6 +39,15 @@ class Batch:
     sessions: Tensor | None = field(default=None, kw_only=True)
     weight: float = field(default=1.0, kw_only=True)
 
+    def distinct(self) -> tuple[Self, Tensor | None]:
+        """The batch with every place once, and how often each stood there, int64[m]; None: all of them once."""
+        places, of, counts = torch.unique(self.places, return_inverse=True, return_counts=True)
+        if len(places) == len(self.places):
+            return self, None
+        targets = self.targets.new_empty(len(places))
+        targets[of] = self.targets
+        return replace(self, places=places, targets=targets), counts
+
     def share(self, rank: int, size: int) -> Self:
         """Every size-th session, from that of the rank on, so that shares are about as long as each other.
 

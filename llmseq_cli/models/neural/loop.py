@@ -203,12 +203,14 @@ class _Loop:
             average.lerp_(self.parameters[name], share)
 
     def _loss(self, batch: Batch, random: np.random.Generator) -> Tensor:
-        return self._mean_loss(*self.forward(batch), batch.targets, random) * batch.weight
+        if self.job.settings.loss == "softmax":
+            batch, counts = batch.distinct()
+            hidden, items = self.forward(batch)
+            return softmax_loss(hidden, items, batch.targets, self.job.chunk, self.job.precision, counts) * batch.weight
+        return self._sampled_loss(*self.forward(batch), batch.targets, random) * batch.weight
 
-    def _mean_loss(self, hidden: Tensor, items: Tensor, targets: Tensor, random: np.random.Generator) -> Tensor:
+    def _sampled_loss(self, hidden: Tensor, items: Tensor, targets: Tensor, random: np.random.Generator) -> Tensor:
         job, settings = self.job, self.job.settings
-        if settings.loss == "softmax":
-            return softmax_loss(hidden, items, targets, job.chunk, job.precision)
         shape: tuple[int, ...] = (settings.negatives,)
         if settings.negatives_for:
             shape = (max(1, -(-len(targets) // settings.negatives_for)), *shape)

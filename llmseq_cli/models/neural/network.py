@@ -21,8 +21,8 @@ class Encoder(nn.Module, ABC):
 
     def at_places(self, vectors: Tensor, batch: Batch) -> Tensor:
         """float32[m, d], what becomes of the batch's places, for the loss."""
-        places: Tensor = self(vectors, batch).flatten(0, 1)[batch.places]
-        return places
+        hidden: Tensor = self(vectors, batch)
+        return hidden.flatten(0, 1).index_select(0, batch.places)
 
     @abstractmethod
     def last(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:

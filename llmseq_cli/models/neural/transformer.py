@@ -34,15 +34,17 @@ class Attention(nn.Module):
         self.inward = nn.Linear(dim, 3 * dim)
         self.outward = nn.Linear(dim, dim)
 
-    def forward(self, x: Tensor, mask: Tensor | None, at: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, at: Tensor | None, places: Tensor | None = None) -> Tensor:
         """x: [n, length, dim]. mask: as `attention_mask` makes it; None: every place sees itself and those before it.
-        at: int64[n], the only place of every session that asks; None means that all do. → [n, length or 1, dim]"""
+        at: int64[n], the only place of every session that asks; None means that all do. → [n, length or 1, dim]
+        places: int64[m], of all places of all sessions those that are wanted: → [m, dim]"""
         n, length, dim = x.shape
         q, k, v = self.inward(x).view(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if at is not None:
             q = q[torch.arange(n, device=x.device), :, at].unsqueeze(2)
         y = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
-        y = self.outward(y.transpose(1, 2).reshape(n, -1, dim))
+        y = _only(y.transpose(1, 2).reshape(n, -1, dim), places)
+        y = self.outward(y)
         return dropout(y, self.dropout, self.training)
 
     @torch.no_grad()
@@ -126,14 +128,16 @@ class Block(nn.Module):
         self.norms = nn.ModuleList([nn.LayerNorm(dim), nn.LayerNorm(dim)])
         self.norm_first = norm_first
 
-    def forward(self, x: Tensor, mask: Tensor | None, at: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None, at: Tensor | None, places: Tensor | None = None) -> Tensor:
+        """See `Attention`."""
         first, second = self.norms
         asked = x if at is None else x[torch.arange(x.shape[0], device=x.device), at].unsqueeze(1)
+        asked = _only(asked, places)
         if self.norm_first:
-            x = asked + self.attention(first(x), mask, at)
+            x = asked + self.attention(first(x), mask, at, places)
             x = x + self.feed_forward(second(x))
             return x
-        x = first(asked + self.attention(x, mask, at))
+        x = first(asked + self.attention(x, mask, at, places))
         x = second(x + self.feed_forward(x))
         return x
 
@@ -185,12 +189,14 @@ class Transformer(nn.Module):
         inside: Tensor | None = None,
         at: Tensor | None = None,
         bias: Tensor | None = None,
+        places: Tensor | None = None,
     ) -> Tensor:
         """x: float32[n, length, dim]. causal: a place sees only itself and those before it.
 
         inside: bool[n, length], which places may be looked at. at: int64[n], the only place of every session whose
         outcome is wanted, None for all. bias: float32[n, heads, length, length], added to the logits of attention.
-        → float32[n, length or 1, dim]
+        → float32[n, length or 1, dim]; of only `places`, int64[m] into all places of all sessions, float32[m, dim]:
+        where few are wanted, the last block computes little more than those.
         """
         length = x.shape[1]
         *first, last = self.blocks
@@ -200,8 +206,13 @@ class Transformer(nn.Module):
             x = block(x, mask, None)
         if at is not None:
             mask = make_mask(at=at, bias=None if bias is None else only_at(bias, at))
-        x = last(x, mask, at)
+        x = last(x, mask, at) if places is None else last(x, mask, at, places)
         return x
+
+
+def _only(x: Tensor, places: Tensor | None) -> Tensor:
+    """[m, dim], the places of [n, length, dim]; None: x as it is."""
+    return x if places is None else x.flatten(0, 1).index_select(0, places)
 
 
 def only_at(bias: Tensor, at: Tensor) -> Tensor:

@@ -56,6 +56,12 @@ def test_the_last_item_counts_more_often_but_is_one_position():
     assert sorted(often.targets.tolist()) == sorted([*once.targets.tolist(), *np.repeat(ends, 3).tolist()])
     rows, steps = np.divmod(often.places.numpy(), often.items.shape[1])
     assert np.array_equal(often.targets.numpy(), items[rows, steps + 1])
+    batch, counts = often.distinct()
+    assert np.array_equal(batch.places, once.places)
+    assert np.array_equal(batch.targets, once.targets)
+    assert counts.sum() == len(often.targets)
+    assert np.array_equal(counts == 4, np.isin(batch.places, often.places[len(once.places) :]))
+    assert once.distinct()[1] is None
 
 
 @pytest.mark.parametrize("size", [20, 3])

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from llmseq_cli.models.neural import losses
 from llmseq_cli.models.neural.losses import gbce_loss, sampled_softmax_loss, softmax_loss
 
 N_ITEMS, DIM, N = 300, 16, 50
@@ -23,7 +24,8 @@ def gradients(loss, hidden, items):
 # With a scale of 30 logits reach hundreds: without a shift their exponentials would overflow.
 @pytest.mark.parametrize("scale", [0.1, 1, 30])
 @pytest.mark.parametrize("chunk", [1, 7, 50, 128])
-def test_the_chunked_softmax_is_cross_entropy(scale, chunk):
+def test_the_chunked_softmax_is_cross_entropy(monkeypatch, scale, chunk):
+    monkeypatch.setattr(losses.softmax_kernel, "kernel", lambda precision: None)
     hidden, items, targets = some(scale)
     expected = functional.cross_entropy(hidden @ items.T, targets)
     loss = softmax_loss(hidden, items, targets, chunk)
@@ -32,13 +34,31 @@ def test_the_chunked_softmax_is_cross_entropy(scale, chunk):
         assert torch.linalg.norm(ours - plain) < 1e-4 * torch.linalg.norm(plain)
 
 
-def test_bfloat16_comes_close():
+@pytest.mark.parametrize("compiled", [True, False])
+def test_bfloat16_comes_close(monkeypatch, compiled):
+    if not compiled:
+        monkeypatch.setattr(losses.softmax_kernel, "kernel", lambda precision: None)
     hidden, items, targets = some()
     expected = functional.cross_entropy(hidden @ items.T, targets)
     loss = softmax_loss(hidden, items, targets, 32, torch.bfloat16)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-2)
     for ours, plain in zip(gradients(loss, hidden, items), gradients(expected, hidden, items), strict=True):
         assert torch.linalg.norm(ours - plain) / torch.linalg.norm(plain) < 0.02
+
+
+@pytest.mark.parametrize("way", ["kernel", "targets", "items"])
+def test_a_target_that_counts_three_times_is_there_three_times(monkeypatch, way):
+    if way != "kernel":
+        monkeypatch.setattr(losses.softmax_kernel, "kernel", lambda precision: None)
+    monkeypatch.setattr(losses, "_LARGE_CATALOG", N_ITEMS - 1 if way == "items" else N_ITEMS)
+    hidden, items, targets = some()
+    counts = torch.arange(N) % 3 + 1
+    often = torch.arange(N).repeat_interleave(counts)
+    wanted = softmax_loss(hidden[often], items, targets[often], 32)
+    ours = softmax_loss(hidden, items, targets, 32, counts=counts)
+    assert ours.item() == pytest.approx(wanted.item(), rel=1e-5)
+    for one, other in zip(gradients(ours, hidden, items), gradients(wanted, hidden, items), strict=True):
+        assert torch.linalg.norm(one - other) < 1e-5 * torch.linalg.norm(other)
 
 
 def test_gradients_scale_with_what_follows():

@@ -404,3 +404,21 @@ def test_bert4rec_in_training_sees_what_it_sees_in_use(attend):
         fewer = network.encode(torch.tensor([[1, 4, 2]]), torch.tensor([3]), vectors)[0]
     assert torch.allclose(at_the_end([4]), in_use, atol=1e-5)
     assert torch.allclose(at_the_end([0, 4]), fewer, atol=1e-5) != attend
+
+
+@pytest.mark.parametrize("norm_first", [True, False])
+def test_bert4rec_computes_the_places_that_count_as_it_computes_all(norm_first):
+    from llmseq_cli.models.bert4rec import BERT4RecEncoder, BERT4RecSettings
+    from llmseq_cli.models.neural.batches import on_device
+    from llmseq_cli.models.neural.network import Encoder
+
+    torch.manual_seed(0)
+    encoder = BERT4RecEncoder(8, BERT4RecSettings(layers=2, norm_first=norm_first, init="random")).eval()
+    items, lengths = np.arange(12).reshape(3, 4), np.array([4, 2, 3])
+    batch = on_device(items, lengths, np.array([1, 3, 4, 10]), np.array([1, 3, 4, 10]), "cpu")
+    vectors = torch.randn(3, 4, 8, requires_grad=True)
+    ours, all_of_them = encoder.at_places(vectors, batch), Encoder.at_places(encoder, vectors, batch)
+    torch.testing.assert_close(ours, all_of_them)
+    mixed = torch.randn(4, 8)
+    of_ours, of_all = (torch.autograd.grad((hidden * mixed).sum(), vectors)[0] for hidden in (ours, all_of_them))
+    torch.testing.assert_close(of_ours, of_all)
