@@ -1,6 +1,7 @@
-"""A catalog of a million items on one machine: memory and speed of scoring, exact and with LLMSeqSim's index.
+"""A catalog of a million items on one machine: memory and speed of training with the full softmax, and of scoring,
+exact and with LLMSeqSim's index.
 
-    python tests/benchmarks/bench_catalog.py [--items 1000000] [--histories 512] [--no-index]
+    python tests/benchmarks/bench_catalog.py [--items 1000000] [--histories 512] [--no-index] [--only-training]
 
 Vectors are made up: groups of items around centres, 64 numbers each; histories are items of one group. Seconds are
 those of the processor, on one thread; peak memory is what the process grew by beyond the vectors, while it scored.
@@ -26,8 +27,13 @@ from llmseq_cli.data.catalog import Catalog
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.models.llmseqsim import LLMSeqSim, LLMSeqSimSettings, recall
+from llmseq_cli.models.neural import softmax_kernel
+from llmseq_cli.models.neural.batches import Windows
+from llmseq_cli.models.neural.losses import softmax_loss
 from llmseq_cli.models.neural.scoring import rank_sessions, target_ranks
+from llmseq_cli.models.neural.torch_state import precision
 from llmseq_cli.models.recommender import FitContext
+from llmseq_cli.models.sasrec import SASRec, SASRecSettings
 
 DIM, K, PER_GROUP = 64, 20, 500
 T = TypeVar("T")
@@ -74,10 +80,36 @@ def made_up(n_items: int, n_histories: int) -> tuple[np.ndarray, Sessions, Sessi
     return vectors, train, histories
 
 
+def train_steps(n_items: int, train: Sessions, context: FitContext) -> None:
+    """Two steps of SASRec with the full softmax, batch 128; the memory is beside parameters and optimizer."""
+    model = SASRec(SASRecSettings(dim=DIM, last_weight=1, threads=1), n_items)
+    model.start(train, context)
+    model.network.train()
+    optimizer = torch.optim.AdamW(model.network.parameters(), fused=True)
+    for parameter in model.network.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()  # makes its moments
+    optimizer.zero_grad(set_to_none=True)
+    windows = Windows(train, model.window(), 2)
+    random = np.random.default_rng(0)
+    batches = windows.batches(128, random)[:2]
+
+    def steps() -> None:
+        for batch in batches:
+            made = model.make_batch(*windows.cut(batch), random)
+            hidden, items = model.network(made)
+            softmax_loss(hidden, items, made.targets, 64, precision("auto", "cpu")).backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+    watched(f"two training steps, full softmax, {softmax_kernel.about().partition(' ')[0]}", steps)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--histories", type=int, default=512)
+    parser.add_argument("--only-training", action="store_true")
     parser.add_argument("--no-index", action="store_true", help="memory of exact scoring alone")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -92,6 +124,9 @@ def main() -> None:
         f"{options.items:,} items x {DIM}, vectors {vectors.nbytes / 2**20:,.0f} MB; {len(histories)} histories, "
         f"top {K}"
     )
+    train_steps(options.items, train, FitContext(context.catalog))
+    if options.only_training:
+        return
     exact = LLMSeqSim(LLMSeqSimSettings(), options.items)
     exact.fit(train, context)
     all_of_them, seconds = watched("LLMSeqSim, exact", lambda: exact.recommend(histories, K))

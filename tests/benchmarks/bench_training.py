@@ -27,8 +27,15 @@ Figures = dict[str, float | None]
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parent.parent
 _PEERS = {"rectools": ["sasrec", "bert4rec"], "recbole": ["sasrec", "bert4rec", "gru4rec"]}
-_OURS, _OURS_FLOAT32 = "llmseq", "float32"
-"""The second is llmseq again, with products in the precision that every processor has."""
+_OURS, _OURS_FLOAT32, _OURS_TWO, _PRODUCTS = "llmseq", "float32", "two threads", "products"
+"""llmseq; again, with products in the precision that every processor has; and with two threads; and the products of
+the softmax alone, which nothing that has one can pass."""
+_SCRIPTS = {
+    _OURS: ["ours.py"],
+    _OURS_FLOAT32: ["ours.py", "--precision", "float32"],
+    _OURS_TWO: ["ours.py", "--threads", "2"],
+    _PRODUCTS: ["products.py"],
+}
 _MODELS = ("sasrec", "bert4rec", "gru4rec")
 _ROUNDS = 2
 _PATIENCE = 600  # seconds for one measurement that trains for some seconds only
@@ -48,7 +55,7 @@ def run(options: Namespace) -> None:
         print("LLMSEQ_BEAUTY names no folder with the Beauty dataset: left out")
         return
     pythons = {library: python for library in _PEERS if (python := _environment(library))}
-    pythons[_OURS] = pythons[_OURS_FLOAT32] = sys.executable
+    pythons |= dict.fromkeys(_SCRIPTS, sys.executable)
     measured = {}
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "beauty.npz"
@@ -110,14 +117,14 @@ def _reason(stderr: str) -> str:
 
 def _compare(model: str, pythons: dict[str, str], file: Path, minutes: float) -> dict[str, list[Figures]]:
     """The figures of every library that has the model, one a round; a library that fails is left out, with a line."""
-    measured: dict[str, list[Figures]] = {name: [] for name in ((_OURS,) if minutes else (_OURS, _OURS_FLOAT32))}
+    measured: dict[str, list[Figures]] = {name: [] for name in ((_OURS,) if minutes else _SCRIPTS)}
     measured |= {library: [] for library in pythons if model in _PEERS.get(library, [])}
     for _ in range(1 if minutes else _ROUNDS):
         for library in list(measured):
             figures = _measure(pythons[library], library, model, file, minutes)
             if figures is not None:
                 measured[library].append(figures)
-            elif library in (_OURS, _OURS_FLOAT32):
+            elif library in _SCRIPTS:
                 raise RuntimeError(f"{_OURS} could not train {model}")
             else:
                 del measured[library]
@@ -125,9 +132,8 @@ def _compare(model: str, pythons: dict[str, str], file: Path, minutes: float) ->
 
 
 def _measure(python: str, library: str, model: str, file: Path, minutes: float) -> Figures | None:
-    script = _HERE / "peers" / ("ours.py" if library in (_OURS, _OURS_FLOAT32) else f"{library}_models.py")
-    command = [python, str(script), model, str(file), "--minutes", str(minutes)]
-    command += ["--precision", "float32"] if library == _OURS_FLOAT32 else []
+    script, *more = _SCRIPTS.get(library, [f"{library}_models.py"])
+    command = [python, str(_HERE / "peers" / script), model, str(file), "--minutes", str(minutes), *more]
     one_thread = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
     try:
         done = subprocess.run(
@@ -147,11 +153,21 @@ def _print(model: str, measured: dict[str, list[Figures]]) -> None:
     heads = "".join(f"{name:>13}" for name, *_ in [*_COLUMNS, *_RATIOS])
     print(f"\n{model:<10}{'':12}{heads}", flush=True)
     for library, rounds in measured.items():
-        cells = [_cell(form, [one[key] for one in rounds]) for _, key, form in _COLUMNS]
-        if library != _OURS:
+        cells = [_cell(form, [one.get(key) for one in rounds]) for _, key, form in _COLUMNS]
+        if library not in (_OURS, _OURS_TWO, _PRODUCTS):
             pairs = list(zip(measured[_OURS], rounds, strict=True))
             cells += [_cell("{:.1f} ×", [ours[key] / theirs[key] for ours, theirs in pairs]) for _, key in _RATIOS]
         print(f"{'':10}{library:<12}" + "".join(f"{cell:>13}" for cell in cells), flush=True)
+    if _PRODUCTS in measured:
+        of_limit = _median_ratio(measured[_OURS], measured[_PRODUCTS], "positions_per_cpu_second")
+        by_two = _median_ratio(measured[_OURS_TWO], measured[_OURS], "positions_per_second")
+        print(f"{'':10}{of_limit:.2f} of what the products alone allow; two threads: {by_two:.2f} x one", flush=True)
+
+
+def _median_ratio(rounds: list[Figures], others: list[Figures], key: str) -> float:
+    return statistics.median(
+        float(one[key] or 0) / float(other[key] or 1) for one, other in zip(rounds, others, strict=True)
+    )
 
 
 def _cell(form: str, values: list[float | None]) -> str:

@@ -24,7 +24,7 @@ from torch.nn import functional
 from llmseq_cli.models.neural import softmax_kernel
 
 _SAFE_LOGIT = 40.0  # exp(±40), and sums of millions of them, are far from the ends of float32's and bfloat16's range
-_LARGE_CATALOG = 2**18  # items: beyond, blocks of items
+LARGE_CATALOG = 2**18  # items: beyond, blocks of items
 _BLOCK = 2**23  # logits of a block of items: 32 MiB
 
 Parts = tuple[Tensor, Tensor, Tensor]
@@ -66,7 +66,7 @@ class _FullSoftmax(torch.autograd.Function):
             loss, *grads = kernel.softmax(*given, precision == torch.bfloat16, torch.get_num_threads())
             ctx.gradients = grads
             return hidden.new_tensor(loss)
-        compute = _by_items if len(items) > _LARGE_CATALOG else _by_targets
+        compute = _by_items if len(items) > LARGE_CATALOG else _by_targets
         loss_of_all, *grads = compute(hidden, items, targets, weights, chunk, precision)
         ctx.gradients = grads
         return loss_of_all

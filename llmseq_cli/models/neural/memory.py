@@ -8,10 +8,12 @@ from dataclasses import dataclass
 import torch
 
 from llmseq_cli.errors import LlmseqError
+from llmseq_cli.models.neural.losses import LARGE_CATALOG
 
 _CHUNK_BYTES = 2**28  # the buffer of logits: at most 256 MiB
 _MOST_TARGETS = {"cpu": 128, "mps": 1024, "cuda": 8192}  # a buffer beyond the caches slows a CPU down
 _LEAST_TARGETS = 8
+_BLOCK_BYTES = 2**27  # what blocks of items take, where a catalog is large
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,8 @@ def forecast(n_rows: int, dim: int, parameters: int, slots: int, loss: str, nega
     most = _MOST_TARGETS.get(device, 128)
     chunk = max(_LEAST_TARGETS, min(most, _CHUNK_BYTES // (4 * n_rows))) if loss == "softmax" else 0
     logits = 4 * (n_rows * min(chunk, slots) if loss == "softmax" else 3 * slots * negatives)
+    if loss == "softmax" and n_rows > LARGE_CATALOG:
+        logits = _BLOCK_BYTES
     # Parameters with gradients, two moments and the best so far; gradients of the catalog on their way; activations.
     needed = 20 * parameters + 12 * n_rows * dim + logits + 40 * 4 * slots * dim
     free = _free(device)

@@ -54,7 +54,8 @@ class Kernel:
     ) -> tuple[float, Tensor, Tensor]:
         """(loss, its gradient by hidden, its gradient by items); float32 and int64 on the CPU, contiguous.
 
-        weights: float32[n], of the targets. low: products in bfloat16. Raises IndexError where a target is no row of items.
+        weights: float32[n], of the targets. low: products in bfloat16.
+        Raises IndexError where a target is no row of the items.
         """
         grad_hidden, grad_items = torch.empty_like(hidden), torch.empty_like(items)
         loss = ctypes.c_double()

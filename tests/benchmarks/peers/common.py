@@ -40,6 +40,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=30, help="how long to measure training, after a warm-up")
     parser.add_argument("--minutes", type=float, default=0, help="of the processor, to train for and measure NDCG@20")
     parser.add_argument("--precision", default="auto", help="of llmseq's products with the catalog")
+    parser.add_argument("--threads", type=int, default=1, help="of llmseq")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)

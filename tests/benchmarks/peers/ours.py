@@ -1,4 +1,4 @@
-"""llmseq's models on the data of a file, one thread."""
+"""llmseq's models on the data of a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ same = {
     "batch_size": BATCH,
     "max_length": LENGTH,
     "last_weight": 1,
-    "threads": 1,
+    "threads": options.threads,
     "patience": 0,
     "precision": options.precision,
 }

@@ -50,7 +50,7 @@ def test_bfloat16_comes_close(monkeypatch, compiled):
 def test_a_target_that_counts_three_times_is_there_three_times(monkeypatch, way):
     if way != "kernel":
         monkeypatch.setattr(losses.softmax_kernel, "kernel", lambda precision: None)
-    monkeypatch.setattr(losses, "_LARGE_CATALOG", N_ITEMS - 1 if way == "items" else N_ITEMS)
+    monkeypatch.setattr(losses, "LARGE_CATALOG", N_ITEMS - 1 if way == "items" else N_ITEMS)
     hidden, items, targets = some()
     counts = torch.arange(N) % 3 + 1
     often = torch.arange(N).repeat_interleave(counts)

@@ -189,7 +189,7 @@ def test_blocks_of_items(monkeypatch, length):
 def test_a_large_catalog_without_a_kernel_is_computed_in_blocks(monkeypatch):
     hidden, items, targets = some(20, 300, 16, 4)
     monkeypatch.setattr(softmax_kernel, "kernel", lambda precision: None)
-    monkeypatch.setattr(losses, "_LARGE_CATALOG", 299)
+    monkeypatch.setattr(losses, "LARGE_CATALOG", 299)
     monkeypatch.setattr(losses, "_by_targets", None)
     loss = softmax_loss(hidden, items, targets)
     assert float(loss) == pytest.approx(float(exact(hidden, items, targets, torch.full((20,), 1 / 20))[0]), rel=1e-5)
