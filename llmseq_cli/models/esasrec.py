@@ -57,8 +57,8 @@ class LiGRBlock(Block):
         super().__init__(dim, heads, inner, "swiglu", dropout, norm_first=True)
         self.gates = nn.ModuleList([nn.Linear(dim, dim), nn.Linear(dim, dim)])
 
-    def forward(self, x: Tensor, mask: Tensor | None, at: Tensor | None) -> Tensor:
-        asked = x if at is None else x[torch.arange(x.shape[0], device=x.device), at].unsqueeze(1)
-        x = asked + torch.sigmoid(self.gates[0](asked)) * self.attention(self.norms[0](x), mask, at)
+    def forward(self, x: Tensor, mask: Tensor | None, at: Tensor | None, places: Tensor | None = None) -> Tensor:
+        asked = self.asked(x, at, places)
+        x = asked + torch.sigmoid(self.gates[0](asked)) * self.attention(self.norms[0](x), mask, at, places)
         x = x + torch.sigmoid(self.gates[1](x)) * self.feed_forward(self.norms[1](x))
         return x

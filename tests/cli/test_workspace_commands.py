@@ -22,6 +22,7 @@ def test_doctor_tells_keys_but_not_their_values(llmseq, shop, monkeypatch):
     assert facts.json["keys"]["OPENAI_API_KEY"] is True
     assert "very-secret" not in facts.out + llmseq("doctor").out
     assert facts.json["workspace"]["problems"] == []
+    assert facts.json["softmax"].startswith(("compiled with ", "torch ("))
 
 
 @pytest.mark.parametrize("more", [(), ("--json",)])

@@ -62,8 +62,14 @@ class _FullSoftmax(torch.autograd.Function):
     ) -> Tensor:
         kernel = softmax_kernel.kernel(precision) if _fits_kernel(hidden, items, targets) else None
         if kernel is not None:
-            given = [tensor.contiguous() for tensor in (hidden, items, targets, weights)]
-            loss, *grads = kernel.softmax(*given, precision == torch.bfloat16, torch.get_num_threads())
+            loss, *grads = kernel.softmax(
+                hidden.contiguous(),
+                items.contiguous(),
+                targets.contiguous(),
+                weights.contiguous(),
+                low=precision == torch.bfloat16,
+                threads=torch.get_num_threads(),
+            )
             ctx.gradients = grads
             return hidden.new_tensor(loss)
         compute = _by_items if len(items) > LARGE_CATALOG else _by_targets

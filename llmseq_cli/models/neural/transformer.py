@@ -131,8 +131,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None, at: Tensor | None, places: Tensor | None = None) -> Tensor:
         """See `Attention`."""
         first, second = self.norms
-        asked = x if at is None else x[torch.arange(x.shape[0], device=x.device), at].unsqueeze(1)
-        asked = _only(asked, places)
+        asked = self.asked(x, at, places)
         if self.norm_first:
             x = asked + self.attention(first(x), mask, at, places)
             x = x + self.feed_forward(second(x))
@@ -140,6 +139,10 @@ class Block(nn.Module):
         x = first(asked + self.attention(x, mask, at, places))
         x = second(x + self.feed_forward(x))
         return x
+
+    def asked(self, x: Tensor, at: Tensor | None, places: Tensor | None) -> Tensor:
+        """The places that ask, see `Attention`."""
+        return _only(x if at is None else x[torch.arange(x.shape[0], device=x.device), at].unsqueeze(1), places)
 
     def start_at_zero(self) -> None:
         """Both branches say nothing at first: the block hands on what it gets."""
@@ -206,7 +209,7 @@ class Transformer(nn.Module):
             x = block(x, mask, None)
         if at is not None:
             mask = make_mask(at=at, bias=None if bias is None else only_at(bias, at))
-        x = last(x, mask, at) if places is None else last(x, mask, at, places)
+        x = last(x, mask, at, places)
         return x
 
 
