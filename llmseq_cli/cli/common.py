@@ -19,6 +19,16 @@ from llmseq_cli.settings import LARGEST_SEED
 if TYPE_CHECKING:
     from llmseq_cli.workspace import Workspace
 
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A run, its number, a model (its best run by validation, or its newest) or latest.", metavar="RUN"
+    ),
+]
+ModelArgument = Annotated[str, typer.Argument(help="Model; see `llmseq models`.", metavar="MODEL")]
+DatasetArgument = Annotated[
+    str | None, typer.Argument(help="Dataset; may be left out if there is only one.", metavar="NAME")
+]
 DatasetOption = Annotated[
     str | None, typer.Option("--dataset", help="Dataset; may be left out if there is only one.", metavar="NAME")
 ]
@@ -26,6 +36,13 @@ SplitOption = Annotated[
     str | None,
     typer.Option("--split", help="Split of the dataset; may be left out if there is only one.", metavar="NAME"),
 ]
+TestOption = Annotated[
+    str, typer.Option("--test", help="Paired test over sessions: t, permutation or wilcoxon.", metavar="TEST")
+]
+ReportFormatOption = Annotated[
+    str, typer.Option("--format", help="table, json, csv, markdown, latex or html.", metavar="FORMAT")
+]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Write to this file.", metavar="FILE")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document to stdout and nothing else.")]
 SafeCellsOption = Annotated[
     bool | None,

@@ -6,11 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, command
+from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, RunArgument, TestOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.sessions import print_session
-
-_RUN_HELP = "A run, its number, a model (its best run by validation, or its newest) or latest."
 
 
 def register(app: typer.Typer) -> None:
@@ -19,16 +17,14 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     common: Common,
-    first: Annotated[str, typer.Argument(help=_RUN_HELP, metavar="RUN")],
-    second: Annotated[str, typer.Argument(help=_RUN_HELP, metavar="RUN")],
+    first: RunArgument,
+    second: RunArgument,
     dataset: DatasetOption = None,
     k: Annotated[int, typer.Option("-k", help="Length of the lists to compare.", min=1)] = 20,
     sessions: Annotated[
         int, typer.Option("--sessions", help="Number of sessions to show that only one run gets right.", min=0)
     ] = 3,
-    test: Annotated[
-        str, typer.Option("--test", help="Paired test over sessions: t, permutation or wilcoxon.", metavar="TEST")
-    ] = "t",
+    test: TestOption = "t",
     json: JsonOption = False,
 ) -> None:
     """Compare two runs: metrics with significance, sessions that only one gets right, overlap of their lists.

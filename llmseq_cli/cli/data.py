@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import Common, JsonOption, SplitOption, command, dataset_address
+from llmseq_cli.cli.common import Common, DatasetArgument, JsonOption, SplitOption, command, dataset_address
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.plot import write_plot
 from llmseq_cli.cli.reading import PathsArgument, Reading
@@ -260,9 +260,7 @@ def _days(row: dict[str, Any]) -> list[str]:
 
 def describe(
     common: Common,
-    name: Annotated[
-        str | None, typer.Argument(help="Dataset; may be left out if there is only one.", metavar="NAME")
-    ] = None,
+    name: DatasetArgument = None,
     dataset: Annotated[str | None, typer.Option("--dataset", hidden=True)] = None,
     split: SplitOption = None,
     audit: Annotated[

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmseq_cli.cli.common import Common, DeviceOption, JsonOption, command, listed
+from llmseq_cli.cli.common import Common, DeviceOption, JsonOption, OutOption, ReportFormatOption, command, listed
 from llmseq_cli.cli.console import out, print_json, print_table
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.files import check_output, write_whole
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from llmseq_cli.recipes.run_recipe import Done, RecipeRun
 
 _PAPERS = ("beauty", "steam", "delivery-hero", "beauty-leave-one-out")
-
-FormatOption = Annotated[
-    str, typer.Option("--format", help="table, json, csv, markdown, latex or html.", metavar="FORMAT")
-]
 
 
 @dataclass(frozen=True)
@@ -61,8 +57,8 @@ class Execution:
     ] = None
     device: DeviceOption = "auto"
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the steps and do nothing.")] = False
-    format: FormatOption = "table"
-    to: Annotated[Path | None, typer.Option("--out", help="Write to this file.", metavar="FILE")] = None
+    format: ReportFormatOption = "table"
+    to: OutOption = None
     json: JsonOption = False
 
 

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SafeCellsOption, command, safe_cells_for
+from llmseq_cli.cli.common import (
+    Common,
+    DatasetOption,
+    JsonOption,
+    OutOption,
+    ReportFormatOption,
+    SafeCellsOption,
+    TestOption,
+    command,
+    listed,
+    safe_cells_for,
+)
 from llmseq_cli.cli.console import PlainConsole, out, print_json
 from llmseq_cli.cli.leaderboard import print_leaderboard
 from llmseq_cli.errors import LlmseqError, UsageError
@@ -73,9 +84,7 @@ def report(
         bool,
         typer.Option("--significance", help="Add 95 % intervals; mark ▲ ▼ for significantly better or worse than RUN."),
     ] = False,
-    test: Annotated[
-        str, typer.Option("--test", help="Paired test over sessions: t, permutation or wilcoxon.", metavar="TEST")
-    ] = "t",
+    test: TestOption = "t",
     prompting: Annotated[
         bool,
         typer.Option("--prompting", help="Runs of `llmseq prompt`, as in the paper's Table 7."),
@@ -88,10 +97,8 @@ def report(
         Path | None, typer.Option("--sql", help="Show the result of the query in this file.", metavar="FILE")
     ] = None,
     show_sql: Annotated[bool, typer.Option("--show-sql", help="Print a query to start from for --sql.")] = False,
-    format: Annotated[
-        str, typer.Option("--format", help="table, json, csv, markdown, latex or html.", metavar="FORMAT")
-    ] = "table",
-    to: Annotated[Path | None, typer.Option("--out", help="Write to this file.", metavar="FILE")] = None,
+    format: ReportFormatOption = "table",
+    to: OutOption = None,
     safe_cells: SafeCellsOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -154,7 +161,7 @@ def report(
     else:
         options = ReportOptions(
             sort=f"ndcg@{cutoffs[-1]}" if sort is None and 20 not in cutoffs else sort,
-            models=[name.strip() for name in models.split(",")] if models else None,
+            models=[*listed(models)] or None,
             cutoffs=cutoffs,
             where=where,
             columns=parse_columns(columns),

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from llmseq_cli.cli.asking import KEPT, Asking, ContextOption, LimitOption, metric_facts, plan_facts, print_made
-from llmseq_cli.cli.common import Common, JsonOption, Sending, command
+from llmseq_cli.cli.common import Common, JsonOption, RunArgument, Sending, command
 from llmseq_cli.cli.console import print_facts, print_json
 from llmseq_cli.cli.train import RunDatasetOption
 
@@ -19,10 +19,7 @@ def register(app: typer.Typer) -> None:
 def rerank(
     common: Common,
     *,
-    run: Annotated[
-        str,
-        typer.Argument(help="A run, a model (its best run by validation, or its newest) or latest.", metavar="RUN"),
-    ],
+    run: RunArgument,
     model: Annotated[
         str,
         typer.Option(

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, SeedOption, command
+from llmseq_cli.cli.common import Common, DatasetOption, JsonOption, RunArgument, SeedOption, command
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.cli.sessions import print_session
 
@@ -21,12 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def show(
     common: Common,
-    run: Annotated[
-        str,
-        typer.Argument(
-            help="A run, its number, a model (its best run by validation, or its newest) or latest.", metavar="RUN"
-        ),
-    ],
+    run: RunArgument,
     dataset: DatasetOption = None,
     sessions: Annotated[int, typer.Option("--sessions", help="How many sessions to show.", min=0)] = 10,
     k: Annotated[int, typer.Option("-k", help="How many recommendations for each.", min=1)] = 5,

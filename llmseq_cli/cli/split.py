@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmseq_cli.cli.common import Common, JsonOption, command
+from llmseq_cli.cli.common import Common, DatasetArgument, JsonOption, command
 from llmseq_cli.cli.console import print_facts, print_json
 from llmseq_cli.settings import LARGEST_SEED
 
@@ -78,7 +78,7 @@ def register(app: typer.Typer) -> None:
 def split(
     common: Common,
     *,
-    name: Annotated[str | None, typer.Argument(help="Dataset; may be left out if there is only one.")] = None,
+    name: DatasetArgument = None,
     kind: Annotated[
         str,
         typer.Option("--split", help="Kind of split: sessions, leave-one-out, global-time or users.", metavar="KIND"),

@@ -13,6 +13,8 @@ from llmseq_cli.cli.common import (
     DeviceOption,
     JsonOption,
     Machines,
+    ModelArgument,
+    RunArgument,
     SafeCellsOption,
     SeedOption,
     SetOption,
@@ -72,7 +74,7 @@ def register(app: typer.Typer) -> None:
 def train(
     common: Common,
     *,
-    model: Annotated[str, typer.Argument(help="Model; see `llmseq models`.", metavar="MODEL")],
+    model: ModelArgument,
     dataset: DatasetOption = None,
     embeddings: Annotated[
         str | None,
@@ -257,10 +259,7 @@ def recommend(
 def score(
     common: Common,
     *,
-    run: Annotated[
-        str,
-        typer.Argument(help="A run, a model (its best run by validation, or its newest) or latest.", metavar="RUN"),
-    ],
+    run: RunArgument,
     sessions: Annotated[
         str, typer.Option("--sessions", help="Table with a session and an item column (and a time).", metavar="FILE")
     ],

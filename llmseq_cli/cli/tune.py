@@ -13,6 +13,7 @@ from llmseq_cli.cli.common import (
     DatasetOption,
     DeviceOption,
     JsonOption,
+    ModelArgument,
     RayAddressOption,
     SeedOption,
     SetOption,
@@ -34,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def tune(
     common: Common,
-    model: Annotated[str, typer.Argument(help="Model; see `llmseq models`.", metavar="MODEL")],
+    model: ModelArgument,
     dataset: DatasetOption = None,
     trials: Annotated[
         int | None,
