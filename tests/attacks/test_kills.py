@@ -166,6 +166,7 @@ def whole(shop, shop_files, prepared, server) -> tuple[Path, Path, str]:
 @pytest.mark.parametrize("name", COMMANDS)
 def test_kills(llmseq, whole, tmp_path, monkeypatch, name):
     command, draw = COMMANDS[name], random.Random(name)
+    Command("--version").wait()  # the first one waits for the process that the others are forked from
     reference = Place(tmp_path / "reference", *whole)
     seconds = reference.end(command)
     expected = reference.state(llmseq, monkeypatch)
