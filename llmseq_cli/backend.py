@@ -1,4 +1,4 @@
-"""`Backend`: where heavy work is computed, as the options of all commands say it."""
+"""`Backend`: where heavy work runs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ KINDS = ("loky", "ray")
 
 @dataclass(frozen=True)
 class Backend:
-    """Where to compute.
+    """Where to run heavy work.
 
-    kind: None for this process, "ray" for the workers of a Ray cluster, "loky" (tuning only) for processes of this
-    machine. address: of the Ray cluster, as host:port or "auto"; None starts one on this machine for as long as it is
-    needed. workers: how many tasks run at a time; None leaves it to the work: one a processor, or one a GPU.
+    kind: None for this process, "ray" for the workers of a Ray cluster, "loky" (tuning only) for processes on this
+    machine. address: of the Ray cluster, host:port or "auto"; None starts one on this machine while the work runs.
+    workers: tasks that run at a time; None means one per core, or per GPU.
     """
 
     kind: str | None = None
@@ -36,11 +36,11 @@ class Backend:
         return self.kind == "ray"
 
     def check_ray_or_here(self) -> None:
-        """Raises UsageError for what only tuning takes: processes of this machine."""
+        """Raises UsageError for "loky", which only tuning supports."""
         if self.kind == "loky":
             raise UsageError("only tuning has the backend 'loky'", "--backend ray, or leave it out")
         if not self.on_ray and self.workers is not None:
-            raise UsageError("--workers without Ray", "add --backend ray; in this process all cores take part")
+            raise UsageError("--workers without Ray", "add --backend ray; without it, all cores are used")
 
 
 HERE = Backend()

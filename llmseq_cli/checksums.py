@@ -1,8 +1,8 @@
-"""Checksums: what was saved is what is loaded.
+"""Checksums: make sure that files have not changed since they were saved.
 
-A folder that llmseq saves holds `checksums.json`, the SHA-256 of every other file in it. It is compared before anything
-in the folder is used. A folder without it is of an older version, or somebody else's; then only its contents are
-checked.
+A folder that llmseq saves contains `checksums.json`, the SHA-256 of every other file in it, which is verified before
+anything in the folder is used. A folder without it comes from an older version or another program; then only its
+contents are checked.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from llmseq_cli.machine import machine_errors
 
 MANIFEST = "checksums.json"
 _compared: dict[Path, tuple[int, ...]] = {}
-"""Files that this process has compared already, with what tells whether they are still the same."""
+"""Files that this process has verified, with what shows whether they have changed since."""
 
 
 def write_checksums(folder: Path) -> None:
-    """Notes the checksums of all files of a folder in it."""
+    """Write the checksums of all files of a folder into it."""
     files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / MANIFEST)
     sums = {file.relative_to(folder).as_posix(): file_checksum(file) for file in files}
     (folder / MANIFEST).write_text(json.dumps({"sha256": sums}, indent=1) + "\n", encoding="utf-8")
 
 
 def check_checksums(folder: Path, hint: str) -> bool:
-    """Whether the folder has checksums, all of which agree. Raises LlmseqError that names a file that is gone or was
-    changed. hint: what to do then.
+    """Whether the folder has checksums and all agree. Raises LlmseqError naming a missing or changed file. hint: of
+    that error.
     """
     manifest = folder / MANIFEST
     with machine_errors(manifest):
@@ -48,7 +48,7 @@ def check_checksums(folder: Path, hint: str) -> bool:
 
 def _compare(file: Path, digest: str, hint: str) -> None:
     if not file.is_file():
-        raise LlmseqError(f"{file} is gone", hint)
+        raise LlmseqError(f"{file} is missing", hint)
     about = file.stat()
     now = (about.st_mtime_ns, about.st_size, about.st_ino, about.st_ctime_ns)
     if _compared.get(file) == now:
@@ -65,7 +65,7 @@ def file_checksum(file: Path) -> str:
 
 
 def array_checksum(array: np.ndarray, about: str) -> str:
-    """SHA-256 of an array's type, shape and numbers, and of what is said about it, in hexadecimal."""
+    """SHA-256 of an array's type, shape and values, and of a description of it, in hexadecimal."""
     digest = hashlib.sha256(f"{array.dtype.str} {array.shape} {about}".encode())
     digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""Which device computes."""
+"""Choose the device to compute on."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def check_device_name(wanted: str) -> None:
-    """Raises UsageError for a word that names no device, whether it would be used or not."""
+    """Raises UsageError for an unknown device, even if it would not be used."""
     if wanted not in DEVICES:
         raise UsageError(f"there is no device '{wanted}'", f"use {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
 
 
 def resolve_device(wanted: str) -> str:
-    """ "auto" → the best device there is. Raises UsageError for a device that torch does not see."""
+    """ "auto" → the best device available. Raises UsageError for a device that torch does not find."""
     check_device_name(wanted)
     if wanted == "cpu":
         return "cpu"
@@ -31,7 +31,7 @@ def resolve_device(wanted: str) -> str:
 
 
 def has_native_bfloat16(device: str) -> bool:
-    """Whether the device multiplies in bfloat16 itself, faster than in float32."""
+    """Whether the device supports bfloat16 natively, so that it is faster than float32."""
     if device == "cuda":
         import torch
 

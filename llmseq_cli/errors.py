@@ -1,11 +1,11 @@
-"""The errors that users see: one line that says what happened and one that says what to do."""
+"""Errors that users see: one line says what happened, one says what to do."""
 
 _MOST_WORDS = 40
-"""That a hint lists."""
+"""Most words that a hint lists."""
 
 
 class LlmseqError(Exception):
-    """A failure that is explained to the user.
+    """A failure with an explanation for the user.
 
     `message` says what happened in one line, `hint` what to do about it. The command line prints both and exits
     with `exit_code`; from Python they are attributes of the exception.
@@ -23,7 +23,7 @@ class LlmseqError(Exception):
 
 
 class UsageError(LlmseqError):
-    """A command or call whose words are off: an unknown model, setting or format, a value out of range."""
+    """A wrong command or call: an unknown model, setting or format, a value out of range."""
 
     exit_code = 2
 
@@ -36,11 +36,11 @@ class NotInstalledError(LlmseqError):
 
 
 class WorkspaceBusyError(LlmseqError):
-    """Another process holds the workspace."""
+    """Another process is using the workspace."""
 
 
 class WorkerLostError(LlmseqError):
-    """A worker process or machine went away without an answer; what it was at can be computed again."""
+    """A worker process or machine was lost without an answer; its work can be repeated."""
 
 
 class InterruptedByUserError(LlmseqError):
@@ -50,7 +50,7 @@ class InterruptedByUserError(LlmseqError):
 
 
 def did_you_mean(word: str, known: list[str]) -> str:
-    """A hint that names the closest known word, or lists known ones where none is close."""
+    """A hint with the closest known word, or a list of known words if none is close."""
     from difflib import get_close_matches
 
     close = get_close_matches(word, known, n=1)

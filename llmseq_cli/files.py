@@ -1,7 +1,7 @@
-"""Files and folders that are there whole or not at all, and locks between processes.
+"""Atomic files and folders, and locks between processes.
 
-What is written lies beside its place under a name of its own until it is complete. What a killed process left behind
-there is removed by the next one that writes into the folder.
+Output is written under a temporary name next to its final place until it is complete. Leftovers of a killed process are
+removed by the next one that writes into the folder.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _LONGEST_STEM = 60
 _PARTIAL = re.compile(rf"\..*{re.escape(PARTIAL_MARK)}(?P<host>.*)-(?P<process>\d+)-\d+\.partial(\.[^.]*)?", re.DOTALL)
 _numbers = count()
 _mine: set[str] = set()
-"""Names of what this process is writing."""
+"""Numbers for the temporary names of this process."""
 
 DATABASE = "llmseq.duckdb"
-"""The file of a workspace that holds its tables."""
+"""The database file of a workspace."""
 
 _DEVICES = ("/dev/", "/proc/", "/sys/")
 
 
 def check_output(path: Path | None) -> None:
-    """Raises LlmseqError for a place that no result of a command may take: a workspace's own files, and devices, pipes
-    and the like, whose place a file would take. Without a place there is nothing to check.
+    """Raises LlmseqError for a path that no output may replace: a workspace's own files, devices, pipes and so on. None
+    is always fine.
     """
     if path is None:
         return
@@ -43,7 +43,7 @@ def check_output(path: Path | None) -> None:
         raise LlmseqError(f"{path} belongs to a workspace", "name a file elsewhere")
     odd = real.exists() and not real.is_file() and not real.is_dir()
     if odd or any(str(place).startswith(_DEVICES) and place.parts[2] != "shm" for place in (real, named)):
-        raise LlmseqError(f"{path} is a device", "name a file; where --out may be left out, the result is printed")
+        raise LlmseqError(f"{path} is a device", "name a file, or leave out --out to print the result")
 
 
 def _is_own(place: Path) -> bool:
@@ -52,10 +52,9 @@ def _is_own(place: Path) -> bool:
 
 @contextmanager
 def atomic_path(path: Path, *, durable: bool = True, make_folder: bool = False) -> Iterator[Path]:
-    """A path beside `path` to write one file to. It takes the place of `path` at the end, and goes away on failure.
+    """A temporary path next to `path` to write one file to. It replaces `path` at the end, and is removed on failure.
 
-    durable: the file is on the disk, not only with the system, before it takes its place. Raises LlmseqError for a
-    folder that is missing, and for what the disk refuses.
+    durable: flush the file to disk before it replaces `path`. Raises LlmseqError for a missing folder or a disk error.
     """
     if os.path.isdir(path):
         raise LlmseqError(f"{path} is a folder", "name a file")
@@ -80,10 +79,10 @@ def atomic_folder(
     durable: bool = True,
     checksums: bool = False,
 ) -> Iterator[Path]:
-    """A new folder beside `path` to write files into. It becomes `path` at the end, and goes away on failure.
+    """A new folder next to `path` to write files into. It becomes `path` at the end, and is removed on failure.
 
-    existing: what happens to a folder that is there at the end: it is replaced, or kept and the new one dropped, or
-    FileExistsError is raised. checksums: of all files are added (see `llmseq_cli.checksums`).
+    existing: what to do if `path` exists at the end: replace it, keep it and drop the new one, or raise
+    FileExistsError. checksums: add checksums of all files (see `llmseq_cli.checksums`).
     """
     with temporary_folder(path, make_parent=True) as partial:
         yield partial
@@ -96,7 +95,7 @@ def atomic_folder(
 
 @contextmanager
 def temporary_folder(path: Path, *, make_parent: bool = False) -> Iterator[Path]:
-    """A folder beside `path` that goes away at the end, unless `move_folder` has given it a place."""
+    """A folder next to `path` that is removed at the end, unless `move_folder` has moved it."""
     with _partial_of(path, make_parent) as partial:
         try:
             partial.mkdir()
@@ -108,7 +107,7 @@ def temporary_folder(path: Path, *, make_parent: bool = False) -> Iterator[Path]
 def move_folder(
     partial: Path, path: Path, existing: Literal["replace", "keep", "fail"], *, durable: bool = True
 ) -> None:
-    """Gives a finished folder its place, as `atomic_folder` does."""
+    """Move a finished folder to its place, as `atomic_folder` does."""
     if durable:
         for file in partial.rglob("*"):
             _sync(file)
@@ -129,29 +128,29 @@ def _rename(partial: Path, path: Path, existing: str) -> None:
     except OSError:
         if not path.is_dir():
             raise
-        if existing == "replace":  # another process was faster just now
+        if existing == "replace":  # another process was faster
             _rename(partial, path, existing)
         elif existing == "fail":
-            raise FileExistsError(f"{path} is there already") from None
+            raise FileExistsError(f"{path} already exists") from None
 
 
 def write_whole(path: Path, content: bytes | str, *, durable: bool = True) -> None:
-    """Writes one file with this content, text as UTF-8; errors as for `atomic_path`."""
+    """Write a file with this content, text as UTF-8; errors as for `atomic_path`."""
     with atomic_path(path, durable=durable) as partial:
         partial.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def write_json(path: Path, content: Any, *, durable: bool = True) -> None:
-    """Writes one file of JSON; errors as for `atomic_path`."""
+    """Write a JSON file; errors as for `atomic_path`."""
     write_whole(path, json.dumps(content, indent=1) + "\n", durable=durable)
 
 
 @contextmanager
 def exclusive(path: Path, doing: str) -> Iterator[None]:
-    """Only one process at a time is inside with the same lock file, which is made where it is missing.
+    """Allow only one process at a time, by a lock file, which is created if it is missing.
 
-    Raises WorkspaceBusyError at once while another is. The system frees the lock when its process ends, however it
-    ends.
+    Raises WorkspaceBusyError at once if another process has the lock. The system releases the lock when its process
+    ends, however it ends.
     """
     held = take_lock(path, doing)
     try:
@@ -170,19 +169,19 @@ def take_lock(path: Path, doing: str) -> Any:
         try:
             held.acquire(timeout=0)
         except Timeout:
-            raise WorkspaceBusyError(f"another llmseq process {doing}", "wait until it is done") from None
+            raise WorkspaceBusyError(f"another llmseq process {doing}", "wait until it has finished") from None
     return held
 
 
 def forget_lock(held: Any) -> None:
-    """Releases a lock for good: its file goes, too."""
-    with suppress(OSError):  # Windows removes no open files
+    """Release a lock and remove its file."""
+    with suppress(OSError):  # Windows cannot remove open files
         os.unlink(held.lock_file)
     held.release()
 
 
 def shared_lock(path: Path) -> Any:
-    """A lock to wait for: `with shared_lock(path):` has one process at a time inside, one after the other."""
+    """A lock that waits: `with shared_lock(path):` lets processes in one after the other."""
     from filelock import FileLock
 
     return FileLock(path)
@@ -190,12 +189,12 @@ def shared_lock(path: Path) -> Any:
 
 @contextmanager
 def _partial_of(path: Path, make_folder: bool) -> Iterator[Path]:
-    """Where to write what becomes `path`. What goes wrong with the machine meanwhile names `path`."""
+    """A temporary path for `path`. System errors inside are reported with `path`."""
     with machine_errors(path):
         if make_folder:
             path.parent.mkdir(parents=True, exist_ok=True)
         elif not path.parent.is_dir():
-            raise LlmseqError(f"the folder {path.parent} does not exist", "make it first, or name another one")
+            raise LlmseqError(f"the folder {path.parent} does not exist", "create it first, or choose another one")
         _remove_leftovers(path.parent)
     partial = path.with_name(_partial_name(path))
     _mine.add(partial.name)
@@ -207,7 +206,7 @@ def _partial_of(path: Path, make_folder: bool) -> Iterator[Path]:
 
 
 def _partial_name(path: Path) -> str:
-    # The suffix stays: some libraries choose what to write by it.
+    # Keep the suffix: some libraries choose the format by it.
     stem = path.name.encode()[:_LONGEST_STEM].decode(errors="ignore")
     return f".{stem}{PARTIAL_MARK}{_host()}-{os.getpid()}-{next(_numbers)}.partial{path.suffix[:10]}"
 
@@ -217,7 +216,7 @@ def _host() -> str:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Removes what processes of this machine were writing in the folder when they were killed."""
+    """Remove leftovers of processes of this machine that were killed while writing into the folder."""
     with os.scandir(folder) as entries:
         names = [entry.name for entry in entries if ".partial" in entry.name]
     for name in names:
@@ -232,18 +231,18 @@ def _remove_leftovers(folder: Path) -> None:
 
 def _runs(process: int) -> bool:
     if os.name != "posix":
-        return True  # there, signal 0 would end the process
+        return True  # on Windows, signal 0 would end the process
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
     except OSError:
-        pass  # somebody else's
+        pass  # another user's process
     return True
 
 
 def _sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
+    """Flush a file, or the entries of a folder, to disk."""
     if path.is_dir() and os.name != "posix":
         return
     number = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)

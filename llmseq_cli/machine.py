@@ -1,6 +1,6 @@
-"""The state of the machine in words: full disks, read-only folders, too little memory.
+"""Explain problems of the machine: full disks, read-only folders, too little memory.
 
-Libraries report the same state in many ways: as an OSError, as a class of their own, or in the text of a RuntimeError.
+Libraries report the same problem in many ways: as an OSError, as their own class, or in the text of a RuntimeError.
 `machine_error` turns each into one error that names the path and says what to do.
 """
 
@@ -20,12 +20,12 @@ _READ_ONLY = ("the file system is read-only", "choose a folder that you can writ
 _DENIED = ("permission denied", "check who owns the folder, or choose another one")
 _TOO_LARGE = ("the file would be larger than this machine allows", "check `ulimit -f` and the file system")
 _TOO_LONG = ("the name is too long", "choose a shorter name or path")
-_IS_FOLDER = ("there is a folder of that name", "choose another name")
-_TAKEN = ("something of that name is there already", "choose another name")
+_IS_FOLDER = ("a folder has that name", "choose another name")
+_TAKEN = ("that name already exists", "choose another name")
 _NO_FOLDER = ("a part of the path is a file", "choose another path")
 _GONE = ("there is no such file or folder", "check the path; another program may have removed it")
 _FILES = ("too many files are open", "raise the limit with `ulimit -n 4096`")
-_MEMORY = ("not enough memory", "close other programs, or work on less at a time")
+_MEMORY = ("not enough memory", "close other programs, or process less data at a time")
 _BROKEN = ("the disk reports an error", "check the disk and the system's log")
 
 _BY_NUMBER = {
@@ -62,22 +62,22 @@ _BY_WORDS = (
 )
 _GRAVE = (_FULL, _QUOTA, _READ_ONLY, _TOO_LARGE, _FILES, _MEMORY, _BROKEN)
 PARTIAL_MARK = ".llmseq-"
-"""In the names of what is being written beside its place: users know the place."""
+"""In temporary names of files being written; messages show the final name."""
 
 _PATH = re.compile(r"[\"']([^\"'\n]*[/\\][^\"'\n]*)[\"']")
 
 
 def machine_error(error: BaseException, path: Path | None = None) -> LlmseqError | None:
-    """What an exception says of the machine; None where it is about something else.
+    """The machine problem behind an exception; None if it is about something else.
 
-    path: what was being written or read, for exceptions that do not name it themselves.
+    path: the file being written or read, for exceptions that do not name it.
     """
     seen: set[int] = set()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:
         seen.add(id(one))
         found = _state(one)
-        # What was handled before a bug says something of the machine only where no program can mend it.
+        # An earlier, handled exception counts only if no program could have recovered from it.
         if found is not None and (one is error or found in _GRAVE):
             what, hint = found
             named = _path_in(one)
@@ -89,7 +89,7 @@ def machine_error(error: BaseException, path: Path | None = None) -> LlmseqError
 
 @contextmanager
 def machine_errors(path: Path) -> Iterator[None]:
-    """While `path` is written or read: what goes wrong with the machine becomes an LlmseqError that names it."""
+    """While `path` is written or read, turn machine problems into an LlmseqError that names it."""
     try:
         yield
     except LlmseqError:

@@ -1,8 +1,8 @@
-"""Folders of downloaded models are data: what could run code is refused before any library reads it.
+"""Downloaded model folders are data: anything that could run code is refused before a library reads it.
 
-Every model, tokenizer and adapter of Hugging Face's libraries comes in through `checked_model`, whether it lies in a
-folder or comes from the hub. It refuses configurations that name code, pickles in the place of weights, and whatever
-else a library would import by a name that stands in a file. Loaders pass `SAFE`, too.
+Every model, tokenizer and adapter for Hugging Face's libraries goes through `checked_model`, from a folder or the hub.
+It refuses configurations that name code, pickled weights, and anything else that a library would import by a name in a
+file. Loaders also pass `SAFE`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from llmseq_cli.errors import LlmseqError
 from llmseq_cli.machine import machine_errors
 
 SAFE: dict[str, Any] = {"trust_remote_code": False}
-"""What every `from_pretrained` gets: False is explicit, as the libraries ask the user where it is left out."""
+"""Arguments of every `from_pretrained`: False is explicit, because the libraries would otherwise ask the user."""
 
 _CODE = frozenset((".py", ".pyc", ".pyd", ".so", ".dll", ".dylib"))
 _PICKLES = frozenset((".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".joblib", ".dill"))
 _WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.jinja", "*.tiktoken"]
 _NOT_WANTED = ["original/*", "onnx/*", "openvino/*", "*/onnx/*", "consolidated*", "*.fp16.safetensors"]
 _VOCABULARIES = ("tokenizer.json", "vocab.json", "added_tokens.json")
-"""Read by the tokenizers library as data; they may be large."""
+"""The tokenizers library reads these as data; they may be large."""
 
 _LARGEST_CONFIG = 8 << 20
 _RUNS_CODE = ("auto_map", "auto_mapping", "custom_pipelines", "megatron_config", "trust_remote_code")
@@ -43,14 +43,14 @@ _MODULES = frozenset(
 )
 _ACTIVATION = re.compile(r"torch\.nn(\.modules\.(activation|linear))?\.[A-Z]\w*")
 _CHANGED = f"make or copy the model again; if you changed it yourself, delete its {MANIFEST}"
-_MOST_ADAPTERS = 4  # one on top of the other
+_MOST_ADAPTERS = 4  # stacked
 
 
 def checked_model(model: str) -> Path:
-    """The folder with a model's files, which hold no code. model: a folder, or an id of the Hugging Face hub, of which
-    only what is read is downloaded.
+    """The folder with a model's files, checked to contain no code. model: a folder, or an id of the Hugging Face hub,
+    from which only needed files are downloaded.
 
-    Raises LlmseqError that names the file where something could run code, or where weights are not in safetensors.
+    Raises LlmseqError naming the file if something could run code, or if weights are not in safetensors.
     """
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -62,12 +62,12 @@ def checked_model(model: str) -> Path:
 
 
 def check_folder_of_model(folder: Path) -> None:
-    """Raises LlmseqError that names the file where a folder holds more than the data of a model."""
+    """Raises LlmseqError naming the file if a folder contains more than the data of a model."""
     _check(folder, of_hub=False)
 
 
 def base_of_adapter(folder: Path) -> str | None:
-    """The model that a folder's adapter was trained on; None where the folder holds a whole model."""
+    """The model that a folder's adapter was trained on; None if the folder contains a whole model."""
     file = folder / "adapter_config.json"
     if not file.is_file():
         return None
@@ -78,7 +78,7 @@ def base_of_adapter(folder: Path) -> str | None:
 
 
 def bases_of(model: str) -> list[Path]:
-    """The checked folders of a model: itself, and for an adapter also what it was trained on, the whole model last."""
+    """The checked folders of a model: itself and, for an adapter, the models below it, the whole model last."""
     folders = [checked_model(model)]
     while (base := base_of_adapter(folders[-1])) is not None:
         if len(folders) > _MOST_ADAPTERS:
@@ -89,24 +89,22 @@ def bases_of(model: str) -> list[Path]:
 
 @contextmanager
 def loading_explained(model: str, hint: str, error: type[LlmseqError]) -> Iterator[None]:
-    """Turns whatever fails when a model is loaded into an error for users. hint: what to check, where the hub is there
-    to be asked.
-    """
+    """Turn any failure to load a model into an error for users. hint: what to check, if the hub is reachable."""
     try:
         yield
     except LlmseqError:
         raise
-    except Exception as failure:  # files that are missing, torn or of another kind fail in a dozen ways
+    except Exception as failure:  # missing, damaged or wrong files fail in a dozen ways
         offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
         why = " ".join(str(failure).split())[:300] or type(failure).__name__
-        told = "HF_HUB_OFFLINE is set: only models that are on this machine can be loaded" if offline else hint
+        told = "HF_HUB_OFFLINE is set: only models already on this machine can be loaded" if offline else hint
         raise error(f"cannot load the model '{model}': {why}", told) from None
 
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keeps bars, notes and prints of Hugging Face's libraries off the terminal."""
-    with redirect_stdout(io.StringIO()):  # results stand there
+    """Keep progress bars, messages and prints of Hugging Face's libraries off the terminal."""
+    with redirect_stdout(io.StringIO()):  # stdout is for results
         import transformers
         from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
@@ -131,7 +129,7 @@ def quiet_libraries() -> Iterator[None]:
 
 @cache
 def _snapshot(model: str) -> Path:
-    """What is read of a model of the hub, downloaded where it is not on this machine."""
+    """The needed files of a hub model, downloaded if they are missing."""
     from huggingface_hub import snapshot_download
 
     return Path(snapshot_download(model, allow_patterns=_WANTED, ignore_patterns=_NOT_WANTED))
@@ -151,7 +149,7 @@ def _check(folder: Path, *, of_hub: bool) -> None:
 
 
 def _module_folders(folder: Path) -> list[Path]:
-    """The folders of the modules that sentence-transformers puts together. Raises LlmseqError for unknown modules."""
+    """The folders of the modules of a sentence-transformers model. Raises LlmseqError for unknown modules."""
     listed = folder / "modules.json"
     if not listed.is_file():
         return []
@@ -162,7 +160,7 @@ def _module_folders(folder: Path) -> list[Path]:
         _check_module(kind, listed)
         place = (folder / str(path or "")).resolve()
         if not place.is_relative_to(folder.resolve()):
-            raise LlmseqError(f"{listed} names files outside the model's folder: {path!r}", "take another model")
+            raise LlmseqError(f"{listed} names files outside the model's folder: {path!r}", "use another model")
         if place != folder.resolve() and place.is_dir():
             folders += [place, *(one for one in place.rglob("*") if one.is_dir())]
     return folders
@@ -173,7 +171,7 @@ def _check_module(kind: Any, file: Path) -> None:
     if parts[0] != "sentence_transformers" or len(parts) < 2 or parts[-1] not in _MODULES:
         raise LlmseqError(
             f"{file} asks for code that is not part of sentence-transformers: {kind!r}",
-            "llmseq runs no code that comes with a model; take another model",
+            "llmseq runs no code that comes with a model; use another model",
         )
 
 
@@ -181,18 +179,18 @@ def _check_kinds(files: list[Path], of_hub: bool) -> None:
     has_weights = any(file.suffix == ".safetensors" for file in files)
     for file in files:
         if not stat.S_ISREG(file.stat().st_mode):
-            raise LlmseqError(f"{file} is not a plain file", "take it out of the folder")
+            raise LlmseqError(f"{file} is not a plain file", "remove it from the folder")
         if of_hub and (has_weights or file.suffix in _CODE):
-            continue  # other programs may have put more into the cache; it is never read
+            continue  # other programs may have cached more files, which are never read
         if file.suffix in _CODE:
             raise LlmseqError(
                 f"{file} is code, and llmseq runs no code that comes with a model",
-                "take it out of the folder if the model works without it",
+                "remove it from the folder if the model works without it",
             )
         if file.suffix in _PICKLES:
             raise LlmseqError(
                 f"{file} is a pickle, which can run code; llmseq reads weights in safetensors only",
-                "take it out of the folder, and save the weights with safe_serialization=True",
+                "remove it from the folder, and save the weights with safe_serialization=True",
             )
 
 
@@ -203,7 +201,7 @@ def _check_weights(folder: Path, has_modules: bool) -> None:
     if (folder / "config.json").is_file() or wanted.startswith("adapter"):
         raise LlmseqError(
             f"{folder} has no weights in safetensors ({wanted})",
-            "llmseq reads no pickles; take a model that has such a file, or save it with safe_serialization=True",
+            "llmseq reads no pickles; use a model that has such a file, or save it with safe_serialization=True",
         )
 
 
@@ -213,13 +211,13 @@ def _check_json(file: Path) -> None:
         if key in _RUNS_CODE and value:
             raise LlmseqError(
                 f"{file} asks to run code that comes with the model ({key})",
-                "llmseq runs no such code; take a model that transformers knows by itself",
+                "llmseq runs no such code; use a model that transformers supports itself",
             )
         named = value if isinstance(value, str) else ""
         kernel = key.endswith("_implementation") and re.search(r"[/:@]", named)
         activation = key in ("activation_function", "activation_fn") and "." in named
         if kernel or (activation and not _ACTIVATION.fullmatch(named)):
-            raise LlmseqError(f"{file} asks for code from elsewhere ({key}: {named[:80]!r})", "take another model")
+            raise LlmseqError(f"{file} asks for code from another source ({key}: {named[:80]!r})", "use another model")
         if key == "tokenizer_class" and named:
             _check_tokenizer(named, file)
     if file.name == "router_config.json" and isinstance(content, dict):
@@ -252,7 +250,7 @@ def _check_model_type(name: Any, file: Path) -> None:
 
 
 def _pairs(content: Any) -> Iterator[tuple[str, Any]]:
-    """All keys with their values, at any depth; what stands in a dict or list below a key comes under that key, too."""
+    """All keys with their values, at any depth; values in a dict or list below a key also appear under that key."""
     stack: list[tuple[str, Any]] = [("", content)]
     while stack:
         key, value = stack.pop()
@@ -270,11 +268,11 @@ def _pairs(content: Any) -> Iterator[tuple[str, Any]]:
 
 def _read(file: Path, kind: Any = dict) -> Any:
     if file.stat().st_size > _LARGEST_CONFIG:
-        raise LlmseqError(f"{file} is too large for a configuration", "take another model")
+        raise LlmseqError(f"{file} is too large for a configuration", "use another model")
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         raise LlmseqError(f"{file} cannot be read: {str(error)[:100]}", "copy the model again") from None
     if not isinstance(content, kind):
-        raise LlmseqError(f"{file} does not hold what its name says", "copy the model again")
+        raise LlmseqError(f"{file} does not contain what its name says", "copy the model again")
     return content

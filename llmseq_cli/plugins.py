@@ -1,7 +1,7 @@
-"""Models, embedding sources and providers of other packages, which name them as entry points.
+"""Models, embedding sources and providers from other packages, registered as entry points.
 
-A package's pyproject.toml says, for example, `[project.entry-points."llmseq.models"]` and below it
-`recent = "my_package:Recent"`. Modules are imported when a plug-in is asked for by name, not before.
+A package's pyproject.toml says, for example, `[project.entry-points."llmseq.models"]` and below it `recent =
+"my_package:Recent"`. A module is imported when its plug-in is used, not before.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ def plugin_names(group: str) -> list[str]:
 
 
 def load_plugin(group: str, name: str, kind: type[Kind]) -> type[Kind]:
-    """The class that the plug-in of this name gives.
+    """The class of the plug-in with this name.
 
-    Raises LlmseqError that names its package where it cannot be imported, or is no class of this kind with this name.
+    Raises LlmseqError naming its package if it cannot be imported, or is not a class of this kind and name.
     """
     entry = _found(group)[name]
     package = entry.dist.name if entry.dist else entry.value
     hint = f"update or uninstall {package}"
     try:
         found = entry.load()
-    except Exception as error:  # somebody else's code fails in any way
+    except Exception as error:  # other people's code can fail in any way
         said = " ".join(str(error).split())[:200]
         raise LlmseqError(
             f"the plug-in '{name}' of {package} cannot be loaded: {type(error).__name__}: {said}", hint
         ) from error
     if not isinstance(found, type) or not issubclass(found, kind):
-        raise LlmseqError(f"the plug-in '{name}' of {package} is no {kind.__name__}", hint)
+        raise LlmseqError(f"the plug-in '{name}' of {package} is not a {kind.__name__}", hint)
     if getattr(found, "name", None) != name:
         raise LlmseqError(
             f"the plug-in '{name}' of {package} calls itself {getattr(found, 'name', None)!r}",

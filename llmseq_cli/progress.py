@@ -1,4 +1,4 @@
-"""How long work reports on itself without printing: the rooms below `cli` call these, `cli` draws them."""
+"""Progress reports without printing: the rooms below `cli` call these, `cli` shows them."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Task(Protocol):
-    """One bar: advance it by amounts of its unit, or describe what it is at."""
+    """One progress bar: advance it by amounts of its unit, or describe the current work."""
 
     def advance(self, amount: float = 1) -> None: ...
 
@@ -14,18 +14,18 @@ class Task(Protocol):
 
 
 class Progress(Protocol):
-    """What `cli` implements with rich and everything else only calls."""
+    """The interface that `cli` implements with rich and everything else calls."""
 
     def task(self, description: str, total: float | None = None, unit: str = "") -> AbstractContextManager[Task]:
-        """Context manager that yields a `Task`; `total` None means that the end is not known."""
+        """Context manager that yields a `Task`; `total` None means an unknown amount."""
         ...
 
     def message(self, text: str) -> None:
-        """A line that stays: a guess made, a count of what was set aside, what is waited for."""
+        """Show a permanent line: a guess, a count of rejected rows, the reason for waiting."""
         ...
 
     def warn(self, text: str) -> None:
-        """A line that stays and asks for attention."""
+        """Show a permanent warning."""
         ...
 
 
@@ -38,7 +38,7 @@ class _SilentTask:
 
 
 class SilentProgress:
-    """The default from Python: nothing is shown."""
+    """Shows nothing; the default from Python."""
 
     @contextmanager
     def task(self, description: str, total: float | None = None, unit: str = "") -> Iterator[Task]:

@@ -1,6 +1,6 @@
 """Settings of models as dataclasses: default, help, validation and search range of a setting in one place.
 
-A settings class is a frozen dataclass whose fields are made by `setting`. `--set key=value`, `llmseq models`, tuning
+A settings class is a frozen dataclass whose fields are created by `setting`. `--set key=value`, `llmseq models`, tuning
 and stored runs all read the same fields.
 """
 
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type
 from llmseq_cli.errors import UsageError, did_you_mean
 
 LARGEST_SEED = 2**31 - 1
-"""What the store and all libraries that draw random numbers take."""
+"""The largest seed that the store and all random number generators accept."""
 
 RENAMED = {
     "average": "ema_decay",
@@ -28,19 +28,16 @@ RENAMED = {
     "unseen": "cold_items",
     "prompt_pooling": "history_pooling",
 }
-"""Old names of settings and the names they have now, for the error that says so."""
+"""Old names of settings and their new names, for the error message."""
 
 
 @dataclass(frozen=True)
 class SettingInfo:
-    """What is known of a setting besides its default.
+    """Facts about a setting besides its default.
 
-    help: one line for `llmseq models`.
-    low, high: inclusive bounds of what is accepted (numbers).
-    choices: the accepted words (strings).
-    tune: the range or choices that tuning searches; None leaves the setting at its value.
-    log: search on a logarithmic scale.
-    by_split: defaults on datasets split in these ways, by the kind of split, where they are not the usual one.
+    help: one line for `llmseq models`. low, high: inclusive bounds (numbers). choices: the accepted words (strings).
+    tune: the range or choices that tuning searches; None keeps the setting fixed. log: search on a logarithmic scale.
+    by_split: other defaults for some kinds of split.
     """
 
     help: str
@@ -89,13 +86,13 @@ class Settings:
 
     @classmethod
     def defaults_on(cls, split: str) -> dict[str, Any]:
-        """The defaults on a split of this kind, as far as they are not the usual ones."""
+        """The defaults that differ on a split of this kind."""
         by_split = {one.name: one.metadata["setting"].by_split for one in fields(cls)}
         return {name: values[split] for name, values in by_split.items() if split in values}
 
     @classmethod
     def describe(cls) -> list[dict[str, Any]]:
-        """One dict a setting: name, type, default (by split, too), help, range or choices, what tuning searches."""
+        """One dict per setting: name, type, default (also by split), help, range or choices, and the search range."""
         hints = get_type_hints(cls)
         rows = []
         for field in fields(cls):
@@ -122,11 +119,10 @@ _LARGEST_INT = 2**63 - 1
 
 
 def parse_settings(cls: type[S], given: Mapping[str, Any], owner: str, split: str | None = None) -> S:
-    """Settings of `cls` from words typed by a user or values of a stored run.
+    """Settings of `cls` from text typed by a user or values of a stored run.
 
-    owner: the model's name, for messages. split: the kind of split whose defaults count for what is not given; None:
-    the usual ones. Raises UsageError for an unknown name, a value of the wrong type or
-    out of range.
+    owner: the model's name, for messages. split: the kind of split whose defaults apply to missing values; None: the
+    general defaults. Raises UsageError for an unknown name, or a value of the wrong type or out of range.
     """
     hints = get_type_hints(cls)
     names = [field.name for field in fields(cls)]
@@ -139,14 +135,14 @@ def parse_settings(cls: type[S], given: Mapping[str, Any], owner: str, split: st
 
 
 def unknown_setting(name: str, names: list[str], owner: str, value: Any = "…") -> UsageError:
-    """The error for a name that is none of a model's settings; an old name says the new one."""
+    """The error for an unknown setting of a model; for an old name, it gives the new one."""
     if RENAMED.get(name) in names:
         return UsageError(f"the setting '{name}' is now called '{RENAMED[name]}'", f"--set {RENAMED[name]}={value}")
     return UsageError(f"{owner} has no setting '{name}'", did_you_mean(name, names))
 
 
 def parse_assignments(words: list[str], example: str = "--set k=140") -> dict[str, str]:
-    """{"k": "20"} from ["k=20"], as `--set` gives them. Raises UsageError where the `=` is missing."""
+    """{"k": "20"} from ["k=20"], as `--set` gives them. Raises UsageError if the `=` is missing."""
     pairs = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -167,7 +163,7 @@ def _type_name(hint: Any) -> str:
 
 
 def _convert(name: str, value: Any, hint: Any) -> Any:
-    for member in sorted(_members(hint), key=lambda member: member is not type(None)):  # "none" is no text
+    for member in sorted(_members(hint), key=lambda member: member is not type(None)):  # "none" is not text
         try:
             return _convert_to(value, member)
         except (ValueError, TypeError, OverflowError):
@@ -186,7 +182,7 @@ def _convert_to(value: Any, member: type) -> Any:
     elif member is int:
         if isinstance(value, str):
             try:
-                return int(value)  # exact, where a float would round
+                return int(value)  # exact; a float would round
             except ValueError:
                 pass
         if not isinstance(value, bool) and float(value) == int(float(value)):
@@ -209,17 +205,15 @@ def _validate(name: str, value: Any, info: SettingInfo) -> None:
         if isinstance(value, float) and math.isinf(value):
             raise UsageError(f"setting '{name}' must be a finite number, not {value}", _range_hint(info))
         if isinstance(value, int) and abs(value) > _LARGEST_INT:
-            raise UsageError(f"setting '{name}' is {value}, more than 64 bits hold", _range_hint(info))
+            raise UsageError(f"setting '{name}' is {value}, too large for 64 bits", _range_hint(info))
         if info.low is not None and value < info.low:
             raise UsageError(f"setting '{name}' is {value}, below its minimum {info.low:g}", "give a larger value")
         if info.high is not None and value > info.high:
-            raise UsageError(
-                f"setting '{name}' is {value}, above its largest value {info.high:g}", "give a smaller one"
-            )
+            raise UsageError(f"setting '{name}' is {value}, above its maximum {info.high:g}", "give a smaller value")
 
 
 def _range_hint(info: SettingInfo) -> str:
-    """The numbers that a setting takes, in words."""
+    """A hint with the range of a setting."""
     low = "" if info.low is None else f" from {info.low:g}"
     high = "" if info.high is None else f" up to {info.high:g}"
     return f"give a number{low}{high}"

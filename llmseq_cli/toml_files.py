@@ -1,4 +1,4 @@
-"""TOML files of the user's, checked against a pydantic model: an error is one line that names the file and the key."""
+"""Users' TOML files, checked against a pydantic model: an error is one line that names the file and the key."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _KINDS = {
 
 
 def read_toml(file: Path, what: str, hint: str, error: type[LlmseqError] = LlmseqError) -> dict[str, Any]:
-    """The table in a file. what: of the file, for errors. hint: for a file that is not there."""
+    """Read a file's table. what: the kind of file, for errors. hint: for a missing file."""
     try:
         return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as failure:
         raise error(f"{what} {file} cannot be read: {failure.strerror}", hint) from None
     except ValueError as failure:
-        raise error(f"{what} {file} is not TOML: {failure}", "fix the TOML syntax") from None
+        raise error(f"{what} {file} is not valid TOML: {failure}", "fix the TOML syntax") from None
 
 
 def checked(model: type[M], table: dict[str, Any], origin: str, what: str, error: type[LlmseqError] = LlmseqError) -> M:
-    """The table as a model. origin: the file's name; what: the file is, such as "the recipe"; both for errors."""
+    """The table as a model. origin: the file's name; what: the kind of file, such as "the recipe"; both for errors."""
     from pydantic import ValidationError
 
     try:
@@ -46,10 +46,10 @@ def checked(model: type[M], table: dict[str, Any], origin: str, what: str, error
 
 
 def wrong(message: str, hint: str) -> PydanticCustomError:
-    """What a validator raises: `checked` says where it happened."""
+    """The error that validators raise; `checked` adds the position."""
     from pydantic_core import PydanticCustomError
 
-    # The texts are values of a fixed template: they may hold braces.
+    # The texts are values of a fixed template, because they may contain braces.
     return PydanticCustomError("wrong", "{message}", {"message": message, "hint": hint})
 
 
@@ -57,14 +57,14 @@ def _explain(
     failure: ValidationError, model: type[BaseModel], origin: str, what: str, error: type[LlmseqError]
 ) -> NoReturn:
     found = failure.errors(include_url=False)
-    # A key that is misspelt is often one that is missing, too: the first says more.
+    # A misspelt key is often also a missing key; the misspelling is the better message.
     first = next((one for one in found if one["type"] == "extra_forbidden"), found[0])
     message, hint = _in_words(first, model, what)
     raise error(f"{origin}: {message}", hint) from None
 
 
 def _in_words(found: ErrorDetails, model: type[BaseModel], what: str) -> tuple[str, str]:
-    """(what is wrong and where, what is allowed there)."""
+    """(what is wrong and where, what is allowed)."""
     kind, given, context = found["type"], found["input"], found.get("ctx", {})
     if kind == "wrong":
         where = _place(found["loc"])
@@ -91,7 +91,7 @@ def _in_words(found: ErrorDetails, model: type[BaseModel], what: str) -> tuple[s
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
-    """ "[[train]] number 2", "[dataset]"; empty for the file as a whole."""
+    """ "[[train]] number 2", "[dataset]"; empty for the whole file."""
     words: list[str] = []
     for word in loc:
         if isinstance(word, int):
@@ -102,7 +102,7 @@ def _place(loc: tuple[int | str, ...]) -> str:
 
 
 def _model_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseModel] | None:
-    """The model of a table in the file."""
+    """The pydantic model of a table in the file."""
     at: type[BaseModel] | None = model
     for word in loc:
         if isinstance(word, str) and at is not None:

@@ -117,7 +117,7 @@ def test_a_lock_keeps_others_out_and_says_what_they_do(tmp_path):
         (OSError(errno.EFBIG, "File too large"), "larger than this machine allows"),
         (OSError(errno.EMFILE, "Too many open files"), "too many files are open"),
         (OSError(errno.ENAMETOOLONG, "File name too long"), "the name is too long"),
-        (OSError(errno.EISDIR, "Is a directory"), "there is a folder of that name"),
+        (OSError(errno.EISDIR, "Is a directory"), "a folder has that name"),
         (OSError(errno.ETXTBSY, "Text file busy"), "Text file busy"),
         (MemoryError(), "not enough memory"),
         (
@@ -165,7 +165,7 @@ def test_a_missing_folder_and_a_folder_in_the_place_are_told(tmp_path):
         write_whole(tmp_path, "1")
     write_whole(tmp_path / "file", "1")
     in_a_file = atomic_path(tmp_path / "file" / "a", make_folder=True)
-    with pytest.raises(LlmseqError, match="file: something of that name is there already"), in_a_file:
+    with pytest.raises(LlmseqError, match="file: that name already exists"), in_a_file:
         pass
     with pytest.raises(LlmseqError, match="the name is too long"):
         write_whole(tmp_path / ("x" * 300), "1")

@@ -57,7 +57,7 @@ def test_to_dict_comes_back_the_same():
         ({"k": "many"}, "takes int, not 'many'"),
         ({"k": "2.5"}, "takes int, not '2.5'"),
         ({"k": "0"}, "below its minimum 1"),
-        ({"k": "501"}, "above its largest value 500"),
+        ({"k": "501"}, "above its maximum 500"),
         ({"decay": "harmonc"}, "cannot be 'harmonc'"),
         ({"sample": "some"}, "cannot be 'some'"),
         ({"idf": "maybe"}, "takes bool"),
@@ -70,8 +70,8 @@ def test_to_dict_comes_back_the_same():
         ({"k": "nan"}, "takes int, not 'nan'"),
         ({"k": "-inf"}, "takes int, not '-inf'"),
         ({"k": float("inf")}, "takes int, not 'inf'"),
-        ({"sample": "1" + "0" * 30}, "more than 64 bits hold"),
-        ({"sample": "9223372036854775808"}, "more than 64 bits hold"),
+        ({"sample": "1" + "0" * 30}, "too large for 64 bits"),
+        ({"sample": "9223372036854775808"}, "too large for 64 bits"),
     ],
 )
 def test_bad_values_are_refused(given, message):

@@ -7,7 +7,7 @@ from llmseq_cli.cli.app import run
 
 
 def main(arguments: list[str]) -> int:
-    """Folder first, then items and options, as `llmseq recommend` has them; returns the exit status."""
+    """Takes a folder, then items and options as `llmseq recommend` does; returns the exit status."""
     if not arguments or arguments[0].startswith("-"):
         return run(["recommend", "--help"])
     return run(["recommend", os.path.abspath(arguments[0]), *arguments[1:]])

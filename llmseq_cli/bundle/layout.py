@@ -1,4 +1,4 @@
-"""What lies where in a bundle, and how its items are written."""
+"""The files of a bundle, and the format of its items."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 from llmseq_cli.data.catalog import Catalog
 
 FORMAT = 1
-"""Changes where an older llmseq could not read a bundle any more."""
+"""Increased when older versions of llmseq can no longer read new bundles."""
 
 ABOUT, ITEMS, VECTORS, ONNX, README = "bundle.json", "items.jsonl", "vectors.safetensors", "model.onnx", "README.md"
 MODELS = "models"
 
 
 def is_bundle(name: str | Path) -> bool:
-    """Whether a name, which may be a run's, is the folder of a bundle."""
+    """Whether a name, which may also be a run's, is a bundle folder."""
     return (Path(name) / ABOUT).is_file()
 
 
 def write_items(catalog: Catalog, known: np.ndarray, file: Path) -> None:
-    """One JSON object a line and item, in the order in which the model numbers them. known: bool[n_items], whether the
-    model can recommend it."""
+    """Write one JSON object per item and line, in the model's order of items. known: bool[n_items], whether the model
+    can recommend the item."""
     columns = (catalog.external_ids, catalog.titles, catalog.classes, catalog.popularity, catalog.in_train, known)
     with file.open("w", encoding="utf-8", newline="\n") as lines:
         for item, title, category, popularity, in_train, is_known in zip(
@@ -35,7 +35,7 @@ def write_items(catalog: Catalog, known: np.ndarray, file: Path) -> None:
 
 
 def read_items(file: Path) -> tuple[Catalog, np.ndarray]:
-    """The catalog, and which items the model can recommend. Raises ValueError, KeyError or TypeError where a line is
+    """The catalog, and which items the model can recommend. Raises ValueError, KeyError or TypeError if a line is
     damaged."""
     with file.open(encoding="utf-8", newline="\n") as lines:
         rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
@@ -44,7 +44,7 @@ def read_items(file: Path) -> tuple[Catalog, np.ndarray]:
         column = np.empty(len(rows), dtype=object)
         column[:] = [row[name] for row in rows]
         if not all(isinstance(text, str) for text in column):
-            raise TypeError(f"{name} is no text")
+            raise TypeError(f"{name} is not text")
         return column
 
     def numbers(name: str, dtype: type) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Lists of a network that runs in onnxruntime, under the rules of the model that it was made of."""
+"""Recommend with a network in onnxruntime, by the same rules as the model it was exported from."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from llmseq_cli.evaluation.top_k import block_size, rank_in_blocks
 
 
 class OnnxLists:
-    """known: bool[n_items], the items that the network reads and may recommend. longest: items that it reads."""
+    """known: bool[n_items], items that the network reads and can recommend. longest: most items of a session it
+    reads."""
 
     def __init__(self, file: Path, known: np.ndarray, longest: int) -> None:
         try:
@@ -25,7 +26,7 @@ class OnnxLists:
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime's own errors are of many classes
+        except Exception as error:  # onnxruntime raises many classes of errors
             raise LlmseqError(f"onnxruntime cannot read {file}", "make the bundle again") from error
         self.known, self.longest = known, longest
         self._small_blocks = SmallBlocks()
@@ -51,7 +52,7 @@ class OnnxLists:
         return np.array(scores, dtype=np.float32)
 
     def _some_scores(self, rows: int) -> np.ndarray:
-        """Of drawn histories, computed at once; see `SmallBlocks`."""
+        """Scores of sample histories, for `SmallBlocks`."""
         drawn = np.random.default_rng(0)
         n = block_size(len(self.known))
         items = drawn.choice(np.flatnonzero(self.known), (n, self.longest)).astype(np.int64)

@@ -1,4 +1,4 @@
-"""Use a bundle: everything is compared with its checksums before anything in it is read."""
+"""Open a bundle and recommend with it. All checksums are verified before anything is read."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from llmseq_cli.store.connection import Store
 
 _AGAIN = "copy the bundle again, or make it again with `llmseq export RUN --format bundle`"
-_RUN = re.compile(r"[\w.-]*\w")  # a name, no path
+_RUN = re.compile(r"[\w.-]*\w")  # a name, not a path
 
 
 @dataclass(frozen=True)
 class Bundle:
     """An opened bundle.
 
-    about: what bundle.json says: run, model, dataset, settings, metrics, rules, how it was made.
+    about: the content of bundle.json: run, model, dataset, settings, metrics, rules, versions.
     """
 
     folder: Path
@@ -43,9 +43,9 @@ class Bundle:
 
     @classmethod
     def open(cls, folder: str | Path, *, onnx: bool = False) -> Bundle:
-        """The bundle in a folder, ready to recommend. onnx: let onnxruntime compute the scores instead of torch.
+        """Open the bundle in a folder. onnx: compute scores with onnxruntime instead of torch.
 
-        Raises LlmseqError where it is no bundle, a file was changed or is gone, or it has no ONNX graph.
+        Raises LlmseqError if the folder is not a bundle, a file was changed or is missing, or there is no ONNX graph.
         """
         folder = Path(folder).expanduser()
         _check(folder)
@@ -55,7 +55,7 @@ class Bundle:
                 raise LlmseqError(f"the bundle {folder} was made by a newer llmseq", "update llmseq")
             run, dataset, name, repeats = about["run"], about["dataset"], about["model"], about["rules"]["repeats"]
             if not all(isinstance(text, str) for text in (run, dataset, name)) or not _RUN.fullmatch(run):
-                raise ValueError("the names in it are no names")
+                raise ValueError("a name in it is not valid")
             catalog, known = read_items(folder / ITEMS)
             longest = about["onnx"] and int(about["onnx"]["longest"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
@@ -86,24 +86,24 @@ class Bundle:
         return self.ready.next_items(sessions, k, times)
 
     def session_vector(self, items: Sequence[str]) -> np.ndarray:
-        """float32[d]: the session's vector, to be compared with those of vectors.safetensors or of a vector store.
+        """float32[d]: the session's vector, to compare with those of vectors.safetensors or a vector store.
 
         Raises LlmseqError for models that do not score by dense vectors.
         """
         model = self.ready.model
         space = model.item_space() if isinstance(model, Recommender) else None
         if space is None:
-            raise LlmseqError(f"{self.ready.run} makes no vectors of sessions here", "open the bundle of a network")
+            raise LlmseqError(f"{self.ready.run} has no session vectors here", "open the bundle of a network")
         vector: np.ndarray = space.of_sessions(Sessions.from_lists([[self.ready.find(text) for text in items]]))[0]
         return vector
 
 
 def open_model(store: Store, name: str, dataset: str | None = None) -> ReadyModel:
-    """A run of the workspace, or the bundle in a folder: a name with a slash, or of dots, is a folder's."""
+    """Open a run of the workspace, or a bundle: a name with a slash, or only dots, is a folder."""
     if "/" not in name and os.sep not in name and name.strip("."):
         return open_run(store, name, dataset)
     if dataset is not None:
-        raise UsageError(f"{name} is a bundle, which knows its dataset", "leave --dataset out")
+        raise UsageError(f"{name} is a bundle, which knows its dataset", "leave out --dataset")
     return Bundle.open(name).ready
 
 
@@ -116,18 +116,20 @@ def _graph(folder: Path, longest: int | None, known: np.ndarray) -> Lists:
 
 
 def _check(folder: Path) -> None:
-    """Raises LlmseqError unless everything that is read is as the checksums say."""
+    """Raises LlmseqError unless every file to be read matches its checksum."""
     with machine_errors(folder):
         if not (folder / ABOUT).is_file():
-            raise LlmseqError(f"{folder} is no bundle", "`llmseq export RUN --format bundle --out FOLDER` makes one")
+            raise LlmseqError(
+                f"{folder} is not a bundle", "make one with `llmseq export RUN --format bundle --out FOLDER`"
+            )
         if not check_checksums(folder, _AGAIN):
-            raise LlmseqError(f"the bundle {folder} has lost its {MANIFEST}", _AGAIN)
+            raise LlmseqError(f"the bundle {folder} lacks its {MANIFEST}", _AGAIN)
         listed = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["sha256"]
         for file in folder.rglob("*"):
             name = file.relative_to(folder).as_posix()
             inside = name.startswith(f"{MODELS}/") or name in (ABOUT, ITEMS, ONNX)
             if inside and file.is_file() and name not in listed:
-                raise LlmseqError(f"{file} is not among the bundle's checksums", _AGAIN)
-            # Such a list would vouch for arrays that only compiled code can check: bundles hold none of these.
+                raise LlmseqError(f"{file} has no checksum in the bundle", _AGAIN)
+            # Such a list would vouch for arrays that only compiled code can check; bundles must not contain any.
             if file.name == MANIFEST and file.parent != folder:
-                raise LlmseqError(f"{file} does not belong into a bundle", _AGAIN)
+                raise LlmseqError(f"{file} does not belong in a bundle", _AGAIN)

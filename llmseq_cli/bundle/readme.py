@@ -1,4 +1,4 @@
-"""The page that lies in every bundle."""
+"""The README of a bundle."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ A session is a list of item ids or titles, oldest first. {repeats}{times}
 
 `llmseq serve ./` answers over HTTP and has a page to try sessions on (`pip install 'llmseq[serve]'`).
 
-| file | what it holds |
+| file | content |
 |---|---|
 | `bundle.json` | how the model was made: settings, seed, versions; its metrics; the rules of its lists |
 | `models/` | the trained model (safetensors and JSON){members} |
-| `items.jsonl` | one item a line, in the model's order: id, title, category, and whether the model knows it |
-{more}| `checksums.json` | SHA-256 of all files; a bundle whose files were changed is refused |
+| `items.jsonl` | one item per line, in the model's order: id, title, category, and whether the model knows it |
+{more}| `checksums.json` | SHA-256 of all files; llmseq refuses a bundle with changed files |
 
 {metrics}
 """
@@ -44,8 +44,8 @@ _GRAPH = "| `model.onnx` | the network: `items`, `lengths` → `session` (its ve
 _ONNX = """
 ## Without llmseq
 
-`model.onnx` runs wherever ONNX does. It takes the numbers of items (lines of `items.jsonl`, from 0), filled up at the
-end, and reads at most {longest} of them, the last ones, that it knows.
+`model.onnx` runs wherever ONNX runs. It takes item numbers (lines of `items.jsonl`, from 0), padded at the end,
+and reads at most the last {longest} known items.
 
 ```python
 import json
@@ -69,7 +69,7 @@ graph = onnxruntime.InferenceSession("model.onnx")
 
 
 def readme(about: dict[str, Any], examples: list[str]) -> str:
-    """about: what bundle.json holds. examples: ids of items."""
+    """about: the content of bundle.json. examples: ids of items."""
     excludes = about["rules"]["repeats"] == "exclude"
     more = _VECTORS.format(similarity=about["similarity"]) if about["similarity"] else ""
     session = json.dumps(examples, ensure_ascii=False)

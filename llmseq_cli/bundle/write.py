@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 def write_bundle(store: Store, run: str, out: Path, dataset: str | None = None) -> dict[str, Any]:
-    """Writes all that recommending takes into a new folder, whole or not at all; returns run, files, and in "onnx" why
-    there is no ONNX graph (None where there is one).
+    """Write everything needed to recommend to a new folder, atomically; returns run, files, and "onnx": why there is no
+    ONNX graph (None if there is one).
 
-    run: see `find_run`. A bundle that is there is replaced. Raises UsageError for another folder that is not empty.
+    run: see `find_run`. An existing bundle is replaced. Raises UsageError for any other folder that is not empty.
     """
     check_place(out)
     with store.read("reading a run") as con:
@@ -41,8 +41,8 @@ def write_bundle(store: Store, run: str, out: Path, dataset: str | None = None) 
     model = load_model(store.folder, info.run, info.model, len(catalog))
     if _knows_some_sessions_alone(model):
         raise UsageError(
-            f"{info.run} holds answers of a language model, which are for the test sessions alone",
-            "name the run of a trained model",
+            f"{info.run} consists of a language model's answers, which exist for the test sessions only",
+            "choose the run of a trained model",
         )
     space = model.item_space()
     with atomic_folder(out, checksums=True) as folder, store.progress.task(f"Writing {info.run}"):
@@ -57,7 +57,7 @@ def write_bundle(store: Store, run: str, out: Path, dataset: str | None = None) 
             "items": len(catalog),
             "rules": {
                 "repeats": "allow" if of.allows_repeats else "exclude",
-                "ties": "scores are rounded to 18 bits; among equal ones the item that comes first in items.jsonl",
+                "ties": "scores are rounded to 18 bits; equal ones are in the order of items.jsonl",
                 "known": "only items with known=true are recommended",
             },
             "similarity": None if space is None else space.similarity,
@@ -70,11 +70,11 @@ def write_bundle(store: Store, run: str, out: Path, dataset: str | None = None) 
 
 
 def check_place(out: Path) -> None:
-    """Raises UsageError where something lies that a bundle must not replace."""
+    """Raises UsageError if there is something that a bundle must not replace."""
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file", "a bundle is a folder: name another one")
+        raise UsageError(f"{out} is a file", "a bundle is a folder: choose another name")
     if out.is_dir() and any(out.iterdir()) and not is_bundle(out):
-        raise UsageError(f"the folder {out} is not empty", "name a new folder")
+        raise UsageError(f"the folder {out} is not empty", "choose a new folder")
 
 
 def _knows_some_sessions_alone(model: Recommender) -> bool:
@@ -88,8 +88,8 @@ def _details(con: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, Any]:
 
 
 def _save_models(model: Recommender, run: str, folder: Path) -> None:
-    """The model, and those that it is made of, beside each other as they lie in a workspace. Arrays that only compiled
-    code can check are left out: they are made again when the bundle is opened."""
+    """Save the model and its base models side by side, as in a workspace. Arrays that only compiled code can check are
+    left out: they are rebuilt when the bundle is opened."""
     from safetensors.numpy import save_file
 
     target = folder / run
@@ -111,14 +111,14 @@ def _save_vectors(space: ItemSpace, file: Path) -> None:
 
 
 def _write_graph(model: Recommender, file: Path) -> tuple[dict[str, Any] | None, str | None]:
-    """(what is to be known of the graph, None), or (None, why there is none)."""
+    """(facts about the graph, None), or (None, why there is none)."""
     if not model.uses_device:
-        return None, f"{model.name} is no network"
+        return None, f"{model.name} is not a network"
     from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
     from llmseq_cli.models.neural.onnx_graph import NotExportableError, write_onnx
 
     if not isinstance(model, NeuralRecommender):
-        return None, f"{model.name} is no network of llmseq's own"
+        return None, f"{model.name} is not one of llmseq's own networks"
     try:
         write_onnx(model, file)
     except NotExportableError as error:
@@ -128,6 +128,6 @@ def _write_graph(model: Recommender, file: Path) -> tuple[dict[str, Any] | None,
 
 
 def _examples(catalog: Catalog) -> list[str]:
-    """The ids of the two most popular items that are trained on."""
+    """The ids of the two most popular training items."""
     order = np.argsort(-np.where(catalog.in_train, catalog.popularity, 0), kind="stable")[:2]
     return [str(catalog.external_ids[item]) for item in order]

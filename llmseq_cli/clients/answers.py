@@ -1,8 +1,8 @@
-"""Answers of servers, read into typed values: what does not fit is one error that names the server and what it said.
+"""Parse server answers into typed values. If one does not fit, the error names the server and quotes its answer.
 
-A server can send anything: HTML with status 200, a number where a list belongs, tokens below zero. Everything that
-comes from a service passes through here before it is used or stored. Lists are read entry by entry, so that one bad
-entry does not lose the good ones, which are paid for.
+A server can send anything: HTML with status 200, a number where a list belongs, tokens below zero. Everything from a
+service passes through here before it is used or stored. Lists are parsed entry by entry, so that one bad entry does not
+lose the good ones, which are paid for.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from llmseq_cli.clients.errors import BadAnswerError, TransientError
 M = TypeVar("M", bound=BaseModel)
 
 MOST_TOKENS = 10**12
-"""No request has more: a larger count is a mistake."""
+"""No request uses more tokens: a larger count is an error."""
 
 _EXCERPT = 200
 _LOOKED_AT = 2_000
@@ -28,7 +28,7 @@ _LOOKED_AT = 2_000
 
 @dataclass(frozen=True)
 class Answer:
-    """The body of an answer, not yet read. server: who sent it. scrub: makes text fit to show, without keys."""
+    """The body of an answer, not yet parsed. server: who sent it. scrub: makes text safe to show, without keys."""
 
     server: str
     content: bytes
@@ -42,7 +42,7 @@ class Answer:
         return error
 
     def misread(self, what: str) -> TransientError:
-        """The error for an answer that a library could not read: cut off, or `what`."""
+        """The error for an answer that a library could not parse: cut off, or `what`."""
         try:
             self.document()
         except TransientError as error:
@@ -50,7 +50,7 @@ class Answer:
         return self.wrong(what)
 
     def document(self) -> Any:
-        """The JSON in it. Raises TransientError where it is cut off, BadAnswerError where it is none."""
+        """The JSON in it. Raises TransientError if it is cut off, BadAnswerError if it is not JSON."""
         try:
             return json.loads(self.content)
         except json.JSONDecodeError as error:
@@ -70,7 +70,7 @@ class Answer:
 
 
 def fitting(kind: type[M], value: Any) -> M | None:
-    """A part of an answer as a typed value, None where it does not fit."""
+    """A part of an answer as a typed value, None if it does not fit."""
     try:
         return kind.model_validate(value)
     except (ValidationError, RecursionError, OverflowError):
@@ -78,7 +78,7 @@ def fitting(kind: type[M], value: Any) -> M | None:
 
 
 def token_count(value: Any) -> int | None:
-    """A count of tokens; None, as if it was not told, for what cannot be one."""
+    """A token count; None, as if missing, for a value that cannot be one."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= 13:  # as Google writes int64
         value = int(value)
     if isinstance(value, float) and math.isfinite(value):
@@ -102,16 +102,16 @@ def _list_or_empty(value: Any) -> Any:
 
 Tokens = Annotated[int | None, BeforeValidator(token_count)]
 Words = Annotated[str | None, _or_none(str)]
-"""Text that may be missing; what is no text counts as missing."""
+"""Optional text; anything else counts as missing."""
 Id = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@|-]{0,254}$")]
-"""An id that goes into addresses and names of files."""
+"""An id that is used in URLs and file names."""
 OptionalId = Annotated[Id | None, BeforeValidator(lambda value: value or None)]
 Object = Annotated[dict[str, Any], BeforeValidator(_dict_or_empty), Field(default_factory=dict)]
 Entries = Annotated[list[Any], BeforeValidator(_list_or_empty), Field(default_factory=list)]
 
 
 class Typed(BaseModel):
-    """Strict: nothing is converted. Fields that we do not know are ignored."""
+    """Strict: nothing is converted. Unknown fields are ignored."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
 

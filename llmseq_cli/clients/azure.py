@@ -1,4 +1,4 @@
-"""Azure OpenAI: OpenAI's protocol under an endpoint of one's own, with a version in every address."""
+"""Azure OpenAI: OpenAI's protocol at the user's own endpoint, with a version in every URL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ API_VERSION = "2024-10-21"
 
 
 class AzureClient(OpenAIClient):
-    """base_url: the endpoint of the resource, https://NAME.openai.azure.com; else $AZURE_OPENAI_ENDPOINT."""
+    """base_url: the endpoint of the resource, https://NAME.openai.azure.com; default: $AZURE_OPENAI_ENDPOINT."""
 
     service: ClassVar[str] = "azure"
     address_variable: ClassVar[str] = "AZURE_OPENAI_ENDPOINT"
@@ -29,7 +29,7 @@ class AzureClient(OpenAIClient):
     def _address(self, base_url: str | None) -> str:
         if not (base_url or os.environ.get(self.address_variable)):
             raise UsageError(
-                "the endpoint of Azure OpenAI is not known",
+                "no Azure OpenAI endpoint is set",
                 f"set {self.address_variable}, or --base-url https://NAME.openai.azure.com",
             )
         return super()._address(base_url)

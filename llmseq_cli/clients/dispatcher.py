@@ -1,7 +1,7 @@
-"""The one engine that sends paid requests: threads, slots, budgets, one retry policy, a limit of money.
+"""The one engine that sends paid requests: threads, slots, budgets, one retry policy, a cost limit.
 
-Threads send; everything else (what is kept, what is shown) happens in the calling thread, answer by answer. What a
-request is, and what becomes of its answer or refusal, is said by a `Workload`.
+Threads only send; the calling thread does everything else (storing, showing progress), answer by answer. A `Workload`
+defines what a request is, and what to do with its answer or refusal.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ Unit = TypeVar("Unit")
 Reply = TypeVar("Reply")
 
 _FAREWELL_SECONDS = 1.0
-"""How long to wait for threads that have nothing left to do: ending takes them no time."""
+"""How long to wait for idle threads to end; they need almost no time."""
 
 _LONG_WAIT_SECONDS = 1.0
 _MESSAGE_EVERY_SECONDS = 10.0
@@ -46,11 +46,11 @@ _ROUNDING = 1e-12
 class DispatchOptions:
     """How to send requests.
 
-    concurrency: requests under way at a time. waiting_threads: send with twice as many threads, so that a free slot is
-    taken at once while others wait to try again. requests_per_minute, tokens_per_minute: budgets; None sets no limit.
-    fixed_requests, fixed_tokens: the user chose the budget, so the server's own word does not replace it.
-    max_cost: US dollars that must not be passed. grace_seconds: how long to wait, after a failure or Ctrl-C, for
-    answers that are under way: they are paid for.
+    concurrency: requests in flight at a time. waiting_threads: use twice as many threads, so that a free slot is taken
+    at once while others wait to retry. requests_per_minute, tokens_per_minute: budgets; None sets no limit.
+    fixed_requests, fixed_tokens: the user chose the budget, so the server's limits do not replace it. max_cost: upper
+    limit in US dollars. grace_seconds: how long to wait, after a failure or Ctrl-C, for answers in flight: they are
+    paid for.
     """
 
     concurrency: int = 8
@@ -66,7 +66,8 @@ class DispatchOptions:
 
 @dataclass(frozen=True)
 class Told:
-    """What an answer tells beside its content: tokens that the provider counted, limits of the account; None if not."""
+    """What an answer says besides its content: tokens that the provider counted, limits of the account; None if
+    missing."""
 
     tokens: int | None = None
     requests_per_minute: float | None = None
@@ -75,7 +76,7 @@ class Told:
 
 @dataclass(frozen=True)
 class Outcome(Generic[Unit, Reply]):
-    """What came of a request: a reply, or the error that took its place."""
+    """The result of a request: a reply or an error."""
 
     unit: Unit
     reply: Reply | None = None
@@ -83,18 +84,18 @@ class Outcome(Generic[Unit, Reply]):
 
 
 class Workload(ABC, Generic[Unit, Reply]):
-    """What to send, and what to do with what comes back. Threads call `send`, `content` and `note` only."""
+    """What to send, and what to do with the replies. Threads only call `send`, `content` and `note`."""
 
     @abstractmethod
     def next(self) -> Unit | None:
-        """The next request, None while there is none (answers that are under way may still bring some)."""
+        """The next request; None if there is none now (answers in flight may still lead to more)."""
 
     @abstractmethod
     def tokens(self, unit: Unit) -> float:
-        """Tokens that a request is expected to take, an upper estimate."""
+        """An upper estimate of the tokens that a request takes."""
 
     def cost(self, unit: Unit) -> float:
-        """US dollars that a request is expected to cost, 0 where no price is known."""
+        """The expected cost of a request in US dollars, 0 if no price is known."""
         return 0.0
 
     def spent(self) -> float:
@@ -102,34 +103,36 @@ class Workload(ABC, Generic[Unit, Reply]):
         return 0.0
 
     def left(self) -> str:
-        """What stays undone when money runs out, for the error: "12 texts are left", or nothing."""
+        """What remains when the money runs out, for the error: "12 texts are left", or empty."""
         return ""
 
     def content(self, unit: Unit) -> Any:
-        """What of a request to note down before it is sent (JSON), so that it can be repeated exactly. From threads."""
+        """What to record of a request before it is sent (JSON), so that it can be repeated exactly. Called by
+        threads."""
         return None
 
     def note(self, unit: Unit, reply: Reply) -> Any:
-        """What of a reply to note down as soon as it arrives (JSON), so that a kill does not lose it. From threads."""
+        """What to record of a reply as soon as it arrives (JSON), so that a kill does not lose it. Called by
+        threads."""
         return None
 
     @abstractmethod
     def send(self, unit: Unit) -> tuple[Reply, Told]:
-        """One request. Raises TransientError, BadAnswerError, RefusedError or FinalError."""
+        """Send one request. Raises TransientError, BadAnswerError, RefusedError or FinalError."""
 
     @abstractmethod
     def take(self, outcomes: Sequence[Outcome[Unit, Reply]]) -> None:
-        """Keeps replies and deals with refusals (errors of the kind RefusedError)."""
+        """Store replies and handle refusals (errors that are RefusedError)."""
 
     def wasted(self, tokens: int) -> None:
-        """Counts an answer that was paid for and of no use."""
+        """Count an answer that was paid for but is useless."""
 
     def release(self) -> None:
-        """Lets go of what answers are kept on: a thread that hangs in `send` may outlive the interpreter."""
+        """Drop the connection that stores answers: a thread that hangs in `send` may outlive the interpreter."""
 
 
 class _Order(Generic[Unit]):
-    """A unit on its way, with what was estimated when it was handed out."""
+    """A unit in flight, with the estimates made when it was handed out."""
 
     def __init__(self, number: int, unit: Unit, tokens: float, cost: float) -> None:
         self.number, self.unit, self.tokens, self.cost = number, unit, tokens, cost
@@ -144,7 +147,7 @@ class _Ended(Generic[Unit, Reply]):
 
 @dataclass(frozen=True)
 class _Note:
-    """What a thread waits for, and for how many seconds."""
+    """What a thread is waiting for, and for how many seconds."""
 
     text: str
     seconds: float
@@ -156,7 +159,7 @@ class _Wasted:
 
 
 class _Slot:
-    """The right of one thread to have a request under way."""
+    """The right of one thread to have a request in flight."""
 
     def __init__(self, slots: threading.Semaphore) -> None:
         self.slots, self.taken = slots, False
@@ -174,7 +177,7 @@ class _Slot:
 class Dispatcher(Generic[Unit, Reply]):
     """Sends the requests of a workload.
 
-    retries: how often something was waited for. in_flight: where requests are noted down before they are sent.
+    retries: number of waits so far. in_flight: where requests are recorded before they are sent.
     """
 
     def __init__(
@@ -203,7 +206,7 @@ class Dispatcher(Generic[Unit, Reply]):
         self.last_message = -float("inf")
 
     def run(self) -> None:
-        """Sends until the workload has nothing left. Raises what made it stop; what was answered until then is kept."""
+        """Send until the workload has nothing left. Raises the error that stopped it; answers until then are stored."""
         try:
             self._run()
         except BaseException:
@@ -218,7 +221,7 @@ class Dispatcher(Generic[Unit, Reply]):
     def _run(self) -> None:
         waiting = self.workload.next()
         while waiting is not None or self.under_way:
-            # Twice as many requests as threads: they never wait for what the calling thread is writing.
+            # Twice as many requests as threads, so that threads never wait while the calling thread writes.
             while waiting is not None and self.under_way < 2 * self.most_threads and self._may_spend(waiting):
                 self._hand_out(waiting)
                 waiting = self.workload.next()
@@ -227,8 +230,8 @@ class Dispatcher(Generic[Unit, Reply]):
                 waiting = self.workload.next()
 
     def _dismiss(self) -> None:
-        """Waits for the threads to end. One that hangs in a request may outlive the interpreter, with all it refers to:
-        the connection that answers were kept on must not be among that.
+        """Wait for the threads to end. One that hangs in a request may outlive the interpreter, with everything it
+        references; that must not include the connection that stores answers.
         """
         self.workload.release()
         self.failure = None
@@ -247,21 +250,21 @@ class Dispatcher(Generic[Unit, Reply]):
             self.threads[-1].start()
 
     def _may_spend(self, unit: Unit) -> bool:
-        """Whether a request stays below --max-cost, even if all that is under way costs what was estimated."""
+        """Whether a request stays below --max-cost, even if everything in flight costs as much as estimated."""
         most = self.options.max_cost
         expected = self.workload.spent() + self.reserved + self.workload.cost(unit)
         if most is None or expected <= most * (1 + _ROUNDING):
             return True
         if self.under_way:
             return False  # answers may turn out cheaper than estimated
-        spent, left = f"{self.workload.spent():.4g} USD are spent", self.workload.left()
+        spent, left = f"{self.workload.spent():.4g} USD spent", self.workload.left()
         raise LlmseqError(
             f"stopped before --max-cost {most:g}: {spent}{', ' if left else ''}{left}",
             "answers so far are kept; run the same command again with a larger --max-cost",
         )
 
     def _collect(self) -> None:
-        """Takes what the threads report, waiting for something: all answers that are there are kept in one go."""
+        """Wait for reports from the threads; store all answers that have arrived at once."""
         events = [self.events.get()]
         with suppress(queue.Empty):
             while True:
@@ -291,7 +294,7 @@ class Dispatcher(Generic[Unit, Reply]):
             self.in_flight.answered([one.order.number for one in ended if one.outcome.error is None])
 
     def _save_what_comes(self) -> None:
-        """Keeps the answers that are under way: they are paid for. What went wrong first is what is told."""
+        """Store the answers in flight, which are paid for. The first error is the one to report."""
         self.stop.set()
         deadline = time.monotonic() + self.options.grace_seconds
         while self.under_way and (left := deadline - time.monotonic()) > 0:
@@ -304,7 +307,7 @@ class Dispatcher(Generic[Unit, Reply]):
                     self._take([event])
 
     def _show(self, note: _Note) -> None:
-        """The bar says at once what is waited for; a line that stays tells of long waits, now and then."""
+        """Show a wait in the progress bar; for long waits, also print a line now and then."""
         self.retries += 1
         self.task.describe(note.text)
         now = time.monotonic()
@@ -312,7 +315,7 @@ class Dispatcher(Generic[Unit, Reply]):
             self.last_message = now
             self.progress.message(note.text)
 
-    # What follows runs in the threads.
+    # The methods below run in the threads.
 
     def _serve(self) -> None:
         while (order := self.work.get()) is not None:
@@ -325,16 +328,16 @@ class Dispatcher(Generic[Unit, Reply]):
             except RefusedError as refusal:
                 outcome = Outcome(order.unit, error=refusal)
             except BaseException as error:
-                self.failure = self.failure or error  # what went wrong first is what is told
+                self.failure = self.failure or error  # the first error is the one to report
                 self.stop.set()
                 outcome = Outcome(order.unit, error=error)
             finally:
-                slot.release()  # only now: whoever takes it finds out that all is called off
+                slot.release()  # only now: the next holder then sees that work was called off
             self.events.put(_Ended(order, outcome))
 
     def _attempt(self, order: _Order[Unit], slot: _Slot) -> Reply:
-        """One request, in a slot, when the budgets allow it. After a failure the slot is kept until it is clear whether
-        anything may be sent at all; a thread that waits to try again has no slot.
+        """Send one request, in a slot, when the budgets allow it. After a failure the slot is kept until it is clear
+        whether anything may be sent at all; a thread that waits to retry has no slot.
         """
         slot.take()
         self._pause(self.budget.take(order.tokens))
@@ -360,7 +363,7 @@ class Dispatcher(Generic[Unit, Reply]):
         return reply
 
     def _learn(self, order: _Order[Unit], error: TransientError | RefusedError | FinalError) -> None:
-        """Tells the others what a failure means for them."""
+        """Let other threads know what a failure means for them."""
         if self.in_flight and not (isinstance(error, TransientError) and error.lost):
             self.in_flight.answered([order.number])
         if not isinstance(error, UnreachableError):

@@ -1,4 +1,4 @@
-"""What can go wrong when a remote service is asked; one tree of errors for all providers."""
+"""Errors of remote services: one hierarchy for all providers."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from llmseq_cli.errors import LlmseqError
 
 
 class TransientError(Exception):
-    """A failure that may pass: rate limit, overload, broken connection.
+    """A temporary failure: rate limit, overload, broken connection.
 
-    wait: seconds that the server asks for. lost: the server may have done the work, and its answer did not arrive.
+    wait: seconds that the server asks to wait. lost: the server may have done the work, but its answer did not arrive.
     """
 
     def __init__(self, reason: str, wait: float | None = None, *, lost: bool = False) -> None:
@@ -22,17 +22,16 @@ class TransientError(Exception):
 
 
 class UnreachableError(TransientError):
-    """No connection comes about: it is refused, or no host of that name is found. Where nothing was ever answered,
-    the address is more likely wrong than the server overloaded.
+    """The connection is refused, or the host name is unknown. If the server has never answered, its address is probably
+    wrong.
     """
 
 
 class BadAnswerError(TransientError):
-    """An answer that is paid for and of no use: asked for again only `Patience.bad_answers` times.
+    """A useless answer that is paid for: retried only `Patience.bad_answers` times.
 
-    refuses: it may be the texts' fault, so that RefusedError follows instead of FinalError. hint: what to do about it.
-    part: what is sound of the answer (`Vectors`), None for nothing. tokens: what the provider counted for it, None
-    where it did not say.
+    refuses: the texts may be the cause, so RefusedError follows instead of FinalError. hint: what to do about it. part:
+    the valid part of the answer (`Vectors`), or None. tokens: the provider's count for it, None if unknown.
     """
 
     part: Any = None
@@ -52,9 +51,9 @@ class BadAnswerError(TransientError):
 
 
 class RefusedError(Exception):
-    """The server refuses these very texts (too long, forbidden, malformed); other texts may still pass.
+    """The server refuses these particular texts (too long, forbidden, malformed); others may still pass.
 
-    too_long: it is known that length is the reason; a single text is then cut until it passes.
+    too_long: the reason is known to be length; a single text is then cut until it passes.
     """
 
     def __init__(self, reason: str, *, too_long: bool = False) -> None:
@@ -72,7 +71,7 @@ class CalledOffError(Exception):
 
 
 def never_connected(error: BaseException | None) -> bool:
-    """Whether a refused connection or an unknown host is behind an error, whichever library raised it."""
+    """Whether an error of any library comes from a refused connection or an unknown host."""
     while error is not None:
         if isinstance(error, (ConnectionRefusedError, socket.gaierror)):
             return True

@@ -1,4 +1,4 @@
-"""What Fireworks AI answers beside chats: datasets, fine-tuning jobs, addresses of a model's files."""
+"""Answers of Fireworks AI, except chats: datasets, fine-tuning jobs, URLs of a model's files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 
 
 class _Camel(Typed):
-    """Keys are in camel case there."""
+    """Fireworks uses camel case."""
 
     model_config = ConfigDict(strict=True, frozen=True, extra="ignore", alias_generator=to_camel)
 
@@ -49,12 +49,12 @@ class FireworksJobs(_Camel):
 
 
 class FireworksFiles(_Camel):
-    """Addresses, signed for a while, of the files of a model."""
+    """URLs of a model's files, signed for a limited time."""
 
     filename_to_signed_urls: Object
 
     def by_name(self) -> dict[str, str]:
-        """Only what may be a file of a folder: a server does not choose where files are written."""
+        """Only plain file names: a server must not choose where files are written."""
         listed = self.filename_to_signed_urls.items()
         pairs = [(str(name).rpartition("/")[2], url) for name, url in listed if ".." not in str(name)]
         return {name: url for name, url in pairs if _FILE_NAME.fullmatch(name) and isinstance(url, str)}

@@ -1,6 +1,6 @@
-"""Idempotency keys: a server that knows them charges a request once, however often it is sent.
+"""Idempotency keys: a server that supports them charges a request once, however often it is sent.
 
-The header is that of draft-ietf-httpapi-idempotency-key-header; servers that do not know it ignore it.
+The header follows draft-ietf-httpapi-idempotency-key-header; other servers ignore it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _bad_answers: ContextVar[int] = ContextVar("bad_answers", default=0)
 
 
 def idempotency_header(*asked: Any) -> dict[str, str]:
-    """The header for a request, made of what is asked (JSON), so that a later run of the program sends the same.
+    """The header for a request, derived from its content (JSON), so that a later run of the program sends the same one.
 
-    A request that got a bad answer has another key the next time, so that it is answered again.
+    After a bad answer, a request gets a new key, so that the server computes a new answer.
     """
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:40]
     times = _bad_answers.get()
@@ -29,7 +29,7 @@ def idempotency_header(*asked: Any) -> dict[str, str]:
 
 @contextmanager
 def bad_answers_before(count: int) -> Iterator[None]:
-    """While this is entered, the request that this thread sends has had so many bad answers before."""
+    """Inside this context, the request that this thread sends counts as having had `count` bad answers."""
     token = _bad_answers.set(count)
     try:
         yield

@@ -1,8 +1,7 @@
-"""Requests that are under way, noted on the disk before they are sent, and their answers as soon as they arrive.
+"""Requests in flight: each is recorded on disk before it is sent, and its answer as soon as it arrives.
 
-After `kill -9` the next run takes over the answers that had arrived. It knows which others were lost and can repeat
-those requests exactly: a server that knows idempotency keys then answers what it had answered before, and charges it
-once.
+After `kill -9` the next run uses the answers that had arrived. It knows which others were lost and can repeat those
+requests exactly: a server that supports idempotency keys then returns its earlier answer and charges once.
 """
 
 from __future__ import annotations
@@ -19,31 +18,32 @@ from pathlib import Path
 from typing import Any
 
 _LARGE = 2**25
-"""Bytes of a file from which on what is done is taken out of it."""
+"""Size of the file in bytes above which finished requests are removed from it."""
 
 
 class InFlight:
     """A file of JSON lines: {"sent": number, "content": …} before a request, {"arrived": number, "reply": …} when its
-    answer is there, {"answered": [number, …]} once the answer is kept elsewhere. Entering it takes over what an earlier
-    program left unanswered; the file is removed when nothing is under way at the end. Only one program may write it at
-    a time.
+    answer is there, {"answered": [number, …]} once the answer is stored elsewhere. Entering the context takes over
+    unfinished requests of an earlier program; at the end, the file is removed if nothing is in flight. Only one program
+    may write it at a time.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lines: dict[int, list[tuple[int, int]]] = {}
-        """(start, length) of the lines of what is not done, by number; those of an earlier program are below 0."""
+        """(start, length) of the lines of unfinished requests, by number; numbers of an earlier program are
+        negative."""
         self._left: defaultdict[str, list[int]] = defaultdict(list)
         self._lock = threading.Lock()
         self._file: FileIO | None = None
         self._size = 0
 
     def left(self) -> list[Any]:
-        """Contents of the requests that an earlier program sent and got no answer of."""
+        """Contents of the requests that an earlier program sent without getting an answer."""
         return self._read()[0]
 
     def hand_over(self, keep: Callable[[list[Any]], None]) -> None:
-        """Gives `keep` the replies that an earlier program got and kept nowhere else, and forgets them then."""
+        """Pass replies that an earlier program received but did not store to `keep`, then forget them."""
         left, replies = self._read()
         if not replies:
             return
@@ -57,7 +57,7 @@ class InFlight:
         return self
 
     def _begun(self, left: list[Any]) -> FileIO:
-        """The file, with nothing in it but what an earlier program lost."""
+        """A new file that contains only the lost requests of an earlier program."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._left.clear()
         entries = {-place: content for place, content in enumerate(left, start=1)}
@@ -75,8 +75,8 @@ class InFlight:
                 self.path.unlink(missing_ok=True)
 
     def sent(self, number: int, content: Any) -> None:
-        """Notes a request; it is with the operating system when this returns. Sending one again that an earlier program
-        lost takes its place.
+        """Record a request; the operating system has it when this returns. Resending a lost request of an earlier
+        program replaces its record.
         """
         with self._lock:
             if number not in self._lines:
@@ -86,17 +86,17 @@ class InFlight:
                 self._done(self._left.pop(_name(content), ()))
 
     def arrived(self, number: int, reply: Any) -> None:
-        """Notes the answer of a request. A disk that does not take it is no error: the answer is about to be kept."""
+        """Record the answer to a request. A failed write is no error: the answer is about to be stored anyway."""
         line = _line({"arrived": number, "reply": reply})
         with self._lock, suppress(OSError):
             self._write(line, number)
 
     def answered(self, numbers: Iterable[int]) -> None:
-        """Notes that the answers of these requests are kept, or that there will be none."""
+        """Record that the answers to these requests are stored, or that there will be none."""
         with self._lock:
             self._done(numbers)
             if self._size > _LARGE and self._size > 2 * sum(length for _, length in chain(*self._lines.values())):
-                with suppress(OSError):  # then it stays large
+                with suppress(OSError):  # then the file stays large
                     self._forget_what_is_done()
 
     def _done(self, numbers: Iterable[int]) -> None:
@@ -105,7 +105,7 @@ class InFlight:
             self._write(_line({"answered": done}))
 
     def _read(self) -> tuple[list[Any], list[Any]]:
-        """(contents without a reply, replies) of requests that are not done; skips unreadable lines."""
+        """(contents without a reply, replies) of unfinished requests; skips unreadable lines."""
         contents: dict[int, Any] = {}
         replies: dict[int, Any] = {}
         with suppress(FileNotFoundError), self.path.open("rb") as file:
@@ -122,8 +122,8 @@ class InFlight:
         return [content for number, content in contents.items() if number not in replies], [*replies.values()]
 
     def _write(self, line: bytes, number: int | None = None) -> None:
-        """Adds a line, which belongs to a request that is not done. One that the disk takes half is taken back."""
-        if self._file is None:  # closed: a thread that hung came back after all
+        """Append a line for an unfinished request. A partly written line is removed again."""
+        if self._file is None:  # closed: a hanging thread has come back
             return
         left = memoryview(line)
         try:
@@ -148,7 +148,7 @@ class InFlight:
             self._start_file((number, lines_of(number)) for number in self._lines)
 
     def _start_file(self, entries: Iterable[tuple[int, Iterable[bytes]]]) -> FileIO:
-        """Puts a new file with the lines of these requests in the place of the old one."""
+        """Replace the file with a new one that contains the lines of these requests."""
         aside = self.path.with_name(f"{self.path.name}.new")
         places: dict[int, list[tuple[int, int]]] = {}
         size = 0
@@ -161,7 +161,7 @@ class InFlight:
                     places[number].append((size, len(line)))
                     size += len(line)
         if self._file:
-            self._file.close()  # some systems rename no open files
+            self._file.close()  # some systems cannot replace open files
         os.replace(aside, self.path)
         self._file, self._lines, self._size = FileIO(self.path, "a"), places, size
         return self._file

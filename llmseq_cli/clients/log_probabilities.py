@@ -1,4 +1,4 @@
-"""Log-probabilities of words as an answer's beginning, from those of the likeliest first tokens."""
+"""Log-probabilities of words at the start of an answer, from those of the most likely first tokens."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import math
 from collections.abc import Sequence
 
 MOST_TOKENS = 20
-"""OpenAI and Google tell no more."""
+"""The most that OpenAI and Google return."""
 NO_LOG_PROBABILITIES = "choose another model, or --method listwise"
-_BLANKS = " \t\r\n\u2581\u0120"  # as tokenizers write a blank before a word, too
+_BLANKS = " \t\r\n\u2581\u0120"  # including the marks that tokenizers use for a space before a word
 
 
 def weigh_words(words: Sequence[str], told: Sequence[tuple[str, float]]) -> str:
-    """A JSON list with a log-probability for each word, in whatever letters; null where none of the words was told.
+    """A JSON list with a log-probability for each word, ignoring case; null if none of the words was returned.
 
-    told: (token, log-probability) of the likeliest first tokens. A word that is not among them is at most as likely as
-    the least likely of these, and taken to be so.
+    told: (token, log-probability) of the most likely first tokens. A word that is not among them is at most as likely
+    as the least likely of these, so it gets that value.
     """
     sound = [(token.strip(_BLANKS).casefold(), value) for token, value in told if math.isfinite(value)]
     sums = [sum(math.exp(min(0.0, value)) for token, value in sound if token == word.casefold()) for word in words]

@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's protocol: its address, its key, the SDK's client, what its errors mean."""
+"""A server that speaks OpenAI's protocol: its address, its key, the SDK's client, the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ M = TypeVar("M", bound="BaseModel")
 OPENAI_URL = "https://api.openai.com/v1"
 
 OPENAI_TOKENS = TokenEstimate(r"[A-Za-z]+|[0-9]+|[^\sA-Za-z0-9]")
-"""OpenAI's tokenizers need four or five characters a token for words, and three digits."""
+"""OpenAI's tokenizers use four or five characters per token for words, and three digits."""
 
 _TOO_LONG = re.compile(
     r"context length|input length|too long|too large|fewer tokens|less than \d+ tokens|maximum .*tokens", re.I
 )
 _NO_QUOTA = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active", "account_deactivated")
-_ABOUT_SECONDS = 20.0  # to wait for what is told of a model
+_ABOUT_SECONDS = 20.0  # to wait for facts about a model
 _PER_PAGE = 100
 _MOST_PAGES = 200
 
 
 class OpenAIClient:
-    """OpenAI, or a compatible server at `base_url`. The key comes from the environment and nowhere else.
+    """OpenAI, or a compatible server at `base_url`. The key comes only from the environment.
 
-    host: the server's name and port. variant: the address without name and password, '' for OpenAI's own. Services
-    that speak the same protocol are subclasses, which say where they are and what their key is called.
+    host: the server's name and port. variant: the address without user and password, '' for OpenAI itself. Services
+    that speak the same protocol are subclasses, which define their address and the name of their key.
     """
 
     service: ClassVar[str] = "openai"
@@ -61,13 +61,11 @@ class OpenAIClient:
         self._lock = threading.Lock()
 
     def _address(self, base_url: str | None) -> str:
-        """The server's address: as given, else of the environment, else the service's own. Raises UsageError."""
+        """The server's address: as given, from the environment, or the service's default. Raises UsageError."""
         address = (base_url or os.environ.get(self.address_variable) or self.own_address).strip().rstrip("/")
         parts = urlsplit(address)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise UsageError(
-                f"'{address}' is not the address of a server", "for example --base-url http://localhost:8000/v1"
-            )
+            raise UsageError(f"'{address}' is not a server address", "for example --base-url http://localhost:8000/v1")
         return address
 
     @property
@@ -82,17 +80,17 @@ class OpenAIClient:
             raise FinalError(
                 f"{self.key_variable} is not set", "set it in the environment, or name a server with --base-url"
             )
-        # A server without keys ignores what it gets; the SDK insists on something.
+        # A server without keys ignores this value, but the SDK requires one.
         return openai.OpenAI(api_key=self.key or "none", base_url=self.address, max_retries=0, timeout=self.timeout)
 
     @property
     def sdk(self) -> openai.OpenAI:
-        """The SDK's client, with its own retries off. Raises FinalError where the key is missing."""
+        """The SDK's client, without its own retries. Raises FinalError if the key is missing."""
         with self._lock:
             return self._sdk
 
     def get(self, path: str, **params: str) -> Answer:
-        """A route that the SDK has no method for; fails as its methods do."""
+        """Get a route for which the SDK has no method; it fails as the SDK's methods do."""
         return Answer(self.host, self.sdk.get(path, cast_to=bytes, options={"params": params}), self.scrub)
 
     def post(self, path: str, body: dict[str, Any] | None = None, **params: str) -> Answer:
@@ -100,19 +98,19 @@ class OpenAIClient:
         return Answer(self.host, content, self.scrub)
 
     def post_file(self, path: str, name: str, content: IO[bytes], **fields: str) -> Answer:
-        """A file as a form, with further fields."""
+        """Send a file as a form, with further fields."""
         files: Any = [("file", (name, content))]
         form: Any = {"headers": {"Content-Type": "multipart/form-data"}}
         answered = self.sdk.post(path, cast_to=bytes, body=fields, files=files, options=form)
         return Answer(self.host, answered, self.scrub)
 
     def answer(self, raw: Any) -> Answer:
-        """The body of a raw response, to be read: the SDK's own models accept anything."""
+        """The body of a raw response, for us to parse: the SDK's own models accept anything."""
         return Answer(self.host, raw.content, self.scrub)
 
     def pages(self, ask: Callable[..., Any], kind: type[M], **asked: Any) -> Iterator[M]:
-        """All entries of a list, page by page. ask: a `list` of the SDK's `with_raw_response`. Entries that are no
-        `kind` are left out.
+        """All entries of a list, page by page. ask: a `list` method of the SDK's `with_raw_response`. Entries that do
+        not fit `kind` are left out.
         """
         after: dict[str, str] = {}
         for _ in range(_MOST_PAGES):
@@ -125,8 +123,8 @@ class OpenAIClient:
             after = {"after": last}
 
     def retirement(self, model: str, *, ask: bool) -> Retirement | None:
-        """When the model is shut down, by what is announced (of OpenAI's own) and, with `ask`, by the server's word.
-        Servers that say nothing of it, or fail to, are passed over: the work itself will tell.
+        """When the model will be shut down, from announcements (for OpenAI's models) and, with `ask`, from the server.
+        If the server does not say or fails, go on: the work itself will show.
         """
         import openai
 
@@ -140,11 +138,11 @@ class OpenAIClient:
         return retirement(self.service if self.is_own else "", model, told)
 
     def told_shutdown(self, card: ModelCard) -> str | None:
-        """The day, YYYY-MM-DD, on which the server says that it shuts a model down."""
+        """The shutdown date of a model according to the server, YYYY-MM-DD."""
         return card.shutdown_date
 
     def explained(self, error: Exception, model: str = "") -> Exception:
-        """What an exception of the SDK means: TransientError, RefusedError or FinalError, without the key."""
+        """Translate an SDK exception to TransientError, RefusedError or FinalError, without the key."""
         import openai
 
         if isinstance(error, openai.APIConnectionError):
@@ -176,7 +174,7 @@ class OpenAIClient:
         return FinalError(f"{status} {said}", f"check --model{name} and the address {self.variant or OPENAI_URL}")
 
     def scrub(self, text: str, longest: int | None = None) -> str:
-        """A server's words as they may be shown: without the key, in one line of readable length."""
+        """A server's message, safe to show: without the key, on one line of readable length."""
         if self.key:
             text = text.replace(self.key, "***")
         text = re.sub(r"\bsk-[\w*.-]{3,}", "sk-***", text)
@@ -185,7 +183,7 @@ class OpenAIClient:
 
 
 def told_limits(headers: Mapping[str, str]) -> tuple[float | None, float | None]:
-    """(requests, tokens) a minute that the server allows the account, None where it does not say."""
+    """(requests, tokens) per minute that the server allows the account, None where unknown."""
     return _rate(headers.get("x-ratelimit-limit-requests")), _rate(headers.get("x-ratelimit-limit-tokens"))
 
 
@@ -198,7 +196,7 @@ def _rate(text: str | None) -> float | None:
 
 
 def _said(error: openai.APIStatusError) -> str:
-    """The server's own words, wherever it put them."""
+    """The server's message, wherever it is in the error."""
     body: Any = error.body
     if isinstance(body, dict):
         for key in ("message", "error", "detail"):
@@ -208,5 +206,5 @@ def _said(error: openai.APIStatusError) -> str:
 
 
 def refused_parameter(error: openai.APIStatusError) -> str:
-    """What the server says of the request that it does not take: the parameter's name and its own words."""
+    """The parameter that the server refuses, and its message."""
     return f"{error.param} {_said(error)}"

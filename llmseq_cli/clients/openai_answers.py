@@ -1,4 +1,4 @@
-"""What OpenAI's protocol answers beside vectors: files, fine-tuning jobs and their events, batches, chats."""
+"""Answers in OpenAI's protocol, except vectors: files, fine-tuning jobs and their events, batches, chats."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class File(Typed):
 
 
 class ModelCard(Typed):
-    """What a server tells of a model. shutdown_date: YYYY-MM-DD, None where none is announced. deprecation: the times
-    of Azure, in seconds, by `fine_tune` and `inference`.
+    """A server's facts about a model. shutdown_date: YYYY-MM-DD, None if none is announced. deprecation: Azure's times
+    in seconds, under `fine_tune` and `inference`.
     """
 
     shutdown_date: Words = None
@@ -46,7 +46,7 @@ def _error_or_none(value: Any) -> Any:
 
 
 def _seconds(value: Any) -> float | None:
-    """A time in seconds since 1970, None for what is none."""
+    """A time in seconds since 1970, None for anything else."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 10**11:
         return None
     return float(value) if math.isfinite(value) else None
@@ -145,9 +145,9 @@ class _Chat(Typed):
 
 @dataclass(frozen=True)
 class ChatChoices:
-    """The choices of a chat completion that are sound, why each ended, and the tokens of all.
+    """The valid choices of a chat completion, why each ended, and the tokens of all.
 
-    first_tokens: (token, log-probability) of the likeliest first tokens of the first choice, where they were asked for.
+    first_tokens: (token, log-probability) of the most likely first tokens of the first choice, if requested.
     """
 
     texts: list[str]
@@ -158,7 +158,7 @@ class ChatChoices:
 
 
 def openai_chat(answer: Answer, hint: str) -> ChatChoices:
-    """The choices of a chat completion. Raises BadAnswerError where none is sound."""
+    """The choices of a chat completion. Raises BadAnswerError if none is valid."""
     found = fitting(_Chat, answer.document())
     choices = [fitting(_Choice, entry) for entry in (found.choices if found else ())]
     sound = [choice for choice in choices if choice is not None]

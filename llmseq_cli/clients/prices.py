@@ -1,4 +1,4 @@
-"""What a token costs: a table that ships, and a file of the user's on top of it."""
+"""Prices of tokens: a built-in table, and the user's own file, which takes precedence."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 
 
 def usd_per_token(source: str, model: str, *, batch: bool = False, file: str | Path | None = None) -> float | None:
-    """US dollars for a token of a model, None where no price is known.
+    """US dollars per token of a model, None if no price is known.
 
-    file: the user's table, which wins over the one that ships; else $LLMSEQ_PRICES. Its sections are called
-    "SOURCE:MODEL" and hold `tokens`, US dollars for a million of them, and `batch`, the same in the batch service.
-    Raises LlmseqError where the file cannot be read or a price is not a number.
+    file: the user's table, which takes precedence over the built-in one; default: $LLMSEQ_PRICES. Its sections are
+    called "SOURCE:MODEL" and contain `tokens`, US dollars per million tokens, and `batch`, the same for the batch
+    service. Raises LlmseqError if the file cannot be read or a price is not a number.
     """
     return usd_for_token(f"{source}:{model}", "batch" if batch else "tokens", file)
 
 
 def usd_for_token(name: str, kind: str, file: str | Path | None = None) -> float | None:
     """As `usd_per_token`, for a section and one of its prices: `tokens`, `batch`, or for chat models `input`, `output`,
-    `training`, `tuned_input`, `tuned_output`. A dated model without a section of its own costs what the undated does.
+    `training`, `tuned_input`, `tuned_output`. A dated model without its own section costs the same as the undated one.
     """
     own = file or os.environ.get("LLMSEQ_PRICES")
     shipped, given = _read(_SHIPPED), _read(Path(own)) if own else {}
@@ -46,7 +46,7 @@ def _read(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise LlmseqError(f"the prices in {file} cannot be read: {error.strerror}", "check --prices") from error
     except ValueError as error:
-        raise LlmseqError(f"the prices in {file} are not TOML: {error}", f"see {_SHIPPED} for the form") from error
+        raise LlmseqError(f"the prices in {file} are not valid TOML: {error}", f"see {_SHIPPED}") from error
     if not all(isinstance(section, dict) for section in table.values()):
-        raise LlmseqError(f'{file} has prices outside of a section such as ["openai:MODEL"]', f"see {_SHIPPED}")
+        raise LlmseqError(f'{file} has prices outside a section such as ["openai:MODEL"]', f"see {_SHIPPED}")
     return table

@@ -1,4 +1,4 @@
-"""Budgets of requests and tokens a minute, shared by threads."""
+"""Budgets of requests and tokens per minute, shared by threads."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import time
 from collections.abc import Callable
 
 _BURST_SECONDS = 1.0
-"""How much of a budget may be spent at once after a pause: a second's worth, so that no window is overdrawn."""
+"""How much of a budget may be spent at once after a pause: one second's worth, so that no window is exceeded."""
 
 _HEADROOM = 0.99
-"""Part of a limit that is used: both clocks are imprecise, and every answer "too many" costs a request."""
+"""The part of a limit to use: both clocks are imprecise, and every "too many requests" costs a request."""
 
 
 class _Allowance:
-    """One resource that refills steadily, by virtual scheduling (ITU-T I.371, the generic cell rate algorithm): the
-    time at which all that was taken will have been refilled is all the state there is.
+    """One resource that refills steadily, by virtual scheduling (ITU-T I.371, the generic cell rate algorithm). The
+    only state is the time at which everything taken so far will have been refilled.
     """
 
     def __init__(self, per_minute: float | None) -> None:
@@ -27,7 +27,7 @@ class _Allowance:
         self.per_second = per_minute * _HEADROOM / 60 if per_minute else None
 
     def take(self, amount: float, now: float) -> float:
-        """Takes the amount; returns when it may be used."""
+        """Take the amount; return when it may be used."""
         if self.per_second is None:
             return now
         self.due = max(self.due, now - _BURST_SECONDS)
@@ -41,10 +41,10 @@ class _Allowance:
 
 
 class RateBudget:
-    """Paces requests below limits of requests and tokens a minute; None sets no limit.
+    """Keeps requests below limits of requests and tokens per minute; None sets no limit.
 
-    Every request first calls `take` and waits for as long as that says, `settle` corrects what was taken once the
-    provider has counted. `hold` makes everybody wait, as a server asks for with "too many requests".
+    Every request first calls `take` and waits as long as it says; `settle` corrects the amount once the provider has
+    counted. `hold` makes all threads wait, as a server asks with "too many requests".
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class RateBudget:
 
     @property
     def tokens_per_estimate(self) -> float:
-        """How many tokens the provider has counted for one that was estimated; 1 until something is known."""
+        """Tokens counted by the provider per estimated token; 1 until something is known."""
         return self._counted / self._estimated if self._estimated else 1.0
 
     def take(self, tokens: float) -> float:
-        """Reserves one request of so many estimated tokens; returns the seconds to wait before it may be sent.
+        """Reserve one request with this many estimated tokens; return the seconds to wait before it may be sent.
 
-        Estimates are upper bounds, so that they are scaled by what the provider has counted so far: else a budget of
-        tokens would be left half unused.
+        Estimates are upper bounds, so they are scaled by the provider's counts so far; otherwise half of the token
+        budget would remain unused.
         """
         with self._lock:
             now = self._clock()
@@ -79,7 +79,7 @@ class RateBudget:
             return max(start, self._held_until) - now
 
     def settle(self, tokens: float, counted: int | None) -> None:
-        """Tells what the provider counted for a request of so many estimated tokens."""
+        """Report the provider's count for a request with this many estimated tokens."""
         if counted is None:
             return
         with self._lock:
@@ -88,17 +88,17 @@ class RateBudget:
             self._counted += counted
 
     def hold(self, seconds: float) -> None:
-        """Nothing is sent for so many seconds."""
+        """Send nothing for this many seconds."""
         with self._lock:
             self._held_until = max(self._held_until, self._clock() + seconds)
 
     def held(self) -> float:
-        """Seconds for which nothing may be sent, by `hold`."""
+        """Seconds for which nothing may be sent because of `hold`."""
         with self._lock:
             return max(0.0, self._held_until - self._clock())
 
     def set_limits(self, requests_per_minute: float | None, tokens_per_minute: float | None) -> None:
-        """Limits that the server has told; None leaves one as it is."""
+        """Set limits announced by the server; None leaves a limit unchanged."""
         with self._lock:
             if requests_per_minute:
                 self._requests.set_rate(requests_per_minute)

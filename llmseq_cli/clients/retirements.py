@@ -1,4 +1,4 @@
-"""When providers shut models down: a table that ships, and what a service itself tells of a model."""
+"""When providers shut models down: a built-in table, and what a service itself says about a model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from llmseq_cli.clients.errors import FinalError
 
 _SHIPPED = Path(__file__).with_name("retirements.toml")
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
-_SOON = 90  # days: what is fine-tuned on a model must be of use for a while
+_SOON = 90  # days: a fine-tuned model should be usable for a while
 
-GO_ON = "--yes goes on all the same"
+GO_ON = "--yes continues anyway"
 
 
 @dataclass(frozen=True)
 class Retirement:
-    """A model that is shut down on a day. instead: what its provider names in its place."""
+    """A model and its shutdown date. instead: the replacement that its provider suggests."""
 
     model: str
     on: date
@@ -42,7 +42,7 @@ class Retirement:
 
     @property
     def advice(self) -> str:
-        return f"its provider names {self.instead} in its place" if self.instead else "choose another model"
+        return f"its provider suggests {self.instead} instead" if self.instead else "choose another model"
 
     def to_dict(self) -> dict[str, Any]:
         return {"model": self.model, "shutdown": self.on.isoformat(), "instead": self.instead}
@@ -50,7 +50,7 @@ class Retirement:
 
 @dataclass(frozen=True)
 class TuningEnd:
-    """The last day on which a service takes fine-tuning jobs."""
+    """The last day on which a service accepts fine-tuning jobs."""
 
     service: str
     last: date
@@ -63,25 +63,25 @@ class TuningEnd:
     @property
     def told(self) -> str:
         if self.passed:
-            return f"{self.service} has taken no new fine-tuning jobs since {spoken(self.last)}"
-        return f"{self.service} takes new fine-tuning jobs until {spoken(self.last)}; {self.note}"
+            return f"{self.service} has accepted no new fine-tuning jobs since {spoken(self.last)}"
+        return f"{self.service} accepts new fine-tuning jobs until {spoken(self.last)}; {self.note}"
 
 
 def today() -> date:
-    """The day in UTC. Tests put another one in its place."""
+    """The current day in UTC. Tests replace it."""
     return datetime.now(UTC).date()
 
 
 def spoken(day: date) -> str:
-    """A day as people write it: 14 January 2027."""
+    """A date as people write it: 14 January 2027."""
     return f"{day.day} {day:%B %Y}"
 
 
 def retirement(service: str, model: str, told: str | None = None) -> Retirement | None:
-    """When a model of a service is shut down; None where nothing is announced.
+    """When a model of a service will be shut down; None if nothing is announced.
 
-    A model that was fine-tuned goes with the one that it was made of. told: the day that the service itself named, as
-    it wrote it; what is no day is passed over.
+    A fine-tuned model is shut down together with its base model. told: the date given by the service itself, as text;
+    ignored if it is not a date.
     """
     base = model.split(":")[1] if model.startswith("ft:") and ":" in model[3:] else model
     listed = _listed().get((service, base)) or _listed().get((service, _DATE.sub("", base)))
@@ -93,7 +93,7 @@ def retirement(service: str, model: str, told: str | None = None) -> Retirement 
 
 
 def tuning_end(service: str) -> TuningEnd | None:
-    """When a service stops taking fine-tuning jobs; None where nothing is announced."""
+    """When a service stops accepting fine-tuning jobs; None if nothing is announced."""
     for entry in _table()["tuning"]:
         if entry["service"] == service:
             return TuningEnd(service, entry["last"], entry["note"])
@@ -101,8 +101,8 @@ def tuning_end(service: str) -> TuningEnd | None:
 
 
 def check_model(found: Retirement | None, warn: Callable[[str], None], *, sure: bool, to_tune: bool = False) -> None:
-    """Before money is spent: warns of a model that will be shut down; raises FinalError for one that was, and to
-    fine-tune it, also for one that soon will be. sure: the user said to go on.
+    """Check a model before spending money: warn if it will be shut down; raise FinalError if it has been or, before
+    fine-tuning, soon will be. sure: the user chose to continue.
     """
     if found is None:
         return
@@ -110,12 +110,12 @@ def check_model(found: Retirement | None, warn: Callable[[str], None], *, sure: 
         warn(f"{found.told}; {found.advice}")
         return
     goes_with_it = " and what is fine-tuned on it goes with it" if to_tune and not found.passed else ""
-    advice = "start from a model that stays, for example with --provider local" if to_tune else found.advice
+    advice = "choose a model that stays available, for example with --provider local" if to_tune else found.advice
     raise FinalError(f"{found.told}{goes_with_it}", f"{advice}; {GO_ON}")
 
 
 def check_tuning(found: TuningEnd | None, warn: Callable[[str], None], *, sure: bool) -> None:
-    """Before a job is submitted: warns of a service that will stop taking them; raises FinalError once it has."""
+    """Before submitting a job: warn if the service will stop accepting jobs; raise FinalError once it has."""
     if found is None:
         return
     if not found.passed or sure:
@@ -131,7 +131,7 @@ def _table() -> dict[str, Any]:
 
 @cache
 def _listed() -> dict[tuple[str, str], tuple[date, str | None]]:
-    """(service, model) to (day, what comes in its place)."""
+    """(service, model) to (date, replacement)."""
     return {
         (entry["service"], model): (entry["shutdown"], entry.get("instead"))
         for entry in _table()["retirement"]

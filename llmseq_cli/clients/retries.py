@@ -1,4 +1,4 @@
-"""The one retry policy of calls to providers, made of tenacity."""
+"""The one retry policy for calls to providers, built on tenacity."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Patience:
-    """When to give up: after so many attempts, but not before so many seconds have been spent on them.
+    """When to give up: after this many attempts, but not before this many seconds.
 
-    unreachable: attempts at a server that cannot be reached and never was.
-    longest_wait: a server that asks for more seconds than this is not waited for. first_wait, largest_wait: bounds of
-    the random pauses, which double with each attempt, where the server names none.
+    unreachable: attempts to reach a server that has never answered. longest_wait: give up if the server asks to wait
+    longer (seconds). first_wait, largest_wait: bounds of the random pauses if the server names none; they double with
+    each attempt.
     """
 
     attempts: int = 8
@@ -41,11 +41,11 @@ def patiently(
     tell: Callable[[str, float], None],
     reached: Callable[[], bool] = lambda: True,
 ) -> T:
-    """Repeats a call while it raises TransientError; any other exception passes through.
+    """Repeat a call while it raises TransientError; any other exception passes through.
 
-    pause waits so many seconds (and may raise CalledOffError); tell is told what is waited for
-    and for how many seconds. reached: whether the server has answered anything before. Raises FinalError once
-    patience ends, RefusedError for bad answers that the texts may be to blame for.
+    pause waits a number of seconds (and may raise CalledOffError); tell is called with the reason and the seconds.
+    reached: whether the server has answered anything before. Raises FinalError when patience ends, RefusedError for bad
+    answers that the texts may have caused.
     """
     from tenacity import Retrying, retry_if_exception_type
 
@@ -70,16 +70,16 @@ def patiently(
         if error.wait is not None and error.wait > patience.longest_wait:
             raise FinalError(
                 f"{error.reason}; the server asks to wait {error.wait / 60:,.0f} minutes",
-                "run the same command again then: answers so far are kept",
+                "run the same command again then: the answers so far are stored",
             ) from error
         if isinstance(error, UnreachableError) and not reached():
             raise FinalError(
                 f"{error.reason} ({state.attempt_number} attempts)",
-                "check the address (--base-url), that the server runs, and the network",
+                "check the address (--base-url), the server and the network",
             ) from error
         raise FinalError(
             f"{error.reason} ({state.attempt_number} attempts)",
-            "run the same command again later: answers so far are kept and not paid for twice",
+            "run the same command again later: the answers so far are stored and not paid for twice",
         ) from error
 
     return Retrying(
@@ -99,9 +99,9 @@ def _failure(state: RetryCallState) -> TransientError:
 
 
 def _seconds(state: RetryCallState, patience: Patience) -> float:
-    """As long as the server asks for, and a little more so that not all come back at once; else a random pause below
-    a bound that doubles ("full jitter", aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). The pause is
-    the least wait, too, once a server has said "come back soon" more often than `patience.attempts`.
+    """As long as the server asks for, plus a little so that not all threads come back at once; otherwise a random pause
+    below a bound that doubles ("full jitter", aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter). The
+    pause is also the minimum once a server has said "come back soon" more than `patience.attempts` times.
     """
     asked = _failure(state).wait
     if asked is not None and state.attempt_number <= patience.attempts:

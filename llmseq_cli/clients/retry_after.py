@@ -1,4 +1,4 @@
-"""How long a server asks to wait: the one place that reads it."""
+"""How long a server asks to wait: the one place that parses it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _RETRY_INFO = "google.rpc.RetryInfo"
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds to wait by `retry-after-ms`, else by `retry-after`, a number of seconds or a date (RFC 9110, 10.2.3).
+    """Seconds to wait, from `retry-after-ms` or `retry-after`, a number of seconds or a date (RFC 9110, 10.2.3).
 
-    0 means that the next request may come at once. None where the server names no time that makes sense.
-    headers: names in lower case, or a mapping that does not tell upper from lower case.
+    0 means that the next request may come at once; None means no valid time. headers: lower-case names, or a
+    case-insensitive mapping.
     """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
@@ -28,7 +28,7 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def retry_info(details: Any) -> float | None:
-    """Seconds to wait by the google.rpc.RetryInfo in the body of an error, such as `"retryDelay": "30s"`."""
+    """Seconds to wait, from the google.rpc.RetryInfo in an error's body, such as `"retryDelay": "30s"`."""
     for detail in _details(details):
         if isinstance(detail, Mapping) and str(detail.get("@type", "")).endswith(_RETRY_INFO):
             return _number(str(detail.get("retryDelay", "")).removesuffix("s"))
@@ -36,7 +36,7 @@ def retry_info(details: Any) -> float | None:
 
 
 def _details(document: Any) -> Iterable[Any]:
-    """The details of an error as Google sends it, whole or what stands under its `error`."""
+    """The details of a Google error, given the whole document or its `error`."""
     inner = document.get("error", document) if isinstance(document, Mapping) else None
     found = inner.get("details") if isinstance(inner, Mapping) else None
     return found if isinstance(found, (list, tuple)) else ()
@@ -48,7 +48,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _until(date: str) -> float | None:
-    """Seconds until an HTTP date, 0 for one that has passed."""
+    """Seconds until an HTTP date, 0 if it has passed."""
     try:
         when = parsedate_to_datetime(date)
         return max(0.0, when.replace(tzinfo=when.tzinfo or UTC).timestamp() - time.time())

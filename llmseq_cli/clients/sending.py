@@ -1,4 +1,4 @@
-"""What can be said of sending requests to a service."""
+"""Options for sending requests to a service."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class SendingOptions:
-    """At which pace and cost requests are sent.
+    """Limits on the rate and cost of requests.
 
-    concurrency: requests to have open at a time. requests_per_minute, tokens_per_minute: None takes what the server
-    says it allows. max_cost: in US dollars. prices: a TOML file. retry_refused: send again what the server refused.
-    yes: go on with a model that is shut down.
+    concurrency: requests in flight at a time. requests_per_minute, tokens_per_minute: None uses the server's own
+    limits. max_cost: in US dollars. prices: a TOML file. retry_refused: resend what the server refused. yes: continue
+    with a model that is being shut down.
     """
 
     concurrency: int = 8

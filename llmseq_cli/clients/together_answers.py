@@ -1,4 +1,4 @@
-"""What Together AI answers beside chats: fine-tuning jobs and their events."""
+"""Answers of Together AI, except chats: fine-tuning jobs and their events."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from llmseq_cli.clients.answers import Id, Typed, Words
 
 
 class TogetherJob(Typed):
-    """A fine-tuning job. output: the tuned model's name, under whichever name the service gives it."""
+    """A fine-tuning job. output: the tuned model's name, whichever field the service uses for it."""
 
     id: Id
     status: str

@@ -1,4 +1,4 @@
-"""Upper estimates of tokens, for services whose tokenizer is not on this machine."""
+"""Upper estimates of token counts, for services whose tokenizer is not available."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _LETTERS_PER_TOKEN = 3
 
 
 class TokenEstimate:
-    """Counts one token for every three characters begun of an ASCII piece, and the bytes in UTF-8 of any other
+    """Counts one token for every three characters (rounded up) of an ASCII piece, and the UTF-8 bytes of any other
     character.
 
-    piece: matches what is counted as one: a word, a number, a sign.
+    piece: matches one piece: a word, a number, a symbol.
     """
 
     def __init__(self, piece: str) -> None:
@@ -25,7 +25,7 @@ class TokenEstimate:
         return np.fromiter(counts, dtype=np.int64, count=len(texts))
 
     def cut(self, text: str, tokens: int) -> str:
-        """The longest beginning of the text that has at most so many tokens."""
+        """The longest prefix of the text with at most this many tokens."""
         left, end = tokens, 0
         for match in self._piece.finditer(text):
             piece = match.group()

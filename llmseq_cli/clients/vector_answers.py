@@ -1,4 +1,4 @@
-"""Vectors out of answers: of OpenAI's embeddings endpoint, and of Vertex AI's."""
+"""Extract vectors from answers of OpenAI's embeddings endpoint and Vertex AI's."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from llmseq_cli.clients.errors import BadAnswerError
 
 @dataclass(frozen=True)
 class FoundVectors:
-    """What an answer holds that is sound.
+    """The valid part of an answer.
 
-    places: of the texts that have a vector, int64[n], ascending. vectors: float32[n, dim], finite, dim above 0.
-    tokens: of the whole answer, None where the server does not say. wrong: what is the matter with the rest, None
-    where every text has a vector. not_finite: whether that is numbers that are not finite.
+    places: positions of the texts that have a vector, int64[n], ascending. vectors: float32[n, dim], finite, dim above
+    0. tokens: of the whole answer, None if unknown. wrong: what is wrong with the rest, None if every text has a
+    vector. not_finite: whether the problem is numbers that are not finite.
     """
 
     places: np.ndarray
@@ -64,8 +64,8 @@ def openai_vectors(answer: Answer, n_texts: int, width: int | None) -> FoundVect
 
 
 def openai_vectors_in(document: Any, n_texts: int, width: int | None) -> FoundVectors:
-    """The vectors of a document of the embeddings endpoint, matched to the texts by their `index`, without one by their
-    order. width: that they must have, None where any will do, which then is the same for all.
+    """The vectors of a document of the embeddings endpoint, matched to the texts by `index`, or by order if there is
+    none. width: required width; None accepts any width that all vectors share.
     """
     found = fitting(_OpenAIVectors, document)
     if found is None:
@@ -86,7 +86,7 @@ def openai_vectors_in(document: Any, n_texts: int, width: int | None) -> FoundVe
         if entry is None or isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < n_texts:
             count = count or "has a vector for no text"
             continue
-        if index in taken:  # whose is it?
+        if index in taken:  # which text does it belong to?
             rows[index], count = None, count or f"has a vector whose index {index} comes twice"
             continue
         taken.add(index)
@@ -115,7 +115,7 @@ def vertex_vectors(answer: Answer, n_texts: int, width: int | None) -> FoundVect
 
 
 def _numbers(value: Any) -> np.ndarray | None:
-    """A vector as float64[dim] from a list of numbers or OpenAI's base64 of float32, None where it is neither."""
+    """A vector as float64[dim] from a list of numbers or OpenAI's base64 of float32, None if it is neither."""
     if isinstance(value, str):
         try:
             return np.frombuffer(base64.b64decode(value, validate=True), dtype="<f4").astype(np.float64)
@@ -132,7 +132,7 @@ def _numbers(value: Any) -> np.ndarray | None:
 def _matched(
     rows: Sequence[np.ndarray | None], tokens: int | None, width: int | None, count: str | None
 ) -> FoundVectors:
-    """Sorts out the rows that are sound. count: what is wrong with their number, told before anything else."""
+    """Select the valid rows. count: what is wrong with their number, reported first."""
     widths = {len(row) for row in rows if row is not None and len(row)}
     if width is None and len(widths) > 1:
         return _nothing(tokens, f"has vectors of widths {min(widths):,} to {max(widths):,}")
@@ -164,7 +164,7 @@ def _nothing(tokens: int | None, wrong: str) -> FoundVectors:
 
 
 def _sound(answer: Answer, found: FoundVectors) -> FoundVectors:
-    """Raises BadAnswerError, with what is sound of it, where a text has no vector."""
+    """Raises BadAnswerError, with the valid part, if a text has no vector."""
     if found.wrong is None:
         return found
     error: BadAnswerError = answer.wrong(found.wrong, refuses=found.not_finite)

@@ -1,4 +1,4 @@
-"""Vertex AI: its address, Google's credentials, the SDK's client, what its errors mean."""
+"""Vertex AI: its address, Google's credentials, the SDK's client, the meaning of its errors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 DEFAULT_LOCATION = "us-central1"
 
 VERTEX_TOKENS = TokenEstimate(r"[A-Za-z]+|[^\sA-Za-z]")
-"""Google's tokenizers keep digits apart."""
+"""Google's tokenizers split digits."""
 
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _TOO_LONG = re.compile(r"token count|number of tokens|token limit|too long|too large|payload size|input length", re.I)
@@ -44,9 +44,9 @@ class VertexClient:
     """Vertex AI with the credentials that Google's tools find (GOOGLE_APPLICATION_CREDENTIALS, gcloud's, the machine's
     own).
 
-    base_url: another endpoint (private, or a gateway); else $GOOGLE_VERTEX_BASE_URL, else the region's own. project,
-    location: None takes them from the environment, else the credentials' project and DEFAULT_LOCATION.
-    variant: the endpoint where it is not Google's, without name and password.
+    base_url: another endpoint (private, or a gateway); default: $GOOGLE_VERTEX_BASE_URL, or the region's own. project,
+    location: None takes them from the environment, or uses the credentials' project and DEFAULT_LOCATION. variant: the
+    endpoint if it is not Google's, without user and password.
     """
 
     def __init__(self, base_url: str | None, project: str | None, location: str | None, timeout: float) -> None:
@@ -61,7 +61,7 @@ class VertexClient:
 
     @property
     def project(self) -> str:
-        """The project. Raises FinalError where none is known."""
+        """The project. Raises FinalError if none is known."""
         return self._project or os.environ.get("GOOGLE_CLOUD_PROJECT") or self.signed_in[1]
 
     @cached_property
@@ -75,7 +75,7 @@ class VertexClient:
                 credentials, found = google.auth.default(scopes=[_SCOPE])
             except (GoogleAuthError, OSError, ValueError) as error:
                 raise FinalError(f"there are no Google Cloud credentials: {self.scrub(str(error))}", _LOG_IN) from None
-        project = self._project or found  # which is $GOOGLE_CLOUD_PROJECT where that is set
+        project = self._project or found  # $GOOGLE_CLOUD_PROJECT if that is set
         if not project:
             raise FinalError("no Google Cloud project is known", "--set project=ID, or set GOOGLE_CLOUD_PROJECT")
         return credentials, project
@@ -104,8 +104,8 @@ class VertexClient:
         self._heard.status, self._heard.body = response.status_code, response.read()
 
     def ask(self, call: Callable[[Client], Any]) -> Answer:
-        """The body of the answer to a call of google-genai, whatever the SDK makes of it: its models convert what does
-        not fit, and one bad entry would lose all. Raises the SDK's errors, those of httpx and google-auth, and ours.
+        """The raw body of the answer to a google-genai call. The SDK's own models would convert what does not fit, and
+        lose everything for one bad entry. Raises the SDK's errors, those of httpx and google-auth, and ours.
         """
         with self._lock:
             sdk = self._sdk
@@ -124,7 +124,7 @@ class VertexClient:
         return Answer(self.host, body, self.scrub)
 
     def explained(self, error: Exception, model: str = "") -> Exception:
-        """What an exception of the libraries means: TransientError, RefusedError or FinalError, without secrets."""
+        """Translate an exception of these libraries to TransientError, RefusedError or FinalError, without secrets."""
         import httpx
         from google.auth.exceptions import GoogleAuthError, TransportError
         from google.genai.errors import APIError
@@ -158,7 +158,7 @@ class VertexClient:
         return self.explained_status(error.code, str(error.status), said, wait, model)
 
     def explained_status(self, code: int, status: str, said: str, wait: float | None, model: str = "") -> Exception:
-        """What an HTTP status of Google's means. status: Google's word for it. said: its message, scrubbed."""
+        """Translate an HTTP status of Google. status: Google's name for it. said: its message, scrubbed."""
         if code == 401:
             return FinalError(f"Google does not accept the credentials: {said}", _LOG_IN)
         if code == 403:
@@ -176,13 +176,13 @@ class VertexClient:
         return FinalError(f"{code} {said}", f"check --model{name}, --dimensions, project and location")
 
     def scrub(self, text: str, longest: int | None = None) -> str:
-        """A server's words as they may be shown: without tokens and keys, in one line of readable length."""
+        """A server's message, safe to show: without tokens and keys, on one line of readable length."""
         text = _SECRETS.sub("***", text)
         return readable(text) if longest is None else readable(text, longest)
 
 
 def of_reading(error: Exception) -> bool:
-    """Whether a library raised it over what it read, not over the request: pydantic's errors are ValueErrors, too."""
+    """Whether a library raised the error about the answer, not the request: pydantic's errors are ValueErrors, too."""
     from google.auth.exceptions import GoogleAuthError
 
     kinds = (ValueError, TypeError, LookupError, AttributeError, RecursionError, ArithmeticError)
@@ -194,19 +194,19 @@ def _text(body: bytes) -> str:
 
 
 def _endpoint(base_url: str | None) -> str | None:
-    """The endpoint's address, None for the region's own. Raises UsageError."""
+    """The endpoint's address, None for the region's own. Raises UsageError if it is not valid."""
     address = (base_url or os.environ.get("GOOGLE_VERTEX_BASE_URL") or "").strip().rstrip("/")
     parts = urlsplit(address)
     if address and (parts.scheme not in ("http", "https") or not parts.hostname):
         raise UsageError(
-            f"'{address}' is not the address of an endpoint",
+            f"'{address}' is not an endpoint address",
             "for example --base-url https://europe-west4-aiplatform.googleapis.com",
         )
     return address or None
 
 
 def _foreign(address: str | None) -> str:
-    """The address where it is not Google's, which may have other vectors; without name and password."""
+    """The address if it is not Google's (another service may return other vectors), without user and password."""
     parts = urlsplit(address or "")
     if not parts.hostname or parts.hostname.endswith(".googleapis.com"):
         return ""
@@ -215,7 +215,7 @@ def _foreign(address: str | None) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps notes of Google's libraries off the terminal while credentials are looked for."""
+    """Keep messages of Google's libraries off the terminal while looking for credentials."""
     loggers = [logging.getLogger(name) for name in ("google.auth", "google_genai")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

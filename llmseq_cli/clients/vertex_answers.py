@@ -1,4 +1,4 @@
-"""What Vertex AI answers beside vectors: candidates of `:generateContent`."""
+"""Answers of Vertex AI, except vectors: candidates of `:generateContent`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class _Candidate(Typed):
 
     @property
     def text(self) -> str | None:
-        """What is said beside thoughts; None where a part makes no sense."""
+        """The text without thoughts; None if a part is not valid."""
         parts = [fitting(_Part, part) for part in (self.content.parts if self.content else ())]
         if any(part is None for part in parts):
             return None
@@ -51,9 +51,9 @@ class _Generated(Typed):
 
 @dataclass(frozen=True)
 class ChatCandidates:
-    """The candidates that are sound, why each ended, and the tokens of all, thoughts included.
+    """The valid candidates, why each ended, and the tokens of all, including thoughts.
 
-    first_tokens: (token, log-probability) of the likeliest first tokens of the first one, where they were asked for.
+    first_tokens: (token, log-probability) of the most likely first tokens of the first one, if requested.
     """
 
     texts: list[str]
@@ -64,7 +64,7 @@ class ChatCandidates:
 
 
 def vertex_chat(answer: Answer, hint: str) -> ChatCandidates:
-    """The candidates of an answer. Raises RefusedError for a blocked prompt, BadAnswerError where none is sound."""
+    """The candidates of an answer. Raises RefusedError for a blocked prompt, BadAnswerError if none is valid."""
     found = fitting(_Generated, answer.document() if answer.content.strip() else {})
     if found is None:
         raise answer.wrong("makes no sense", hint=hint)

@@ -21,13 +21,13 @@ T = TypeVar("T")
 
 _JOBS_PER_PAGE = 100
 _MOST_PAGES = 200
-_NO_TUNING_JOB = "is no tuning job"
+_NO_TUNING_JOB = "is not a tuning job"
 _CALL = re.compile(r"^[A-Z]+ \S+: ")  # google-api-core puts the request before the server's words
 
 
 class TuningJobs:
-    """The tuning jobs of a project and region. Every method is one attempt, and raises what `VertexClient.explained`
-    says; BadAnswerError for an answer that is no job.
+    """The tuning jobs of a project and region. Every method makes one attempt, and raises the errors of
+    `VertexClient.explained`, or BadAnswerError if the answer is not a job.
     """
 
     def __init__(self, client: VertexClient) -> None:
@@ -42,7 +42,7 @@ class TuningJobs:
         )
 
         class Transport(GenAiTuningServiceRestTransport):
-            """Over REST, for it goes through proxies and gateways; keeps the body, to show one that is no job."""
+            """Uses REST, which works through proxies and gateways; keeps the body, to show it if it is not a job."""
 
             def __init__(transport, **given: Any) -> None:  # noqa: N805
                 super().__init__(**given)
@@ -65,7 +65,7 @@ class TuningJobs:
         )
 
     def get(self, name: str) -> TuningJob | None:
-        """The job, None where the service does not know it."""
+        """The job, None if the service does not know it."""
         from google.api_core.exceptions import NotFound
 
         def call() -> TuningJob | None:
@@ -78,7 +78,7 @@ class TuningJobs:
         return None if job is None else self._named(job)
 
     def all(self) -> Iterator[TuningJob]:
-        """All jobs, up to a bound: a server may answer the same page for ever."""
+        """All jobs, up to a bound: a server may return the same page forever."""
         from google.cloud.aiplatform_v1.types import ListTuningJobsRequest
 
         request = ListTuningJobsRequest(parent=self._parent, page_size=_JOBS_PER_PAGE)
@@ -138,8 +138,8 @@ class TuningJobs:
 
 
 def _scheme_and_host(client: VertexClient) -> tuple[str, str]:
-    """Of the endpoint that was given, else the region's own. The port has to be there: google-api-core would append it
-    to the path.
+    """Scheme and host of the given endpoint, or the region's own. The port must be included: google-api-core would
+    append it to the path.
     """
     parts = urlsplit(client.address or "")
     if not parts.hostname:

@@ -1,1 +1,1 @@
-"""Interactions in, `Sessions` and `Catalog` out."""
+"""Read interactions; provide them as `Sessions` and `Catalog`."""

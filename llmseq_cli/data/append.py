@@ -1,6 +1,6 @@
-"""New interactions and items make a new version of a dataset; the old one stays, with its splits and runs.
+"""Add interactions and items as a new version of a dataset; the old version keeps its splits and runs.
 
-The new version takes the dataset's name. The one before it is called NAME@1, the next one NAME@2, and so on.
+The new version takes the dataset's name. The previous one is renamed NAME@1, the next one NAME@2, and so on.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AppendOptions(ReadOptions):
-    """Files to add to a dataset; `ReadOptions` has what the fields of reading mean.
+    """Files to add to a dataset; see `ReadOptions` for the options of reading.
 
-    dataset: which; None for the only one. paths: files, globs, folders or http(s) addresses. items: files of metadata
-    of new items.
+    dataset: None if there is only one. paths: files, globs, folders or http(s) URLs. items: files of metadata of new
+    items.
     """
 
     paths: Sequence[str | Path]
@@ -39,20 +39,20 @@ class AppendOptions(ReadOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.session_gap is not None:
-            raise UsageError("append does not cut sessions", "give files whose sessions have names")
+            raise UsageError("append does not cut sessions", "give files with named sessions")
 
 
 class LeftOutError(LlmseqError):
-    """The k-core leaves out all that is new."""
+    """The k-core leaves out all new interactions."""
 
 
 def append(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, progress: Progress) -> dict[str, Any]:
-    """Reads the files and stores the new version; returns what came in. The connection must be in a transaction.
+    """Read the files and store the new version; return what was added. The connection must be in a transaction.
 
-    Interactions that are there already (same session, item and time) are left out. Those that the k-core leaves out
-    wait: they count again with the next files. Items keep their descriptions.
-    Raises LeftOutError where that is all of them (see `keep`), LlmseqError where nothing new is in the files, or the
-    dataset's parts come from files.
+    Interactions that are already stored (same session, item and time) are left out. Those that the k-core leaves out
+    are kept waiting: they count again with the next files. Items keep their descriptions. Raises LeftOutError if the
+    k-core leaves out all of them (see `keep`), LlmseqError if the files contain nothing new, or the dataset's parts
+    come from files.
     """
     old = _newest(con, dataset)
     splits = _splits(con, old)
@@ -87,8 +87,8 @@ def append(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, 
 
 
 def keep(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, progress: Progress) -> dict[str, Any]:
-    """Keeps interactions that the k-core leaves out for the next files, without a new version; returns what `append`
-    does. The connection must be in a transaction."""
+    """Keep interactions that the k-core leaves out for the next files, without a new version; return the same as
+    `append`. The connection must be in a transaction."""
     old = _newest(con, dataset)
     report, n_read, new = _stage(con, old, source, progress)
     left_out = _keep_waiting(con, old, old.dataset_id)
@@ -106,7 +106,7 @@ def keep(con: duckdb.DuckDBPyConnection, dataset: str | None, source: Source, pr
 
 
 def _newest(con: duckdb.DuckDBPyConnection, dataset: str | None) -> DatasetInfo:
-    """The dataset. Raises UsageError for an older version of one."""
+    """The dataset. Raises UsageError for an older version."""
     found = find_dataset(con, dataset)
     if "@" in found.dataset:
         newest = found.dataset.partition("@")[0]
@@ -117,8 +117,8 @@ def _newest(con: duckdb.DuckDBPyConnection, dataset: str | None) -> DatasetInfo:
 def _stage(
     con: duckdb.DuckDBPyConnection, old: DatasetInfo, source: Source, progress: Progress
 ) -> tuple[ReadReport, int, int]:
-    """Reads the files into new_interaction and staged_item, with what waits and what is described already; returns what
-    the reader reports, and how many interactions the files have and how many of them are new."""
+    """Read the files into new_interaction and staged_item, together with waiting interactions and known descriptions;
+    return the reader's report, the number of interactions in the files, and how many of them are new."""
     from llmseq_cli.data.readers import read
 
     con.execute(query("ingest/staging"))
@@ -128,14 +128,15 @@ def _stage(
     con.execute(query("append/stage_stored_items"), {"dataset_id": old.dataset_id})
     [(new,)] = con.execute("select count(*) from new_interaction where not waited").fetchall()
     if not new:
-        raise LlmseqError(f"'{old.dataset}' has all {n_read:,} interactions of the files already", "give newer files")
+        raise LlmseqError(f"'{old.dataset}' already has all {n_read:,} interactions of the files", "give newer files")
     return report, n_read, new
 
 
 def _keep_waiting(con: duckdb.DuckDBPyConnection, before: DatasetInfo, now: int) -> int:
-    """What is new and not in the version `now`, which has the dataset's name, waits there, no longer in `before`.
+    """Store new interactions that are not in the version `now`, which has the dataset's name, as waiting there, no
+    longer in `before`.
 
-    Returns how many interactions wait.
+    Returns how many interactions are waiting.
     """
     for table in ("waiting_interaction", "waiting_item"):
         con.execute(f"delete from core.{table} where dataset_id = ?", [before.dataset_id])
@@ -146,18 +147,18 @@ def _keep_waiting(con: duckdb.DuckDBPyConnection, before: DatasetInfo, now: int)
 
 
 def _splits(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> list[tuple[str, SplitRule]]:
-    """The splits of a dataset with their rules, for the new version to have the same."""
+    """The splits of a dataset and their rules, to repeat them for the new version."""
     rows = con.execute(
         "select name, kind, rule from core.split where dataset_id = ? order by split_id", [info.dataset_id]
     ).fetchall()
     if any(kind == "files" for _, kind, _ in rows):
         raise UsageError(
-            f"the parts of '{info.dataset}' come from files, which say what is trained on", "ingest all files again"
+            f"the parts of '{info.dataset}' come from files, so new rows belong to no part", "ingest all files again"
         )
     return [(name, rule_of_stored(rule)) for name, _, rule in rows]
 
 
 def _version_name(con: duckdb.DuckDBPyConnection, name: str) -> str:
-    """NAME@N, one above the versions that there are."""
+    """NAME@N, with N one above the existing versions."""
     rows = con.execute("select name from core.dataset where starts_with(name, ? || '@')", [name]).fetchall()
     return f"{name}@{1 + max((int(row[0].rpartition('@')[2]) for row in rows), default=0)}"

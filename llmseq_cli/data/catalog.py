@@ -18,9 +18,9 @@ from llmseq_cli.errors import LlmseqError, did_you_mean
 class Catalog:
     """The items of a dataset, addressed by dense ids 0 … n − 1 that never change for a dataset.
 
-    external_ids, titles, classes: str[n_items] (object arrays); a title or class that is missing is ''.
-    popularity: int64[n_items], interactions of the item in the whole dataset (train and test).
-    in_train: bool[n_items], whether the item occurs in a training session.
+    external_ids, titles, classes: str[n_items] (object arrays); a missing title or class is ''. popularity:
+    int64[n_items], interactions of the item in the whole dataset (train and test). in_train: bool[n_items], whether the
+    item occurs in a training session.
     """
 
     external_ids: np.ndarray
@@ -33,7 +33,7 @@ class Catalog:
         return len(self.external_ids)
 
     def label(self, item: int) -> str:
-        """Title of an item, or its id where it has none."""
+        """Title of an item, or its id if it has none."""
         return str(self.titles[item] or self.external_ids[item])
 
     @cached_property
@@ -42,12 +42,13 @@ class Catalog:
 
     @cached_property
     def _by_title(self) -> dict[str, int]:
-        # Equal titles: the most popular item answers to the name, the lower id among equals.
+        # Of items with equal titles, a title means the most popular one; with equal popularity, the one with the lower
+        # id.
         order = np.lexsort((-np.arange(len(self)), self.popularity))
         return {normalise_title(self.titles[item]): int(item) for item in order if self.titles[item]}
 
     def known(self, text: str) -> int | None:
-        """Dense id of the item with exactly this id or title, in either form of Unicode; None where there is none."""
+        """Dense id of the item with exactly this id or title, in either Unicode form; None if there is none."""
         plain = unicodedata.normalize("NFC", text.strip())
         for one in (text, plain):
             if one in self._by_external_id:
@@ -55,8 +56,8 @@ class Catalog:
         return self._by_title.get(normalise_title(plain)) if normalise_title(plain) else None
 
     def find(self, text: str, shown: str = '`llmseq sql "select item, title from items limit 20"` shows items') -> int:
-        """Dense id of the item with this id or title. Raises LlmseqError where there is none, with the closest name, or
-        with what `shown` says of where items can be looked up."""
+        """Dense id of the item with this id or title. Raises LlmseqError if there is none; its hint is the closest
+        name, or `shown`, which says where to look up items."""
         known = self.known(text)
         if known is not None:
             return known
@@ -77,6 +78,7 @@ class Catalog:
 
 
 def normalise_title(title: str) -> str:
-    """Title as it is compared: entities unescaped, case folded, runs of anything but letters and digits one space."""
+    """Title normalised for comparison: entities unescaped, case folded, anything but letters and digits replaced by one
+    space."""
     plain = unicodedata.normalize("NFC", html.unescape(title).casefold())
     return re.sub(r"[\W_]+", " ", plain).strip()

@@ -1,4 +1,4 @@
-"""A stored dataset as arrays, parted by one of its splits: catalog, training sessions, cases to evaluate."""
+"""A stored dataset as arrays, under one of its splits: catalog, training sessions, cases to evaluate."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What is known of a dataset, parted by one of its splits, without reading its interactions.
+    """Facts about a dataset and one of its splits, without reading interactions.
 
-    name: what it is addressed by: the dataset's name, and for any but its first split "DATASET/SPLIT".
-    protocol: how it was made, and the rule of the split. statistics: of both.
+    name: how users address it: the dataset's name or, except for the first split, "DATASET/SPLIT". protocol: how it was
+    made, and the rule of the split. statistics: of the dataset and the split.
     """
 
     split_id: int
@@ -37,24 +37,23 @@ class DatasetInfo:
 
     @property
     def keeps_unseen(self) -> bool:
-        """Whether what is evaluated holds items that are never trained on, ground truths among them."""
+        """Whether test sessions contain items that are never trained on, including ground truths."""
         return bool(self.protocol["unseen_items"] == "keep")
 
     @property
     def allows_repeats(self) -> bool:
-        """Whether a list may hold items of its history."""
+        """Whether a list may contain items of its history."""
         return bool(self.protocol["repeats"] == "allow")
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A dataset ready to train on, and all that models, tuning and blends see of it.
+    """A dataset ready to train on: all that models, tuning and blends see of it.
 
-    train: what is trained on, in the order of its time.
-    test: one session a case: the history, and as the last item the ground truth (`test.targets()`, `test.histories()`).
-        Items that are never trained on are left out unless the split keeps them.
-    validation: the same for the split's own validation targets; None where it has none, and models hold out sessions of
-        their training data.
+    train: training sessions, ordered by time. test: one session per case: the history, then the ground truth as last
+    item (`test.targets()`, `test.histories()`).
+        Items that are never trained on are left out, unless the split keeps them.
+    validation: the same for the split's validation items; None if it has none, and models hold out training sessions.
     """
 
     info: DatasetInfo
@@ -65,10 +64,10 @@ class Dataset:
 
 
 def find_dataset(con: duckdb.DuckDBPyConnection, name: str | None, *, one_split: bool = False) -> DatasetInfo:
-    """The dataset of this name, or "DATASET/SPLIT"; None or "/SPLIT" means the only dataset there is.
+    """The dataset of this name, or "DATASET/SPLIT"; None or "/SPLIT" means the only dataset.
 
-    one_split: the name must say which split is meant, where there are several; else it may be any (the first).
-    Raises LlmseqError where that is not clear.
+    one_split: if there are several splits, the name must include one; otherwise the first is used. Raises LlmseqError
+    if the name is unknown or ambiguous.
     """
     dataset, slash, split = (name or "").partition("/")
     names = [row[0] for row in con.execute("select name from core.dataset order by dataset_id").fetchall()]
@@ -77,12 +76,12 @@ def find_dataset(con: duckdb.DuckDBPyConnection, name: str | None, *, one_split:
         if len(names) == 1:
             dataset = names[0]
         elif not names:
-            raise LlmseqError("the workspace holds no dataset", "`llmseq ingest FILE --name NAME` reads one")
+            raise LlmseqError("the workspace has no dataset", "read one with `llmseq ingest FILE --name NAME`")
         else:
-            raise LlmseqError("the workspace holds several datasets", f"choose one with --dataset: {', '.join(names)}")
+            raise LlmseqError("the workspace has several datasets", f"choose one with --dataset: {', '.join(names)}")
     rows = con.execute(query("dataset/find"), {"name": dataset}).fetchall()
     if not rows:
-        hint = did_you_mean(dataset, names) if names else "`llmseq ingest FILE --name NAME` reads one"
+        hint = did_you_mean(dataset, names) if names else "read one with `llmseq ingest FILE --name NAME`"
         raise LlmseqError(f"there is no dataset '{dataset}'", hint)
     infos = [DatasetInfo(*row[:6], *(json.loads(text) for text in row[6:])) for row in rows]
     splits = [info.split for info in infos]
@@ -91,7 +90,7 @@ def find_dataset(con: duckdb.DuckDBPyConnection, name: str | None, *, one_split:
         if not infos:
             raise LlmseqError(
                 f"'{dataset}' has no split '{split}'",
-                f"it has {', '.join(splits)}; `llmseq split {dataset} --split KIND` makes another",
+                f"it has {', '.join(splits)}; add another with `llmseq split {dataset} --split KIND`",
             )
     elif one_split and len(infos) > 1:
         raise LlmseqError(f"'{dataset}' has several splits", f"choose one with --split: {', '.join(splits)}")
@@ -101,8 +100,8 @@ def find_dataset(con: duckdb.DuckDBPyConnection, name: str | None, *, one_split:
 def load_dataset(
     con: duckdb.DuckDBPyConnection, name: str | None, *, times: bool = False, one_split: bool = True
 ) -> Dataset:
-    """times: the sessions with the times of their interactions. one_split: see `find_dataset`; what is stored, such as
-    runs and jobs, names a dataset's first split by the dataset's name alone.
+    """Read a dataset. times: include the times of interactions. one_split: see `find_dataset`; stored runs and jobs
+    refer to a dataset's first split by the dataset's name alone.
     """
     info = find_dataset(con, name, one_split=one_split)
     catalog, whole = load_catalog(con, info), _whole(con, info, times=times)
@@ -134,7 +133,7 @@ def load_test(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Sessions:
 
 
 def _whole(con: duckdb.DuckDBPyConnection, info: DatasetInfo, *, times: bool = False) -> Sessions:
-    """All sessions of the dataset, whole, by their ids."""
+    """All sessions of the dataset, uncut, by id."""
     given = {"dataset_id": info.dataset_id}
     lengths = _plain(con.execute(query("dataset/session_lengths"), given).fetchnumpy()["length"], np.int64)
     items = _plain(con.execute(query("dataset/interactions"), given).fetchnumpy()["item_id"], np.int32)
@@ -146,8 +145,8 @@ def _times(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> np.ndarray:
 
 
 def _train(con: duckdb.DuckDBPyConnection, info: DatasetInfo, whole: Sessions) -> Sessions:
-    """What is trained on. Sessions that are trained on in part are numbered by their place in time: the ids of whole
-    sessions tell when they ended, which is not to be known."""
+    """The training sessions. If sessions are cut, they are renumbered in order of time: the ids of uncut sessions would
+    reveal when they ended."""
     columns = con.execute(query("dataset/training_sessions"), {"split_id": info.split_id}).fetchnumpy()
     sessions = _plain(columns["session_id"], np.int64)
     train = whole.first(sessions, _plain(columns["train_length"], np.int64))
@@ -155,7 +154,7 @@ def _train(con: duckdb.DuckDBPyConnection, info: DatasetInfo, whole: Sessions) -
 
 
 def _cases(con: duckdb.DuckDBPyConnection, info: DatasetInfo, part: str, whole: Sessions, catalog: Catalog) -> Sessions:
-    """One session a case: the history, then the item to predict."""
+    """One session per case: the history, then the item to predict."""
     columns = con.execute(query("dataset/targets"), {"split_id": info.split_id, "part": part}).fetchnumpy()
     case_ids, sessions, positions, lengths = (
         _plain(columns[name], np.int64) for name in ("case_id", "session_id", "position", "history_length")
@@ -178,7 +177,7 @@ def _cases(con: duckdb.DuckDBPyConnection, info: DatasetInfo, part: str, whole: 
 def item_texts(con: duckdb.DuckDBPyConnection, info: DatasetInfo, template: str) -> list[str]:
     """The text of every item by a template such as "{title}" or "{title} {brand}"; missing attributes are empty.
 
-    Raises LlmseqError where no item has an attribute that the template names.
+    Raises LlmseqError if the template names an attribute that no item has.
     """
     rows = con.execute(query("dataset/item_fields"), {"dataset_id": info.dataset_id}).fetchall()
     attributes = [json.loads(fields) | {"title": title} for title, fields in rows]
@@ -201,9 +200,7 @@ def template_fields(template: str) -> list[str]:
     try:
         parts = list(Formatter().parse(template))
     except ValueError as error:
-        raise UsageError(
-            f"the text template '{template}' is not well formed: {error}", "for example '{title}'"
-        ) from error
+        raise UsageError(f"the text template '{template}' is not valid: {error}", "for example '{title}'") from error
     names = [name for _, name, _, _ in parts if name is not None]
     if not names or not all(name.isidentifier() for name in names):
         raise UsageError(f"the text template '{template}' names no attribute", "for example '{title} {brand}'")
@@ -218,7 +215,7 @@ class _Missing(dict[str, Any]):
 
 
 def _plain(column: np.ndarray, dtype: type) -> np.ndarray:
-    # DuckDB hands out masked arrays where a column could hold NULL.
+    # DuckDB returns masked arrays for columns that could contain NULL.
     return np.ma.getdata(column).astype(dtype, copy=False)
 
 

@@ -1,4 +1,4 @@
-"""What a dataset looks like, and what in it endangers an evaluation."""
+"""Describe a dataset, and find risks for an evaluation."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def describe(con: duckdb.DuckDBPyConnection, name: str | None) -> dict[str, Any]
 
 
 def audit(con: duckdb.DuckDBPyConnection, name: str | None) -> list[dict[str, Any]]:
-    """One dict a finding: finding, affected, total, consequence."""
+    """One dict per finding: finding, affected, total, consequence."""
     return [
         {key: value for key, value in row.items() if key != "place"} for row in _audit(con, find_dataset(con, name))
     ]
@@ -58,7 +58,7 @@ def _audit(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> list[dict[str, 
 
 
 def _splits(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> list[dict[str, Any]]:
-    """One dict a split of the dataset: split, rule (in words) and what is counted of it."""
+    """One dict per split of the dataset: split, rule (as text) and its counts."""
     made = []
     for (name,) in con.execute(
         "select name from core.protocol where dataset_id = ? order by split_id", [info.dataset_id]
@@ -70,5 +70,5 @@ def _splits(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> list[dict[str,
 
 
 def list_datasets(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """One dict a dataset."""
+    """One dict per dataset."""
     return rows_of(con, "dataset/list")

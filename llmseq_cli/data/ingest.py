@@ -1,4 +1,4 @@
-"""From staged rows to a dataset: k-core, order of sessions, splits, statistics. All set work is SQL."""
+"""Turn staged rows into a dataset: k-core, order of sessions, splits, statistics. All set work is SQL."""
 
 from __future__ import annotations
 
@@ -16,26 +16,22 @@ from llmseq_cli.store.queries import query, rows_of
 if TYPE_CHECKING:
     import duckdb
 
-_INTERACTIONS_PER_BLOCK = 4_000_000  # ordered at once; more are faster by little and need more memory
+_INTERACTIONS_PER_BLOCK = 4_000_000  # sorted at once; more are hardly faster and need more memory
 
 TIE_BREAKS = ("random", "input", "item")
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How interactions become sessions, and how these are split. Kept with the dataset.
+    """How interactions become sessions, and how these are split. Stored with the dataset.
 
-    k_core: sessions and items with fewer interactions are removed until none is left; 0 or 1 removes nothing. None: 5,
-        and 0 where the parts are those of files.
-    min_session: sessions with fewer interactions are removed after that. None: 2, and 1 where the parts are those of
-        files.
-    deduplicate: of several interactions of a user with an item only the first counts.
-    anonymise: titles and categories are replaced by neutral ones, and other attributes removed, so that a language
-        model has nothing to recognise.
-    tie_break: order of interactions with equal times: "random" (md5 of user and item), "input", "item".
-    seed: varies the random tie-break, and what splits draw.
-    splits: kinds of splits to make, the first is the one that the dataset's name alone stands for. The other fields are
-        those of `SplitRule`; None leaves what is usual for a kind.
+    k_core: sessions and items with fewer interactions are removed until nothing changes; 0 or 1 removes nothing. None:
+    5, or 0 if the parts come from files. min_session: sessions with fewer interactions are removed after that. None: 2,
+    or 1 if the parts come from files. deduplicate: keep only the first of several interactions of a user with an item.
+    anonymise: replace titles and categories with neutral ones and remove other attributes, so that a language model
+    cannot recognise anything. tie_break: order of interactions with equal times: "random" (md5 of user and item),
+    "input", "item". seed: of the random tie-break and random splits. splits: kinds of splits to make; the dataset's
+    name alone means the first. The other fields are those of `SplitRule`; None uses the default of the kind.
     """
 
     k_core: int | None = None
@@ -62,13 +58,13 @@ class Protocol:
             self, "min_session", (1 if has_parts else 2) if self.min_session is None else self.min_session
         )
         if self.tie_break not in TIE_BREAKS:
-            raise UsageError(f"no tie-break is called '{self.tie_break}'", did_you_mean(self.tie_break, [*TIE_BREAKS]))
+            raise UsageError(f"there is no tie-break '{self.tie_break}'", did_you_mean(self.tie_break, [*TIE_BREAKS]))
         if self.core < 0:
-            raise UsageError(f"--k-core is {self.k_core}", "give 0, which removes nothing, or more, for example 5")
+            raise UsageError(f"--k-core is {self.k_core}", "give 0 (remove nothing) or more, for example 5")
         if self.least < 1:
             raise UsageError(f"--min-session is {self.min_session}", "give at least 1, for example 2")
         if not self.splits:
-            raise UsageError("no split is named", "for example --split sessions,leave-one-out")
+            raise UsageError("no split is given", "for example --split sessions,leave-one-out")
         self.rules()
 
     @property
@@ -80,18 +76,18 @@ class Protocol:
         return self.min_session if self.min_session is not None else 2
 
     def rules(self) -> list[SplitRule]:
-        """A rule for each kind of split. Raises UsageError for options that none of them has."""
+        """A rule for each kind of split. Raises UsageError for options that no kind uses."""
         given = {name: getattr(self, name) for name in option_names() if name != "seed"}
         return rules_of(self.splits, given | {"seed": self.seed})
 
     def to_dict(self) -> dict[str, Any]:
-        """What is stored with the dataset; the rules are stored with the splits."""
+        """The part stored with the dataset; rules are stored with the splits."""
         names = ("k_core", "min_session", "deduplicate", "tie_break", "seed")
         return {name: getattr(self, name) for name in names} | ({"anonymise": True} if self.anonymise else {})
 
     @property
     def seed_suffix(self) -> str:
-        """What follows user and item in the md5 that breaks ties; seed 0 leaves the bare names."""
+        """The text after user and item in the md5 that breaks ties; empty for seed 0."""
         return f":{self.seed}" if self.seed else ""
 
 
@@ -105,14 +101,13 @@ def build_dataset(
 ) -> dict[str, Any]:
     """Turn the staged rows into a stored dataset; returns its statistics.
 
-    The connection must be in a transaction. `source` says where the rows came from and is kept as it is. splits: names
-    and rules of splits to make instead of the protocol's.
-    Raises LlmseqError where nothing is left to train on or to evaluate.
+    The connection must be in a transaction. source: where the rows came from; stored unchanged. splits: names and rules
+    of splits to make instead of the protocol's. Raises LlmseqError if nothing is left to train on or to evaluate.
     """
     with progress.task("Naming users and items", 4, "steps") as task:
         removed = _encode(con, protocol)
         task.advance()
-        task.describe("Removing what is rarer than the k-core")
+        task.describe("Removing users and items below the k-core")
         rounds = _k_core(con, protocol)
         task.advance()
         task.describe("Ordering sessions")
@@ -157,15 +152,15 @@ def _scalar(con: duckdb.DuckDBPyConnection, sql: str, parameters: Any = None) ->
 
 
 def _encode(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> dict[str, int]:
-    """Names become codes once; the strings are not touched again until the result is stored."""
+    """Turn names into codes once; the strings are not used again until the result is stored."""
     read = _scalar(con, "select count(*) from staged_interaction")
     if read == 0:
-        raise LlmseqError("the input holds no interactions", "check the file, or --map user=…,item=…,time=…")
+        raise LlmseqError("the input has no interactions", "check the file, or --map user=…,item=…,time=…")
     salt = _name(con)
     [(in_parts, has_keys)] = con.execute(query("ingest/order_given")).fetchall()
     if "files" in protocol.splits and not in_parts:
         raise LlmseqError(
-            "the files do not say what is for training and what for testing",
+            "the file names do not show which part is for training and which for testing",
             "name them like x.train.inter, x.valid.inter, x.test.inter or train.csv, valid.csv, test.csv",
         )
     in_parts = in_parts and "files" in protocol.splits
@@ -183,7 +178,7 @@ def _encode(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> dict[str, int
 
 
 def _name(con: duckdb.DuckDBPyConnection) -> int:
-    """Make user_name and item_name; returns the salt with which no two names have the same hash."""
+    """Make user_name and item_name; return a salt with which no two names have the same hash."""
     salt = 0
     while True:
         con.execute(query("ingest/name_users"), {"salt": salt})
@@ -194,9 +189,9 @@ def _name(con: duckdb.DuckDBPyConnection) -> int:
 
 
 def _k_core(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> int:
-    """Leave in live_user and live_item what stays; returns the rounds it took. The k-core is unique.
+    """Reduce live_user and live_item to the k-core, which is unique; return the number of rounds.
 
-    Then sessions that are too short go, and items that occurred nowhere else.
+    Then remove sessions that are too short, and items that occur nowhere else.
     """
     rounds = 0
     while _drop_users(con, protocol.core) + _drop_items(con, protocol.core):
@@ -207,7 +202,7 @@ def _k_core(con: duckdb.DuckDBPyConnection, protocol: Protocol) -> int:
 
 
 def _drop_users(con: duckdb.DuckDBPyConnection, least: int) -> int:
-    """Drop users with fewer interactions than `least` and count what is left of their items; returns how many."""
+    """Drop users with fewer interactions than `least` and recount their items; return how many were dropped."""
     con.execute(query("ingest/k_core_drop_users"), {"k": least})
     dropped: int = _scalar(con, "select count(*) from dropped_user")
     if dropped:
@@ -217,7 +212,7 @@ def _drop_users(con: duckdb.DuckDBPyConnection, least: int) -> int:
 
 
 def _drop_items(con: duckdb.DuckDBPyConnection, least: int) -> int:
-    """Drop items with fewer interactions than `least` and count what is left of their users; returns how many."""
+    """Drop items with fewer interactions than `least` and recount their users; return how many were dropped."""
     con.execute(query("ingest/k_core_drop_items"), {"k": least})
     dropped: int = _scalar(con, "select count(*) from dropped_item")
     if dropped:
@@ -227,7 +222,7 @@ def _drop_items(con: duckdb.DuckDBPyConnection, least: int) -> int:
 
 
 def _store_interactions(con: duckdb.DuckDBPyConnection, dataset_id: int, protocol: Protocol) -> None:
-    """Order the interactions of some sessions at a time: sessions are independent, and memory stays small."""
+    """Sort the interactions a block of sessions at a time: sessions are independent, and this needs little memory."""
     keep = query("ingest/keep_interactions_as_input" if protocol.tie_break == "input" else "ingest/keep_interactions")
     tie_break = {"tie_break": protocol.tie_break, "seed_suffix": protocol.seed_suffix}
     con.execute("drop table if exists session_parts")
@@ -264,7 +259,7 @@ def _store(
         con.execute(query("ingest/anonymise_items"), {"dataset_id": dataset_id})
     con.execute("insert into core.rejection select $d, file, line, reason from staged_rejection", {"d": dataset_id})
     [row] = rows_of(con, "ingest/statistics", {"dataset_id": dataset_id})
-    # Sums come as Decimal or float; counts are to be plain integers in JSON.
+    # Sums are Decimal or float; JSON needs plain integers.
     return dataset_id, {
         column: float(value) if column in ("average_length", "density", "ties_at_end") else int(value)
         for column, value in row.items()

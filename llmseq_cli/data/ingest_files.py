@@ -1,4 +1,4 @@
-"""From files or addresses to a stored dataset, all or nothing."""
+"""Ingest files or URLs as a dataset, all or nothing."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def append_files(store: Store, options: AppendOptions, progress: Progress) -> di
     try:
         with store.transaction("appending to a dataset") as con:
             return append(con, options.dataset, source, progress)
-    except LeftOutError as error:  # no version is made of it
+    except LeftOutError as error:  # it makes no new version
         with store.transaction("appending to a dataset") as con:
-            done = keep(con, options.dataset, source, SilentProgress())  # what there is to say was said
-        progress.message(f"{error.message}: they wait, and count again with the next files")
+            done = keep(con, options.dataset, source, SilentProgress())  # messages were already shown
+        progress.message(f"{error.message}: they are kept, and count again with the next files")
         return done
 
 
 def _source(workspace: Path, options: IngestOptions | AppendOptions, progress: Progress) -> Source:
-    """What is to be read, with addresses downloaded."""
+    """The files to read; URLs are downloaded first."""
     folder = workspace / "artifacts" / "downloads"
     paths = fetch_all([str(path) for path in options.paths], folder, progress)
     items = fetch_all([str(path) for path in options.items], folder, progress)
@@ -67,12 +67,12 @@ def _source(workspace: Path, options: IngestOptions | AppendOptions, progress: P
 
 
 def _check_free(store: Store, name: str) -> None:
-    """Refuse early, before hours of reading, what would be refused at the end."""
+    """Refuse a taken name early, not after hours of reading."""
     if not store.file.exists():
         return
     with store.read("looking for datasets") as con:
         taken = con.execute("select 1 from core.dataset where name = ?", [name]).fetchall()
     if taken:
         raise LlmseqError(
-            f"there is a dataset '{name}' already", "use --replace to replace it, or choose another --name"
+            f"the dataset '{name}' already exists", "use --replace to replace it, or choose another --name"
         )

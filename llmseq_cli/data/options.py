@@ -1,4 +1,4 @@
-"""What can be said of reading files into a dataset."""
+"""Options for reading files into a dataset."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from llmseq_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class IngestOptions(ReadOptions):
-    """Files to read into a dataset, and how; `ReadOptions` has what the fields of reading mean.
+    """Files to read into a dataset, and how; see `ReadOptions` for the options of reading.
 
-    paths: files, globs, folders or http(s) addresses. name: of the dataset. items: files of item metadata.
-    protocol: how interactions become sessions, training and test data. replace: put the dataset in the place of one of
-    this name, whose runs are removed.
+    paths: files, globs, folders or http(s) URLs. name: of the dataset. items: files of item metadata. protocol: how
+    interactions become sessions, training and test data. replace: replace an existing dataset of this name and remove
+    its runs.
     """
 
     paths: Sequence[str | Path]

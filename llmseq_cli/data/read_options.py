@@ -1,4 +1,4 @@
-"""What can be said of how files are read."""
+"""Options for reading files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _GAPS = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}
 class ReadOptions:
     """How files are read.
 
-    format, items_format: of the interactions and of the items: auto, amazon, steam, movielens, recbole or table; auto
-    tells each file's by itself. columns: user, session, item, time, order, rating, title, category or an attribute → a
-    column's name or position. strict: fail on the first bad row instead of setting it aside. quote: the quote of CSV
-    files, "none" where quotes are text. time_format: a pattern as strptime has it, or s, ms, us, ns, iso. where: an SQL
-    condition on the columns of the interactions; other rows are left out. min_rating, max_rating: rows with a rating
-    outside are left out. session_gap: cut users into sessions where nothing happens for so long: 30m, 2h, 1d.
-    drop_duplicates: keep one of rows with the same user, item and time.
+    format, items_format: of interactions and items: auto, amazon, steam, movielens, recbole or table; auto detects the
+    format of each file. columns: user, session, item, time, order, rating, title, category or an attribute → a column's
+    name or position. strict: fail on the first bad row instead of setting it aside. quote: the quote character of CSV
+    files, "none" if quotes are text. time_format: a strptime pattern, or s, ms, us, ns, iso. where: an SQL condition on
+    the columns of the interactions; other rows are left out. min_rating, max_rating: leave out rows with a rating
+    outside. session_gap: cut users into sessions after a pause of this length: 30m, 2h, 1d. drop_duplicates: keep one
+    of several rows with the same user, item and time.
     """
 
     format: str = "auto"
@@ -47,19 +47,19 @@ class ReadOptions:
             raise UsageError(f"--quote is '{self.quote}'", "give one character, or none")
         if self.min_rating is not None and self.max_rating is not None and self.min_rating > self.max_rating:
             raise UsageError(
-                f"--min-rating {self.min_rating:g} is above --max-rating {self.max_rating:g}", "no rating is both"
+                f"--min-rating {self.min_rating:g} is above --max-rating {self.max_rating:g}", "no rating fits both"
             )
         if self.session_gap is not None:
             gap_seconds(self.session_gap)
 
     @property
     def quote_character(self) -> str | None:
-        """The quote of CSV files, '' for none; None where it is to be guessed."""
+        """The quote character of CSV files, '' for none; None to guess it."""
         return "" if self.quote == "none" else self.quote
 
 
 def gap_seconds(text: str) -> float:
-    """'30m' → 1800. Raises UsageError for what is no duration."""
+    """'30m' → 1800. Raises UsageError if it is not a duration."""
     number = text.rstrip("abcdefghijklmnopqrstuvwxyz ")
     unit = text[len(number) :].strip()
     try:

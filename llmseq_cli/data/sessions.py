@@ -1,4 +1,4 @@
-"""`Sessions`: the only shape in which sequences move through llmseq."""
+"""`Sessions`: the one data structure for sequences in llmseq."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sessions:
-    """Sessions as flat arrays: the items of all sessions end to end.
+    """Sessions as flat arrays: the items of all sessions, concatenated.
 
-    items: int32[n_interactions], dense item ids of the catalog, oldest first within a session.
-    offsets: int64[n_sessions + 1]; session s holds items[offsets[s]:offsets[s + 1]].
-    ids: int64[n_sessions], the session ids of the dataset. They rise with the time of a session's last interaction,
-        so a larger id is a more recent session.
-    times: int64[n_interactions], microseconds since 1970, or None where nobody asked for them.
+    items: int32[n_interactions], dense item ids of the catalog, oldest first within a session. offsets:
+    int64[n_sessions + 1]; session s has items[offsets[s]:offsets[s + 1]]. ids: int64[n_sessions], the session ids of
+    the dataset. They increase with the time of the last interaction, so a larger id is a more recent session. times:
+    int64[n_interactions], microseconds since 1970, or None if they were not requested.
     """
 
     items: np.ndarray
@@ -48,7 +47,7 @@ class Sessions:
         return len(self.offsets) - 1
 
     def __getitem__(self, session: int) -> np.ndarray:
-        """Items of the session at this place, int32[length]."""
+        """Items of the session at this position, int32[length]."""
         return self.items[self.offsets[session] : self.offsets[session + 1]]
 
     @property
@@ -57,7 +56,7 @@ class Sessions:
         return np.diff(self.offsets)
 
     def rows(self) -> np.ndarray:
-        """The place of the session that each interaction belongs to, int64[n_interactions]."""
+        """The position of the session of each interaction, int64[n_interactions]."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
     def positions_from_end(self) -> np.ndarray:
@@ -76,18 +75,18 @@ class Sessions:
         return self.first(places, self.lengths[places])
 
     def first(self, places: np.ndarray, lengths: np.ndarray) -> Sessions:
-        """Of the session at each of these places the first items, in this order; lengths: how many, int64[n]."""
+        """The first items of the sessions at these places, in this order; lengths: how many, int64[n]."""
         starts = np.repeat(self.offsets[:-1][places] - (np.cumsum(lengths) - lengths), lengths)
         taken = starts + np.arange(lengths.sum())
         times = None if self.times is None else self.times[taken]
         return Sessions.from_lengths(self.items[taken], lengths, self.ids[places], times)
 
     def only(self, wanted: np.ndarray) -> Sessions:
-        """Every session without its other items; wanted: bool[n_items]."""
+        """Every session with only the wanted items; wanted: bool[n_items]."""
         return self.where(wanted[self.items])
 
     def where(self, kept: np.ndarray) -> Sessions:
-        """Every session without some of its interactions; kept: bool[n_interactions]."""
+        """Every session with only some of its interactions; kept: bool[n_interactions]."""
         lengths = np.bincount(self.rows()[kept], minlength=len(self))
         times = None if self.times is None else self.times[kept]
         return Sessions.from_lengths(self.items[kept], lengths, self.ids, times)
@@ -105,7 +104,7 @@ class Sessions:
         return self.where(self.positions_from_end() > 1)
 
     def targets(self) -> np.ndarray:
-        """The last item of every session, int32[n_sessions]; every session must hold at least one."""
+        """The last item of every session, int32[n_sessions]; every session must have at least one."""
         last: np.ndarray = self.items[self.offsets[1:] - 1]
         return last
 
@@ -122,7 +121,7 @@ class Sessions:
 
         values = np.ones(len(self.items), dtype=np.float32) if weights is None else weights.astype(np.float32)
         keys = self.rows() * n_items + self.items
-        # np.unique keeps the first of equal keys: look from the end.
+        # np.unique keeps the first of equal keys, so reverse the order.
         unique, first = np.unique(keys[::-1], return_index=True)
         rows, columns = np.divmod(unique, n_items)
         offsets = np.zeros(len(self) + 1, dtype=np.int64)

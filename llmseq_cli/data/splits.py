@@ -1,4 +1,4 @@
-"""Splits: what of a dataset is trained on, what is validated on, what is tested. A kind of split is one file of SQL."""
+"""Splits of a dataset into training, validation and test parts. Each kind of split is one SQL file."""
 
 from __future__ import annotations
 
@@ -46,24 +46,21 @@ _KEEPS_UNSEEN = ("leave-one-out", "files")  # the field's tables count every use
 
 @dataclass(frozen=True)
 class SplitRule:
-    """How a dataset is parted. Which fields matter depends on `kind`; only these are stored.
+    """How to split a dataset. Which fields apply depends on `kind`; only these are stored.
 
-    kind: "sessions" holds out the last sessions whole; "leave-one-out" tests the last item of every session and
-        validates on the one before; "global-time" trains on what happened before one point in time and tests what came
-        after; "users" holds out sessions drawn at random; "files" takes the parts as they were read.
-    test_fraction: share of the sessions that are held out (sessions, users).
-    point: of global-time, a date or time, or the share of the interactions that come before it, such as "0.9".
+    kind: "sessions" holds out the last sessions; "leave-one-out" tests the last item of every session and validates on
+    the one before; "global-time" trains on interactions before one point in time and tests those after it; "users"
+    holds out random sessions; "files" uses the parts as they were read. test_fraction: share of sessions to hold out
+    (sessions, users). point: for global-time, a date or time, or the share of interactions before it, such as "0.9".
     targets: which of a session's items after the point (or in the test file) are predicted: "last", "first", "random"
-        (one), "successive" (each, from all that stands before it) or "all" (each, from what stands before the point).
-        None: last, and of files all of them, successively.
-    validation: of global-time: "latest" (models hold the latest training sessions out themselves), "last" (the last
+        (one), "successive" (each, from all items before it) or "all" (each, from the items before the point).
+        None: last, or for files successive.
+    validation: for global-time: "latest" (models hold out the latest training sessions themselves), "last" (the last
         training item of every session) or "users" (some sessions, whole).
-    validation_fraction: share of the sessions that users validates on, and global-time with validation "users".
-    folds: temporal folds for tuning, where a split has no validation targets of its own.
-    unseen_items: items that are never trained on: "drop" takes them out of histories and does not ask for them, "keep"
-        leaves them in. None: keep for leave-one-out and files, drop for the others.
-    repeats: whether a list may hold what stands in the history: "exclude" or "allow".
-    seed: of what is drawn at random.
+    validation_fraction: share of sessions to validate on (users, and global-time with validation "users"). folds:
+    temporal folds for tuning, if the split has no validation items. unseen_items: items that are never trained on:
+    "drop" removes them from histories and targets, "keep" keeps them. None: keep for leave-one-out and files, drop for
+    the others. repeats: whether a list may contain items of the history: "exclude" or "allow". seed: of random choices.
     """
 
     kind: str = "sessions"
@@ -106,16 +103,16 @@ class SplitRule:
         return self.targets or ("successive" if self.kind == "files" else "last")
 
     def to_dict(self) -> dict[str, Any]:
-        """What is stored: the fields that matter to this kind."""
+        """The fields to store: those that apply to this kind."""
         plain = replace(self, unseen_items="keep" if self.keeps_unseen else "drop", targets=self.chosen_targets)
-        # The dataset has a seed of its own, that of the tie-break.
+        # The dataset stores its own seed, that of the tie-break.
         stored = {name: getattr(plain, name) for name in (*_COMMON, *_OWN[self.kind])}
         return {"split_seed" if name == "seed" else name: value for name, value in stored.items()}
 
 
 def rule_of(kind: str, given: dict[str, Any]) -> SplitRule:
-    """The rule of this kind with the options that a user gave (None: not given). Raises UsageError for options that
-    the kind does not have."""
+    """A rule of this kind with the user's options (None: not given). Raises UsageError for options that do not
+    apply."""
     asked = {name: value for name, value in given.items() if value is not None}
     _one_of(kind, KINDS, "no split is called")
     for name in asked:
@@ -126,11 +123,11 @@ def rule_of(kind: str, given: dict[str, Any]) -> SplitRule:
 
 
 def rules_of(kinds: tuple[str, ...], given: dict[str, Any]) -> list[SplitRule]:
-    """A rule for each kind. An option goes to the kinds that have it. Raises UsageError where none does.
-    A seed has other uses, too.
+    """A rule for each kind. An option goes to the kinds that have it. Raises UsageError if none does, except for the
+    seed, which has other uses.
     """
     if len(set(kinds)) < len(kinds):
-        raise UsageError("a split is named twice", "to make two of a kind, use `llmseq split NAME --as OTHER`")
+        raise UsageError("a split is given twice", "to make two of a kind, use `llmseq split NAME --as OTHER`")
     for kind in kinds:
         _one_of(kind, KINDS, "no split is called")
     for name, value in given.items():
@@ -151,7 +148,7 @@ def parse_point(words: str) -> float | datetime:
         try:
             point = datetime.fromisoformat(words)
         except ValueError:
-            raise UsageError(f"'{words}' is no point in time", hint) from None
+            raise UsageError(f"'{words}' is not a point in time", hint) from None
         return point.astimezone(UTC).replace(tzinfo=None) if point.tzinfo else point
     if not 0 < share < 1:
         raise UsageError(f"--point is {words}", hint)
@@ -159,7 +156,7 @@ def parse_point(words: str) -> float | datetime:
 
 
 def in_words(protocol: dict[str, Any], cases: int) -> str:
-    """A stored protocol in one line, for the head of a table. cases: how many were scored."""
+    """A stored protocol on one line, for the header of a table. cases: how many were scored."""
     share = f"{protocol.get('test_fraction', 0):.0%}"
     kind, targets = protocol["kind"], protocol.get("targets", "last")
     held_out = {
@@ -180,7 +177,7 @@ def in_words(protocol: dict[str, Any], cases: int) -> str:
 
 
 def _moment(protocol: dict[str, Any]) -> str:
-    """The point in time of a stored protocol; as a number where the interactions are numbered."""
+    """The point in time of a stored protocol; a number if interactions are only numbered."""
     cut = str(protocol.get("cut_at", ""))
     if not "1970" <= cut < "1973":
         return cut
@@ -188,16 +185,16 @@ def _moment(protocol: dict[str, Any]) -> str:
 
 
 def rule_of_stored(text: str) -> SplitRule:
-    """The rule that `SplitRule.to_dict` gave, as it is stored."""
+    """The rule from its stored form, see `SplitRule.to_dict`."""
     stored = json.loads(text)
     known = {"seed" if name == "split_seed" else name: value for name, value in stored.items()}
     return SplitRule(**{name: value for name, value in known.items() if name in ("kind", *option_names())})
 
 
 def make_split(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str, rule: SplitRule) -> dict[str, Any]:
-    """Part a stored dataset; returns the statistics of the split. The connection must be in a transaction.
+    """Split a stored dataset; return the statistics of the split. The connection must be in a transaction.
 
-    Raises LlmseqError where nothing is left to train on or to evaluate.
+    Raises LlmseqError if nothing is left to train on or to evaluate.
     """
     checked_name(name, "split", "--as by-month")
     [(n_sessions,)] = con.execute("select count(*) from core.session where dataset_id = ?", [dataset_id]).fetchall()
@@ -229,7 +226,7 @@ def make_split(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str, rule:
 
 
 def add_split(store: Store, dataset: str | None, name: str, rule: SplitRule, progress: Progress) -> dict[str, Any]:
-    """Part a dataset that is stored in another way; returns the names of both, the rule in words, and statistics."""
+    """Add another split to a stored dataset; return the names of both, the rule as text, and statistics."""
     from llmseq_cli.data.dataset import find_dataset
 
     checked_name(name, "split", "--as by-month")
@@ -238,7 +235,7 @@ def add_split(store: Store, dataset: str | None, name: str, rule: SplitRule, pro
     with store.transaction(f"splitting '{info.dataset}'") as con:
         names = [row[0] for row in con.execute(query("splits/names"), {"dataset_id": info.dataset_id}).fetchall()]
         if name in names:
-            raise LlmseqError(f"'{info.dataset}' has a split '{name}' already", "give another name with --as")
+            raise LlmseqError(f"'{info.dataset}' already has a split '{name}'", "give another name with --as")
         with progress.task(f"Splitting {info.dataset}: {name}"):
             statistics = make_split(con, info.dataset_id, name, rule)
         protocol = find_dataset(con, f"{info.dataset}/{name}").protocol
@@ -247,7 +244,7 @@ def add_split(store: Store, dataset: str | None, name: str, rule: SplitRule, pro
 
 
 def _cut(con: duckdb.DuckDBPyConnection, dataset_id: int, rule: SplitRule, n_sessions: int) -> dict[str, Any]:
-    """Make split_cut; returns what was found out on the way and is worth keeping."""
+    """Make split_cut; return facts found on the way that are worth storing."""
     given: dict[str, Any] = {"dataset_id": dataset_id}
     found: dict[str, Any] = {}
     if rule.kind == "sessions":
@@ -263,7 +260,7 @@ def _cut(con: duckdb.DuckDBPyConnection, dataset_id: int, rule: SplitRule, n_ses
         given |= {"point": point, "validation": rule.validation, "held_out": held_out, "seed": rule.seed}
     elif rule.kind == "files" and not _has_parts(con):
         raise LlmseqError(
-            "the split files takes parts from the files that are read", "use `llmseq ingest --split files`"
+            "the split 'files' takes parts from files while they are read", "use `llmseq ingest --split files`"
         )
     con.execute(query(_QUERIES[rule.kind]), given)
     return found
@@ -290,7 +287,7 @@ def _point(con: duckdb.DuckDBPyConnection, dataset_id: int, rule: SplitRule) -> 
 
 
 def _store_targets(con: duckdb.DuckDBPyConnection, ids: dict[str, int], part: str, rule: SplitRule) -> None:
-    # Of a validation range the last item counts, but a file of it is taken as the test file is.
+    # In a validation range only the last item counts, but a validation file is treated like the test file.
     targets = rule.chosen_targets if part == "test" or rule.kind == "files" else "last"
     given = ids | {"part": part, "keep": rule.keeps_unseen}
     if targets == "last":

@@ -1,1 +1,1 @@
-"""Vectors of items: where they come from, how they are kept and pooled."""
+"""Item vectors: make, store and pool them."""

@@ -1,4 +1,4 @@
-"""Vectors that had arrived when a program was killed, in the words of the file of requests under way."""
+"""Vectors that had arrived when a program was killed, as recorded in the file of requests in flight."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Arrived:
 
 
 def arrival_note(hashes: Sequence[str], vectors: np.ndarray, tokens: int) -> dict[str, Any]:
-    """What to note of an answer (JSON)."""
+    """The record of an answer (JSON)."""
     encoded = base64.b64encode(vectors.astype("<f4").tobytes()).decode()
     return {"hashes": list(hashes), "vectors": encoded, "tokens": tokens}
 
 
 def read_arrivals(notes: Sequence[Any], width: int | None) -> list[Arrived]:
-    """The notes that hold sound vectors of this width, each text once; width None takes the first note's."""
+    """The records with valid vectors of this width, each text once; width None takes the width of the first."""
     found: list[Arrived] = []
     seen: set[str] = set()
     for note in notes:

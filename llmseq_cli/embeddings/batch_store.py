@@ -1,4 +1,4 @@
-"""What the store remembers of batches handed to a provider: written before and after each call that matters."""
+"""Batches submitted to a provider, as stored in the workspace: written before and after each important call."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class StoredBatch:
-    """A batch. state: prepared (not handed over), uploaded (the service may have taken it) or submitted (it has); later
-    collected, failed, lost or forgotten. texts: how many it holds.
+    """A batch. state: prepared (not sent yet), uploaded (the service may have accepted it) or submitted (it has); later
+    collected, failed, lost or forgotten. texts: their number.
     """
 
     number: int
@@ -31,7 +31,8 @@ class StoredBatch:
 
 @dataclass(frozen=True)
 class TextHistory:
-    """What happened to a text in batches: under way now, in how many batches that are done, in a refused request."""
+    """A text's history in batches: whether it is in an open batch, in how many finished batches, in a refused
+    request."""
 
     under_way: bool
     collected: int
@@ -49,16 +50,16 @@ class BatchStore:
         return [StoredBatch(*row) for row in rows]
 
     def drop_prepared(self) -> None:
-        """Gives the texts free of batches that an earlier run prepared and did not hand over."""
+        """Release the texts of batches that an earlier run prepared but did not submit."""
         self._con.execute(query("embeddings/drop_prepared_batches"), {"model_id": self._model_id, "now": _now()})
 
     def histories(self) -> dict[str, TextHistory]:
-        """By text hash, all texts that were ever part of a batch."""
+        """All texts that were ever part of a batch, by hash."""
         rows = self._con.execute(query("embeddings/batch_texts"), {"model_id": self._model_id}).fetchall()
         return {digest: TextHistory(*history) for digest, *history in rows}
 
     def prepare(self, dataset_id: int, requests: list[list[str]]) -> StoredBatch:
-        """Remembers a batch of requests, each a list of text hashes, before anything is sent."""
+        """Store a batch of requests, each a list of text hashes, before anything is sent."""
         token = uuid.uuid4().hex
         about = {"model_id": self._model_id, "dataset_id": dataset_id, "token": token, "now": _now()}
         lengths = [len(hashes) for hashes in requests]
@@ -104,15 +105,15 @@ class BatchStore:
 
 
 def list_batches(con: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
-    """The batches of all models that are or may be under way, one dict each."""
+    """The batches of all models that are or may be open, one dict each."""
     return rows_of(con, "embeddings/list_batches")
 
 
 def forget_batch(con: duckdb.DuckDBPyConnection, number: int) -> dict[str, Any]:
-    """Gives up a batch that is under way; returns what `list_batches` said of it. Raises LlmseqError for any other."""
+    """Drop an open batch; return its entry of `list_batches`. Raises LlmseqError if it is not open."""
     about = next((row for row in list_batches(con) if row["number"] == number), None)
     if about is None:
-        raise LlmseqError(f"no batch {number} is under way", "`llmseq embeddings --batches` lists those that are")
+        raise LlmseqError(f"there is no open batch {number}", "`llmseq embeddings --batches` lists open batches")
     changed = {"batch_number": number, "state": "forgotten", "file_id": None, "batch_id": None, "now": _now()}
     con.execute(query("embeddings/update_batch"), changed)
     return about

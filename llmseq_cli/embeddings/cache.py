@@ -1,4 +1,4 @@
-"""The cache of text vectors: each text is turned into a vector once per model, whichever items and datasets have it."""
+"""The cache of text vectors: each text is embedded once per model, even if several items and datasets share it."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def text_hash(text: str) -> str:
 
 
 class TextVectorCache:
-    """Vectors that are kept for one source, model, number of dimensions and variant.
+    """Stored vectors of one source, model, number of dimensions and variant.
 
-    con: a writing connection outside of a transaction; reading suffices for `known` and `refused`.
-    model_id: the model's number, None while nothing has been kept for it.
+    con: a writing connection outside a transaction; a reading one is enough for `known` and `refused`. model_id: the
+    model's number, None while nothing is stored for it.
     """
 
     def __init__(self, con: duckdb.DuckDBPyConnection, source: EmbeddingSource) -> None:
@@ -42,30 +42,30 @@ class TextVectorCache:
         self.model_id: int | None = rows[0][0] if rows else None
 
     def register(self) -> int:
-        """The model's number, given now where it has none."""
+        """The model's number, assigned now if it has none."""
         if self.model_id is None:
             self.model_id = self._con.execute(query("embeddings/insert_text_model"), self._key).fetchall()[0][0]
         return self.model_id
 
     def known(self, hashes: Sequence[str]) -> np.ndarray:
-        """bool[n]: which texts have a vector that can be used."""
+        """bool[n]: which texts have a usable vector."""
         known, width = np.zeros(len(hashes), dtype=bool), self.width()
         if width is not None:
             known[[place for (place,) in self._look_up("embeddings/known_texts", hashes, width=width)]] = True
         return known
 
     def refused(self, hashes: Sequence[str]) -> dict[int, str]:
-        """The reason by place of the texts that the server refused before."""
+        """{place: reason} of the texts that the server refused before."""
         return dict(self._look_up("embeddings/refused_texts", hashes))
 
     def width(self) -> int | None:
-        """Numbers in each kept vector, above 0; None where there is none yet."""
+        """Length of the stored vectors, above 0; None if there are none yet."""
         rows = self._con.execute(query("embeddings/kept_width"), {"model_id": self.model_id}).fetchall()
         return rows[0][0] if rows else None
 
     def forget_unusable(self) -> int:
-        """Deletes vectors that are empty, of another width than the others or not finite, so that their texts are asked
-        again; returns how many. To be called before `keep`.
+        """Delete vectors that are empty, of a different width or not finite, so that their texts are embedded again;
+        return how many. Call this before `keep`.
         """
         if self.model_id is None:
             return 0
@@ -79,8 +79,8 @@ class TextVectorCache:
         vectors: np.ndarray,
         requests: Sequence[tuple[int, int, float | None]],
     ) -> None:
-        """Keeps vectors float32[n, dim] of texts, and (texts, tokens, US dollars) of the requests that brought them, in
-        one transaction.
+        """Store vectors float32[n, dim] of texts, and (texts, tokens, US dollars) of their requests, in one
+        transaction.
         """
         model_id = self.register()
         vectors = np.asarray(vectors, dtype=np.float32)
@@ -99,14 +99,14 @@ class TextVectorCache:
             raise
 
     def set_aside(self, texts: Sequence[tuple[str, str, str]]) -> None:
-        """Remembers (hash, text, reason) of texts that the server refused."""
+        """Store (hash, text, reason) of texts that the server refused."""
         model_id = self.register()
         rows = [[model_id, digest, text, reason, _now()] for digest, text, reason in texts]
         if rows:
             self._con.executemany("insert into core.refused_text values (?, ?, ?, ?, ?)", rows)
 
     def forget_refusals(self) -> None:
-        """Gives all refused texts another chance."""
+        """Allow all refused texts to be sent again."""
         self._con.execute("delete from core.refused_text where model_id = ?", [self.model_id])
 
     def _look_up(self, name: str, hashes: Sequence[str], **parameters: Any) -> list[Any]:
@@ -117,7 +117,7 @@ class TextVectorCache:
     def _with_columns(
         self, name: str, parameters: dict[str, Any], hashes: Sequence[str], **columns: np.ndarray
     ) -> list[Any]:
-        """Runs a query that reads the texts' hashes and places, and further columns, as `hash_columns`."""
+        """Run a query that reads `hash_columns`: the texts' hashes and places, and further columns."""
         places = np.arange(len(hashes), dtype=np.int32)
         self._con.register("hash_columns", ArrowColumns({"place": places, "text_hash": hashes, **columns}))
         try:

@@ -1,4 +1,5 @@
-"""Vectors of texts from a source: full requests, refused ones halved until the text to blame is found."""
+"""Get vectors of texts from a source in full requests; split refused requests in half until the refused text is
+found."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from llmseq_cli.embeddings.sources.source import EmbeddingSource, VectorAnswer
 from llmseq_cli.progress import Progress, Task
 
 _GRACE_SECONDS = 15.0
-"""How long to wait for answers that are under way after a failure or Ctrl-C: they are paid for."""
+"""How long to wait after a failure or Ctrl-C for answers in flight, which are paid for."""
 
 _REFUSALS_BEFORE_FIRST_ANSWER = 10
 _SHORTEN = 0.75
@@ -28,12 +29,12 @@ _LEAST_TOKENS = 16
 
 @dataclass(frozen=True)
 class FetchOptions:
-    """How to ask a source.
+    """How to query a source.
 
-    concurrency: requests under way at a time. requests_per_minute, tokens_per_minute: None keeps to the source's
-    limits, which the server's own word replaces. usd_per_token: price of a token, None where it is not known.
-    max_cost: US dollars that must not be passed. dimensions: width that vectors must have, None takes the first
-    answer's. proven: the model has answered before, so that texts which it refuses are the texts' fault.
+    concurrency: requests in flight at a time. requests_per_minute, tokens_per_minute: None uses the source's limits,
+    which the server can replace. usd_per_token: price of a token, None if unknown. max_cost: upper limit in US dollars.
+    dimensions: required width of vectors, None takes that of the first answer. proven: the model has answered before,
+    so a refusal is due to the texts.
     """
 
     concurrency: int = 8
@@ -48,7 +49,7 @@ class FetchOptions:
 
 @dataclass(frozen=True)
 class Fetched:
-    """What came back for one request: places of the texts, float32[n, dim], tokens (estimated where not counted)."""
+    """The result of one request: places of the texts, float32[n, dim], tokens (estimated if not counted)."""
 
     places: np.ndarray
     vectors: np.ndarray
@@ -57,8 +58,8 @@ class Fetched:
 
 @dataclass
 class Usage:
-    """What fetching took. tokens are those that the provider counted, or estimates where it does not say;
-    wasted_tokens are the part of them whose answers were of no use.
+    """The cost of fetching. tokens: as counted by the provider, otherwise estimated. wasted_tokens: the part of them
+    whose answers were useless.
     """
 
     texts: int = 0
@@ -67,20 +68,20 @@ class Usage:
     tokens: int = 0
     wasted_tokens: int = 0
     cut: set[int] = field(default_factory=set)
-    """Places of the texts that were cut after a refusal."""
+    """Places of texts that were cut after a refusal."""
     refused: dict[int, str] = field(default_factory=dict)
-    """Reason by the place of the text."""
+    """Reasons by place of the text."""
 
 
 Keep = Callable[[list[Fetched]], None]
 
 
 def _keep_nothing(fetched: list[Fetched]) -> None:
-    """Stands in for `keep` once nothing is kept any more."""
+    """Replaces `keep` once nothing may be stored any more."""
 
 
 def fill(tokens: np.ndarray, texts_per_request: int, tokens_per_request: int | None) -> Iterator[np.ndarray]:
-    """Splits texts, in their order, into requests that are as full as the limits allow: places int64[n] of each."""
+    """Split texts, in order, into requests as full as the limits allow: places int64[n] of each."""
     total = np.concatenate([[0], np.cumsum(tokens, dtype=np.int64)])
     start = 0
     while start < len(tokens):
@@ -101,12 +102,12 @@ def fetch(
     progress: Progress,
     in_flight: InFlight | None = None,
 ) -> Usage:
-    """Vectors of all texts, handed to `keep` as answers come in (several at a time where they come faster than that).
+    """Get vectors of all texts and pass them to `keep` as answers arrive (several at a time if they arrive faster).
 
-    texts: not empty, within the source's limit of tokens a text. tokens: int64[n], what the source estimates for each.
-    in_flight: where requests are noted before they are sent; those that an earlier run lost are repeated first, exactly
-    as they were. Texts that the server refuses are left out and listed.
-    Raises FinalError or LlmseqError where it cannot go on; what was answered until then has been kept.
+    texts: non-empty, within the source's token limit per text. tokens: int64[n], the source's estimates. in_flight:
+    where requests are recorded before they are sent; lost requests of an earlier run are repeated first, unchanged.
+    Texts that the server refuses are left out and listed. Raises FinalError or LlmseqError if it cannot continue;
+    answers until then are stored.
     """
     limits = source.limits
     lost = in_flight.left() if in_flight else []
@@ -114,7 +115,7 @@ def fetch(
         work = _Texts(source, texts, tokens, keep, options, task, lost)
         if work.repeated:
             progress.message(
-                f"{work.repeated:,} texts were under way when the last run ended; they are sent again, in the same"
+                f"{work.repeated:,} texts were in flight when the last run ended; they are sent again in the same"
                 " requests"
             )
         sending = DispatchOptions(
@@ -144,9 +145,9 @@ class _Vectors:
 
 
 class _Texts(Workload[np.ndarray, _Vectors]):
-    """Requests are places of texts, int64[n]; replies are vectors of them. What an answer lacks is asked again.
+    """Requests are places of texts, int64[n]; replies are their vectors. Texts missing in an answer are sent again.
 
-    repeated: how many texts go out again in the requests that an earlier run lost.
+    repeated: number of texts sent again in lost requests of an earlier run.
     """
 
     def __init__(
@@ -160,9 +161,9 @@ class _Texts(Workload[np.ndarray, _Vectors]):
         lost: Sequence[object] = (),
     ) -> None:
         self.source, self.texts, self.keep = source, list(texts), keep
-        self.planned = texts  # as their vectors are kept, also where a text is cut later
+        self.planned = texts  # the key of their vectors, even if a text is cut later
         self.options, self.task = options, task
-        self.estimated = np.array(tokens, dtype=np.int64)  # a copy: it changes for texts that are cut
+        self.estimated = np.array(tokens, dtype=np.int64)  # a copy: it changes when texts are cut
         again = self._lost(lost)
         self.repeated = sum(map(len, again))
         self.waiting = deque([*again, *self._filled(again)])
@@ -177,7 +178,7 @@ class _Texts(Workload[np.ndarray, _Vectors]):
         return self.usage
 
     def _lost(self, requests: Sequence[object]) -> list[np.ndarray]:
-        """Requests of an earlier run, by hashes of their texts, of which all texts are still to be sent."""
+        """Lost requests of an earlier run, as hashes of texts, if all their texts still need to be sent."""
         if not requests:
             return []
         place_of = {text_hash(text): place for place, text in enumerate(self.texts)}
@@ -191,7 +192,8 @@ class _Texts(Workload[np.ndarray, _Vectors]):
         return found
 
     def _filled(self, without: list[np.ndarray]) -> list[np.ndarray]:
-        """Full requests in the order of the texts; a local model gets texts of like length together, longest first."""
+        """Full requests in the order of the texts; a local model gets texts of similar length together, longest
+        first."""
         limits = self.source.limits
         order = np.arange(len(self.texts)) if self.source.remote else np.argsort(-self.estimated, kind="stable")
         if without:
@@ -234,22 +236,22 @@ class _Texts(Workload[np.ndarray, _Vectors]):
         return _Vectors(np.arange(len(unit)), self._checked(answer, len(unit)), answer.tokens), told
 
     def _checked(self, answer: VectorAnswer, n_texts: int) -> np.ndarray:
-        """The vectors where there is a sound one for each text. Raises BadAnswerError where there is not."""
+        """The vectors if there is a valid one for each text. Raises BadAnswerError otherwise."""
         vectors = np.asarray(answer.vectors, dtype=np.float32)
         if vectors.ndim != 2 or len(vectors) != n_texts:
             raise BadAnswerError(
-                f"the server answered {len(vectors):,} vectors for {n_texts:,} texts", tokens=answer.tokens
+                f"the server returned {len(vectors):,} vectors for {n_texts:,} texts", tokens=answer.tokens
             )
         if self.width is None and vectors.shape[1]:
             self.width = vectors.shape[1]
         if vectors.shape[1] != self.width:
-            expected = "" if self.width is None else f" where {self.width} belong"
+            expected = "" if self.width is None else f" instead of {self.width}"
             raise BadAnswerError(
-                f"the server answered vectors of width {vectors.shape[1]}{expected}", tokens=answer.tokens
+                f"the server returned vectors of width {vectors.shape[1]}{expected}", tokens=answer.tokens
             )
         if not np.isfinite(vectors).all():
             raise BadAnswerError(
-                "the server answered vectors with numbers that are not finite", refuses=True, tokens=answer.tokens
+                "the server returned vectors with numbers that are not finite", refuses=True, tokens=answer.tokens
             )
         return vectors
 
@@ -260,7 +262,7 @@ class _Texts(Workload[np.ndarray, _Vectors]):
                 reply = one.reply
                 tokens = self._tokens_of(one.unit, reply)
                 fetched.append(Fetched(one.unit[reply.places], reply.vectors, tokens))
-                if len(reply.places) < len(one.unit):  # fewer each time: it ends
+                if len(reply.places) < len(one.unit):  # fewer each time, so this ends
                     self.waiting.appendleft(np.delete(one.unit, reply.places))
         if fetched:
             self._keep(fetched)
@@ -281,7 +283,7 @@ class _Texts(Workload[np.ndarray, _Vectors]):
         self.task.describe(f"Embedding {len(self.texts):,} texts")
 
     def _divide(self, places: np.ndarray, refusal: RefusedError) -> None:
-        """Halves a request that was refused; a single text is cut, or set aside with the reason."""
+        """Split a refused request in half; a single text is cut, or set aside with the reason."""
         self.usage.requests += 1
         if len(places) > 1:
             middle = len(places) // 2

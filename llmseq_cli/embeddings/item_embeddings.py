@@ -10,19 +10,18 @@ import numpy as np
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-_PERMUTATION = 20  # keeps the order that a seed gives here apart from what else is drawn with it
+_PERMUTATION = 20  # gives this use of a seed its own random stream
 
 
 @dataclass(frozen=True)
 class ItemEmbeddings:
     """Vectors of all items of a catalog.
 
-    vectors: float32[n_items, dim], or a sparse csr_array of the same shape for sources that are sparse.
-    source, model: who made them, for example ("openai", "text-embedding-3-small").
-    text: the template that made an item's text, for example "{title}".
-    reduction: what was done to them since, for example "none", "pca" or "whiten@0.5".
-    lengths: "keep" where models must take the vectors at the lengths that they have, else "unit".
-    permuted: whether the items have each other's vectors, see `permute`.
+    vectors: float32[n_items, dim], or a sparse csr_array of the same shape for sources that are sparse. source, model:
+    their origin, for example ("openai", "text-embedding-3-small"). text: the template that made an item's text, for
+    example "{title}". reduction: applied to them, for example "none", "pca" or "whiten@0.5". lengths: "keep" if models
+    must not change the vectors' lengths, otherwise "unit". permuted: whether vectors were shuffled across items, see
+    `permute`.
     """
 
     vectors: np.ndarray | csr_array
@@ -51,10 +50,10 @@ class ItemEmbeddings:
         return np.flatnonzero(np.asarray(abs(rows).sum(axis=1)).ravel())
 
     def permute(self, seed: int) -> ItemEmbeddings:
-        """The same vectors dealt out among the items at random: their statistics stay, their meaning is gone.
+        """The same vectors shuffled across items: their statistics stay, their meaning is lost.
 
-        A control for whether a model gains from what vectors say of items, or from how they are distributed. Items
-        without a vector stay without.
+        A control that shows whether a model profits from the meaning of the vectors or only from their distribution.
+        Items without a vector stay without one.
         """
         present = self._rows_with_vector()
         places = np.arange(self.vectors.shape[0])
@@ -62,7 +61,7 @@ class ItemEmbeddings:
         return replace(self, vectors=self.vectors[places], permuted=True)
 
     def describe(self) -> dict[str, Any]:
-        """Where the vectors came from, as kept with a run."""
+        """Where the vectors came from, as stored with a run."""
         return {
             "source": self.source,
             "model": self.model,

@@ -1,4 +1,5 @@
-"""The lexical source: TF-IDF of words and character n-grams. No network, no key, the same on every machine."""
+"""The lexical source: TF-IDF of words and character n-grams. It needs no network and no key, and is the same on every
+machine."""
 
 from __future__ import annotations
 
@@ -18,16 +19,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class LexicalSettings(Settings):
-    """Defaults: the best of those tried by NDCG@20 of LLMSeqSim over three temporal folds of the training sessions of
-    Amazon Beauty. words=1 min_characters=4 has half as many terms and is hardly worse.
+    """The defaults had the best NDCG@20 with LLMSeqSim over three temporal folds of Amazon Beauty's training sessions.
+    words=1 min_characters=4 has half as many terms and is hardly worse.
     """
 
-    words: int = setting(2, "longest run of words that is a term; 0 uses no words", low=0, high=5)
-    characters: int = setting(4, "longest run of characters within a word that is a term; 0 uses none", low=0, high=8)
-    min_characters: int = setting(3, "shortest run of characters that is a term", low=1, high=8)
-    character_weight: float = setting(1.0, "weight of the characters' part beside the words' part of 1", low=0)
-    min_df: int = setting(1, "terms in fewer texts than this are left out", low=1)
-    sublinear: bool = setting(True, "count a term as 1 + ln(times) instead of its times")
+    words: int = setting(2, "longest sequence of words used as a term; 0 uses no words", low=0, high=5)
+    characters: int = setting(4, "longest sequence of characters in a word used as a term; 0 uses none", low=0, high=8)
+    min_characters: int = setting(3, "shortest sequence of characters used as a term", low=1, high=8)
+    character_weight: float = setting(1.0, "weight of the characters' part; the words' part has 1", low=0)
+    min_df: int = setting(1, "leave out terms that occur in fewer texts than this", low=1)
+    sublinear: bool = setting(True, "count a term as 1 + ln(occurrences) instead of its occurrences")
 
 
 def embed_texts(
@@ -35,9 +36,9 @@ def embed_texts(
 ) -> csr_array | np.ndarray:
     """L2-normalised vectors of the texts: sparse float32[len(texts), n_terms], or dense [len(texts), dimensions].
 
-    Dense vectors are made by truncated SVD of the sparse ones. An empty text gets the zero vector.
-    Raises UsageError where the settings leave neither words nor characters, LlmseqError where no term is left in the
-    texts, or there are fewer terms or texts than `dimensions`.
+    Dense vectors are a truncated SVD of the sparse ones. An empty text gets the zero vector. Raises UsageError if the
+    settings use neither words nor characters, LlmseqError if no term is left in the texts, or there are fewer terms or
+    texts than `dimensions`.
     """
     return LexicalVectors(texts, settings, dimensions, seed).vectors
 
@@ -45,7 +46,7 @@ def embed_texts(
 class LexicalVectors:
     """Vectors of texts, and of further texts in the same space; arguments and errors as for `embed_texts`.
 
-    vectors: of the texts that terms and their weights come from.
+    vectors: of the texts that define the terms and their weights.
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class LexicalVectors:
             vectorizer = _vectorizer(settings, analyzer, shortest, longest)
             try:
                 made.append(vectorizer.fit_transform(texts) * weight)
-            except ValueError as error:  # scikit-learn's word for a vocabulary that is empty
+            except ValueError as error:  # scikit-learn's error for an empty vocabulary
                 raise LlmseqError("no term is left in the texts", "check --text, or set min_df=1") from error
             self._parts.append((vectorizer, weight))
         sparse = _joined(made)
@@ -68,7 +69,7 @@ class LexicalVectors:
             self.vectors = self._reduced(sparse)
 
     def of(self, texts: list[str]) -> csr_array | np.ndarray:
-        """Vectors of further texts; one without any known term gets the zero vector."""
+        """Vectors of further texts; a text without any known term gets the zero vector."""
         sparse = _joined([vectorizer.transform(texts) * weight for vectorizer, weight in self._parts])
         return sparse if self._svd is None else self._reduced(sparse)
 
@@ -89,9 +90,7 @@ def _analyzers(settings: LexicalSettings) -> list[tuple[str, int, int, float]]:
         shortest = min(settings.min_characters, settings.characters)
         parts.append(("char_wb", shortest, settings.characters, settings.character_weight))
     if not parts:
-        raise UsageError(
-            "the lexical source has neither words nor characters to work with", "set words=2 or characters=4"
-        )
+        raise UsageError("the lexical source uses neither words nor characters", "set words=2 or characters=4")
     return parts
 
 
@@ -108,7 +107,7 @@ def _vectorizer(settings: LexicalSettings, analyzer: str, shortest: int, longest
     return TfidfVectorizer(
         analyzer=analyzer,
         ngram_range=(shortest, longest),
-        # Single letters and digits count: in titles they are sizes and shades.
+        # Single letters and digits are terms: in titles they are sizes and shades.
         token_pattern=r"(?u)\b\w+\b" if analyzer == "word" else None,
         min_df=settings.min_df,
         sublinear_tf=settings.sublinear,
@@ -122,7 +121,7 @@ def _truncated_svd(vectors: csr_array, dimensions: int, seed: int) -> TruncatedS
     most = min(vectors.shape) - 1
     if dimensions > most:
         raise LlmseqError(
-            f"{dimensions} dimensions are more than {vectors.shape[0]:,} texts with {vectors.shape[1]:,} terms give",
+            f"{dimensions} dimensions are more than {vectors.shape[0]:,} texts with {vectors.shape[1]:,} terms allow",
             f"ask for at most {most}",
         )
     return TruncatedSVD(dimensions, random_state=seed).fit(vectors)

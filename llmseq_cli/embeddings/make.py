@@ -1,4 +1,4 @@
-"""Make embeddings of a dataset's items and keep them."""
+"""Make embeddings of a dataset's items and store them."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 SOURCES = ("lexical", *TEXT_SOURCES)
 
 _MINUTES_OF_A_BATCH = 24 * 60.0
-"""What the batch service may take at most."""
+"""The longest time that the batch service may take."""
 
 
 def embed_dataset(store: Store, options: EmbedOptions, progress: Progress) -> dict[str, Any]:
-    """Vectors of all items of a dataset. Returns what was made."""
+    """Make vectors of all items of a dataset; return what was made."""
     if options.source not in SOURCES:
         raise UsageError(f"there is no embedding source '{options.source}'", did_you_mean(options.source, [*SOURCES]))
     _check_backend(options)
@@ -50,9 +50,9 @@ def embed_dataset(store: Store, options: EmbedOptions, progress: Progress) -> di
 
 
 def plan_dataset(store: Store, options: EmbedOptions) -> dict[str, Any]:
-    """What embedding a dataset would take, without sending or writing anything: see `EmbeddingPlan.estimate`."""
+    """Estimate the cost of embedding a dataset without sending or writing anything: see `EmbeddingPlan.estimate`."""
     if options.source not in TEXT_SOURCES:
-        raise UsageError(f"'{options.source}' has no requests to count", f"--dry-run is for {', '.join(TEXT_SOURCES)}")
+        raise UsageError(f"'{options.source}' sends no requests", f"--dry-run is for {', '.join(TEXT_SOURCES)}")
     _check_backend(options)
     from llmseq_cli.embeddings.cache import TextVectorCache
     from llmseq_cli.embeddings.plan import make_plan
@@ -70,12 +70,12 @@ def plan_dataset(store: Store, options: EmbedOptions) -> dict[str, Any]:
 
 
 def _check_backend(options: EmbedOptions) -> None:
-    """Raises UsageError where Ray is asked for what it cannot do."""
+    """Raises UsageError if the source cannot run on Ray."""
     if options.backend.on_ray and options.source != "huggingface":
-        why = "works in this process" if options.source == "lexical" else "embeds on a server"
+        why = "runs in this process" if options.source == "lexical" else "embeds on a server"
         raise UsageError(
             f"the {options.source} source {why}: --backend ray is for local models",
-            "leave --backend out, or use --source huggingface",
+            "leave out --backend, or use --source huggingface",
         )
 
 
@@ -95,7 +95,7 @@ def _source(options: EmbedOptions) -> Iterator[EmbeddingSource]:
 
 
 def _price(source: EmbeddingSource, options: EmbedOptions) -> float | None:
-    """US dollars for a token, None where no price is known. Raises UsageError where --max-cost needs one."""
+    """US dollars per token, None if no price is known. Raises UsageError if --max-cost needs one."""
     if not source.remote:
         return 0.0
     from llmseq_cli.clients.prices import usd_per_token
@@ -104,14 +104,14 @@ def _price(source: EmbeddingSource, options: EmbedOptions) -> float | None:
     price = usd_per_token(source.name, source.model, batch=batch, file=options.prices)
     if price is None and options.max_cost is not None:
         raise UsageError(
-            f"no price is known for {source.name}:{source.model}, so that --max-cost cannot be kept to",
-            "name a file of prices with --prices",
+            f"no price is known for {source.name}:{source.model}, so --max-cost cannot be checked",
+            "give a file of prices with --prices",
         )
     return price
 
 
 def _texts(con: duckdb.DuckDBPyConnection, dataset: str | None, template: str) -> tuple[DatasetInfo, list[str]]:
-    """The dataset and the text of each of its items. Raises LlmseqError where none has one."""
+    """The dataset and the text of each item. Raises LlmseqError if no item has one."""
     info = find_dataset(con, dataset)
     texts = item_texts(con, info, template)
     if not any(texts):
@@ -120,7 +120,7 @@ def _texts(con: duckdb.DuckDBPyConnection, dataset: str | None, template: str) -
 
 
 class _Work:
-    """Embedding one dataset with a source of text vectors, on one writing connection."""
+    """Embeds one dataset with a source of text vectors, on one writing connection."""
 
     def __init__(
         self,
@@ -138,42 +138,43 @@ class _Work:
         self.info, self.item_texts = _texts(con, options.dataset, options.text)
         self.cache: TextVectorCache = TextVectorCache(con, source)
         if unusable := self.cache.forget_unusable():
-            progress.warn(f"{unusable:,} stored vectors cannot be used and were set aside; their texts are sent again")
+            progress.warn(f"{unusable:,} stored vectors are unusable and were deleted; their texts are sent again")
         if self.cache.model_id is not None and (in_flight := self._in_flight()):
             in_flight.hand_over(self._keep_arrived)
         if options.retry_refused:
             self.cache.forget_refusals()
 
     def at_once(self) -> dict[str, Any]:
-        """Sends what is missing, request by request, and makes the set."""
+        """Send missing texts, request by request, and make the set."""
         plan = self._plan()
         if len(plan.to_send) and self._batches().open_batches():
             waiting = self._batch_run().settle()
             if waiting:
                 raise LlmseqError(
-                    f"{waiting:,} texts are under way in a batch",
-                    "collect them with `llmseq embed --resume`, which sends the rest, too; "
-                    "`llmseq embeddings --batches` lists batches, --forget gives one up",
+                    f"{waiting:,} texts are in an open batch",
+                    "collect them with `llmseq embed --resume`, which also sends the rest; "
+                    "`llmseq embeddings --batches` lists batches, --forget drops one",
                 )
             plan = self._plan()
         if not len(plan.to_send):
             return self._finish(plan, None)
         if plan.cut:
-            self.progress.message(f"{plan.cut:,} texts are longer than the model takes and were cut")
+            self.progress.message(f"{plan.cut:,} texts are longer than the model allows and were cut")
         self._check_model()
         return self._finish(plan, self._send(plan))
 
     def in_batches(self) -> dict[str, Any]:
-        """Collects what the batch service has done, hands it what is missing, and makes the set once nothing is."""
+        """Collect finished batches, submit missing texts, and make the set once nothing is missing."""
         run = self._batch_run()
         if self.options.resume and not run.store.histories():
-            raise LlmseqError("no batch was handed over", "start one with `llmseq embed --batch`")
+            raise LlmseqError("no batch was submitted", "start one with `llmseq embed --batch`")
         if len(self._plan().to_send):
             self._check_model()
         return run.run() or self._finish(self._plan(), run.usage)
 
     def _check_model(self) -> None:
-        """Before texts are sent: vectors of a model that is gone cannot be joined by those of new items."""
+        """Check the model before texts are sent: if it has been shut down, later items can never be embedded with
+        it."""
         from llmseq_cli.clients.retirements import check_model
 
         check_model(self.source.retirement(ask=True), self.progress.warn, sure=self.options.yes)
@@ -189,7 +190,7 @@ class _Work:
 
         if not isinstance(self.source, OpenAISource):
             raise UsageError(
-                f"{self.source.name} has no batch service here", "leave --batch out, or use --source openai"
+                f"{self.source.name} has no batch service here", "leave out --batch, or use --source openai"
             )
         self.cache.register()
         options = BatchOptions(self.price, self.options.max_cost, self.options.wait)
@@ -219,11 +220,11 @@ class _Work:
         for _, text, reason in refused[:_SHOWN]:
             self.progress.warn(f"refused: '{text[:60]}': {reason}")
         if len(refused) > _SHOWN:
-            self.progress.warn(f"{len(refused) - _SHOWN:,} further texts were refused, see the view refused_texts")
+            self.progress.warn(f"{len(refused) - _SHOWN:,} more texts were refused, see the view refused_texts")
         return usage
 
     def _in_flight(self) -> InFlight | None:
-        """Where requests are noted before they are sent to a service: what is lost of them may be paid for."""
+        """Where requests to a service are recorded before they are sent, since lost ones may be paid for."""
         from llmseq_cli.clients.in_flight import InFlight
 
         if not self.source.remote:
@@ -231,7 +232,7 @@ class _Work:
         return InFlight(self.folder / "artifacts" / "in-flight" / f"embed-{self.cache.register()}.jsonl")
 
     def _keep_arrived(self, notes: list[Any]) -> None:
-        """Keeps the vectors that had arrived when an earlier run was killed."""
+        """Store the vectors that had arrived when an earlier run was killed."""
         from llmseq_cli.embeddings.arrivals import read_arrivals
 
         kept = 0
@@ -241,7 +242,7 @@ class _Work:
                 self.cache.keep(self.info.dataset_id, one.hashes, one.vectors, [request])
                 kept += len(one.hashes)
         if kept:
-            self.progress.message(f"{kept:,} texts had arrived when the last run ended; they are kept")
+            self.progress.message(f"{kept:,} texts had arrived when the last run ended; their vectors are stored")
 
     def _fetch_options(self) -> FetchOptions:
         from llmseq_cli.embeddings.fetch import FetchOptions
@@ -261,7 +262,7 @@ class _Work:
         return None if self.price is None else tokens * self.price
 
     def _finish(self, plan: EmbeddingPlan, usage: Usage | None) -> dict[str, Any]:
-        """Stores the set: the text of each item, means for items without a vector. Returns what was made."""
+        """Store the set: the text of each item, and means for items without a vector. Return what was made."""
         from llmseq_cli.embeddings.fetch import Usage
 
         usage = usage or Usage()
@@ -323,8 +324,8 @@ def _embed_lexical(store: Store, options: EmbedOptions, progress: Progress) -> d
 
     if options.model is not None or options.base_url is not None or options.batch or options.resume:
         raise UsageError(
-            "the lexical source works on this machine and has one model",
-            "leave --model, --base-url, --batch and --resume out",
+            "the lexical source runs on this machine and has one model",
+            "leave out --model, --base-url, --batch and --resume",
         )
     parsed = parse_settings(LexicalSettings, options.settings, "lexical")
     with store.read("reading item texts") as con:

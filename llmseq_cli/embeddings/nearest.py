@@ -1,4 +1,4 @@
-"""The items whose vectors are nearest to an item's, to inspect an embedding with."""
+"""Find the items whose vectors are nearest to an item's, to inspect an embedding."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def neighbors_of(
 def nearest_items(embeddings: ItemEmbeddings, item: int, k: int) -> Ranking:
     """The k items with the largest cosine to the item, Ranking of [1, k] without the item itself.
 
-    Items without a vector are near to none.
+    Items without a vector have no neighbours.
     """
     v = embeddings.vectors
     if isinstance(v, np.ndarray):

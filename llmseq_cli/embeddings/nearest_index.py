@@ -1,8 +1,9 @@
-"""An approximate index of the items' vectors, for catalogs of millions: HNSW, made by usearch (the extra `ann`).
+"""An approximate index of item vectors, for catalogs of millions: HNSW, by usearch (the extra `ann`).
 
 Malkov & Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable Small World
-graphs" (IEEE TPAMI 2020). The largest product becomes the nearest by one more number a vector, after Bachrach et al.,
-"Speeding up the Xbox recommender system using a Euclidean transformation for inner-product spaces" (RecSys 2014).
+graphs" (IEEE TPAMI 2020). One extra number per vector turns the largest product into the nearest vector, after Bachrach
+et al., "Speeding up the Xbox recommender system using a Euclidean transformation for inner-product spaces" (RecSys
+2014).
 """
 
 from __future__ import annotations
@@ -19,14 +20,14 @@ from llmseq_cli.progress import Progress
 _LINKS = 16
 _EF_CONSTRUCTION = 128
 _ITEMS_AT_ONCE = 20_000
-_KIND = "f16"  # half the memory of float32; what is found is scored with the vectors themselves
+_KIND = "f16"  # half the memory of float32; results are scored with the original vectors
 
 
 class NearestIndex:
     """Finds most of the items whose vectors are most similar to a vector: by cosine, dot product or −distance.
 
-    The same vectors make the same index: one thread builds it, in the order of the items. Searching takes all threads,
-    and finds the same whatever their number.
+    Equal vectors give an equal index: one thread builds it, in the order of the items. Searching uses all threads, and
+    the result does not depend on their number.
     """
 
     def __init__(self, index: Any, longest: float) -> None:
@@ -37,8 +38,8 @@ class NearestIndex:
 
     @classmethod
     def build(cls, vectors: np.ndarray, items: np.ndarray, similarity: str, progress: Progress) -> NearestIndex:
-        """Of float32[n_items, dim] the vectors of `items` (int[n], none of them 0). similarity: cosine, dot or
-        euclidean. Raises LlmseqError where usearch is not installed.
+        """Build an index of the vectors of `items` (int[n], none of them 0) in float32[n_items, dim]. similarity:
+        cosine, dot or euclidean. Raises LlmseqError if usearch is not installed.
         """
         usearch = _usearch()
         longest = _longest(vectors)
@@ -58,9 +59,9 @@ class NearestIndex:
         return cls(index, longest)
 
     def search(self, vectors: np.ndarray, n: int, ef_search: int) -> np.ndarray:
-        """int32[n_vectors, n]: the items found for each vector float32[n_vectors, dim], NO_ITEM where they are fewer.
+        """int32[n_vectors, n]: the items found for each vector float32[n_vectors, dim], NO_ITEM if there are fewer.
 
-        ef_search: items that the search keeps in view, at least n; with more of them it finds more of the nearest.
+        ef_search: candidates that the search keeps, at least n; more of them find more of the nearest items.
         """
         queries = np.pad(vectors / self._longest, ((0, 0), (0, self._index.ndim - vectors.shape[1])))
         self._index.expansion_search = max(ef_search, n)
@@ -77,15 +78,15 @@ class NearestIndex:
 
     @classmethod
     def from_array(cls, array: np.ndarray, vectors: np.ndarray) -> NearestIndex:
-        """The inverse of `to_array`, with the vectors that it was built of; the array is not copied. Raises LlmseqError
-        where usearch is not installed.
+        """The inverse of `to_array`, given the same vectors; the array is not copied. Raises LlmseqError if usearch is
+        not installed.
         """
         made = cls(_usearch().Index.restore(array, view=True), _longest(vectors))
         made._buffer = array
         return made
 
     _buffer: np.ndarray | None = None
-    """What the index looks into; it must live as long."""
+    """The memory that the index reads; it must live as long as the index."""
 
 
 def _usearch() -> Any:
@@ -104,7 +105,7 @@ def _longest(vectors: np.ndarray) -> float:
 
 
 def _laid_out(vectors: np.ndarray, similarity: str, longest: float) -> np.ndarray:
-    """Vectors such that the nearest by the index's metric are the most similar."""
+    """Transform vectors so that the nearest by the index's metric are the most similar."""
     scaled = vectors / np.float32(longest)
     squares = np.einsum("ij,ij->i", scaled, scaled)
     if similarity == "cosine":

@@ -1,9 +1,9 @@
 """Embeddings through OpenAI's Batch API: half the price, done within a day, nothing lost in between.
 
-Each batch is noted before it is uploaded (prepared), before the service is asked to take it (uploaded), and once it has
-taken it (submitted). What was only prepared was never handed over. Whether the service took one that is only uploaded
-is asked by the token that goes with it as metadata: the program may have been killed before it heard the answer.
-Answers are matched by `custom_id`, which numbers the requests of a batch.
+Each batch is recorded before the upload (prepared), before the service is asked to accept it (uploaded), and after it
+has (submitted). A batch that is only prepared was never submitted. For one that is only uploaded, we ask the service by
+the token in its metadata: the program may have been killed before the answer arrived. Answers are matched by
+`custom_id`, which numbers the requests of a batch.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _NO_SUCH_THING = (404, 405, 501)
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """usd_per_token: in the batch service, None where not known. wait: poll until nothing is under way."""
+    """usd_per_token: in the batch service, None if unknown. wait: poll until no batch is open."""
 
     usd_per_token: float | None
     max_cost: float | None
@@ -52,9 +52,9 @@ class BatchOptions:
 
 
 class BatchRun:
-    """Brings the vectors of a plan into the cache by way of the batch service.
+    """Gets the vectors of a plan into the cache through the batch service.
 
-    make_plan: the plan as things stand. Calls that fail are repeated as the one retry policy says.
+    make_plan: returns the current plan. Failed calls are repeated under the one retry policy.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class BatchRun:
         self.patience = patience or Patience()
         self.usage = Usage()
         self.reached = False
-        self.in_doubt = False  # whether the service may have taken the batch that is being submitted
+        self.in_doubt = False  # whether the service may have accepted the batch being submitted
 
     def run(self) -> dict[str, Any] | None:
-        """Collects what is done and hands over what is missing. Returns what is under way, None where nothing is."""
-        _ = self.source.client.sdk  # without a key nothing is prepared
+        """Collect finished batches and submit missing texts. Return what is open, None if nothing is."""
+        _ = self.source.client.sdk  # fails without a key, before anything is prepared
         while True:
             self._look_after_all(self._fail)
             self._submit_missing()
@@ -96,7 +96,7 @@ class BatchRun:
             time.sleep(self.options.poll_seconds)
 
     def settle(self) -> int:
-        """Collects what is done, hands over nothing. Returns how many texts are still under way."""
+        """Collect finished batches, submit nothing. Return how many texts are still in open batches."""
         self._look_after_all(self.progress.warn)
         return sum(batch.texts for batch in self.store.open_batches())
 
@@ -106,29 +106,29 @@ class BatchRun:
             try:
                 self._look_after(batch, fail)
             except FinalError as error:
-                way_out = f"`llmseq embeddings --forget {batch.number}` gives batch {batch.number} up"
+                way_out = f"`llmseq embeddings --forget {batch.number}` drops batch {batch.number}"
                 raise FinalError(error.message, f"{error.hint}; {way_out}" if error.hint else way_out) from None
 
     def _fail(self, said: str) -> None:
         raise FinalError(said, "check --model and the account's limits")
 
     def _look_after(self, batch: StoredBatch, fail: Callable[[str], None]) -> None:
-        """Takes a batch as far as it goes: finds it again, collects it, or gives its texts free."""
+        """Process one batch: find it again, collect it, or release its texts."""
         remote = self._remote(batch)
         if remote is None:
             self.store.update(batch, "lost")
             if batch.state == "submitted":
-                self.progress.warn(f"the server does not know {batch.batch_id} any more; its texts are sent again")
+                self.progress.warn(f"the server no longer knows {batch.batch_id}; its texts are sent again")
         elif remote.status in _DONE:
             self._collect(batch, remote)
             self.store.update(batch, "collected")
         elif remote.status == "failed":
             self.store.update(batch, "failed")
             said = "; ".join(map(self.source.client.scrub, remote.said[:3])) or "no reason given"
-            fail(f"the server did not take batch {remote.id}: {said}")
+            fail(f"the server did not accept batch {remote.id}: {said}")
 
     def _remote(self, batch: StoredBatch) -> BatchState | None:
-        """The batch at the service, None where that does not know it or has no batches at all."""
+        """The batch at the service, None if the service does not know it or has no batches at all."""
         if batch.batch_id is None:
             found = self._call(lambda: _unless_missing(lambda: self._find(batch.token)))
             if found is not None:
@@ -140,7 +140,7 @@ class BatchRun:
         return self._read(self._batches.retrieve(batch_id))
 
     def _find(self, token: str) -> BatchState | None:
-        """The batch that carries our token, among those of the account, newest first."""
+        """The account's batch with our token; the search starts with the newest."""
         for remote in self.source.client.pages(self._batches.list, BatchState):
             if remote.metadata.get("llmseq") == token:
                 return remote
@@ -151,10 +151,10 @@ class BatchRun:
         return self.source.client.sdk.batches.with_raw_response
 
     def _read(self, raw: Any) -> BatchState:
-        return self.source.client.answer(raw).read(BatchState, "is no batch")
+        return self.source.client.answer(raw).read(BatchState, "is not a batch")
 
     def _submit_missing(self) -> None:
-        """Hands over the texts that have no vector and are not under way; those of refused requests one by one."""
+        """Submit texts that have no vector and are in no open batch; those of refused requests one by one."""
         plan = self.make_plan()
         histories = self.store.histories()
         batches: list[list[np.ndarray]] = []
@@ -196,7 +196,7 @@ class BatchRun:
             )
 
     def _submit(self, plan: EmbeddingPlan, requests: list[np.ndarray]) -> None:
-        """Uploads and submits one batch of requests, each places of texts."""
+        """Upload and submit one batch of requests, each given as places of texts."""
         self.cache.register()
         batch = self.store.prepare(self.dataset_id, [[plan.hashes[text] for text in request] for request in requests])
         lines = "\n".join(
@@ -210,7 +210,7 @@ class BatchRun:
             self.store.update(batch, "uploaded", file_id=file.id)
             remote = self._call(lambda: self._create_once(file.id, batch.token))
         except Exception as error:
-            if not self.in_doubt:  # it was not accepted: its texts are not under way
+            if not self.in_doubt:  # it was not accepted, so its texts are not in an open batch
                 self.store.update(batch, "failed")
             raise error from None
         self.in_doubt = False
@@ -218,7 +218,7 @@ class BatchRun:
         self.progress.message(f"submitted {batch.texts:,} texts as {remote.id}")
 
     def _create_once(self, file_id: str, token: str) -> BatchState:
-        """Submits, and before it does so again looks whether it did: a lost answer's batch is not paid for twice."""
+        """Submit a batch; before a retry, check whether it exists, so that a lost answer is not paid for twice."""
         import openai
 
         found = self._find(token) if self.in_doubt else None
@@ -242,7 +242,7 @@ class BatchRun:
 
     def _upload(self, file: tuple[str, bytes]) -> File:
         made = self.source.client.sdk.files.with_raw_response.create(file=file, purpose="batch")
-        return self.source.client.answer(made).read(File, "names no file")
+        return self.source.client.answer(made).read(File, "has no file")
 
     def _line(self, number: int, texts: list[str]) -> dict[str, Any]:
         body: dict[str, Any] = {"model": self.source.model, "input": texts, "encoding_format": "base64"}
@@ -251,7 +251,7 @@ class BatchRun:
         return {"custom_id": str(number), "method": "POST", "url": "/v1/embeddings", "body": body}
 
     def _collect(self, batch: StoredBatch, remote: BatchState) -> None:
-        """Keeps the answers of a batch that is done, and notes what was refused. May be repeated."""
+        """Store the answers of a finished batch, and record refusals. It is safe to repeat this."""
         requests = self.store.requests(batch)
         if remote.output_file_id:
             self._call(lambda: self._keep_answers(requests, str(remote.output_file_id)))
@@ -267,7 +267,8 @@ class BatchRun:
             if known[first[number] : first[number + 1]].all() or response.status_code != 200:
                 continue
             found = openai_vectors_in(response.body, len(hashes), self.source.width or self.cache.width())
-            # What has no sound vector is sent again. The same request twice in a file, or a file read twice, is once.
+            # Texts without a valid vector are sent again. A request that occurs twice, or a file read twice, counts
+            # once.
             fresh = [row for row, place in enumerate(found.places) if not known[first[number] + place]]
             if not fresh:
                 continue
@@ -290,7 +291,7 @@ class BatchRun:
         self.usage.tokens += sum(tokens for _, _, tokens in kept)
 
     def _note_errors(self, batch: StoredBatch, requests: list[list[str]], file_id: str) -> None:
-        """Texts of requests that were refused are sent alone next time; one that was alone is set aside."""
+        """Texts of refused requests are sent alone next time; a text that was alone is set aside."""
         for number, response in self._entries(requests, file_id):
             if response.status_code not in _REFUSED:
                 continue
@@ -306,7 +307,7 @@ class BatchRun:
                 self.progress.warn(f"refused: '{text[:60]}': {said}")
 
     def _entries(self, requests: list[list[str]], file_id: str) -> Iterator[tuple[int, BatchResponse]]:
-        """(number of the request, response) of each line of an answer file that makes sense."""
+        """(number of the request, response) of each valid line of an answer file."""
         client = self.source.client
         with client.sdk.files.with_streaming_response.content(file_id) as answer:
             for line in answer.iter_lines():
@@ -322,7 +323,7 @@ class BatchRun:
                     yield int(number), entry.response
 
     def _call(self, function: Callable[[], T]) -> T:
-        """A call to the server under the one retry policy."""
+        """Call the server under the one retry policy."""
         import openai
 
         def call() -> T:
@@ -342,7 +343,7 @@ class BatchRun:
 
 
 def _unless_missing(call: Callable[[], T]) -> T | None:
-    """What the call returns, None where the server knows no such batch, or no batches."""
+    """The result of the call, None if the server does not know the batch, or has no batches."""
     import openai
 
     try:
@@ -354,10 +355,10 @@ def _unless_missing(call: Callable[[], T]) -> T | None:
 
 
 def _final_where_refused(error: Exception) -> Exception:
-    """No text is to blame for a refused upload or batch."""
+    """Make a refusal final: no single text is to blame for a refused upload or batch."""
     if isinstance(error, TransientError):
         return error
-    said = error.message if isinstance(error, FinalError) else f"the server does not take the batch: {error}"
+    said = error.message if isinstance(error, FinalError) else f"the server does not accept the batch: {error}"
     if isinstance(error, FinalError) and not said.startswith(tuple(map(str, _NO_SUCH_THING))):
         return error
     return FinalError(said, "run the command without --batch if the server has no batch service")

@@ -1,4 +1,4 @@
-"""What can be said of making item embeddings."""
+"""Options for making item embeddings."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class EmbedOptions(SendingOptions):
     """What to embed and how.
 
     source: "lexical" (TF-IDF of words and character n-grams, no network), "openai", "vertex" or "huggingface". model:
-    any id of the source's; None for its usual one. text: a template over the items' attributes. dimensions: of a
-    vector; None for the model's own number, for "lexical" sparse vectors. base_url: a server that speaks OpenAI's
+    any model id of the source; None for its default. text: a template over the items' attributes. dimensions: of a
+    vector; None for the model's default, or sparse vectors for "lexical". base_url: a server that speaks OpenAI's
     protocol. settings: of the source, by name.
 
-    Of OpenAI's batch service: batch hands over what is missing, resume collects what is done, wait waits. backend:
-    "huggingface" can compute on the workers of a Ray cluster.
+    For OpenAI's batch service: batch submits what is missing, resume collects what is done, wait waits. backend:
+    "huggingface" can run on the workers of a Ray cluster.
     """
 
     source: str = "lexical"

@@ -1,4 +1,4 @@
-"""What embedding a dataset's texts takes: which are there already, which have to be sent, and what that costs."""
+"""Plan the embedding of a dataset's texts: which are cached, which must be sent, and what that costs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from llmseq_cli.embeddings.fetch import fill
 from llmseq_cli.embeddings.sources.source import EmbeddingSource
 
 _SECONDS_PER_REQUEST = 1.0
-"""What a full request is taken to need when the duration of a run is estimated."""
+"""Duration of a full request, assumed when estimating the time of a run."""
 
 
 @dataclass(frozen=True)
 class EmbeddingPlan:
-    """The distinct texts of a catalog, cut to what the model takes.
+    """The distinct texts of a catalog, cut to the model's limit.
 
     texts, hashes: of each distinct text. of_items: int64[n_items], place of each item's text, -1 for items without one.
-    to_send: int64[n], places of the texts that have no vector yet. tokens: int64[n], of the texts to send, estimated.
-    refused: reasons by place of the texts that the server refused before; they are not sent again. cut: how many texts
-    were cut; cut_places: where those stand now.
+    to_send: int64[n], places of texts without a vector. tokens: int64[n], of the texts to send, estimated. refused:
+    reasons, by place, of texts that the server refused before; they are not sent again. cut: how many texts were cut;
+    cut_places: their places.
     """
 
     texts: list[str]
@@ -46,10 +46,10 @@ class EmbeddingPlan:
         requests_per_minute: float | None = None,
         tokens_per_minute: float | None = None,
     ) -> dict[str, Any]:
-        """texts (distinct), cached, tokens, requests, cost_usd (None where no price is known) and minutes of sending
-        what is not cached (None for a local model, whose speed is not known). Tokens are an upper estimate.
+        """texts (distinct), cached, tokens, requests, cost_usd (None if no price is known) and minutes for sending what
+        is not cached (None for a local model, whose speed is unknown). Tokens are an upper estimate.
 
-        requests_per_minute, tokens_per_minute: None takes the source's own limits.
+        requests_per_minute, tokens_per_minute: None uses the source's limits.
         """
         limits = source.limits
         requests_per_minute = requests_per_minute or limits.requests_per_minute
@@ -75,12 +75,12 @@ class EmbeddingPlan:
 
 
 def make_plan(item_texts: list[str], source: EmbeddingSource, cache: TextVectorCache) -> EmbeddingPlan:
-    """Plans the vectors of all items' texts ('' where an item has none)."""
+    """Plan the vectors of all items' texts ('' for an item without one)."""
     places: dict[str, int] = {}
     of_items = np.array([places.setdefault(text, len(places)) if text else -1 for text in item_texts], dtype=np.int64)
     texts, over = _cut(list(places), source)
     cut = len(over)
-    if over:  # texts that differ only in what was cut off are one
+    if over:  # texts that differ only in the part cut off are the same
         distinct: dict[str, int] = {}
         place = np.array([distinct.setdefault(text, len(distinct)) for text in texts], dtype=np.int64)
         of_items = np.where(of_items < 0, -1, place[of_items])
@@ -96,11 +96,11 @@ def make_plan(item_texts: list[str], source: EmbeddingSource, cache: TextVectorC
 
 
 def _cut(texts: list[str], source: EmbeddingSource) -> tuple[list[str], list[int]]:
-    """The texts, those over the model's limit cut to it, and the places of those."""
+    """The texts, cut to the model's limit, and the places of those that were cut."""
     limit = source.limits.tokens_per_text
     if limit is None:
         return texts, []
-    # No tokenizer makes more than a token of a byte and a few special ones: short texts need not be counted.
+    # A tokenizer makes at most one token per byte and a few special ones, so short texts need not be counted.
     long = [place for place, text in enumerate(texts) if len(text) * 4 > limit and len(text.encode()) * 2 > limit]
     counts = source.count_tokens([texts[place] for place in long])
     over = [place for place, count in zip(long, counts, strict=True) if count > limit]

@@ -28,7 +28,7 @@ POOLINGS = (
     "squared-harmonic",
 )
 
-_LEAST = 1e-6  # ε: what a linear decay never falls below, so that a long session keeps a trace of its oldest items
+_LEAST = 1e-6  # ε: the minimum of a linear decay, so that the oldest items of a long session keep some weight
 
 
 def pooling_weights(sessions: Sessions, pooling: str) -> np.ndarray:
@@ -64,14 +64,14 @@ def pooling_weights(sessions: Sessions, pooling: str) -> np.ndarray:
 
 
 def weight_matrix(sessions: Sessions, n_items: int, pooling: str) -> csr_array:
-    """Sparse float32[n_sessions, n_items] whose rows sum to 1; an item that is repeated gets the sum of its weights."""
+    """Sparse float32[n_sessions, n_items] whose rows sum to 1; a repeated item gets the sum of its weights."""
     from scipy.sparse import csr_array
 
     weights = pooling_weights(sessions, pooling).astype(np.float64)
     rows = sessions.rows()
     totals = np.bincount(rows, weights, minlength=len(sessions))
     weights /= totals[rows]
-    # Copies, for summing duplicates moves items and offsets in place.
+    # Copies, because summing duplicates changes items and offsets in place.
     parts = (weights, sessions.items.astype(np.int64), sessions.offsets.copy())
     matrix = csr_array(parts, shape=(len(sessions), n_items))
     matrix.sum_duplicates()
@@ -79,7 +79,7 @@ def weight_matrix(sessions: Sessions, n_items: int, pooling: str) -> csr_array:
 
 
 def pool(sessions: Sessions, vectors: Any, pooling: str) -> Any:
-    """Embeddings of the sessions: float32[n_sessions, dim], sparse where `vectors` is; a session without items gets 0.
+    """Embeddings of the sessions: float32[n_sessions, dim], sparse if `vectors` is; a session without items gets 0.
 
     vectors: float32[n_items, dim], an array or a csr_array.
     """

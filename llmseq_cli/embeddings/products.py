@@ -23,7 +23,7 @@ _ITEMS_PER_TASK = 2048
 def item_products(vectors: Any, factors: np.ndarray | None = None) -> Products:
     """A function that multiplies session vectors with all item vectors.
 
-    vectors: float32[n_items, dim], an array or a csr_array. factors: float32[n_items], scale the items' vectors.
+    vectors: float32[n_items, dim], an array or a csr_array. factors: float32[n_items], scale the item vectors.
     """
     if isinstance(vectors, np.ndarray):
         transposed = np.multiply(vectors.T, 1 if factors is None else factors, order="C")
@@ -32,19 +32,19 @@ def item_products(vectors: Any, factors: np.ndarray | None = None) -> Products:
 
 
 def sessions_at_once(n: int, usual: int, vectors: Any, products: Products, small_blocks: SmallBlocks) -> int:
-    """The size of blocks in which n sessions are multiplied; usual: that of many sessions. vectors: of the items."""
-    if not isinstance(vectors, np.ndarray):  # see _SparseProducts: a session's do not depend on the shape
+    """The block size for multiplying n sessions; usual: the size for many sessions. vectors: of the items."""
+    if not isinstance(vectors, np.ndarray):  # see _SparseProducts: results do not depend on the shape
         return max(1, min(n, usual))
     return small_blocks.size(n, usual, "products", lambda rows: products(some_rows(rows, vectors.shape[1])))
 
 
 class _SparseProducts:
-    """Sparse item vectors times sessions laid out densely, one column a session.
+    """Sparse item vectors times dense sessions, one session per column.
 
     The term lists of common character n-grams are long, which makes sparse × sparse slow; here every stored number of
-    an item vector meets a whole row of contiguous sessions. The dense buffer is kept between calls and only the
-    places that were written are cleared. Sums run over an item's terms in their order, so that a session's products
-    depend neither on its neighbours nor on the threads that share the items.
+    an item vector is multiplied with a whole row of contiguous sessions. The dense buffer is kept between calls, and
+    only written positions are cleared. Sums run over an item's terms in order, so a session's products depend neither
+    on other sessions in the block nor on the number of threads.
     """
 
     def __init__(self, vectors: Any, factors: np.ndarray | None) -> None:
@@ -55,7 +55,7 @@ class _SparseProducts:
 
     @cached_property
     def parts(self) -> list[tuple[slice, Any]]:
-        """The item vectors in parts, without copying them unless they are scaled."""
+        """The item vectors in parts, copied only if they are scaled."""
         from scipy.sparse import csr_array
 
         v, n_items = self.vectors, self.vectors.shape[0]
@@ -70,7 +70,7 @@ class _SparseProducts:
 
     def __call__(self, sessions: Any) -> np.ndarray:
         scores = np.zeros((sessions.shape[0], self.vectors.shape[0]), dtype=np.float32)
-        # What fills up a block holds nothing: its products are 0 without being computed.
+        # Padding of a block is empty: its products are 0 and need no computing.
         n = int(np.flatnonzero(np.diff(sessions.indptr))[-1]) + 1 if sessions.nnz else 0
         with ThreadPoolExecutor(threads()) as pool:
             for start in range(0, n, self.width):
@@ -94,7 +94,7 @@ class _SparseProducts:
 
 
 def threads() -> int:
-    """Cores for products and searches; like the BLAS libraries it keeps to OMP_NUM_THREADS."""
+    """Number of threads for products and searches; like BLAS libraries, it respects OMP_NUM_THREADS."""
     from joblib import cpu_count
 
     asked, cores = os.environ.get("OMP_NUM_THREADS", ""), int(cpu_count())

@@ -1,18 +1,18 @@
 """Reduction of item embeddings: PCA, whitening, LDA, random projection, autoencoder.
 
-All methods are fitted on the items that have a vector. Afterwards every row has length 1, or with lengths "keep" the
-length that the method leaves it, which models then take as it is; items without a vector keep the zero vector.
-Methods that need dense vectors get the first principal components of sparse ones.
+All methods are fitted on the items that have a vector. Afterwards every row has length 1 or, with lengths "keep", the
+length after the reduction, which models then do not change; items without a vector keep the zero vector. Methods that
+need dense vectors get the first principal components of sparse ones.
 
-Whitening takes the covariance C = U diag(λ) Uᵀ out of the centred vectors x:
+Whitening removes the covariance C = U diag(λ) Uᵀ from the centred vectors x:
 
     ZCA      y = U diag(λ^(−p/2)) Uᵀ x      as many dimensions as before
     PCA      y = diag(λ^(−p/2)) Uᵀ x        the first `dim` components
 
-C is shrunk towards a multiple of the identity as by Ledoit & Wolf, "A well-conditioned estimator for
-large-dimensional covariance matrices" (2004): with many items that changes nothing, with hardly more items than
-dimensions it keeps whitening from making every item equally far from every other. For the same reason the power p is
-1, whitening in full, only where there are ten times as many items as dimensions, and ½ otherwise; it can be named.
+C is shrunk towards a multiple of the identity, after Ledoit & Wolf, "A well-conditioned estimator for large-dimensional
+covariance matrices" (2004). With many items this changes nothing; with hardly more items than dimensions it prevents
+whitening from making all items equally far apart. For the same reason the default power p is 1 (full whitening) only if
+there are ten times as many items as dimensions, and ½ otherwise; users can set it.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ from llmseq_cli.progress import Progress, SilentProgress
 METHODS = ("none", "pca", "whiten", "lda", "autoencoder", "random")
 LENGTHS = ("unit", "keep")
 SEEDED = ("random", "autoencoder")
-"""The methods whose outcome depends on the seed."""
+"""The methods whose result depends on the seed."""
 
-_VERSION = 1  # of what the methods compute: a new number makes kept reductions void
+_VERSION = 1  # of the computation: a new number invalidates stored reductions
 
 DEFAULT_DIM = 512
-"""Dimensions where none are asked for: fewer where the vectors, the items or the classes give fewer."""
+"""Default number of dimensions; fewer if the vectors, items or classes allow fewer."""
 
-_ITEMS_PER_DIMENSION = 10  # from which on whitening in full did better than half of it, on Amazon Beauty
-_MOST_FITTED = 200_000  # items that a method is fitted on, drawn by the seed where there are more
-_MOST_FITTED_LDA = 50_000  # its decomposition of all fitted vectors costs more
+_ITEMS_PER_DIMENSION = 10  # from this on, full whitening did better than power ½ on Amazon Beauty
+_MOST_FITTED = 200_000  # items to fit a method on, a random sample if there are more
+_MOST_FITTED_LDA = 50_000  # LDA's decomposition of the fitted vectors costs more
 _BLOCK_NUMBERS = 2**24  # numbers of a block of vectors in double precision: 128 MiB
 _MOST_PROJECTION = 2**27  # numbers of a random projection's matrix: 1 GiB in double precision
-_LEAST_EIGENVALUE = 1e-7  # of the largest; float32 vectors have nothing but rounding below
+_LEAST_EIGENVALUE = 1e-7  # relative to the largest; below it, float32 vectors contain only rounding errors
 
 
 def default_method(embeddings: ItemEmbeddings) -> str:
-    """The method that is taken where none is named: whitening for dense vectors, none for sparse ones."""
+    """The default method: whitening for dense vectors, none for sparse ones."""
     return "none" if embeddings.is_sparse else "whiten"
 
 
 def parse_method(words: str) -> tuple[str, float | None]:
-    """("whiten", 0.5) of "whiten@0.5", ("pca", None) of "pca". Raises UsageError where there is no such method."""
+    """Parse "whiten@0.5" as ("whiten", 0.5), "pca" as ("pca", None). Raises UsageError for an unknown method."""
     name, at, number = words.partition("@")
     if name not in METHODS:
         raise UsageError(f"there is no reduction '{name}'", did_you_mean(name, [*METHODS]))
     if not at:
         return name, None
     if name != "whiten" or not re.fullmatch(r"\d*\.?\d+", number):
-        raise UsageError(f"'{words}' is no reduction", "a power stands after whiten, for example whiten@0.5")
+        raise UsageError(f"'{words}' is not a reduction", "only whiten takes a power, for example whiten@0.5")
     return name, float(number)
 
 
@@ -80,12 +80,12 @@ def reduce_kept(
     *,
     lengths: str = "unit",
 ) -> ItemEmbeddings:
-    """The embeddings reduced as a user says it, "pca" or "whiten@0.5" (None: the default), kept in the workspace."""
+    """Reduce embeddings as the user says, "pca" or "whiten@0.5" (None: the default), and cache the result."""
     if lengths not in LENGTHS:
-        raise UsageError(f"--lengths is '{lengths}'", "unit or keep")
+        raise UsageError(f"--lengths is '{lengths}'", "use unit or keep")
     if words is None and embeddings.is_sparse and dim is not None:
         raise UsageError(
-            "--dim needs a reduction: sparse vectors are left as they are by default",
+            "--dim needs a reduction: sparse vectors are not reduced by default",
             "add --reduce pca or --reduce whiten",
         )
     method, power = parse_method(words or default_method(embeddings))
@@ -107,7 +107,7 @@ def load_or_reduce(
     progress: Progress | None = None,
     lengths: str = "unit",
 ) -> ItemEmbeddings:
-    """What `reduce` makes, from a file of the folder if it was made before of the same vectors in the same way."""
+    """The result of `reduce`, from a file in the folder if the same vectors were reduced in the same way before."""
     from safetensors import safe_open
     from safetensors.numpy import save_file
 
@@ -115,7 +115,7 @@ def load_or_reduce(
         return reduce(embeddings, classes, method, dim, seed, lengths=lengths)
     file = folder / f"{_key(embeddings, classes, method, dim, seed, power, lengths)}.safetensors"
     if file.is_file():
-        # A damaged file is made again, and so is one of an older version, which has no checksum.
+        # Damaged files and those of older versions, which have no checksum, are made again.
         with suppress(Exception), safe_open(file, framework="numpy") as kept:
             vectors, about = kept.get_tensor("vectors"), kept.metadata()
             same = about["sha256"] == array_checksum(vectors, about["reduction"])
@@ -137,7 +137,7 @@ def _key(
     power: float | None,
     lengths: str,
 ) -> str:
-    """A hash of all that the outcome depends on."""
+    """A hash of everything that the result depends on."""
     v = embeddings.vectors
     parts = [v] if isinstance(v, np.ndarray) else [v.data, v.indices, v.indptr]
     about = {
@@ -171,10 +171,10 @@ def reduce(
 ) -> ItemEmbeddings:
     """The embeddings in fewer or better dimensions, float32[n_items, dim].
 
-    classes: str[n_items], class of every item for lda, '' where it has none. dim: None means all dimensions for dense
-    whitening, and at most DEFAULT_DIM otherwise. power: of whitening; None chooses. items: bool[n_items], which to
-    fit on; those without a vector never are. lengths: "unit" for rows of length 1, "keep" to leave them. Raises
-    UsageError where `dim` is more than there can be.
+    classes: str[n_items], class of every item for lda, '' if it has none. dim: None means all dimensions for dense
+    whitening, and at most DEFAULT_DIM otherwise. power: of whitening; None chooses. items: bool[n_items], which to fit
+    on (never those without a vector). lengths: "unit" scales rows to length 1, "keep" does not. Raises UsageError if
+    `dim` is too large.
     """
     if method not in METHODS:
         raise UsageError(f"there is no reduction '{method}'", did_you_mean(method, [*METHODS]))
@@ -182,7 +182,7 @@ def reduce(
         if dim is not None and dim != embeddings.dim:
             raise UsageError(
                 f"--dim {dim} without a reduction: the vectors have {embeddings.dim:,} dimensions",
-                "use --reduce pca or --reduce whiten, or leave --dim out",
+                "use --reduce pca or --reduce whiten, or leave out --dim",
             )
         return embeddings if lengths == embeddings.lengths else replace(embeddings, lengths=lengths)
     if dim is not None and dim < 1:
@@ -191,7 +191,7 @@ def reduce(
     most = _MOST_FITTED_LDA if method == "lda" else _MOST_FITTED
     rows = _sample(np.flatnonzero(present if items is None else present & items), most, seed)
     if len(rows) < 2:
-        raise UsageError("fewer than two items have a vector to fit a reduction on", "use --reduce none")
+        raise UsageError("fewer than two items have a vector, too few to fit a reduction", "use --reduce none")
     if power is None:
         width = embeddings.dim if dim is None and not embeddings.is_sparse else dim or DEFAULT_DIM
         power = 1.0 if len(rows) >= _ITEMS_PER_DIMENSION * width else 0.5
@@ -222,15 +222,15 @@ class _Job:
         return not isinstance(self.vectors, np.ndarray)
 
     def dimensions(self, most: int, what: str) -> int:
-        """The dimensions asked for, or the default; at most `most`, which `what` explains."""
+        """The requested or default number of dimensions; at most `most`, which `what` explains."""
         if self.dim is None:
             return min(DEFAULT_DIM, most)
         if self.dim > most:
-            raise UsageError(f"--dim {self.dim:,} is more than {what} give", f"ask for at most {most:,}")
+            raise UsageError(f"--dim {self.dim:,} is more than {what} allow", f"ask for at most {most:,}")
         return self.dim
 
     def dense(self) -> np.ndarray:
-        """The vectors themselves, or of sparse ones the first principal components, float32[n_items, d]."""
+        """The vectors or, if they are sparse, their first principal components, float32[n_items, d]."""
         return _sparse_components(replace(self, dim=None), power=0) if self.is_sparse else self.vectors
 
 
@@ -258,7 +258,7 @@ def _components(job: _Job, power: float) -> np.ndarray:
 
 
 def _sparse_components(job: _Job, power: float) -> np.ndarray:
-    """The same of sparse vectors, which are centred implicitly and never laid out densely."""
+    """The same for sparse vectors, which are centred implicitly and never converted to dense ones."""
     from sklearn.decomposition import PCA
 
     dim = job.dimensions(min(len(job.rows), job.vectors.shape[1]) - 1, _shape_in_words(job))
@@ -269,7 +269,7 @@ def _sparse_components(job: _Job, power: float) -> np.ndarray:
 
 
 def _lda(job: _Job) -> np.ndarray:
-    """Directions that tell the items' classes apart; fitted on the classes that have at least two items."""
+    """Directions that separate the items' classes; fitted on classes with at least two items."""
     from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
     names, numbers, counts = np.unique(job.classes[job.rows].astype(str), return_inverse=True, return_counts=True)
@@ -283,14 +283,14 @@ def _lda(job: _Job) -> np.ndarray:
     lda.fit(vectors[job.rows[kept]].astype(np.float64), numbers[kept])
     if lda.scalings_.shape[1] < dim and job.dim is not None:
         raise UsageError(
-            f"the vectors tell the classes apart in {lda.scalings_.shape[1]:,} dimensions only",
+            f"the vectors separate the classes in {lda.scalings_.shape[1]:,} dimensions only",
             f"ask for at most {lda.scalings_.shape[1]:,}",
         )
     return _transformed(vectors, lda.xbar_, _signed(lda.scalings_[:, :dim]))
 
 
 def _random(job: _Job) -> np.ndarray:
-    """A Gaussian random projection, which keeps distances about as they are (Johnson & Lindenstrauss)."""
+    """A Gaussian random projection, which roughly preserves distances (Johnson & Lindenstrauss)."""
     from sklearn.random_projection import GaussianRandomProjection
 
     n_columns = job.vectors.shape[1]
@@ -334,7 +334,7 @@ class _Spread:
     n: int
 
     def shrunk(self) -> np.ndarray:
-        """(1 − ρ) C + ρ μ I with the ρ that Ledoit & Wolf (2004) derive, μ being the mean variance of a dimension."""
+        """(1 − ρ) C + ρ μ I with Ledoit & Wolf's ρ (2004) and the mean variance μ of a dimension."""
         d = len(self.mean)
         mu = np.trace(self.covariance) / d
         squares = float(np.sum(self.covariance**2))
@@ -358,12 +358,12 @@ def _spread(vectors: np.ndarray, rows: np.ndarray) -> _Spread:
 
 
 def _eigen(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues, the largest first and none below the floor, and eigenvectors as columns."""
+    """Eigenvalues, largest first, not below the minimum, and eigenvectors as columns."""
     from scipy.linalg import eigh
 
     values, axes = eigh(covariance)
     if not values[-1] > 0:
-        raise UsageError("all vectors are the same: there is nothing to reduce", "use --reduce none")
+        raise UsageError("all vectors are equal: there is nothing to reduce", "use --reduce none")
     return np.maximum(values[::-1], _floor(values)), axes[:, ::-1]
 
 
@@ -372,13 +372,13 @@ def _floor(values: np.ndarray) -> float:
 
 
 def _signed(axes: np.ndarray) -> np.ndarray:
-    """Columns with signs that make their largest number positive, for a decomposition leaves them open."""
+    """Choose the signs of columns so that their largest number is positive; a decomposition leaves signs open."""
     largest = axes[np.abs(axes).argmax(axis=0), np.arange(axes.shape[1])]
     return axes * np.where(largest < 0, -1.0, 1.0)
 
 
 def _transformed(vectors: np.ndarray, mean: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """(x − mean) · matrix of all items in double precision, as float32[n_items, matrix.shape[1]]."""
+    """(x − mean) · matrix for all items, computed in double precision, as float32[n_items, matrix.shape[1]]."""
     out = np.empty((len(vectors), matrix.shape[1]), dtype=np.float32)
     for block in _blocks(len(vectors), vectors.shape[1]):
         out[block] = (vectors[block].astype(np.float64) - mean) @ matrix

@@ -1,4 +1,4 @@
-"""An autoencoder that reduces item vectors, trained until it gets no better on vectors that it does not train on."""
+"""An autoencoder that reduces item vectors, trained until it stops improving on held-out vectors."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ _BATCH = 256
 _EPOCHS = 200
 _PATIENCE = 5
 _LEARNING_RATE = 1e-3
-_PENALTY = 1e-3  # of the mean square of the codes
+_PENALTY = 1e-3  # on the mean square of the codes
 _HELD_OUT = 0.1
 _ROWS_PER_BLOCK = 65_536
 
 _Inputs = Callable[[np.ndarray | slice], torch.Tensor]
-"""The vectors at some places, centred and scaled."""
+"""The vectors at given places, centred and scaled."""
 
 
 def encode(vectors: np.ndarray, rows: np.ndarray, dim: int, seed: int, progress: Progress) -> np.ndarray:
-    """Codes of all vectors, float32[n, dim], by an autoencoder fitted on the vectors of the rows.
+    """Codes of all vectors, float32[n, dim], from an autoencoder fitted on the vectors of `rows`.
 
-    vectors: float32[n, d]. One hidden layer of (d + dim) / 2 numbers on either side of the code. The loss is the mean
-    squared error of the vectors, centred and scaled to a mean variance of 1, plus an ℓ2 penalty on the codes.
-    The same seed gives the same codes on a machine; torch's own random state is left as it was.
+    vectors: float32[n, d]. One hidden layer of (d + dim) / 2 numbers on each side of the code. The loss is the mean
+    squared error of the vectors, centred and scaled to a mean variance of 1, plus an ℓ2 penalty on the codes. The same
+    seed gives the same codes on a machine; torch's global random state is not changed.
     """
     mean = vectors[rows].mean(axis=0, dtype=np.float64).astype(np.float32)
     scale = float(np.sqrt(np.mean(np.square(vectors[rows] - mean), dtype=np.float64))) or 1.0
@@ -68,7 +68,7 @@ def _train(
     random: np.random.Generator,
     progress: Progress,
 ) -> None:
-    """Trains in place and leaves the weights of the epoch with the least error on the vectors held out."""
+    """Train in place, and restore the weights of the epoch with the smallest error on held-out vectors."""
     both = nn.ModuleList([encoder, decoder])
     optimizer = torch.optim.Adam(both.parameters(), lr=_LEARNING_RATE)
     least, waited, best = float("inf"), 0, copy.deepcopy(both.state_dict())

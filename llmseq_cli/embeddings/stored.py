@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import duckdb
     from scipy.sparse import csr_array
 
-_ITEMS_PER_INSERT = 20_000  # bounds the flat columns of one insert to some hundred megabytes
+_ITEMS_PER_INSERT = 20_000  # limits the flat columns of one insert to a few hundred megabytes
 _ITEMS_PER_LOAD = 100_000
 
 
@@ -32,10 +32,10 @@ def save_embeddings(
     settings: dict[str, Any],
     seconds: float,
 ) -> int:
-    """Store a set of embeddings in place of an older one of the same source, model and template (and, where they are
-    dense, of as many dimensions); returns its number.
+    """Store a set of embeddings, replacing an older one with the same source, model and template (and dimensions, if
+    dense); return its number.
 
-    texts: what was embedded for each item, "" for items without a text. The connection must be in a transaction.
+    texts: the embedded text of each item, "" for items without one. The connection must be in a transaction.
     """
     key = {
         "dataset_id": dataset_id,
@@ -64,8 +64,8 @@ def save_embeddings(
 class TextEmbeddings:
     """A set of embeddings whose vectors are in the cache of text vectors.
 
-    dimensions: of the vectors. model_id: number of the model in the cache. texts: what was embedded for each item,
-    None for items that get the mean vector of their class. usage: what making the set took, as kept with it.
+    dimensions: of the vectors. model_id: number of the model in the cache. texts: the embedded text of each item, None
+    for items that get the mean vector of their class. usage: the cost of making the set, stored with it.
     """
 
     source: str
@@ -80,12 +80,11 @@ class TextEmbeddings:
 def save_text_embeddings(
     con: duckdb.DuckDBPyConnection, dataset_id: int, made: TextEmbeddings, settings: dict[str, Any], seconds: float
 ) -> int:
-    """Store a set that names the text of each item, in place of an older one of the same source, model (in the cache,
-    not only by name), text and dimensions; returns its number. The vectors must be in the cache, the connection in a
-    transaction. One that is the newest and would be no different stays, with its number and what it took.
+    """Store a set as the text of each item, replacing an older one with the same source, model (in the cache, not only
+    by name), text and dimensions; return its number. The vectors must be in the cache, the connection in a transaction.
+    If the newest set would not change, it is kept with its number and usage.
 
-    Items without a text get the mean vector of the items of their class that have one; where their class has none, or
-    they have no class, that of the catalog.
+    Items without a text get the mean vector of their class or, if there is none, of the catalog.
     """
     key = {"dataset_id": dataset_id, "source": made.source, "model": made.model, "text": made.text}
     details = {
@@ -120,7 +119,7 @@ def save_text_embeddings(
 
 
 def _fill_with_means(con: duckdb.DuckDBPyConnection, dataset_id: int, number: int, lacking: np.ndarray) -> None:
-    """Gives each item of lacking (bool[n_items]) the mean vector of its class, or of the catalog."""
+    """Give each item in `lacking` (bool[n_items]) the mean vector of its class, or of the catalog."""
     items = np.flatnonzero(lacking)
     if not len(items):
         return
@@ -137,7 +136,7 @@ def _fill_with_means(con: duckdb.DuckDBPyConnection, dataset_id: int, number: in
 
 
 def _insert_vectors(con: duckdb.DuckDBPyConnection, number: int, vectors: Any, items: np.ndarray) -> None:
-    """Stores vectors [n, dim], dense or sparse, of the items int[n]."""
+    """Store vectors [n, dim], dense or sparse, of the items int[n]."""
     sparse = not isinstance(vectors, np.ndarray)
     for start in range(0, len(items), _ITEMS_PER_INSERT):
         block = slice(start, start + _ITEMS_PER_INSERT)
@@ -152,9 +151,9 @@ def _delete_same(con: duckdb.DuckDBPyConnection, key: dict[str, Any]) -> None:
 
 
 def find_embeddings(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str) -> tuple[int, dict[str, Any]]:
-    """(number, details) of the embeddings called SOURCE, SOURCE:MODEL or by their number; the newest where several fit.
+    """(number, details) of the embeddings called SOURCE, SOURCE:MODEL or by number; the newest if several match.
 
-    Raises LlmseqError where none does.
+    Raises LlmseqError if none does.
     """
     source, _, model = name.partition(":")
     wanted = {
@@ -165,7 +164,7 @@ def find_embeddings(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str) 
     }
     rows = con.execute(query("embeddings/find"), wanted).fetchall()
     if not rows:
-        listed = "`llmseq embeddings` lists what is there"
+        listed = "`llmseq embeddings` lists all"
         how = f"`llmseq embed --source {source}`" + (f" and --model {model}" if model and source != "lexical" else "")
         raise LlmseqError(
             f"the dataset has no embeddings '{name}'",
@@ -183,9 +182,9 @@ def find_embeddings(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str) 
 
 
 def load_embeddings(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str, n_items: int) -> ItemEmbeddings:
-    """The embeddings of this name as float32[n_items, dim], sparse where they were stored so.
+    """Load the embeddings of this name as float32[n_items, dim], sparse if they were stored sparse.
 
-    An item that has no vector (it has no text) gets zeros.
+    An item without a vector (because it has no text) gets zeros.
     """
     number, about = find_embeddings(con, dataset_id, name)
     load = _load_sparse if about["sparse"] else _load_dense
@@ -207,13 +206,13 @@ def _load_sparse(con: duckdb.DuckDBPyConnection, number: int, n_items: int, dim:
 
 
 def _load_dense(con: duckdb.DuckDBPyConnection, number: int, n_items: int, dim: int) -> np.ndarray:
-    """Raises LlmseqError if stored vectors are missing or cannot be used."""
+    """Load dense vectors. Raises LlmseqError if some are missing or unusable."""
     about = {"embedding_id": number, "dimensions": dim}
     unusable = con.execute(query("embeddings/unusable_vectors"), about).fetchall()[0][0]
     if unusable:
         raise LlmseqError(
-            f"the vectors of {unusable:,} items are missing or cannot be used",
-            "`llmseq embed` as before makes them again",
+            f"the vectors of {unusable:,} items are missing or unusable",
+            "repeat the `llmseq embed` command to make them again",
         )
     vectors = np.zeros((n_items, dim), dtype=np.float32)
     for first in range(0, n_items, _ITEMS_PER_LOAD):
@@ -225,7 +224,7 @@ def _load_dense(con: duckdb.DuckDBPyConnection, number: int, n_items: int, dim: 
 
 
 def list_embeddings(con: duckdb.DuckDBPyConnection, dataset: str | None) -> list[dict[str, Any]]:
-    """One dict a set of embeddings. Raises LlmseqError for a dataset that is not there."""
+    """One dict per set of embeddings. Raises LlmseqError for an unknown dataset."""
     if dataset is not None:
         find_dataset(con, dataset)
     return rows_of(con, "embeddings/list", {"dataset": dataset})
@@ -238,13 +237,13 @@ def _delete(con: duckdb.DuckDBPyConnection, number: int) -> None:
 
 
 def _texts(items: list[int], texts: list[str], hashes: list[str]) -> ArrowColumns:
-    """The texts of items as columns: item_id, text, text_hash ("" where no cache has the vector)."""
-    valid = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]  # a lone surrogate has no place there
+    """The texts of items as columns: item_id, text, text_hash ("" if the vector is not in the cache)."""
+    valid = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]  # UTF-8 cannot contain a lone surrogate
     return ArrowColumns({"item_id": np.array(items, dtype=np.int32), "text": valid, "text_hash": hashes})
 
 
 def _flat(block: Any, items: np.ndarray) -> dict[str, np.ndarray]:
-    """The numbers of a block of vectors of the items as columns: item_id, place, column_index, value."""
+    """A block of item vectors as columns: item_id, place, column_index, value."""
     if isinstance(block, np.ndarray):
         n, dim = block.shape
         place = np.tile(np.arange(dim, dtype=np.int32), n)

@@ -16,19 +16,18 @@ if TYPE_CHECKING:
     from llmseq_cli.data.sessions import Sessions
 
 CUTOFFS = (10, 20)
-"""The list lengths at which every run is measured when it is stored; others are computed from the stored lists."""
+"""The values of k at which every run is measured when it is stored; others are computed from the stored lists."""
 
 
-_HISTORIES_PER_BLOCK = 4096  # a model's lists do not depend on it
+_HISTORIES_PER_BLOCK = 4096  # lists do not depend on it
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model did on the evaluated sessions.
+    """A model's results on the evaluated sessions.
 
-    ranking: [n_sessions, depth].
-    ranks: int32[n_sessions], 1-based rank of the ground truth, 0 where it is not among the depth items.
-    case_ids: int64[n_sessions].
+    ranking: [n_sessions, depth]. ranks: int32[n_sessions], 1-based rank of the ground truth, 0 if it is not among the
+    depth items. case_ids: int64[n_sessions].
     """
 
     ranking: Ranking
@@ -38,7 +37,8 @@ class Evaluation:
     def metrics(
         self, targets: np.ndarray, popularity: np.ndarray, cutoffs: tuple[int, ...] = CUTOFFS
     ) -> dict[tuple[str, int], float]:
-        """{(metric, k): value} for every cut-off that the lists reach, or for their depth where they reach none."""
+        """{(metric, k): value} for every cut-off up to the lists' depth, or for the depth itself if it is below all
+        cut-offs."""
         return {
             (name, k): value
             for k in [k for k in cutoffs if k <= self.ranking.k] or [self.ranking.k]
@@ -49,7 +49,7 @@ class Evaluation:
 def evaluate(
     recommend: Callable[[Sessions, int], Ranking], test: Sessions, depth: int, progress: Progress | None = None
 ) -> Evaluation:
-    """`recommend(histories, k)` on the histories of the evaluated sessions, a block at a time, to show progress."""
+    """Call `recommend(histories, k)` for the evaluated sessions, block by block, to show progress."""
     histories = test.histories()
     parts = []
     with (progress or SilentProgress()).task("Scoring", len(histories), "sessions") as task:

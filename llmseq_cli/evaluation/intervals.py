@@ -1,4 +1,4 @@
-"""Intervals of shares: Wilson's score interval, and Newcombe's for the difference of two, which is made of it."""
+"""Intervals for shares: Wilson's score interval, and Newcombe's for the difference of two, which builds on it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _CONFIDENCE = 0.95
 
 
 def wilson(hits: int, n: int) -> tuple[float, float]:
-    """Score interval of a share (Wilson 1927); sound for shares near 0 and 1, too (Brown, Cai and DasGupta 2001)."""
+    """Score interval of a share (Wilson 1927); also valid for shares near 0 and 1 (Brown, Cai and DasGupta 2001)."""
     if n == 0:
         return 0.0, 1.0
     z = NormalDist().inv_cdf((1 + _CONFIDENCE) / 2)

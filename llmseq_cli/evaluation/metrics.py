@@ -1,4 +1,4 @@
-"""Metrics of recommendation lists with one relevant item a session.
+"""Metrics of recommendation lists with one relevant item per session.
 
 Definitions follow Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339), Section 7.1.2.
 """
@@ -18,16 +18,14 @@ def metrics_at(
 ) -> dict[str, float]:
     """All metrics of the first k items of every list.
 
-    items: int32[n_sessions, depth], depth ≥ k, NO_ITEM where a list is shorter.
-    ranks: int32[n_sessions], 1-based rank of the ground truth, 0 where it was not found.
-    targets: int32[n_sessions], the ground truths.
-    popularity: int64[n_items], interactions of every item in the whole dataset.
+    items: int32[n_sessions, depth], depth ≥ k, NO_ITEM if a list is shorter. ranks: int32[n_sessions], 1-based rank of
+    the ground truth, 0 where it was not found. targets: int32[n_sessions], the ground truths. popularity:
+    int64[n_items], interactions of every item in the whole dataset.
 
-    ndcg, hr, mrr: means over sessions of what `per_session` gives.
-    coverage: share of all catalog items that stand in at least one list.
-    serendipity: share of sessions whose ground truth was found and is not among the k most popular items.
-    novelty: mean over sessions of the mean of −log2(share of all interactions) over their items.
-    Without any session everything is 0. Raises UsageError where the lists are shallower than k.
+    ndcg, hr, mrr: means over sessions of the values from `per_session`. coverage: share of all catalog items that occur
+    in at least one list. serendipity: share of sessions whose ground truth was found and is not among the k most
+    popular items. novelty: mean over sessions of the mean of −log2(share of all interactions) over their items. Without
+    sessions, all values are 0. Raises UsageError if the lists are shorter than k.
     """
     if not 1 <= k <= items.shape[1]:
         raise UsageError(f"lists of {items.shape[1]} items cannot be measured at {k}", "give a smaller k")
@@ -62,7 +60,7 @@ def coverage(lists: np.ndarray, n_items: int) -> float:
 
 
 def is_among_most_popular(items: np.ndarray, popularity: np.ndarray, k: int) -> np.ndarray:
-    """bool per item: whether it is one of the k most popular (of equally popular ones the lower ids)."""
+    """bool per item: whether it is one of the k most popular (with ties, those with lower ids)."""
     expected = np.zeros(len(popularity), dtype=bool)
     expected[np.argsort(-popularity, kind="stable")[:k]] = True
     popular: np.ndarray = expected[items]
@@ -72,7 +70,7 @@ def is_among_most_popular(items: np.ndarray, popularity: np.ndarray, k: int) -> 
 def novelty(lists: np.ndarray, popularity: np.ndarray) -> float:
     """Mean over lists of the mean self-information of their items, in bits; empty lists do not count.
 
-    An item without any interaction counts as one with a single interaction, so that the figure stays finite.
+    An item without interactions counts as having one, so that the value stays finite.
     """
     counts = np.maximum(popularity, 1)
     information = -np.log2(counts / counts.sum())

@@ -1,7 +1,7 @@
-"""Top-k lists under one tie rule: higher score first, among equal scores the lower item id first.
+"""Top-k lists under one tie rule: higher score first; with equal scores, the lower item id first.
 
-The rule makes a list a function of the scores alone: neither the order in which a selection algorithm meets the
-items, nor batch size, thread count or device changes it.
+The rule makes a list depend on the scores alone, not on the order in which an algorithm visits the items, nor on batch
+size, number of threads or device.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 
 NO_ITEM = -1
-"""Fills a list where a model has fewer than k items to recommend."""
+"""Pads a list if a model has fewer than k items to recommend."""
 
 
 @dataclass(frozen=True)
 class Ranking:
     """Recommendations, best first.
 
-    items: int32[n_sessions, k], NO_ITEM where a list is shorter than k.
-    scores: float32[n_sessions, k], −inf where there is no item.
+    items: int32[n_sessions, k], NO_ITEM if a list is shorter than k. scores: float32[n_sessions, k], −inf where there
+    is no item.
     """
 
     items: np.ndarray
@@ -33,7 +33,7 @@ class Ranking:
         return int(self.items.shape[1])
 
     def ranks(self, targets: np.ndarray) -> np.ndarray:
-        """1-based place of each session's target in its list, 0 where it is not in it; int32[n_sessions]."""
+        """1-based place of each session's target in its list, 0 if it is not in it; int32[n_sessions]."""
         hits = self.items == np.asarray(targets)[:, None]
         return np.where(hits.any(axis=1), hits.argmax(axis=1) + 1, 0).astype(np.int32)
 

@@ -1,7 +1,7 @@
-"""Metrics among drawn negatives, as older papers have them: on request, for a look at such a paper, never stored.
+"""Metrics against sampled negatives, as in older papers: only on request, to compare with such a paper, never stored.
 
-They say another thing than metrics over the whole catalog, and order models differently (Krichene & Rendle, "On sampled
-metrics for item recommendation", KDD 2020).
+They measure something different from metrics over the whole catalog, and rank models differently (Krichene & Rendle,
+"On sampled metrics for item recommendation", KDD 2020).
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def sampled_metrics(
     """Metrics of each target among it and n drawn items.
 
     recommend: (histories, k) → Ranking. popularity: int64[n_items], interactions of every item in training. draw:
-    "uniform" among all other items, or "popular", as likely as an item is popular; none twice, none of the history.
-    A target that a model does not rank counts as not found.
+    "uniform" over all other items, or "popular", in proportion to popularity; without repetition, and without items of
+    the history. A target that a model does not rank counts as not found.
     """
     if draw not in DRAWS:
-        raise UsageError(f"negatives cannot be drawn '{draw}'", did_you_mean(draw, list(DRAWS)))
+        raise UsageError(f"there is no sampling '{draw}'", did_you_mean(draw, list(DRAWS)))
     if n < 1:
         raise UsageError(f"--sampled is {n}", "give at least 1, for example --sampled 100")
     random = np.random.default_rng([seed, 6])
@@ -77,7 +77,7 @@ def _ranks(
     places = np.full((len(block), n_items + 1), n_items, dtype=np.int64)
     np.put_along_axis(places, np.where(lists == NO_ITEM, n_items, lists), np.arange(lists.shape[1]), axis=1)
     places = places[:, :n_items]
-    # The n largest of log weight + Gumbel noise are drawn without replacement by weight.
+    # The n largest of log weight + Gumbel noise are a weighted sample without replacement.
     with np.errstate(divide="ignore"):
         weights = np.log(popularity) if draw == "popular" else np.zeros(n_items)
     keys = weights + random.gumbel(size=(len(block), n_items))

@@ -1,4 +1,4 @@
-"""Top-k of sparse scores, and the selection of the largest entries of every sparse row that it is built on."""
+"""Top-k of sparse scores, and the underlying selection of the largest entries of every sparse row."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 _LEAST = np.iinfo(np.int64).min
-_BLOCK_CELLS = 2**26  # cells of the tables that stand in memory for a block of rows
-_TABLE_CELLS = 2**18  # cells that are partitioned at once: they fit a core's cache
-_GROUPS_PER_PLACE = 8  # groups for every place of a list: few of the best then fall into the same group
-_DENSE = 0.25  # share of the items from which a row is cheaper to rank dense
+_BLOCK_CELLS = 2**26  # cells of the tables in memory for a block of rows
+_TABLE_CELLS = 2**18  # cells to partition at once, so that they fit a core's cache
+_GROUPS_PER_PLACE = 8  # groups per place of a list, so that few of the best fall into the same group
+_DENSE = 0.25  # above this share of items, a dense ranking is cheaper
 
 
 def sparse_top_k(scores: csr_array, k: int, *, exclude: Sessions | None = None) -> Ranking:
-    """The k highest stored scores of every row, best first, among equal scores the lower item id.
+    """The k highest stored scores of every row, best first; with equal scores, the lower item id first.
 
-    scores: float32[n, n_items], no entry stored twice; what is not stored, or stored as 0, −inf or NaN, is not
-    recommended. exclude: sessions, one a row, whose items are not recommended. Lists are filled up with NO_ITEM.
+    scores: float32[n, n_items], without duplicate entries; entries that are missing, 0, −inf or NaN are not
+    recommended. exclude: sessions, one per row, whose items are not recommended. Lists are padded with NO_ITEM.
     """
     n, n_items = scores.shape
     depth = min(k, n_items)
@@ -55,7 +55,7 @@ def _dense_lists(
 def _sparse_lists(
     values: np.ndarray, items: np.ndarray, offsets: np.ndarray, k: int, n_items: int, exclude: Sessions | None
 ) -> Ranking:
-    """Bounds of the float32 scores settle what is out; integer keys order the few that are left without a tie."""
+    """Bounds on the float32 scores exclude most entries; integer keys order the rest without ties."""
     n, lengths = len(offsets) - 1, np.diff(offsets)
     if exclude is not None:
         left_out = np.zeros(n * n_items, dtype=bool)
@@ -80,7 +80,7 @@ def _sparse_lists(
 
 
 def blocks(costs: np.ndarray, most: int) -> Iterator[slice]:
-    """Consecutive rows whose costs (≥ 0) sum to at most `most`; a row that costs more stands alone."""
+    """Consecutive rows whose costs (≥ 0) sum to at most `most`; a row that costs more is a block of its own."""
     ends = np.cumsum(costs)
     start = 0
     while start < len(costs):
@@ -93,9 +93,9 @@ def blocks(costs: np.ndarray, most: int) -> Iterator[slice]:
 def sort_keys(values: np.ndarray, second: np.ndarray) -> np.ndarray:
     """int64 keys that order like (value, second): float32 values, second in 0 … 2³² − 1.
 
-    No two keys are equal if no two pairs are, so that which is the largest is never a matter of chance.
+    Distinct pairs give distinct keys, so the order is never arbitrary.
     """
-    # The bits of a positive float order like integers, those of a negative one the other way round.
+    # The bits of positive floats order like integers, those of negative floats in reverse.
     bits = np.ascontiguousarray(values, dtype=np.float32).view(np.int32).astype(np.int64)
     bits = np.where(bits < 0, bits ^ 0x7FFFFFFF, bits)
     return (bits << 32) | second.astype(np.int64)
@@ -119,8 +119,8 @@ def largest_per_row(keys: np.ndarray, offsets: np.ndarray, k: int) -> np.ndarray
 def nth_largest(keys: np.ndarray, offsets: np.ndarray, n: int, least: float, *, loose: bool = False) -> np.ndarray:
     """The n-th largest key of every row, `least` for a row of at most n entries; [n_rows] of the type of `keys`.
 
-    loose: something that is at most the n-th largest, for less work: the n-th largest of the maxima of small groups.
-    Rows that are longer than n are laid out in tables of rows of similar length, which are partitioned at once.
+    loose: return a cheaper lower bound, the n-th largest of the maxima of small groups. Rows longer than n are arranged
+    in tables of rows of similar length, which are partitioned at once.
     """
     lengths = np.diff(offsets)
     found = np.full(len(lengths), least, dtype=keys.dtype)

@@ -10,19 +10,19 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 
 _MOST_PROMPTS = 256
-_BLOCK_NUMBERS = 2**26  # scores that stand in memory at once: 256 MiB as float32
+_BLOCK_NUMBERS = 2**26  # scores in memory at once: 256 MiB as float32
 
-_GROUPS_PER_PLACE = 4  # groups of items whose maxima are compared, for each place of the list
+_GROUPS_PER_PLACE = 4  # groups of items, whose maxima are compared, per place of the list
 _LEAST_GROUP = 8  # items; with smaller groups all scores are compared
 
 _NOISE_BITS = 6  # of the 24 significant bits of a float32 score
 
 
 def block_size(n_items: int) -> int:
-    """Histories that are scored at once.
+    """Number of histories to score at once.
 
-    It depends on the catalog alone: the sums of a matrix product depend on its shape, so a history's scores would
-    depend on how many others it came with if the shape of a block did.
+    It depends only on the catalog. The sums of a matrix product depend on its shape, so if the block size varied, a
+    history's scores would depend on how many other histories were scored with it.
     """
     return max(8, min(_MOST_PROMPTS, _BLOCK_NUMBERS // max(n_items, 1)))
 
@@ -39,10 +39,9 @@ def rank_in_blocks(
 ) -> Ranking:
     """The k best items of every history: Ranking of [n_histories, k].
 
-    score: float32[size, n_items] of so many histories; the array is overwritten. The last block is filled up with empty
-    histories, so that `score` always computes in the same shape.
-    size: histories of a block, where `SmallBlocks` found another than block_size(n_items).
-    candidates: bool[n_items], which items may be recommended; None means all.
+    score: returns float32[size, n_items] for `size` histories; the array is overwritten. The last block is padded with
+    empty histories, so that `score` always computes in the same shape. size: histories per block, if `SmallBlocks`
+    found another than block_size(n_items). candidates: bool[n_items], which items may be recommended; None means all.
 
     Scores are ranked and returned after `without_noise`.
     """
@@ -52,7 +51,7 @@ def rank_in_blocks(
         block = histories.slice(start, min(start + size, len(histories)))
         scores = without_noise(score(_filled_up(block, size))[: len(block)])
         parts.append(top_k(scores, k, exclude=block if exclude_history else None, candidates=candidates))
-        del scores  # one block's are in memory at a time, not two
+        del scores  # keep one block in memory, not two
     if not parts:
         return Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))
     return Ranking.concatenate(parts)
@@ -68,8 +67,8 @@ def without_noise(scores: np.ndarray) -> np.ndarray:
     """float32 scores rounded in place to 18 significant bits: steps of at most 1 in 131,072.
 
     The last bits of a matrix product depend on the processor's kernels and on the column: two items with the same
-    vector can get scores that differ there, on one machine and not on another. Rounded, such scores tie, and the tie
-    rule decides instead of the hardware.
+    vector can get slightly different scores, on one machine but not on another. After rounding, such scores tie, and
+    the tie rule decides instead of the hardware.
     """
     bits = scores.view(np.int32)
     bits += 1 << (_NOISE_BITS - 1)
@@ -80,11 +79,11 @@ def without_noise(scores: np.ndarray) -> np.ndarray:
 def top_k(
     scores: np.ndarray, k: int, *, exclude: Sessions | None = None, candidates: np.ndarray | None = None
 ) -> Ranking:
-    """The k highest scores of every row, best first, among equal scores the lower item id.
+    """The k highest scores of every row, best first; with equal scores, the lower item id first.
 
-    scores: float32[n, n_items], overwritten; −inf (or NaN) means that an item cannot be recommended.
-    exclude: sessions, one a row, whose items are not recommended.
-    candidates: bool[n_items], which items may be recommended; None means all.
+    scores: float32[n, n_items], overwritten; −inf (or NaN) means that an item cannot be recommended. exclude: sessions,
+    one per row, whose items are not recommended. candidates: bool[n_items], which items may be recommended; None means
+    all.
     """
     n_items = scores.shape[1]
     if candidates is not None:
@@ -98,7 +97,7 @@ def top_k(
     values = scores.ravel()[places]
     kept = ~_surplus(rows, values == floor[rows], k)
     rows, items, values = rows[kept], items[kept], values[kept]
-    # What is left of every row, items by rising id: a stable sort by score leaves the lower id first.
+    # The rest of every row, by ascending item id: a stable sort by score keeps lower ids first.
     places = _places_in_row(rows, len(scores))
     width = max(k, int(places.max(initial=0)) + 1)
     table = Ranking(
@@ -110,7 +109,7 @@ def top_k(
 
 
 def top_k_of(items: np.ndarray, scores: np.ndarray, k: int) -> Ranking:
-    """The k items with the highest scores of every row, as `top_k`, of items that were picked before.
+    """The k items with the highest scores of every row, as `top_k`, from preselected items.
 
     items: int32[n, width], none twice in a row, width ≥ k. scores: float32[n, width], −inf for what is not an item.
     """
@@ -122,7 +121,7 @@ def top_k_of(items: np.ndarray, scores: np.ndarray, k: int) -> Ranking:
 
 
 def filled_up(ranking: Ranking, k: int) -> Ranking:
-    """The ranking with lists of length k, filled up with NO_ITEM and −inf."""
+    """The ranking with lists of length k, padded with NO_ITEM and −inf."""
     missing = ((0, 0), (0, k - ranking.k))
     return Ranking(
         np.pad(ranking.items, missing, constant_values=NO_ITEM),
@@ -131,24 +130,24 @@ def filled_up(ranking: Ranking, k: int) -> Ranking:
 
 
 def _lower_bound(scores: np.ndarray, k: int) -> np.ndarray:
-    """float32[n]: a score that at least k items of the row reach, as far as it has so many that can be recommended.
+    """float32[n]: a score that at least k items of the row reach, if that many can be recommended.
 
-    Items are put into groups: k of the groups have maxima that are at least the k-th largest maximum, so that k items
-    reach it, and few others do, for they lie in these groups or among the last items that fill no group.
+    Items are divided into groups: k groups have a maximum of at least the k-th largest maximum, so k items reach it.
+    Few others do, since they are in these groups or among the last items, which fill no group.
     """
     n, n_items = scores.shape
     size = n_items // (_GROUPS_PER_PLACE * max(k, 1))
     if size >= _LEAST_GROUP:
         n_groups = n_items // size
         scores = scores[:, : n_groups * size].reshape(n, n_groups, size).max(axis=2)
-    least = np.finfo(np.float32).min  # above −inf: no item that cannot be recommended reaches it
+    least = np.finfo(np.float32).min  # above −inf, so excluded items do not reach it
     if scores.shape[1] <= k:
         return np.full(n, least)
     return np.maximum(np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k], least)
 
 
 def _surplus(rows: np.ndarray, tied: np.ndarray, k: int) -> np.ndarray:
-    """Which entries tie for the lowest score of their row after k others that do: none of them can be in the list."""
+    """Which entries tie for the lowest score of their row after k others: none of them can be in the list."""
     surplus = np.zeros(len(rows), dtype=bool)
     if len(rows):
         surplus[tied] = _places_in_row(rows[tied], int(rows[-1]) + 1) >= k
@@ -156,6 +155,6 @@ def _surplus(rows: np.ndarray, tied: np.ndarray, k: int) -> np.ndarray:
 
 
 def _places_in_row(rows: np.ndarray, n: int) -> np.ndarray:
-    """0, 1, 2, … for the entries of every row; `rows` rises."""
+    """0, 1, 2, … for the entries of every row; `rows` is ascending."""
     lengths = np.bincount(rows, minlength=n)
     return np.arange(len(rows)) - np.repeat(np.cumsum(lengths) - lengths, lengths)

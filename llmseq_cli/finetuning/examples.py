@@ -1,4 +1,4 @@
-"""Training and validation examples: which sessions, what is asked, what should be answered; streamed to JSON lines."""
+"""Training and validation examples: choose sessions, questions and answers; stream them to JSON lines."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ BEYOND_CONTEXT = "beyond the context"
 
 @dataclass(frozen=True)
 class Amounts:
-    """How many examples. limit: at most so many to train on, None for all. validation: at most so many to validate
-    with, and no larger a share of all than validation_share. context: tokens of the longest example.
+    """Numbers of examples. limit: most training examples, None for all. validation: most validation examples, at most
+    validation_share of all. context: most tokens of an example.
     """
 
     limit: int | None
@@ -38,7 +38,8 @@ class Amounts:
 
 @dataclass
 class Built:
-    """What was built. digest: sha256 of both files. left_out: sessions by reason. Tokens are estimated."""
+    """What was built. digest: sha256 of both files. left_out: number of sessions by reason. Token counts are
+    estimates."""
 
     digest: str = ""
     training: int = 0
@@ -59,7 +60,7 @@ class Built:
 
 @dataclass(frozen=True)
 class ExampleBlock:
-    """Examples of some sessions as arrays: see `Material`. tokens: int64[n], of question and answer.
+    """Examples of a block of sessions as arrays: see `Material`. tokens: int64[n], of question and answer.
 
     for_validation: bool[n].
     """
@@ -73,18 +74,17 @@ class ExampleBlock:
 
 
 class ExampleBuilder:
-    """Examples of a task from training sessions.
+    """Builds a task's examples from training sessions.
 
-    Sessions of fewer than two items, with an untitled item, without an answer, or beyond the context are left out and
-    counted. Those that are used come in a random order that depends on the seed and each session alone; the first are
-    for validation.
+    Sessions with fewer than two items, an untitled item, no answer, or too many tokens are left out and counted. The
+    others come in a random order that depends only on the seed and each session; the first ones are for validation.
     """
 
     def __init__(self, task: PromptTask, wording: Wording, ingredients: Ingredients, amounts: Amounts) -> None:
         self.task, self.wording, self.ingredients, self.amounts = task, wording, ingredients, amounts
 
     def blocks(self, train: Sessions, built: Built) -> Iterator[ExampleBlock]:
-        """Examples block by block; counts in `built` are complete once the last one has been taken."""
+        """Examples block by block; the counts in `built` are complete after the last block."""
         chosen, n_validation = self._choose(train, built)
         for start in range(0, len(chosen), _SESSIONS_PER_BLOCK):
             places = chosen[start : start + _SESSIONS_PER_BLOCK]
@@ -116,7 +116,7 @@ class ExampleBuilder:
         return self.task.example(self.wording, block.prompts[place], block.options[place], block.answers[place])
 
     def _choose(self, train: Sessions, built: Built) -> tuple[np.ndarray, int]:
-        """(places of the sessions to use in their order, how many of the first are for validation)."""
+        """(places of the sessions to use, in order; how many of the first are for validation)."""
         short = train.lengths < 2
         titled = np.concatenate([[0], np.cumsum(self.ingredients.groups[train.items] < 0)])
         untitled = (titled[train.offsets[1:]] - titled[train.offsets[:-1]]) > 0
@@ -129,7 +129,7 @@ class ExampleBuilder:
         return order[: wanted if self.amounts.limit is None else wanted + n_validation], n_validation
 
     def count(self, train: Sessions, progress: Progress) -> Built:
-        """What would be built, without building it."""
+        """Count what would be built, without writing it."""
         built = Built()
         with progress.task("Counting examples", len(train), "sessions") as task:
             for block in self.blocks(train, built):
@@ -137,7 +137,7 @@ class ExampleBuilder:
         return built
 
     def show(self, train: Sessions, n: int) -> list[ExampleBlock]:
-        """Blocks that hold the first n examples to train on."""
+        """Blocks with the first n training examples."""
         shown: list[ExampleBlock] = []
         for block in self.blocks(train, Built()):
             keep = np.flatnonzero(~block.for_validation)[: n - sum(len(one.prompts) for one in shown)]
@@ -156,9 +156,7 @@ class ExampleBuilder:
         return shown
 
     def write(self, train: Sessions, folder: Path, as_line: Callable[[Example], str], progress: Progress) -> Built:
-        """Writes training.jsonl and validation.jsonl, line by line, into an existing folder; the latter only where
-        there is something in it.
-        """
+        """Write training.jsonl and, if it is not empty, validation.jsonl, line by line, into an existing folder."""
         built = Built()
         digests = {TRAINING: hashlib.sha256(), VALIDATION: hashlib.sha256()}
         with ExitStack() as opened, progress.task("Writing examples", len(train), "sessions") as task:
@@ -179,26 +177,26 @@ class ExampleBuilder:
 
 
 def check_files(folder: Path, largest: int | None) -> None:
-    """Raises LlmseqError where a file is larger than a provider takes, in bytes."""
+    """Raises LlmseqError if a file is larger than the provider's limit in bytes."""
     for name in (TRAINING, VALIDATION):
         file = folder / name
         if largest is not None and file.exists() and file.stat().st_size > largest:
             raise LlmseqError(
-                f"{name} has {file.stat().st_size / 1e6:,.0f} MB, and the provider takes {largest / 1e6:,.0f}",
+                f"{name} has {file.stat().st_size / 1e6:,.0f} MB; the provider's limit is {largest / 1e6:,.0f}",
                 "give a smaller --limit",
             )
 
 
 def check_amount(built: Built, least: int, most: int | None) -> None:
-    """Raises LlmseqError where there are too few examples to train on, or too many."""
+    """Raises LlmseqError if there are too few or too many training examples."""
     if most is not None and built.training > most:
         raise LlmseqError(
-            f"{built.training:,} examples to train on are more than the provider takes", f"--limit {most} at most"
+            f"{built.training:,} training examples are more than the provider's limit", f"use --limit {most} at most"
         )
     if built.training >= max(1, least):
         return
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in built.left_out.items())
-    hint = f"the provider takes {least:,} or more; give a larger --limit"
+    hint = f"the provider needs at least {least:,}; give a larger --limit"
     if not built.training:
         hint = "give a larger --context" if BEYOND_CONTEXT in built.left_out else "check the titles"
     raise LlmseqError(

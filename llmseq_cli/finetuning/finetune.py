@@ -1,4 +1,4 @@
-"""Fine-tuning from a dataset to a job: build the files, say what it takes, upload, submit, wait."""
+"""Fine-tune on a dataset: build the files, estimate the cost, upload, submit, wait."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class FineTuning:
         model = self.options.model or self.provider.default_model
         if model is None:
             raise UsageError(
-                f"nothing says which model {self.provider.name} shall start from",
+                f"no model is given for {self.provider.name} to start from",
                 "name one that it fine-tunes with --model, or use --provider local",
             )
         return model
@@ -67,13 +67,13 @@ class FineTuning:
         validation = usual if given.validation is None else given.validation
         if validation > limits.validation:
             raise UsageError(
-                f"--validation is {validation}, and {self.provider.name} takes {limits.validation} at most",
+                f"--validation is {validation}, and {self.provider.name} allows at most {limits.validation}",
                 "give a smaller number",
             )
         return Amounts(given.limit, validation, given.context or limits.tokens_per_example, limits.validation_share)
 
     def show(self, n: int) -> list[dict[str, Any]]:
-        """The first n training examples in words, and what the parser makes of their answers."""
+        """The first n training examples as text, and how their answers are parsed."""
         task = find_task(self.setup.task)
         shown = []
         for block in self.builder.show(self.dataset.train, n):
@@ -91,7 +91,7 @@ class FineTuning:
                 )
         if not shown:
             raise LlmseqError(
-                "no session makes an example: all lack a title, are too short, or do not fit the model's context",
+                "no session gives an example: all lack a title, are too short, or do not fit the model's context",
                 "`llmseq finetune --dry-run` counts what is left out; see --context",
             )
         return shown
@@ -102,7 +102,7 @@ class FineTuning:
         return [{"title": title, "item": str(ids[named[title]]) if title in named else None} for title in titles]
 
     def plan(self) -> dict[str, Any]:
-        """What the job would take, without writing or sending anything."""
+        """Estimate the cost of the job, without writing or sending anything."""
         built = self.builder.count(self.dataset.train, self.progress)
         self._check_amount(built)
         return self._about(built)
@@ -132,14 +132,14 @@ class FineTuning:
         }
 
     def run(self) -> FinetuneJob:
-        """Builds the files, then uploads and submits them, unless the same was done before."""
+        """Build the files, then upload and submit them, unless that was done before."""
         if not find_task(self.setup.task).submits:
             raise UsageError(
-                f"the task {self.setup.task} is for a trainer elsewhere: TRL's DPOTrainer",
+                f"the task {self.setup.task} is only for another trainer: TRL's DPOTrainer",
                 "--export-only --format trl writes its files; `llmseq jobs import` brings the model back",
             )
         runner = JobRunner(self.ledger, self.provider, self.progress, prices=self.options.prices)
-        # Two programs that find nothing submitted would submit the same twice.
+        # Without a lock, two programs could both find nothing submitted, and submit the same job twice.
         with exclusive(self.store.folder / "artifacts" / "jobs" / ".lock", "is submitting a job"):
             job = self._prepared()
             if self.options.prepare_only:
@@ -152,7 +152,7 @@ class FineTuning:
         return runner.wait(job) if wait and job.status not in OVER else job
 
     def _prepared(self) -> FinetuneJob:
-        """The job in the ledger, with its files: the one that is there, or a new one."""
+        """The job in the ledger, with its files: an existing or a new one."""
         jobs = self.store.folder / "artifacts" / "jobs"
         with temporary_folder(jobs / "building", make_parent=True) as partial:
             built = self.builder.write(self.dataset.train, partial, self.provider.training_line, self.progress)
@@ -184,14 +184,14 @@ class FineTuning:
             return job
 
     def _known(self, new: NewJob) -> FinetuneJob | None:
-        """The job that these files were built for before; one that was submitted only counts without --again."""
+        """An earlier job with the same files; with --again, submitted jobs do not count."""
         job = self.ledger.same(new)
         if job is None or (self.options.again and job.status not in UNSUBMITTED):
             return None
         if job.status in GONE:
             raise LlmseqError(
                 f"{job.job} was submitted with the same files and settings and is {job.status}",
-                f"see `llmseq jobs show {job.job}`; --again submits it once more",
+                f"see `llmseq jobs show {job.job}`; --again submits it again",
             )
         if job.status not in UNSUBMITTED:
             self.progress.message(
@@ -199,13 +199,13 @@ class FineTuning:
             )
         else:
             self._check_cost(job.figures.get("expected_usd"))
-            if job.status != "submitting":  # that may have been heard: it is looked for, and paid for, already
+            if job.status != "submitting":  # such a job may have arrived, so look for it first
                 self._check_model()
             self.progress.message(f"continuing {job.job} ({job.status} before)")
         return job
 
     def _check_model(self) -> None:
-        """Tells of a model, and a service, that will not be there for long."""
+        """Warn of models and services that will be shut down soon."""
         if self.options.prepare_only:
             return
         warn, sure = self.progress.warn, self.options.yes
@@ -219,7 +219,7 @@ class FineTuning:
         if expected is None:
             raise UsageError(
                 f"no price is known for training {self.provider.name}:{self.model}, which --max-cost needs",
-                "name a file of prices with --prices",
+                "give a file of prices with --prices",
             )
         if expected > most:
             raise LlmseqError(

@@ -1,7 +1,7 @@
-"""Models that were trained elsewhere: an adapter of PEFT, or a whole model, becomes a job of the ledger.
+"""Import models trained elsewhere: a PEFT adapter or a whole model becomes a job in the ledger.
 
-What a folder holds is data from elsewhere. Only files that a model is read of are copied, nothing is executed, and the
-copy is checked as every model's folder is before any library reads it (`llmseq_cli.model_files`).
+The folder is untrusted data. Only files that a model needs are copied, nothing is executed, and the copy is checked
+like any model folder before a library reads it (`llmseq_cli.model_files`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from llmseq_cli.store.connection import Store
 _WANTED = (".json", ".safetensors", ".txt", ".model", ".jinja", ".tiktoken")
 _NOT_OF_THE_MODEL = frozenset((ABOUT, "trainer_state.json", MANIFEST))
 _LARGEST_ABOUT = 8 << 20
-_SEARCHED = 3  # the folder itself, and what it lies in: adapter/checkpoint-100 of an export
+_SEARCHED = 3  # the folder itself and its parents: adapter/checkpoint-100 of an export
 _LOCAL, _ADDRESS = "local", "this machine"
 
 
@@ -55,7 +55,7 @@ class _Setup(BaseModel):
 
 
 class _About(BaseModel):
-    """What `llmseq finetune --export-only` wrote about its examples."""
+    """The description of examples that `llmseq finetune --export-only` wrote."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
 
@@ -68,8 +68,8 @@ class _About(BaseModel):
 @dataclass(frozen=True)
 class ImportOptions:
     """What to import. folder: with adapter_config.json or config.json, and weights in safetensors. task and dataset:
-    what the model was trained for; None is what `llmseq.json` in the folder, or in what it lies in, says. base_model:
-    what an adapter was trained on, where its own name for it means nothing here.
+    what the model was trained for; None reads `llmseq.json` in the folder or its parents. base_model: what an adapter
+    was trained on, if its own name for it is unknown here.
     """
 
     folder: Path
@@ -79,8 +79,8 @@ class ImportOptions:
 
 
 def import_model(store: Store, options: ImportOptions, progress: Progress) -> FinetuneJob:
-    """Copies a model's files into the workspace and notes it as a job that succeeded; the same files are not imported
-    twice. Raises LlmseqError for a folder that is no model, holds no safetensors or could run code.
+    """Copy a model's files into the workspace and record it as a successful job; the same files are not imported twice.
+    Raises LlmseqError if the folder is not a model, has no safetensors or could run code.
     """
     if not options.folder.is_dir():
         raise LlmseqError(f"there is no folder '{options.folder}'", "name the folder that the trainer wrote")
@@ -106,13 +106,14 @@ def import_model(store: Store, options: ImportOptions, progress: Progress) -> Fi
         )  # fmt: skip
         job = ledger.same(new)
         if job is not None and job.status == SUCCEEDED:
-            progress.message(f"{job.job} has these files already")
+            progress.message(f"{job.job} already has these files")
             return job
         return _note(ledger, job or ledger.create(new, f"imported from {options.folder}"), partial, base)
 
 
 def _note(ledger: Ledger, job: FinetuneJob, partial: Path, base: str) -> FinetuneJob:
-    """Gives the files their place, then says that the job is done: killed in between, the same command goes on."""
+    """Move the files into place, then mark the job as done. If it is killed in between, repeating the command
+    continues."""
     local = LocalJob(ledger.folder(job))
     local.folder.mkdir(parents=True, exist_ok=True)
     write_checksums(partial)
@@ -123,7 +124,7 @@ def _note(ledger: Ledger, job: FinetuneJob, partial: Path, base: str) -> Finetun
 
 
 def _about(folder: Path) -> _About | None:
-    """What an export says of its examples, in the folder or in what it lies in."""
+    """An export's description of its examples, in the folder or its parents."""
     place = folder.resolve()
     for candidate in [place, *place.parents][:_SEARCHED]:
         file = candidate / ABOUT
@@ -136,7 +137,7 @@ def _about(folder: Path) -> _About | None:
         except (ValidationError, ValueError, RecursionError) as error:
             why = " ".join(str(error).split())[:150]
             raise LlmseqError(
-                f"{file} is not what an export wrote: {why}", "export again, or remove it and use --task"
+                f"{file} was not written by an export: {why}", "export again, or remove it and use --task"
             ) from None
     return None
 
@@ -147,8 +148,8 @@ def _setup(
     if options.task is not None or about is None:
         if options.task is None:
             raise LlmseqError(
-                f"nothing says what the model in {options.folder} was trained for",
-                f"--task genitem, for example; folders of `finetune --export-only` say it themselves, in {ABOUT}",
+                f"the task of the model in {options.folder} is not known",
+                f"for example --task genitem; folders of `finetune --export-only` contain it in {ABOUT}",
             )
         return make_setup(store, dataset, TaskOptions(task=options.task), progress)
     kept = about.setup
@@ -164,7 +165,7 @@ def _setup(
 
 
 def _copy(folder: Path, target: Path, progress: Progress) -> None:
-    """Copies what a model is read of, and says what was left."""
+    """Copy the files that a model needs, and report the others."""
     left = []
     for file in sorted(folder.iterdir()):
         if file.is_dir() or file.name in _NOT_OF_THE_MODEL:
@@ -173,7 +174,7 @@ def _copy(folder: Path, target: Path, progress: Progress) -> None:
             left.append(file.name)
             continue
         if not stat.S_ISREG(file.stat().st_mode):
-            raise LlmseqError(f"{file} is not a plain file", "take it out of the folder")
+            raise LlmseqError(f"{file} is not a plain file", "remove it from the folder")
         shutil.copyfile(file, target / file.name)
     if left:
         shown = ", ".join(left[:5]) + (", …" if len(left) > 5 else "")
@@ -181,11 +182,11 @@ def _copy(folder: Path, target: Path, progress: Progress) -> None:
 
 
 def _base_model(folder: Path, options: ImportOptions, about: _About | None) -> str:
-    """What the model was made of; for an adapter, what it is loaded on."""
+    """The base of the model; for an adapter, the model that it is loaded on."""
     if not (folder / "adapter_config.json").is_file():
         if not (folder / "config.json").is_file():
             raise LlmseqError(
-                f"{options.folder} holds no model: neither adapter_config.json nor config.json",
+                f"{options.folder} contains no model: neither adapter_config.json nor config.json",
                 "name the folder that the trainer wrote",
             )
         return options.base_model or (about.base_model if about else options.folder.resolve().name)
@@ -210,6 +211,6 @@ def _digest(folder: Path) -> str:
 
 
 def _counts(figures: dict[str, Any]) -> dict[str, Any]:
-    """The counts of an export that are what they should be."""
+    """The valid counts of an export."""
     names = ("training_examples", "validation_examples", "training_tokens", "validation_tokens")
     return {name: figures[name] for name in names if type(figures.get(name)) is int and figures[name] >= 0}

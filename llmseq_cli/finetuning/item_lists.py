@@ -1,4 +1,4 @@
-"""Small operations on lists of items, int32[n_sessions, k] filled up with NO_ITEM on the right."""
+"""Small operations on lists of items, int32[n_sessions, k] padded with NO_ITEM on the right."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from llmseq_cli.evaluation.ranking import NO_ITEM
 
 
 def keyed_order(seed: int, sessions: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """A random number uint64 for each pair of session and item (broadcast together): a function of the three alone, so
-    that neither the number of sessions nor their blocks change an order made by it. SplitMix64 (Steele et al. 2014).
+    """A random number uint64 for each pair of session and item (broadcast together): it depends only on these and the
+    seed, so an order based on it does not change with the number of sessions or blocks. SplitMix64 (Steele et al.
+    2014).
     """
     mixed = np.full(np.broadcast_shapes(sessions.shape, items.shape), seed % 2**63, dtype=np.uint64)
     for part in (sessions, items):
@@ -35,13 +36,13 @@ def title_groups(catalog: Catalog) -> np.ndarray:
 
 
 def compact(items: np.ndarray, keep: np.ndarray) -> np.ndarray:
-    """The items to keep (bool, same shape) of each list, moved to the left in their order."""
+    """Each list's items to keep (bool, same shape), moved to the left in order."""
     order = np.argsort(~keep, axis=1, kind="stable")
     return np.where(np.take_along_axis(keep, order, 1), np.take_along_axis(items, order, 1), NO_ITEM).astype(np.int32)
 
 
 def tidy(items: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """The lists without untitled items and without items whose title stands before them in the list."""
+    """The lists without untitled items and without items whose title occurs earlier in the list."""
     group = np.where(items >= 0, groups[items], -1)
     seen = np.zeros(items.shape, dtype=bool)
     for place in range(1, items.shape[1]):
@@ -50,7 +51,7 @@ def tidy(items: np.ndarray, groups: np.ndarray) -> np.ndarray:
 
 
 def with_truth_on_top(items: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """The lists with the session's target moved, or put, to their top; as long as before."""
+    """The lists with the session's target moved or inserted at the top; the length stays the same."""
     combined = np.concatenate([targets[:, None].astype(np.int32), items], axis=1)
     keep = combined >= 0
     keep[:, 1:] &= items != targets[:, None]

@@ -1,4 +1,4 @@
-"""Looking at jobs: the list, one of them, and what can be done with it."""
+"""List jobs, show one, and act on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def list_jobs(
     base_url: str | None,
     prices: str | None,
 ) -> list[dict[str, Any]]:
-    """One dict a job, oldest first. A provider that cannot be asked is warned of, once."""
+    """One dict per job, oldest first. Warns once for a provider that does not answer."""
     ledger = Ledger(store)
     jobs = ledger.jobs(dataset)
     failed: set[tuple[str, str]] = set()
@@ -37,19 +37,19 @@ def list_jobs(
             jobs[place] = runner_of(ledger, job, progress, base_url, prices).refresh(job)
         except LlmseqError as error:
             failed.add((job.provider, job.address))
-            progress.warn(f"{job.job} cannot be looked up: {error}")
+            progress.warn(f"the state of {job.job} is not available: {error}")
     return [job.to_dict() for job in jobs]
 
 
 def retiring_jobs(store: Store) -> list[dict[str, Any]]:
-    """Jobs whose model is shut down, or will be, by what is announced; no provider is asked."""
+    """Jobs whose model has been or will be shut down, from announcements; asks no provider."""
     found = []
     for job in Ledger(store).jobs():
         if job.status in GONE:
             continue
         try:
             provider = make_provider(job.provider, job.address or None, job.settings["tuning"])
-        except LlmseqError:  # of a plug-in that is not installed, or settings of an older one
+        except LlmseqError:  # a plug-in that is not installed, or settings of an older version
             continue
         retired = provider.retirement(job.model or job.base_model, ask=False)
         if retired is not None:
@@ -69,9 +69,9 @@ def act_on_job(
     base_url: str | None,
     prices: str | None,
 ) -> dict[str, Any]:
-    """Does one of ACTIONS with a job; returns it with its steps."""
+    """Perform one of ACTIONS on a job; return the job with its steps."""
     if action not in ACTIONS:
-        raise UsageError(f"jobs cannot '{action}'", did_you_mean(action, ["list", "import", *ACTIONS]))
+        raise UsageError(f"jobs has no action '{action}'", did_you_mean(action, ["list", "import", *ACTIONS]))
     ledger = Ledger(store)
     job = ledger.find(name, dataset)
     downloaded: list[str] = []
@@ -110,9 +110,9 @@ def runner_of(
     prices: str | None,
     settings: dict[str, Any] | None = None,
 ) -> JobRunner:
-    """Who can look after a job: its provider, at the address where it was submitted unless the user names another.
+    """The runner of a job: its provider, at the address of submission unless the user gives another.
 
-    settings: of the user's, before those of the job.
+    settings: the user's, which take precedence over the job's.
     """
     provider = make_provider(job.provider, base_url or job.address, job.settings["tuning"] | (settings or {}))
     provider.settle(Surroundings(ledger.store.folder, job.base_model, progress, words=shipped_words()))

@@ -1,7 +1,7 @@
-"""Taking a job forward: upload, submit, wait, look again, cancel. Each call is noted before and after it.
+"""Run a job: upload, submit, wait, refresh, cancel. Each call is recorded before and after it.
 
-Where the program was killed between a call and its note, uploads are found again by the file's name and jobs by their
-token, so that nothing is submitted twice.
+If the program was killed between a call and its record, uploads are found again by file name and jobs by token, so that
+nothing is submitted twice.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _POLL_SECONDS = 15.0
 
 
 class JobRunner:
-    """Jobs of one provider. Calls that fail are repeated as the one retry policy says. prices: a user's table."""
+    """Runs jobs of one provider. Failed calls are repeated under the one retry policy. prices: a user's table."""
 
     def __init__(
         self,
@@ -40,13 +40,13 @@ class JobRunner:
     ) -> None:
         self.ledger, self.provider, self.progress = ledger, provider, progress
         self.patience, self.prices = patience or Patience(), prices
-        self.reached = False  # the provider has said something
+        self.reached = False  # whether the provider has answered anything
 
     def submit(self, job: FinetuneJob) -> FinetuneJob:
-        """Takes a job as far as the provider's queue. May be called again wherever it ended before."""
+        """Bring a job into the provider's queue. May be called again from any earlier state."""
         if job.status not in UNSUBMITTED:
             return job
-        if job.status == "submitting":  # it may have been heard without our knowing
+        if job.status == "submitting":  # it may have arrived without our knowing
             found = self.call(lambda: self.provider.find(job.token))
             if found is not None:
                 return self._noted(job, found, f"found again as {found.remote_id}")
@@ -69,7 +69,7 @@ class JobRunner:
 
     def _upload(self, job: FinetuneJob, column: str, file: Path) -> FinetuneJob:
         if not file.exists():
-            raise LlmseqError(f"the file {file} is gone", "run `llmseq finetune` again with the same options")
+            raise LlmseqError(f"the file {file} is missing", "run `llmseq finetune` again with the same options")
         job = self.ledger.note(job, "uploading", f"uploading {file.name}")
         name = f"llmseq-{job.token}-{file.name}"
         with self.progress.task(f"Uploading {file.name} ({file.stat().st_size / 1e6:,.1f} MB)"):
@@ -77,7 +77,7 @@ class JobRunner:
         return self.ledger.note(job, "uploaded", f"uploaded {file.name} as {file_id}", **{column: file_id})
 
     def refresh(self, job: FinetuneJob) -> FinetuneJob:
-        """The job with what the provider says of it now."""
+        """Update the job from the provider."""
         if job.remote_id is None:
             if job.status != "submitting":
                 return job
@@ -87,12 +87,12 @@ class JobRunner:
             return job
         remote = self.call(lambda: self.provider.poll(str(job.remote_id)))
         if remote is None:
-            self.progress.warn(f"the provider does not know {job.remote_id} any more")
-            return self.ledger.note(job, "lost", "the provider does not know it any more")
+            self.progress.warn(f"the provider no longer knows {job.remote_id}")
+            return self.ledger.note(job, "lost", "the provider no longer knows it")
         return self._noted(job, remote, remote.error or "")
 
     def wait(self, job: FinetuneJob) -> FinetuneJob:
-        """Waits until the job is over, telling what happens meanwhile."""
+        """Wait until the job has ended, and report what happens."""
         if job.status in UNSUBMITTED:
             job = self.refresh(job)
         if job.remote_id is None:
@@ -106,13 +106,13 @@ class JobRunner:
                 for event in self._events(job):
                     if event.event_id not in told:
                         told.add(event.event_id)
-                        if not self.provider.remote:  # it was told while it happened
+                        if not self.provider.remote:  # local events were already shown
                             continue
                         self.progress.message(f"{job.job}: {event.message}")
                 if job.status in OVER:
                     return job
                 if job.status == "queued" and not self.provider.remote:
-                    break  # the program that was at it is gone
+                    break  # the program that ran it has gone
                 task.describe(f"Waiting for {job.job}: {job.status}")
                 time.sleep(_POLL_SECONDS)
         return self.wait(job)
@@ -121,7 +121,7 @@ class JobRunner:
         return self.call(lambda: self.provider.events(str(job.remote_id)))
 
     def cancel(self, job: FinetuneJob) -> FinetuneJob:
-        """Stops a job that is under way; one that was not submitted is only noted."""
+        """Stop a running job; one that was not submitted is only marked."""
         job = self.refresh(job)
         if job.status in OVER:
             raise LlmseqError(f"{job.job} has already ended: {job.status}", "see `llmseq jobs show`")
@@ -131,7 +131,7 @@ class JobRunner:
         return self._noted(job, remote, "asked to be cancelled")
 
     def _noted(self, job: FinetuneJob, remote: RemoteJob, message: str) -> FinetuneJob:
-        """The ledger's job after the provider's word; nothing is written where nothing is new."""
+        """Update the ledger's job from the provider's; write nothing if nothing is new."""
         cost = self._cost(job, remote)
         known = (remote.remote_id, remote.model or job.model, remote.status, cost or job.cost_usd)
         if known == (job.remote_id, job.model, job.status, job.cost_usd):
@@ -142,7 +142,7 @@ class JobRunner:
         return self.ledger.note(job, remote.status, said, remote_id=remote.remote_id, model=remote.model, cost_usd=cost)
 
     def _cost(self, job: FinetuneJob, remote: RemoteJob) -> float | None:
-        """US dollars by the tokens that the provider counted."""
+        """US dollars for the tokens that the provider counted."""
         price = training_price(job.provider, job.base_model, self.prices)
         return None if price is None or remote.trained_tokens is None else remote.trained_tokens * price
 
@@ -164,12 +164,12 @@ class JobRunner:
 
 
 def training_price(provider: str, model: str, prices: str | None) -> float | None:
-    """US dollars for a token and epoch, None where not known."""
+    """US dollars per token and epoch, None if unknown."""
     if not provider_class(provider).remote:
         return 0.0
     return usd_for_token(f"{provider}:{model}", "training", prices)
 
 
 def about(ledger: Ledger, job: FinetuneJob) -> dict[str, Any]:
-    """A job with its steps, as `llmseq jobs show` tells it."""
+    """A job with its steps, for `llmseq jobs show`."""
     return job.to_dict() | {"folder": str(ledger.folder(job)), "events": ledger.events(job)}

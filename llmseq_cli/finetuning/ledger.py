@@ -1,4 +1,4 @@
-"""The ledger of fine-tuning jobs: what was built, uploaded and submitted, written before and after each call."""
+"""The ledger of fine-tuning jobs: what was built, uploaded and submitted, recorded before and after each call."""
 
 from __future__ import annotations
 
@@ -38,12 +38,11 @@ OVER = ("succeeded", *GONE)
 
 @dataclass(frozen=True)
 class FinetuneJob:
-    """A fine-tuning job as the ledger knows it.
+    """A fine-tuning job in the ledger.
 
     job: its name, for example "genitem-3". status: prepared, uploading, uploaded, submitting, queued, running,
-    succeeded, failed, cancelled, or lost where the provider does not know it any more. token: goes with the job as
-    metadata. model: the fine-tuned one. settings: {"setup", "tuning", "suffix"}. figures: counts, and what was
-    expected.
+    succeeded, failed, cancelled, or lost if the provider no longer knows it. token: sent with the job as metadata.
+    model: the fine-tuned one. settings: {"setup", "tuning", "suffix"}. figures: counts and estimates.
     """
 
     job_id: int
@@ -69,13 +68,13 @@ class FinetuneJob:
     updated_at: datetime
 
     def to_dict(self) -> dict[str, Any]:
-        """What users see of it."""
+        """The fields that users see."""
         return {name: getattr(self, name) for name in _SHOWN} | {"settings": self.settings} | self.figures
 
 
 @dataclass(frozen=True)
 class NewJob:
-    """What is known of a job once its files are built."""
+    """The facts about a job once its files are built."""
 
     dataset_id: int
     split_id: int
@@ -89,7 +88,7 @@ class NewJob:
 
 
 class Ledger:
-    """Every method is a transaction of its own: what it notes is on the disk when it returns."""
+    """Every method is one transaction: its changes are on disk when it returns."""
 
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -100,7 +99,7 @@ class Ledger:
             return _jobs(con, dataset, file_hash)
 
     def find(self, name: str, dataset: str | None = None) -> FinetuneJob:
-        """The job of this name, "latest" being the newest. Raises LlmseqError where there is none."""
+        """The job of this name; "latest" is the newest. Raises LlmseqError if there is none."""
         jobs = self.jobs(dataset)
         if name == "latest" and jobs:
             return jobs[-1]
@@ -108,7 +107,7 @@ class Ledger:
             if job.job == name:
                 return job
         names = [job.job for job in jobs]
-        hint = did_you_mean(name, names) if names else "`llmseq finetune --task genitem` starts one"
+        hint = did_you_mean(name, names) if names else "start one with `llmseq finetune --task genitem`"
         raise LlmseqError(f"there is no job '{name}'", hint)
 
     def same(self, new: NewJob) -> FinetuneJob | None:
@@ -125,7 +124,7 @@ class Ledger:
         return None
 
     def create(self, new: NewJob, said: str = "training files built") -> FinetuneJob:
-        """Notes a job whose files are built, or that was done elsewhere."""
+        """Record a job whose files are built, or that was trained elsewhere."""
         parameters = {
             "dataset_id": new.dataset_id,
             "split_id": new.split_id,
@@ -141,16 +140,16 @@ class Ledger:
         }
         expected = new.figures.get("expected_usd")
         said += f"; at most about {expected:,.4g} US dollars" if expected else ""
-        with self.store.transaction("noting a job", wait=True) as con:
+        with self.store.transaction("recording a job", wait=True) as con:
             job_id = con.execute(query("prompting/insert_job"), parameters).fetchall()[0][0]
             con.execute("insert into core.job_event values (?, ?, ?, ?)", [job_id, _now(), "prepared", said])
             return _job(con, job_id)
 
     def note(self, job: FinetuneJob, status: str, message: str, **known: Any) -> FinetuneJob:
-        """Notes a step of a job; known: remote_id, model, training_file_id, validation_file_id, cost_usd."""
+        """Record a step of a job; known: remote_id, model, training_file_id, validation_file_id, cost_usd."""
         columns = ("remote_id", "model", "training_file_id", "validation_file_id", "cost_usd")
         parameters = {name: known.get(name) for name in columns} | {"status": status, "job_id": job.job_id}
-        with self.store.transaction("noting a job", wait=True) as con:
+        with self.store.transaction("recording a job", wait=True) as con:
             con.execute(query("prompting/update_job"), parameters | {"now": _now()})
             con.execute("insert into core.job_event values (?, ?, ?, ?)", [job.job_id, _now(), status, message])
             return _job(con, job.job_id)
@@ -161,7 +160,7 @@ class Ledger:
             return rows_of(con, "prompting/job_events", {"job_id": job.job_id})
 
     def folder(self, job: FinetuneJob) -> Path:
-        """Where the job's files lie."""
+        """The folder of the job's files."""
         return self.store.folder / "artifacts" / "jobs" / job.job
 
 

@@ -1,4 +1,4 @@
-"""What can be said of a task for a language model, and of fine-tuning one for it."""
+"""Options of tasks for language models, and of fine-tuning."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ DEFAULT_CLUSTERS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions:
-    """What a language model is asked; None leaves it to the defaults.
+    """What to ask a language model; None means the default.
 
-    task: genitem, genlist, classify, rank or preference. template: a TOML file, or the name of one that ships.
-    candidates: the run whose lists genlist, rank and preference use, else the best of llmseqsim. embeddings:
-    SOURCE[:MODEL], that classify clusters and that answers are mapped to items by; else the newest. k: items in an
-    answer that lists them. clusters: categories of classify.
+    task: genitem, genlist, classify, rank or preference. template: a TOML file, or a built-in name. candidates: the run
+    whose lists genlist, rank and preference use; default: the best llmseqsim. embeddings: SOURCE[:MODEL], to cluster
+    items for classify and to map answers to items; default: the newest. k: items in a list answer. clusters: categories
+    of classify.
     """
 
     task: str | None = None
@@ -40,13 +40,13 @@ class TaskOptions:
 class FinetuneOptions(TaskOptions):
     """A fine-tuning job.
 
-    provider: a name in `llmseq_cli.providers.registry`; None is openai where base_url or $OPENAI_BASE_URL names a
-    server, else local. model: to start from; any id of the provider's. base_url: a server that speaks OpenAI's
-    protocol. settings: hyperparameters, by name. limit: examples to train on, drawn at random. validation: most
-    examples to validate with. context: tokens of the longest example. suffix: goes into the fine-tuned model's name.
-    max_cost: send nothing that may cost more US dollars. prices: a TOML file. again: submit once more what was
-    submitted before. yes: go on with a model that is shut down or soon will be. prepare_only: write the training
-    files and send nothing. wait: until the job is over.
+    provider: a name in `llmseq_cli.providers.registry`; None means openai if base_url or $OPENAI_BASE_URL is set,
+    otherwise local. model: to start from; any id of the provider. base_url: a server that speaks OpenAI's protocol.
+    settings: hyperparameters by name. limit: training examples, drawn at random. validation: most validation examples.
+    context: most tokens of an example. suffix: part of the fine-tuned model's name. max_cost: do not start if it may
+    cost more US dollars. prices: a TOML file. again: submit the same job again. yes: continue with a model that has
+    been or will soon be shut down. prepare_only: write the training files and send nothing. wait: until the job has
+    ended.
     """
 
     task: str | None = DEFAULT_TASK

@@ -1,4 +1,5 @@
-"""`TaskSetup`: all that decides what a task asks. Jobs and runs keep it, so training and prediction ask the same."""
+"""`TaskSetup`: everything that determines a task's questions. Jobs and runs store it, so that training and prediction
+ask the same."""
 
 from __future__ import annotations
 
@@ -31,16 +32,16 @@ if TYPE_CHECKING:
 
     from llmseq_cli.store.connection import Store
 
-_UNTAUGHT = ("llmseqsim", "most-popular", "hybrid-popularity", "embedding-ensemble")  # know no session by heart
-_DIM = 128  # of sparse vectors before k-means, which needs dense ones
+_UNTAUGHT = ("llmseqsim", "most-popular", "hybrid-popularity", "embedding-ensemble")  # not trained on sessions
+_DIM = 128  # to reduce sparse vectors to before k-means, which needs dense ones
 
 
 @dataclass(frozen=True)
 class TaskSetup:
-    """What a task asks.
+    """Defines the questions of a task.
 
-    template: see `Template`; wording: its name. k: items in an answer that lists them. candidates: the run whose lists
-    are options or answers. embeddings: SOURCE:MODEL, for categories. categories: the items that stand for them.
+    template: see `Template`; wording: its name. k: items in a list answer. candidates: the run whose lists are options
+    or answers. embeddings: SOURCE:MODEL, for categories. categories: the items that represent them.
     """
 
     task: str
@@ -63,19 +64,19 @@ class TaskSetup:
 
     @property
     def label(self) -> str:
-        """The name in reports: the paper's, and TALLRec for its format."""
+        """The name in reports: the paper's, or TALLRec for its format."""
         return "TALLRec" if self.wording == "tallrec" else find_task(self.task).label
 
 
 def make_setup(store: Store, dataset: Dataset, options: TaskOptions, progress: Progress) -> TaskSetup:
-    """The setup that the options ask for, with the defaults: the best LLMSeqSim run, the newest embeddings.
+    """The setup for the options; by default with the best LLMSeqSim run and the newest embeddings.
 
-    Raises UsageError for words that do not go with the task, LlmseqError where what is needed is not there.
+    Raises UsageError for options that do not fit the task, LlmseqError if something needed is missing.
     """
     task = find_task(options.task or DEFAULT_TASK)
     needed = {task.needs, task.trains_on}
     if options.candidates and "candidates" not in needed:
-        raise UsageError(f"the task {task.name} has no candidates", "leave --candidates out")
+        raise UsageError(f"the task {task.name} has no candidates", "leave out --candidates")
     template = load_template(
         task.name, options.template or task.template, needs_options=task.lists_options, takes_options=task.lists_options
     )
@@ -109,7 +110,7 @@ def make_setup(store: Store, dataset: Dataset, options: TaskOptions, progress: P
 
 
 def gather(store: Store, dataset: Dataset, setup: TaskSetup, progress: Progress, *, training: bool) -> Ingredients:
-    """What examples are made of. training: also what only answers to learn from need."""
+    """Collect the ingredients of examples. training: also those that only training answers need."""
     task = find_task(setup.task)
     needed = {task.needs, task.trains_on} if training else {task.needs}
     candidates = categories = None
@@ -117,9 +118,7 @@ def gather(store: Store, dataset: Dataset, setup: TaskSetup, progress: Progress,
         with store.read("looking for candidates") as con:
             run = _candidate_run(con, dataset, setup.candidates, progress)
         if training and run.model not in _UNTAUGHT:
-            progress.message(
-                f"{run.run} has learnt from the training sessions: its lists for them are better than for others"
-            )
+            progress.message(f"{run.run} was trained on these sessions: its lists for them are better than for others")
         model = load_model(store.folder, run.run, run.model, len(dataset.catalog))
 
         def candidates(prompts: Sessions, k: int) -> np.ndarray:
@@ -147,16 +146,16 @@ def _candidate_run(con: duckdb.DuckDBPyConnection, dataset: Dataset, name: str |
             raise
         raise LlmseqError(
             "candidates come from a run of llmseqsim, and there is none",
-            "`llmseq train llmseqsim --embeddings lexical` makes one; --candidates names another model's run",
+            "train one with `llmseq train llmseqsim --embeddings lexical`, or name another run with --candidates",
         ) from error
     if run.model.startswith("prompt-") or run.model == "rerank":
-        raise UsageError(f"{run.run} was asked of a language model, and has no candidates for other sessions",
+        raise UsageError(f"{run.run} consists of a language model's answers, and has no candidates for other sessions",
                          "name the run of a trained model with --candidates")  # fmt: skip
     return run
 
 
 def find_item_vectors(store: Store, dataset: Dataset, name: str | None, progress: Progress) -> ItemEmbeddings:
-    """The item embeddings of this name, else the newest of the dataset."""
+    """The item embeddings of this name, or the newest of the dataset."""
     with store.read("reading item embeddings") as con:
         if name is None:
             listed = list_embeddings(con, dataset.info.name)

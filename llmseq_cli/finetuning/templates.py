@@ -1,4 +1,4 @@
-"""Prompt templates: data in TOML files, one for each task that ships, or a file of the user's."""
+"""Prompt templates: TOML files, one built in per task, or the user's own."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _OF_A_QUESTION = {"session", "options", "k"}
 
 
 class Template(BaseModel):
-    """How examples are worded; see templates/genitem.toml for the placeholders.
+    """The wording of examples; see templates/genitem.toml for the placeholders.
 
-    system: the first message, left out where it is empty. user: the question. item, option, answer: one item of the
-    session, of the options, of the answer. separator: what stands between items.
+    system: the first message, left out if it is empty. user: the question. item, option, answer: the wording of one
+    item of the session, the options, the answer. separator: the text between items.
     """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -38,10 +38,10 @@ class Template(BaseModel):
     @model_validator(mode="after")
     def _check(self) -> Template:
         if "session" not in _fields("user", self.user):
-            raise wrong("`user` lacks {session}", "the items so far go there")
+            raise wrong("`user` lacks {session}", "the session's items go there")
         for key, allowed in (("user", _OF_A_QUESTION), *((form, _OF_A_LINE) for form in _FORMS)):
             for field in _fields(key, getattr(self, key)) - allowed:
-                hint = f"known there: {', '.join(sorted(allowed))}; a literal brace is written twice"
+                hint = f"allowed: {', '.join(sorted(allowed))}; write a literal brace twice"
                 raise wrong(f"`{key}` has the unknown placeholder {{{field}}}", hint)
         for form in _FORMS:
             if "title" not in _fields(form, getattr(self, form)):
@@ -54,11 +54,11 @@ class Template(BaseModel):
         return user.strip("\n")
 
     def lines(self, form: str, titles: list[str]) -> str:
-        """Titles worded by one of item, option and answer."""
+        """Titles in the wording of item, option or answer."""
         return self.separator.join(form.format(number=place, title=title) for place, title in enumerate(titles, 1))
 
     def question(self, session: list[str], options: list[str], k: int) -> str:
-        """The user's message for titles of a session, oldest first, and of options."""
+        """The user message for the titles of a session, oldest first, and of options."""
         return self.user.format(session=self.lines(self.item, session), options=self.lines(self.option, options), k=k)
 
     def to_dict(self) -> dict[str, str]:
@@ -70,10 +70,10 @@ class Template(BaseModel):
 
 
 def load_template(task: str, name: str | None, *, needs_options: bool, takes_options: bool) -> Template:
-    """The template of a task, one that ships by its name ("tallrec"), or a TOML file.
+    """The template of a task, a built-in one by name ("tallrec"), or a TOML file.
 
-    needs_options, takes_options: whether the task's question must, and can, list options.
-    Raises UsageError for a file that cannot be read, a wrong key or placeholder, or one that lacks.
+    needs_options, takes_options: whether the task's question must, and can, list options. Raises UsageError for an
+    unreadable file, or a wrong or missing key or placeholder.
     """
     shipped = sorted(file.stem for file in _FOLDER.glob("*.toml"))
     name = name or task
@@ -82,29 +82,29 @@ def load_template(task: str, name: str | None, *, needs_options: bool, takes_opt
     template = parse_template(read_toml(file, "the template", hint, UsageError), str(name))
     fields = _fields("user", template.user)
     if "options" in fields and not takes_options:
-        raise UsageError(f"the task {task} has no {{options}}, which the template '{name}' asks for", "take {session}")
+        raise UsageError(f"the task {task} has no {{options}}, which the template '{name}' uses", "use {session}")
     if "options" not in fields and needs_options:
         raise UsageError(f"the template '{name}' has no {{options}}, which the task {task} needs", "add it to `user`")
     return template
 
 
 def shipped_words() -> list[str]:
-    """What stands around titles in the questions of all templates that ship."""
+    """The text around titles in the questions of all built-in templates."""
     templates = [parse_template(read_toml(file, "the template", ""), "") for file in sorted(_FOLDER.glob("*.toml"))]
     return [template.user.format(session="", options="", k=20) for template in templates]
 
 
 def parse_template(table: dict[str, Any], name: str) -> Template:
-    """A template out of a TOML table. Raises UsageError."""
+    """Parse a template from a TOML table. Raises UsageError."""
     return checked(Template, table, name, "the template", UsageError)
 
 
 def _fields(key: str, text: str) -> set[str]:
-    """The placeholders of a text; plain names only, so that a template reaches nothing but what it is given."""
+    """The placeholders of a text; only plain names, so that a template can access nothing but its values."""
     try:
         parts = list(Formatter().parse(text))
     except ValueError as error:
-        raise wrong(f"`{key}` is not well formed: {error}", "write a literal brace twice") from None
+        raise wrong(f"`{key}` is not valid: {error}", "write a literal brace twice") from None
     names = {name for _, name, _, _ in parts if name is not None}
     for name in names:
         if not name.isidentifier():

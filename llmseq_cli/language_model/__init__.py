@@ -1,1 +1,1 @@
-"""Language models on this machine: fine-tuning, answering, and a small model that is trained from nothing."""
+"""Language models on this machine: fine-tuning, answering, and a small model trained from scratch."""

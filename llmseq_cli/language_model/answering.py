@@ -1,4 +1,4 @@
-"""Answers to questions: in batches of like length, as many at a time as the device takes."""
+"""Answer questions in batches of similar length, as large as the device allows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llmseq_cli.language_model.messages import ChatRequest, Completions, Constra
 
 
 class Answerer:
-    """A model that answers. tokens_at_once: of prompts, with padding."""
+    """Answers questions with a model. tokens_at_once: of prompts, including padding."""
 
     def __init__(self, model: Any, tokenizer: Any, tokens_at_once: int) -> None:
         self.model, self.tokenizer, self.tokens_at_once = model.eval(), tokenizer, tokens_at_once
@@ -92,13 +92,13 @@ class Answerer:
             places = places[len(batch) :]
 
     def _weighed(self, request: ChatRequest) -> list[list[int]]:
-        """Tokens of the answers that a question asks about."""
+        """Tokens of the answers to weigh for a question."""
         assert request.weighing is not None
         end = [self.tokenizer.eos_token_id] if request.weighing.whole else []
         return [[*tokens, *end] for tokens in plain_tokens(self.tokenizer, request.weighing.texts)]
 
     def _form(self, constraints: list[Constraint]) -> AnswerForm:
-        """Titles of the catalog as tokens, made once."""
+        """Titles of the catalog as tokens, created once."""
         names = max(constraint.names for constraint in constraints)
         line, separator, titles = constraints[0].line, constraints[0].separator, constraints[0].titles
         key = (line, separator, len(titles), hash(tuple(titles)), names)
@@ -111,7 +111,7 @@ class Answerer:
     ) -> Completions:
         texts = [text for one in answers for text in [self._text(request, one)] * one.count]
         finishes = ["stop" if one.ended else "length" for one in answers for _ in range(one.count)]
-        order = shuffle.permutation(len(texts))  # equal answers were drawn as one: which came first means nothing
+        order = shuffle.permutation(len(texts))  # equal answers were drawn as one, so their order is arbitrary
         return Completions(
             [texts[place] for place in order],
             [finishes[place] for place in order],
@@ -126,11 +126,11 @@ class Answerer:
 
 
 def _way(request: ChatRequest) -> tuple[float, float, int, bool]:
-    """What the questions of a batch must have in common."""
+    """The properties that questions in a batch must share."""
     return request.temperature, request.top_p, request.max_tokens, request.constraint is None
 
 
 def _seed(requests: Sequence[ChatRequest]) -> int:
-    """Of the draws for a batch: of what is asked and which answers are asked for, so that later ones are others."""
+    """The seed for a batch, from its questions and the numbers of the answers, so that later answers differ."""
     asked = "\0".join(f"{request.seed} {request.first} {request.n} {request.user}" for request in requests)
     return int.from_bytes(hashlib.blake2b(asked.encode("utf-8", "surrogatepass"), digest_size=7).digest())

@@ -1,4 +1,4 @@
-"""Messages as tokens: by the model's own chat template, or as plain paragraphs where it has none."""
+"""Turn messages into tokens, with the model's chat template or, if it has none, as plain paragraphs."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import numpy as np
 from llmseq_cli.errors import LlmseqError
 from llmseq_cli.language_model.watch import Watch
 
-_LONGEST_FRAME = 1 << 20  # characters that a template may write around what is asked
-_EXAMPLES_AT_ONCE = 4096  # tokenizers hold far more of a text than its tokens
+_LONGEST_FRAME = 1 << 20  # characters that a template may add around a question
+_EXAMPLES_AT_ONCE = 4096  # tokenizers keep far more in memory than tokens
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Examples as tokens: prompts and completions (which end with the token that ends a text)."""
+    """Examples as tokens: prompts, and completions with the end-of-text token."""
 
     prompts: Sequence[Sequence[int]]
     completions: Sequence[Sequence[int]]
@@ -55,7 +55,7 @@ def prompt_texts(tokenizer: Any, messages: Sequence[tuple[str, str]]) -> list[st
 
 
 def _messages(tokenizer: Any, system: str, user: str) -> list[dict[str, str]]:
-    # Some templates, Gemma's for one, know no system role.
+    # Some templates, such as Gemma's, have no system role.
     if not system:
         return [{"role": "user", "content": user}]
     if "system" not in str(tokenizer.chat_template):
@@ -64,7 +64,7 @@ def _messages(tokenizer: Any, system: str, user: str) -> list[dict[str, str]]:
 
 
 def prompt_tokens(tokenizer: Any, messages: Sequence[tuple[str, str]]) -> list[list[int]]:
-    """Tokens of prompts. Chat templates write special tokens themselves; elsewhere the tokenizer adds its own first."""
+    """Tokens of prompts. Chat templates write special tokens themselves; otherwise the tokenizer adds its own."""
     if not messages:
         return []
     texts = prompt_texts(tokenizer, messages)
@@ -75,7 +75,7 @@ def prompt_tokens(tokenizer: Any, messages: Sequence[tuple[str, str]]) -> list[l
 
 
 def plain_tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Tokens of texts, without special ones around them."""
+    """Tokens of texts, without special tokens."""
     if not texts:
         return []
     tokens: list[list[int]] = tokenizer(
@@ -85,7 +85,7 @@ def plain_tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
 
 
 def read_examples(file: Path, tokenizer: Any, longest: int) -> Encoded:
-    """Examples of a file of chat messages; those of more than `longest` tokens lose the oldest of their prompt."""
+    """Read examples from a file of chat messages; those longer than `longest` tokens lose the start of their prompt."""
     prompts: list[array[int]] = []
     completions: list[array[int]] = []
     with file.open(encoding="utf-8") as lines:

@@ -1,8 +1,8 @@
-"""Answers of a model: batches of like length, one pass over each prompt, and a cache of keys and values.
+"""Generate answers: batches of similar length, one pass over each prompt, and a cache of keys and values.
 
-Of n answers to a prompt, those that begin alike are one row with a count. The counts are drawn from the multinomial
-distribution of the next token, which is the same as drawing each answer for itself and, where a model is sure of
-itself, costs little more than one answer.
+Answers to a prompt that begin alike share one row with a count. Counts are drawn from the multinomial distribution of
+the next token, which is equivalent to drawing each answer separately and, if a model is confident, costs little more
+than one answer.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Drawing:
-    """How tokens are drawn: temperature 0 takes the likeliest. top_p: nucleus (Holtzman et al. 2020). ends: tokens
-    that end an answer.
+    """How to draw tokens: temperature 0 takes the most likely. top_p: nucleus sampling (Holtzman et al. 2020). ends:
+    tokens that end an answer.
     """
 
     temperature: float
@@ -30,7 +30,8 @@ class Drawing:
 
 @dataclass(frozen=True)
 class GeneratedAnswer:
-    """An answer that was drawn `count` times. said: titles by their places, where a guide led it; ended: by itself."""
+    """An answer that was drawn `count` times. said: places of its titles, if a guide was used; ended: whether it ended
+    by itself."""
 
     tokens: list[int]
     count: int
@@ -39,22 +40,22 @@ class GeneratedAnswer:
 
 
 class Guide(Protocol):
-    """What narrows the next token of each row; rows are kept in step with those of `generate`."""
+    """Restricts the next token of each row; its rows correspond to those of `generate`."""
 
     def narrow(self, logits: Tensor) -> Tensor:
-        """Logits [n_rows, vocabulary], minus infinity for what may not come."""
+        """Logits [n_rows, vocabulary], minus infinity for tokens that are not allowed."""
         ...
 
     def advance(self, parents: Tensor, tokens: Tensor) -> None:
-        """Row i continues row parents[i] by tokens[i]."""
+        """Row i continues row parents[i] with tokens[i]."""
         ...
 
     def keep(self, rows: Tensor) -> None:
-        """Only these rows remain."""
+        """Keep only these rows."""
         ...
 
     def said(self, row: int) -> list[int]:
-        """Titles that a row has named, by their places."""
+        """Places of the titles that a row has named."""
         ...
 
 
@@ -67,7 +68,7 @@ def generate(
     random: torch.Generator,
     guide: Guide | None = None,
 ) -> list[list[GeneratedAnswer]]:
-    """Answers to each prompt (its tokens), as many as counts says, those that are equal as one."""
+    """Generate `counts` answers to each prompt (its tokens); equal answers are merged."""
     device = model.device
     tokens, mask = padded(prompts, device)
     owner = torch.arange(len(prompts), device=device)
@@ -116,7 +117,7 @@ def generate(
 
 
 def _draw(logits: Tensor, count: Tensor, drawing: Drawing, random: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """(parent row, token, count) of the rows that continue rows of so many answers each."""
+    """Draw the continuations of rows with `count` answers each: (parent row, token, count)."""
     rows = torch.arange(len(logits), device=logits.device)
     if drawing.temperature == 0:
         return rows, logits.argmax(dim=1), count
@@ -131,7 +132,7 @@ def _draw(logits: Tensor, count: Tensor, drawing: Drawing, random: torch.Generat
 
 
 def _nucleus(shares: Tensor, top_p: float) -> Tensor:
-    """Shares of the likeliest tokens that make up top_p together, 0 for the others."""
+    """Probabilities of the most likely tokens that together reach top_p, 0 for the others."""
     ordered, places = shares.sort(dim=1, descending=True)
     beyond = ordered.cumsum(1) - ordered >= top_p
     return torch.zeros_like(shares).scatter(1, places, ordered.masked_fill(beyond, 0))

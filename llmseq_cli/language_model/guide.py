@@ -1,4 +1,4 @@
-"""Holding answers to titles: `CatalogGuide` narrows each next token to what continues an answer that may be given."""
+"""Restrict answers to titles: `CatalogGuide` limits each next token to continuations of an allowed answer."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from llmseq_cli.language_model.trie import ROOT, TitleTrie, remaining_counts
 
 
 class AnswerForm:
-    """Titles and what stands between them as tokens, for one model, wording (see `Constraint`) and list of titles.
+    """Titles and the text between them as tokens, for one model, wording (see `Constraint`) and list of titles.
 
-    links[p] is what follows p titles: before the first (p = 0), between two, numbers included. The blank between a
-    number and a title goes with the title, as tokenizers have it.
+    links[p] is the text after p titles: before the first (p = 0) or between two, including numbers. The space between a
+    number and a title belongs to the title, as in tokenizers.
     """
 
     def __init__(
@@ -34,25 +34,25 @@ class AnswerForm:
         self.links, self.last = links[:-1], [*links[-1], self.end_token]
         vocabulary = max(self.end_token, *(max(row) for row in self.title_tokens if row)) + 1
         self.trie = TitleTrie.build(self.title_tokens, vocabulary, device)
-        self.sorted_place = torch.empty_like(self.trie.order)  # of each title among those sorted by tokens
+        self.sorted_place = torch.empty_like(self.trie.order)  # of each title in the order by tokens
         self.sorted_place[self.trie.order] = torch.arange(len(titles), device=device)
         self.longest = max(len(row) for row in self.title_tokens)
 
     def most_tokens(self, names: int) -> int:
-        """Tokens of the longest answer of so many titles."""
+        """Tokens of the longest answer with this many titles."""
         return names * self.longest + sum(len(link) for link in self.links[:names]) + len(self.last)
 
 
 def _around(line: str, names: int) -> tuple[list[str], str]:
-    """What stands before the title at each place of an answer, and after it."""
+    """The text before the title at each position of an answer, and after it."""
     parts = [line.format(number=place, title="\0").split("\0") for place in range(1, names + 1)]
     if any(len(part) != 2 for part in parts):
-        raise UsageError("an answer of the template names its title twice", "--constrain needs {title} once")
+        raise UsageError("the template's answer contains {title} twice", "--constrain needs it once")
     return [before for before, _ in parts], parts[0][1]
 
 
 class CatalogGuide:
-    """See `generation.Guide`. One constraint a prompt; rows begin as the prompts."""
+    """See `generation.Guide`. One constraint per prompt; at the start, rows correspond to prompts."""
 
     def __init__(self, form: AnswerForm, constraints: Sequence[Constraint], device: str) -> None:
         self.form, self.trie = form, form.trie
@@ -65,18 +65,18 @@ class CatalogGuide:
         names = [min(one.names, count) for one, count in zip(constraints, open_, strict=True)]
         self.names = torch.tensor(names, device=device)
         self.links, self.link_lengths = _links(form, names, device)
-        # Answers of one title share their prompt's set; where titles go out of it, each row has its own.
+        # Answers with one title share their prompt's set; if used titles are removed, each row has its own set.
         self.one_set_a_row = most > 1
         self.allowed, self.remaining = allowed, remaining_counts(allowed)
         self.set = torch.arange(n, device=device)
         self.layout = torch.arange(n, device=device)  # which prompt's links
         self.place = torch.zeros(n, dtype=torch.int64, device=device)  # titles named
-        self.offset = torch.zeros(n, dtype=torch.int64, device=device)  # tokens of the link behind them
+        self.offset = torch.zeros(n, dtype=torch.int64, device=device)  # tokens of the link after them
         self.node = torch.full((n,), ROOT, device=device)
         self.named = torch.full((n, most), -1, device=device)
 
     def _forced(self) -> Tensor:
-        """Whether the next token is one of a link, bool[n_rows]."""
+        """Whether the next token belongs to a link, bool[n_rows]."""
         return self.offset < self.link_lengths[self.layout, self.place]
 
     def narrow(self, logits: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class CatalogGuide:
         if len(rows):
             which, tokens = self.trie.continuations(self.node[rows], self.remaining, self.set[rows])
             which = rows[which]
-            # A title that is complete is followed by the first token of the link behind it.
+            # A complete title is followed by the first token of the next link.
             behind = self.links[self.layout[which], self.place[which] + 1, 0]
             open_[which, torch.where(tokens == self.trie.end, behind, tokens)] = True
         return logits.masked_fill(~open_, float("-inf"))
@@ -106,7 +106,7 @@ class CatalogGuide:
             self._complete(completes)
 
     def _complete(self, rows: Tensor) -> None:
-        """Rows whose token was the first of the link behind a title."""
+        """Update rows whose token was the first of the link after a title."""
         end = torch.full_like(rows, self.trie.end)
         title = self.trie.title(self.trie.child(self.node[rows], end))
         self.named[rows, self.place[rows]] = self.trie.order[title]
@@ -131,8 +131,8 @@ class CatalogGuide:
 
 
 def _links(form: AnswerForm, names: Sequence[int], device: str) -> tuple[Tensor, Tensor]:
-    """Links of each prompt as tokens int64[n, most + 1, longest], and their lengths int64[n, most + 1]; what follows
-    the last of so many titles ends the answer.
+    """Links of each prompt as tokens int64[n, most + 1, longest], and their lengths int64[n, most + 1]; the link after
+    the last title ends the answer.
     """
     most = max(names)
     width = max(len(link) for link in [*form.links, form.last])

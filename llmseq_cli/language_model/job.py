@@ -1,4 +1,4 @@
-"""A fine-tuning job on this machine: its folder, its state on the disk, and the training itself."""
+"""A fine-tuning job on this machine: its folder, its state on disk, and the training."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _STATE, _MODEL, _LOCK, _CANCEL, _CHECKPOINTS = "local.json", "model", "local.loc
 
 
 class CancelledHereError(Exception):
-    """The job was cancelled from elsewhere."""
+    """Another process cancelled the job."""
 
 
 class LocalJob:
-    """One job, in the folder that the ledger keeps for it. Its name there is also that of its model."""
+    """One job in its folder of the ledger. Its name is also the name of its model."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -39,7 +39,7 @@ class LocalJob:
 
     @property
     def model(self) -> Path:
-        """Where the fine-tuned model lies: a whole one, or an adapter."""
+        """The folder of the fine-tuned model: a whole one, or an adapter."""
         return self.folder / _MODEL
 
     def read(self) -> dict[str, Any]:
@@ -51,7 +51,7 @@ class LocalJob:
             raise LlmseqError(f"{file} is damaged", "fine-tune again with --again") from None
 
     def write(self, **news: Any) -> None:
-        """Notes what is new; the file is whole at any time."""
+        """Record changes atomically."""
         state = (self.read() if self.exists else {"events": []}) | news
         write_json(self.folder / _STATE, state)
 
@@ -63,7 +63,7 @@ class LocalJob:
         return [JobEvent(str(place), message) for place, message in enumerate(self.read()["events"])]
 
     def remote(self) -> RemoteJob:
-        """The job as the ledger sees it: running while a program is at it, queued otherwise."""
+        """The job for the ledger: running while a program works on it, otherwise queued."""
         state = self.read()
         status = state["status"]
         return RemoteJob(
@@ -82,13 +82,13 @@ class LocalJob:
             return True
 
     def cancel(self) -> None:
-        """Ends the job now, or where a program is at it, at its next step."""
+        """End the job now or, if a program works on it, at its next step."""
         (self.folder / _CANCEL).touch()
         if not self._busy():
             self.write(status=CANCELLED)
 
     def run(self, tuning: LocalTuning, loading: Loading, progress: Progress) -> None:
-        """Trains from where it stands; returns at once where another program is at it, or it is over."""
+        """Train from the current state; return at once if another program works on it, or it has ended."""
         try:
             with exclusive(self.folder / _LOCK, "is training it"):
                 if self.read()["status"] == "queued":
@@ -159,7 +159,7 @@ class LocalJob:
         checkpoints.remove()
 
     def _keep(self, model: Any, tokenizer: Any, done: Progressed) -> None:
-        """The model beside its place, then there: it is whole or not there."""
+        """Store the model atomically."""
         with atomic_folder(self.model, checksums=True) as partial, quiet_libraries():
             model.save_pretrained(partial)
             tokenizer.save_pretrained(partial)
@@ -168,7 +168,7 @@ class LocalJob:
 
 
 def _trainable(base: str, method: str, tuning: LocalTuning, loading: Loading, seed: int) -> Any:
-    """The model with the weights that are to be trained: all of them, in float32, or LoRA's matrices."""
+    """The model with the weights to train: all of them, in float32, or LoRA's matrices."""
     import torch
 
     if method == "full":
@@ -192,7 +192,7 @@ def _trainable(base: str, method: str, tuning: LocalTuning, loading: Loading, se
             torch.manual_seed(seed)
             try:
                 model = get_peft_model(model, config)
-            except ValueError as error:  # no layer of these names, or a model of an unknown kind
+            except ValueError as error:  # no layers with these names, or an unknown kind of model
                 why = " ".join(str(error).split())[:200]
                 raise LlmseqError(f"LoRA cannot adapt this model: {why}", "--set modules=all-linear") from None
     if tuning.checkpointing:

@@ -1,4 +1,4 @@
-"""Loading models and tokenizers: ids of the Hugging Face hub, folders, adapters on top of either."""
+"""Load models and tokenizers: ids of the Hugging Face hub, folders, adapters on either."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PACKAGES = ("transformers", "peft", "tokenizers")
 
 @dataclass(frozen=True)
 class Loading:
-    """How weights are loaded. precision: of torch. four_bit: quantised by bitsandbytes, on CUDA alone."""
+    """How to load weights. precision: of torch. four_bit: quantised by bitsandbytes, only on CUDA."""
 
     device: str
     precision: str
@@ -26,14 +26,15 @@ class Loading:
 
 
 def require_library() -> None:
-    """Raises LlmseqError where what local models are made of is not installed."""
+    """Raises LlmseqError if a library that local models need is not installed."""
     for package in _PACKAGES:
         if find_spec(package) is None:
             raise NotInstalledError(f"local language models need the package '{package}'", "local")
 
 
 def make_loading(device: str, precision: str, four_bit: bool) -> Loading:
-    """bfloat16 on GPUs that have it, else float32, which every CPU computes alike. Raises for what is not there."""
+    """bfloat16 on GPUs that support it, otherwise float32, which is the same on every CPU. Raises LlmseqError if
+    something needed is missing."""
     import torch
 
     device = resolve_device(device)
@@ -57,7 +58,7 @@ def load_tokenizer(model: str) -> Any:
         tokenizer = AutoTokenizer.from_pretrained(str(own if has_own or not bases else bases[-1]), **SAFE)
     tokenizer.padding_side = "left"
     if tokenizer.eos_token_id is None:
-        raise FinalError(f"the tokenizer of '{model}' has no token that ends a text", "choose another model")
+        raise FinalError(f"the tokenizer of '{model}' has no end-of-text token", "choose another model")
     return tokenizer
 
 
@@ -102,12 +103,12 @@ def load_config(model: str) -> Any:
 
 
 def check_folder(model: str) -> None:
-    """Raises FinalError for a folder that is not there; ids of the hub pass."""
+    """Raises FinalError for a missing folder; hub ids pass."""
     path = Path(model).expanduser()
     outside_hub = path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1 or "\\" in model
     if outside_hub and not path.is_dir():
         raise FinalError(
-            f"there is no folder '{model}'", "name a folder with a model, an id of the Hugging Face hub, or scratch"
+            f"there is no folder '{model}'", "give a model folder, an id of the Hugging Face hub, or scratch"
         )
 
 

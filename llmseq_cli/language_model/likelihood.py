@@ -1,4 +1,4 @@
-"""How likely a model finds given answers: exact log-probabilities, each question read once for all its answers."""
+"""Exact log-probabilities of given answers; the model reads each question once for all its answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from llmseq_cli.language_model.generation import padded
 def log_likelihoods(
     model: Any, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]]
 ) -> list[np.ndarray]:
-    """For each prompt (its tokens) the log-probabilities float64[n] of its answers (theirs, at least one each)."""
+    """For each prompt (tokens) the log-probabilities float64[n] of its answers (tokens, at least one each)."""
     device = model.device
     tokens, mask = padded(prompts, device)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
@@ -42,7 +42,7 @@ def log_likelihoods(
 
 
 def _log_probability(logits: Tensor, tokens: Tensor) -> Tensor:
-    """Of each token under the logits [n, vocabulary] of its row."""
+    """Log-probability of each token under the logits [n, vocabulary] of its row."""
     return logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(dim=1)
 
 

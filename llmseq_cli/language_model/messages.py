@@ -1,4 +1,4 @@
-"""What is said to a language model and comes back, wherever it runs: examples, questions, answers, states of a job."""
+"""Messages to and from language models, wherever they run: examples, questions, answers, states of jobs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SUCCEEDED, CANCELLED = "succeeded", "cancelled"
 
 @dataclass(frozen=True)
 class Example:
-    """One example to learn from, in words. `system` may be empty. rejected: an answer that is worse than completion."""
+    """One training example as text. `system` may be empty. rejected: a worse answer than completion."""
 
     system: str
     user: str
@@ -22,13 +22,13 @@ class Example:
 
 
 def chat_messages(example: Example) -> list[dict[str, str]]:
-    """An example as messages of a chat, as OpenAI's protocol and chat templates have them."""
+    """An example as chat messages, for OpenAI's protocol and chat templates."""
     said = ("system", example.system), ("user", example.user), ("assistant", example.completion)
     return [{"role": role, "content": content} for role, content in said if content]
 
 
 def gemini_contents(example: Example) -> dict[str, Any]:
-    """An example in Gemini's format of contents."""
+    """An example in Gemini's format."""
     line: dict[str, Any] = {}
     if example.system:
         line["systemInstruction"] = {"role": "system", "parts": [{"text": example.system}]}
@@ -39,8 +39,8 @@ def gemini_contents(example: Example) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RemoteJob:
-    """A job as the provider sees it. status: queued, running, succeeded, failed or cancelled. model: the fine-tuned
-    one, once there is one. error: why it failed. trained_tokens: what is paid for.
+    """A job at the provider. status: queued, running, succeeded, failed or cancelled. model: the fine-tuned one, once
+    it exists. error: why it failed. trained_tokens: the tokens billed.
     """
 
     remote_id: str
@@ -49,12 +49,12 @@ class RemoteJob:
     error: str | None = None
     trained_tokens: int | None = None
     finishes_in: float | None = None
-    """Seconds that the provider expects it to need yet."""
+    """Remaining seconds, as estimated by the provider."""
 
 
 @dataclass(frozen=True)
 class JobEvent:
-    """Something that a provider told of a job."""
+    """An event of a job at its provider."""
 
     event_id: str
     message: str
@@ -62,11 +62,10 @@ class JobEvent:
 
 @dataclass(frozen=True)
 class Constraint:
-    """The only answers that are allowed: titles, each at most once.
+    """The only allowed answers: titles, each at most once.
 
-    line: how an answer words one title, with the placeholders {title} and {number}. separator: what stands between two.
-    titles: distinct. allowed: places among them that may be named, int64[n]; without: but these. names: how many an
-    answer names.
+    line: the wording of one title, with the placeholders {title} and {number}. separator: the text between two. titles:
+    distinct. allowed: places of allowed titles, int64[n]; without: places to exclude. names: how many an answer names.
     """
 
     line: str
@@ -83,7 +82,8 @@ class Constraint:
 
 @dataclass(frozen=True)
 class Weighing:
-    """Answers whose log-probabilities are wanted. whole: that an answer says this and no more, not only begins so."""
+    """Answers whose log-probabilities are requested. whole: of the complete answer, not only of an answer that begins
+    so."""
 
     texts: tuple[str, ...]
     whole: bool = False
@@ -92,8 +92,8 @@ class Weighing:
 @dataclass(frozen=True)
 class ChatRequest:
     """A question to a model: n answers of at most max_tokens tokens each. seed, and first (the number of the first
-    answer, of all that were ever asked for): which draws a model makes that runs here. weighing: instead of an answer
-    comes a JSON list with a log-probability for each of its texts, null for what is not told.
+    answer among all requested so far) determine the random draws of a local model. weighing: return a JSON list with a
+    log-probability for each of its texts instead of an answer, null if unknown.
     """
 
     model: str
@@ -111,10 +111,10 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class Completions:
-    """Answers to a question, which may be fewer than asked for.
+    """Answers to a question, possibly fewer than requested.
 
-    finishes: why each ended: stop, length, content_filter or another word of the provider's. Tokens are None where
-    the provider does not count. Rates: limits of the account that the answer told.
+    finishes: why each ended: stop, length, content_filter or another word of the provider. Tokens are None if the
+    provider does not count them. Rates: the account's limits according to the answer.
     """
 
     texts: list[str]

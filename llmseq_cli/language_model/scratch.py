@@ -1,8 +1,8 @@
-"""A small language model that is made here, from scratch: nothing is downloaded, and it knows one catalog only.
+"""A small language model, trained from scratch on this machine: nothing is downloaded, and it knows only one catalog.
 
 A Llama (Touvron et al. 2023) of a few hundred thousand to some million weights, randomly initialised, with a tokenizer
-learnt from the catalog's titles; before it sees any session it learns to write titles. It shows what fine-tuning does,
-and works on two cores; it is no replacement for a model that has read the web.
+learnt from the catalog's titles; it learns to write titles before it sees any session. It shows what fine-tuning does,
+and runs on two cores; it does not replace a model that has read the web.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ SCRATCH = "scratch"
 _START, _END, _PAD = "<s>", "</s>", "<pad>"
 _CHAT = "{{ bos_token }}{% for m in messages if m['role'] != 'system' %}{{ m['content'] }}\n{% endfor %}"
 
-"""Only the question: an instruction means nothing to a model that has read nothing but titles."""
+"""Only the question: an instruction means nothing to a model that has only read titles."""
 
 
 def scratch_folder(models: Path, titles: Sequence[str], settings: LocalTuning, seed: int) -> Path:
-    """Where the model of these titles, sizes and seed lies, or will."""
+    """The folder for the model of these titles, sizes and seed."""
     made_of = [_CHAT, settings.dim, settings.layers, settings.heads, settings.vocabulary, settings.title_epochs, seed]
     digest = hashlib.blake2b(json.dumps([made_of, sorted(set(titles))]).encode(), digest_size=6)
     return models / f"scratch-{digest.hexdigest()}"
@@ -39,7 +39,7 @@ def scratch_folder(models: Path, titles: Sequence[str], settings: LocalTuning, s
 def make_scratch(
     models: Path, titles: Sequence[str], settings: LocalTuning, seed: int, frames: Sequence[str], progress: Progress
 ) -> Path:
-    """The folder with the model, which is made where it is not there. frames: the words that surround titles."""
+    """The folder with the model, which is trained if it is missing. frames: the text around titles."""
     folder = scratch_folder(models, titles, settings, seed)
     if folder.is_dir():
         return folder
@@ -55,7 +55,7 @@ def make_scratch(
 
 
 def scratch_tokenizer(titles: Sequence[str], settings: LocalTuning, frames: Sequence[str]) -> Any:
-    """The tokenizer that the model of these titles has, or will have: counting tokens needs no more than that."""
+    """The tokenizer for the model of these titles, which is enough to count tokens."""
     return _make_tokenizer(_distinct(titles), settings.vocabulary, frames)
 
 
@@ -70,7 +70,7 @@ def _distinct(titles: Sequence[str]) -> list[str]:
 
 
 def _make_tokenizer(titles: list[str], size: int, frames: Sequence[str]) -> Any:
-    """Byte-level BPE (Sennrich et al. 2016): frequent words are one token, and every text can be written."""
+    """Byte-level BPE (Sennrich et al. 2016): frequent words are one token, and every text can be encoded."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
 
@@ -84,7 +84,7 @@ def _make_tokenizer(titles: list[str], size: int, frames: Sequence[str]) -> Any:
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    # Words around titles stand in every prompt, numbers in most: each should be one token.
+    # Words around titles are in every prompt, numbers in most, so each should be one token.
     tokenizer.train_from_iterator([*titles, *[*frames, " ".join(map(str, range(1, 100)))] * 100], trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -116,14 +116,14 @@ def _make_model(tokenizer: Any, settings: LocalTuning, seed: int) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
-    model.generation_config.do_sample = True  # servers take a request's temperature only where a model says so
+    model.generation_config.do_sample = True  # else servers ignore a request's temperature
     return model
 
 
 def _learn_titles(
     model: Any, tokenizer: Any, titles: list[str], settings: LocalTuning, seed: int, progress: Progress
 ) -> None:
-    """Titles one by one, each a text of its own: how they are written, and nothing of who chooses what."""
+    """Train on single titles: the model learns how they are written, and nothing about who chooses what."""
     from llmseq_cli.language_model.training import Course, Trainer
 
     tokens = plain_tokens(tokenizer, titles)

@@ -1,7 +1,7 @@
-"""Fine-tuning: one loop for LoRA's matrices and for all weights, whose loss is on the answers.
+"""Fine-tuning: one loop for LoRA's matrices and for all weights, with the loss on the answers.
 
-An interrupted run ends with the same weights as one that was not: the order of examples depends on seed and epoch
-alone, random numbers on seed and step alone, and a checkpoint holds everything else.
+An interrupted run ends with the same weights as an uninterrupted one: the order of examples depends only on seed and
+epoch, random numbers only on seed and step, and a checkpoint contains everything else.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ from llmseq_cli.progress import Task
 _CLIP = 1.0
 _WARMUP = 0.05
 _WEIGHT_DECAY = 0.01
-_BATCHES_PER_WINDOW = 50  # of examples that are sorted by length, so that batches hold little padding
+_BATCHES_PER_WINDOW = 50  # window of examples to sort by length, so that batches need little padding
 _PAD = 0  # any token: it is masked
 
 
 @dataclass(frozen=True)
 class Course:
-    """How to train. epochs: at most. patience: epochs without a better validation loss, 0 for no end before the last.
-    tokens_at_once: with padding, on the device. prompt_weight: see `LocalTuning`. save_seconds: between checkpoints.
+    """How to train. epochs: at most. patience: stop after this many epochs without a better validation loss, 0 for
+    never. tokens_at_once: including padding, on the device. prompt_weight: see `LocalTuning`. save_seconds: between
+    checkpoints.
     """
 
     epochs: int
@@ -48,7 +49,7 @@ class Course:
 
 @dataclass
 class Progressed:
-    """How far training has come. best: validation loss, at best_epoch. trained_tokens: without padding."""
+    """The progress of training. best: validation loss, at best_epoch. trained_tokens: without padding."""
 
     epoch: int = 0
     step_in_epoch: int = 0
@@ -62,7 +63,7 @@ class Progressed:
 
 
 def batches_of(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
-    """Places of examples, batch by batch: in random order, examples of like length together."""
+    """Places of examples, batch by batch: in random order, with examples of similar length together."""
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(lengths))
     window = batch_size * _BATCHES_PER_WINDOW
@@ -75,7 +76,7 @@ def batches_of(lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> l
 
 
 class Trainer:
-    """Trains the weights of a model that require gradients; the best by validation are what it has at the end."""
+    """Trains the weights of a model that require gradients, and ends with the best by validation."""
 
     def __init__(
         self,
@@ -102,7 +103,7 @@ class Trainer:
         self.steps_per_epoch = math.ceil(len(examples) / course.batch_size)
 
     def run(self, task: Task) -> Progressed:
-        """Trains to the end, from the checkpoint where there is one. The bar counts examples of all epochs."""
+        """Train to the end, from the checkpoint if there is one. The bar counts examples of all epochs."""
         self._restore()
         task.advance(min(self.at.step * self.course.batch_size, self.course.epochs * len(self.examples)))
         self.saved = time.monotonic()
@@ -136,7 +137,7 @@ class Trainer:
         self._save()
 
     def _step(self, batch: np.ndarray) -> None:
-        """One update by a batch, which goes through the model in parts that fit the device."""
+        """Update with one batch, which the model processes in parts that fit the device."""
         course, at = self.course, self.at
         torch.manual_seed(int(np.random.SeedSequence([course.seed, at.step]).generate_state(1)[0]))
         rate = course.learning_rate * self._share_of_rate()
@@ -158,7 +159,8 @@ class Trainer:
             raise LlmseqError(f"the loss is not a number after {at.step + 1:,} steps", "lower --set learning_rate")
 
     def _share_of_rate(self) -> float:
-        """Rises for the first steps, then falls in a straight line to a twentieth at the last of all epochs."""
+        """Factor on the learning rate: rises in the first steps, then falls linearly to a twentieth at the end of the
+        last epoch."""
         steps = self.steps_per_epoch * self.course.epochs
         warmup = max(1, int(_WARMUP * steps))
         if self.at.step < warmup:
@@ -166,14 +168,14 @@ class Trainer:
         return 1 - 0.95 * (self.at.step - warmup) / max(1, steps - warmup)
 
     def _weight_of(self, examples: Encoded, places: np.ndarray) -> float:
-        """What the losses of all tokens of a batch weigh together."""
+        """Total weight of the losses of all tokens in a batch."""
         weight = self.course.prompt_weight
         return float(sum(len(examples.completions[p]) + weight * (len(examples.prompts[p]) - 1) for p in places))
 
     def _loss(self, examples: Encoded, places: np.ndarray) -> Tensor:
-        """Cross-entropy summed over the tokens of the answers and, weighted, of the prompts."""
+        """Cross-entropy, summed over the tokens of answers and, weighted, of prompts."""
         tokens, mask, weights = _padded(examples, places, self.course.prompt_weight)
-        # Answers stand at the right end of every row: logits are made for no more than they need.
+        # Answers are at the right end of every row, so only the logits they need are computed.
         longest = max(len(examples.completions[place]) for place in places)
         keep = tokens.shape[1] if self.course.prompt_weight else longest + 1
         tokens, mask, weights = (array.to(self.device) for array in (tokens, mask, weights))
@@ -193,7 +195,7 @@ class Trainer:
 
     @torch.no_grad()
     def _validate(self, examples: Encoded) -> float:
-        """Mean loss of a token of the answers."""
+        """Mean loss per token of the answers."""
         self.model.eval()
         everything = np.argsort(examples.lengths, kind="stable")
         total = sum(float(self._loss(examples, part)) for part in self._validation_parts(examples, everything))
@@ -213,7 +215,7 @@ class Trainer:
         return patience > 0 and self.at.best is not None and self.at.epoch - self.at.best_epoch >= patience
 
     def _save(self) -> None:
-        """A checkpoint: weights, the best of them, the optimizer's moments, and how far it has come."""
+        """Write a checkpoint: weights, the best weights, the optimizer's moments, and the progress."""
         self.saved = time.monotonic()
         if self.checkpoints is None:
             return
@@ -236,7 +238,7 @@ class Trainer:
 
     def _take(self, tensors: dict[str, Tensor], about: dict[str, Any]) -> None:
         self.at = Progressed(**about["at"])
-        of_step = str(self.device) if self.device.type == "cuda" else "cpu"  # where the optimizer counts its steps
+        of_step = str(self.device) if self.device.type == "cuda" else "cpu"  # of the step counter
         with torch.no_grad():
             for name, weight in self.weights.items():
                 weight.copy_(tensors[f"weight.{name}"])
@@ -247,7 +249,7 @@ class Trainer:
 
 
 def _parts(lengths: np.ndarray, places: np.ndarray, tokens_at_once: int) -> Iterator[np.ndarray]:
-    """Examples, ordered by length, in parts whose padded tokens are at most so many (one example at least)."""
+    """Examples, ordered by length, in parts with at most this many padded tokens (but at least one example)."""
     ordered = places[np.argsort(-lengths[places], kind="stable")]
     start = 0
     while start < len(ordered):
@@ -268,6 +270,6 @@ def _padded(examples: Encoded, places: np.ndarray, prompt_weight: float) -> tupl
         tokens[row, start : start + len(prompt)] = prompt
         tokens[row, start + len(prompt) :] = completion
         mask[row, start:] = 1
-        weights[row, start + 1 : start + len(prompt)] = prompt_weight  # nothing foretells the first token
+        weights[row, start + 1 : start + len(prompt)] = prompt_weight  # no token predicts the first one
         weights[row, start + len(prompt) :] = 1
     return torch.from_numpy(tokens), torch.from_numpy(mask), torch.from_numpy(weights)

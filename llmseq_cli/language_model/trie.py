@@ -1,7 +1,7 @@
-"""Titles as a trie over tokens, in arrays: which tokens continue a title that may still be named.
+"""Titles as a trie over tokens, in arrays, to find which tokens continue an allowed title.
 
-Titles are sorted by their tokens, so that each node stands for a range of them; the children of a node lie side by
-side, ordered by token. All steps are array operations over a batch of rows, one row an answer in the making.
+Titles are sorted by their tokens, so each node is a range of them; the children of a node are adjacent, ordered by
+token. All steps are array operations over a batch of rows, one row per unfinished answer.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ ROOT = 0
 
 @dataclass(frozen=True)
 class TitleTrie:
-    """Nodes in order of depth, then of titles; node 0 is the root.
+    """Nodes ordered by depth, then by titles; node 0 is the root.
 
-    order: int64[n_titles], places of titles sorted by tokens. token: int64[n_nodes], by which a node is reached; `end`
-    for the end of a title. low, high: int64[n_nodes], the node's range of sorted titles. children: int64[n_nodes + 1],
-    where each node's children begin. keys: int64[n_nodes − 1], (parent, token) of nodes 1 … as one rising number.
+    order: int64[n_titles], places of titles sorted by tokens. token: int64[n_nodes], the token that leads to a node;
+    `end` for the end of a title. low, high: int64[n_nodes], the node's range of sorted titles. children: int64[n_nodes
+    + 1], the start of each node's children. keys: int64[n_nodes − 1], (parent, token) of nodes 1 … as one ascending
+    number.
     """
 
     order: Tensor
@@ -46,7 +47,7 @@ class TitleTrie:
         tokens = tokens[order]
         starts = np.ones((n, width), dtype=bool)  # whether a node of this depth starts at this title
         starts[1:] = np.logical_or.accumulate(tokens[1:] != tokens[:-1], axis=1)
-        # The title at which the next node of the depth starts, and that at which the current one did.
+        # The title where the next node of this depth starts, and the one where the current node started.
         following = np.where(starts, np.arange(n)[:, None], n)
         following = np.minimum.accumulate(following[::-1], axis=0)[::-1]
         following = np.vstack([following[1:], np.full((1, width), n)])
@@ -73,16 +74,16 @@ class TitleTrie:
         )
 
     def child(self, nodes: Tensor, tokens: Tensor) -> Tensor:
-        """The child of each node by each token, int64[n], −1 where there is none."""
+        """The child of each node for each token, int64[n], −1 if there is none."""
         wanted = nodes * (self.end + 1) + tokens
         place = torch.searchsorted(self.keys, wanted).clamp(max=len(self.keys) - 1)
         return torch.where(self.keys[place] == wanted, place + 1, -1)
 
     def continuations(self, nodes: Tensor, remaining: Tensor, sets: Tensor) -> tuple[Tensor, Tensor]:
-        """(row, token) of all that may follow each node (int64[n]), `end` where a title is complete.
+        """(row, token) of everything that may follow each node (int64[n]), `end` if a title is complete.
 
-        remaining: int32[n_sets, n_titles + 1], how many of the first sorted titles may be named. sets: int64[n], which
-        of these holds for a row.
+        remaining: int32[n_sets, n_titles + 1], how many of the first sorted titles are allowed. sets: int64[n], the set
+        of each row.
         """
         first = self.children[nodes]
         counts = self.children[nodes + 1] - first
@@ -93,12 +94,12 @@ class TitleTrie:
         return rows[open_], self.token[children[open_]]
 
     def has_any(self, nodes: Tensor, remaining: Tensor, sets: Tensor) -> Tensor:
-        """Whether a title below a node may be named, bool[n]; False for node −1."""
+        """Whether a title below a node is allowed, bool[n]; False for node −1."""
         safe = nodes.clamp(min=0)
         return (remaining[sets, self.high[safe]] > remaining[sets, self.low[safe]]) & (nodes >= 0)
 
     def title(self, nodes: Tensor) -> Tensor:
-        """Places among the sorted titles that nodes reached by `end` stand for, int64[n]."""
+        """Places in the sorted titles for nodes reached by `end`, int64[n]."""
         return self.low[nodes]
 
 

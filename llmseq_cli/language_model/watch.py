@@ -1,7 +1,7 @@
-"""A bound on what a model's chat template may take.
+"""Limits on time and memory of a model's chat template.
 
-transformers renders templates in a sandbox: they reach no files and no code. A template that loops without end or
-builds texts without end is stopped here.
+transformers renders templates in a sandbox without access to files or code. A template that loops forever or builds
+endless text is stopped here.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class _TooLongError(BaseException):
 
 
 class Watch:
-    """While this is entered, each piece of work that `begin` starts must end in time and in bounded memory.
+    """Inside this context, each piece of work that `begin` starts must end in time and within a memory limit.
 
-    Raises LlmseqError for one that does not, and for whatever else a template raises. what: for the message.
+    Raises LlmseqError if it does not, or for any other error of a template. what: for the message.
     """
 
     def __init__(self, what: str, seconds: float = _SECONDS) -> None:
@@ -56,7 +56,7 @@ class Watch:
                 self._over.set()
             self._thread.join()
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._watched), None)
-        except _TooLongError as late:  # it came on the way out
+        except _TooLongError as late:  # it arrived while leaving
             error = error or late
         if isinstance(error, _TooLongError):
             raise LlmseqError(
@@ -66,7 +66,7 @@ class Watch:
             raise LlmseqError(f"{self.what} takes too much memory", "choose another model") from None
         if isinstance(error, RecursionError) or type(error).__module__.startswith("jinja2"):
             said = " ".join(str(error).split())[:200]
-            raise LlmseqError(f"{self.what} fails: {said}", "choose another model, or correct its template") from None
+            raise LlmseqError(f"{self.what} fails: {said}", "choose another model, or fix its template") from None
 
     def _watch(self) -> None:
         while not self._over.wait(_GLANCE):
@@ -79,7 +79,7 @@ class Watch:
 
 
 def _limit_memory() -> tuple[int, int] | None:
-    """Lets this process take so much more address space and no more; returns the limits before."""
+    """Limit the additional address space of this process; return the previous limits."""
     if sys.platform != "linux":
         return None
     import resource

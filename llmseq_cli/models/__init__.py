@@ -1,1 +1,1 @@
-"""One file a recommender; all speak `Recommender` (base.py), `registry.py` finds them by name."""
+"""One file per recommender; all implement `Recommender` (recommender.py), and `registry.py` finds them by name."""

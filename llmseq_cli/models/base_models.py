@@ -1,4 +1,4 @@
-"""Models made of trained runs: what they share."""
+"""The common base of models made of trained runs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from llmseq_cli.evaluation.top_k import filled_up
 from llmseq_cli.models.recommender import BaseRun, FitContext, Recommender
 from llmseq_cli.settings import Settings, setting
 
-_RUN = re.compile(r"[\w.-]*\w")  # a name, no path
+_RUN = re.compile(r"[\w.-]*\w")  # a name, not a path
 
 
 def run_names(base_models: Sequence[BaseRun]) -> str:
-    """ "sasrec-3,v-sknn-1", as settings hold it."""
+    """Names of runs for settings: "sasrec-3,v-sknn-1"."""
     return ",".join(base_model.run for base_model in base_models)
 
 
@@ -34,16 +34,16 @@ class BaseModelsSettings(Settings):
 class MadeOfRuns(Recommender):
     """A recommender that combines the lists of trained runs; none of them is trained again.
 
-    It is saved with the names of its base models, whose files are read from the folders beside its own.
+    It is saved with the names of its base models; their files are read from the folders next to its own.
     """
 
     base_models_use = "required"
     fewest: ClassVar[int]
     most: ClassVar[int | None]
-    """How many base models it takes; None for any number."""
+    """The number of base models; None for any number."""
 
     first_models: ClassVar[tuple[str, ...]] = ()
-    """The models that its first base models must be of."""
+    """Required models of its first base models."""
 
     base_models: list[Recommender]
 
@@ -53,7 +53,7 @@ class MadeOfRuns(Recommender):
         return True
 
     def take_base_models(self, context: FitContext) -> None:
-        """Keep the base models of the context. Raises UsageError where the model is not made of such."""
+        """Keep the base models of the context. Raises UsageError if they do not fit the model."""
         self.check_base_models(
             [base_model.run for base_model in context.base_models], [m.model.name for m in context.base_models]
         )
@@ -62,12 +62,12 @@ class MadeOfRuns(Recommender):
 
     @classmethod
     def check_base_models(cls, runs: list[str], models: list[str]) -> None:
-        """Raises UsageError where the model cannot be made of these runs, of these models."""
+        """Raises UsageError if the model cannot be made of these runs and their models."""
         if len(runs) < cls.fewest or (cls.most is not None and len(runs) > cls.most):
             number = f"{cls.fewest} {'run' if cls.fewest == 1 else 'runs'}" + ("" if cls.most else " or more")
-            raise UsageError(f"{cls.name} is made of {number}, not of {len(runs)}", f"use {cls.example()}")
+            raise UsageError(f"{cls.name} takes {number}, not {len(runs)}", f"use {cls.example()}")
         if len(set(runs)) < len(runs):
-            raise UsageError(f"--runs names {max(runs, key=runs.count)} twice", f"use {cls.example()}")
+            raise UsageError(f"--runs contains {max(runs, key=runs.count)} twice", f"use {cls.example()}")
         for place, (run, model, wanted) in enumerate(zip(runs, models, cls.first_models, strict=False), 1):
             if model != wanted:
                 raise UsageError(
@@ -76,13 +76,14 @@ class MadeOfRuns(Recommender):
 
     @classmethod
     def example(cls) -> str:
-        """What a user says to name base models, for hints."""
+        """An example of --runs, for hints."""
         names = [*cls.first_models, "v-sknn", "sasrec"][: cls.fewest]
         return "--runs " + (",".join(names) if len(set(names)) == len(names) else f"{names[0]}-1,{names[0]}-2")
 
     @classmethod
     def load(cls, folder: Path, n_items: int | None = None) -> Recommender:
-        """The model that `save` wrote, with its base models. Raises LlmseqError where files of one of them are gone."""
+        """Load the model that `save` wrote, with its base models. Raises LlmseqError if files of one of them are
+        missing."""
         model = super().load(folder, n_items)
         assert isinstance(model, MadeOfRuns)
         model.base_models = [_load_beside(folder, run, model.n_items) for run in model.settings.runs.split(",")]
@@ -94,13 +95,13 @@ def _load_beside(folder: Path, run: str, n_items: int) -> Recommender:
 
     beside = folder.parent / run
     if not _RUN.fullmatch(run) or run == folder.name:
-        raise LlmseqError(f"{folder.name} is made of '{run[:80]}', which is no other run", "train it again")
+        raise LlmseqError(f"{folder.name} is made of '{run[:80]}', which is not another run", "train it again")
     try:
         name = json.loads((beside / "model.json").read_text(encoding="utf-8"))["model"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LlmseqError(
-            f"{folder.name} is made of '{run}', whose files are gone or damaged ({beside})",
-            f"train the model of {run} again, then the one made of it",
+            f"{folder.name} is made of '{run}', whose files are missing or damaged ({beside})",
+            f"train the model of {run} again, then this one",
         ) from error
     return model_class(name).load(beside, n_items)
 
@@ -111,27 +112,27 @@ POPULARITIES = ("train", "all")
 def popularity_setting() -> Any:
     return setting(
         "train",
-        "sessions in which items are counted; all: also the test sessions, which peeks at them, as the paper does",
+        "sessions in which to count items; all: also the test sessions, which peeks at them, as the paper does",
         choices=POPULARITIES,
     )
 
 
 def item_counts(popularity: str, train: Sessions, n_items: int, context: FitContext) -> np.ndarray:
-    """How often every item occurs, int[n_items], in training or (and says so) in the test sessions, too."""
+    """Occurrences of every item, int[n_items], in training or, with a message, also in the test sessions."""
     if popularity == "train":
         return train.counts(n_items)
-    context.progress.message("popularity=all: items are also counted in the test sessions, as the paper's program does")
+    context.progress.message("popularity=all: items are also counted in the test sessions, as in the paper's program")
     return context.catalog.popularity
 
 
 def popularity_cutoff(counts: np.ndarray, quantile: float) -> float:
-    """The quantile of the popularity of items that occur at all; counts: int[n_items], their interactions."""
+    """The quantile of popularity over items that occur; counts: int[n_items], their interactions."""
     seen = counts[counts > 0]
     return float(np.quantile(seen, quantile)) if len(seen) else 0.0
 
 
 def first_kept(ranking: Ranking, kept: np.ndarray, k: int) -> Ranking:
-    """The first k items of every list that are kept, in their order; kept: bool, of the shape of the lists."""
+    """The first k kept items of every list, in order; kept: bool, with the shape of the lists."""
     order = np.argsort(~kept, axis=1, kind="stable")[:, :k]
     left = np.take_along_axis(kept, order, axis=1)
     items = np.where(left, np.take_along_axis(ranking.items, order, axis=1), NO_ITEM)

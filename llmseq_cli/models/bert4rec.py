@@ -1,7 +1,7 @@
 """BERT4Rec: a transformer that reads a session in both directions and fills in masked items.
 
 Sun et al., "BERT4Rec: Sequential recommendation with bidirectional encoder representations from transformer" (CIKM
-2019), with full softmax over the catalog. To recommend, a mask is put after the session.
+2019), with full softmax over the catalog. To recommend, a mask is appended to the session.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class BERT4RecSettings(TransformerSettings):
     ffn_multiplier: int = with_default(TransformerSettings, "ffn_multiplier", 2)
     mask: float = setting(0.3, "share of a session's items that training masks", low=0.01, high=1, tune=(0.05, 0.9))
     mask_last: float = setting(
-        1.0, "share of sessions whose last item is masked as well, as when recommending", low=0, high=1
+        1.0, "share of sessions whose last item is also masked, as when recommending", low=0, high=1
     )
     attend_masks: bool | None = setting(
-        None, "whether items attend to masked places; none: with embeddings they do, without they do not"
+        None, "whether items attend to masked positions; none: with embeddings yes, without no"
     )
-    copies: int = setting(1, "masked copies of every session in an epoch, each masked differently", low=0, high=1000)
+    copies: int = setting(1, "masked copies of every session per epoch, each masked differently", low=0, high=1000)
     last_only: int = setting(
-        0, "further copies of every session in an epoch, with only the last item masked", low=0, high=1000
+        0, "additional copies of every session per epoch, with only the last item masked", low=0, high=1000
     )
     patience: int = with_default(TransformerSettings, "patience", 20)
     norm_first: bool = setting(True, "layer norm before attention and feed-forward; false: after them, as in BERT")
@@ -55,7 +55,7 @@ class BERT4Rec(NeuralRecommender):
     settings: BERT4RecSettings
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
-        # Vectors from chance learn more where training shows no masks either, as in use; those of embeddings do not.
+        # Random vectors learn more if training shows no masks either, as in use; vectors from embeddings do not.
         if self.settings.attend_masks is None:
             self.settings = replace(self.settings, attend_masks=context.embeddings is not None)
         if self.copies() < 1:
@@ -83,7 +83,7 @@ class BERT4Rec(NeuralRecommender):
         return super().window() if self.settings.layout == "ours" else self.settings.max_length
 
     def history_length(self) -> int:
-        """The paper's layout has no place for the mask but one of the session's own."""
+        """In the paper's layout, the mask takes one of the session's places."""
         return self.settings.max_length - (self.settings.layout == "paper")
 
     def copies(self) -> int:
@@ -96,9 +96,9 @@ class BERT4Rec(NeuralRecommender):
         random: np.random.Generator,
         copy: np.ndarray | None = None,
     ) -> Batch:
-        """Masked items predict themselves; every session has at least one, and one that can be seen.
+        """Masked items predict themselves; every session has at least one masked and one visible item.
 
-        copy: int64[n], from `copies` on only the last item is masked.
+        copy: int64[n]; from number `copies` on, only the last item is masked.
         """
         as_in_use = random.random(len(items)) < self.settings.mask_last
         steps, last = np.arange(items.shape[1]), (lengths - 1)[:, None]
@@ -114,7 +114,7 @@ class BERT4Rec(NeuralRecommender):
 
 
 class BERT4RecEncoder(Encoder):
-    """The mask is a vector of its own, which stands in for those of the items to predict."""
+    """The mask is a learnt vector, which replaces the vectors of the items to predict."""
 
     def __init__(self, dim: int, settings: BERT4RecSettings) -> None:
         super().__init__()
@@ -165,22 +165,23 @@ class BERT4RecEncoder(Encoder):
             times[:, -1] = times[:, -2]
         x, bias = self.times(x + self._positions(lengths + 1, length + 1), times)
         inside = _inside(lengths + 1, length + 1)
-        if not self.attend_masks:  # but where there is nothing else to attend to
+        if not self.attend_masks:  # except if there is nothing else to attend to
             inside[torch.arange(n, device=x.device), lengths] = lengths == 0
         hidden: Tensor = self.norm(self.transformer(x, causal=False, inside=inside, at=lengths, bias=bias))[:, 0]
         return hidden
 
     def _positions(self, lengths: Tensor, length: int) -> Tensor:
-        """Counted from the end, so that the mask after a session of any length has the same: [n, length, dim]."""
+        """Positions from the end, [n, length, dim], so that the mask after a session of any length has the same
+        position."""
         steps = torch.arange(length, device=lengths.device)
         return functional.embedding((lengths[:, None] - 1 - steps).clamp(min=0), self.positions)
 
 
 def _known(times: Tensor, known: Tensor) -> Tensor:
-    """int64[n, length]: the times, where they are not known that of the item before. known: bool[n, length]."""
+    """int64[n, length]: the times; unknown ones are those of the previous item. known: bool[n, length]."""
     return torch.where(known, times, times[:, :1]).cummax(dim=1).values
 
 
 def _inside(lengths: Tensor, length: int) -> Tensor:
-    """bool[n, length]: where a session has an item."""
+    """bool[n, length]: positions with an item of the session."""
     return torch.arange(length, device=lengths.device) < lengths[:, None]

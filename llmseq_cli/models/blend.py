@@ -1,4 +1,4 @@
-"""Blend: the weighted sum of what several runs say, by score or by rank, and of what training tells of the items."""
+"""Blend: a weighted sum of several runs' scores or ranks and, optionally, of item traits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from llmseq_cli.settings import setting
 @dataclass(frozen=True)
 class BlendSettings(ListCombinerSettings):
     method: str = setting(
-        "zscore", "how scores or ranks are made comparable before they are summed", choices=METHODS, tune=METHODS
+        "zscore", "how to make scores or ranks comparable before summing", choices=METHODS, tune=METHODS
     )
     weights: str = setting(
         "auto",
@@ -34,18 +34,18 @@ class BlendSettings(ListCombinerSettings):
 
 
 class Blend(ListCombiner):
-    """Σ w · g over the base models' lists, g being what `gains` makes of a model's scores or ranks.
+    """Σ w · g over the base models' lists, with g from `gains` of a model's scores or ranks.
 
     With weights=auto the base models are trained again without the latest fifth of the training sessions (at most
-    5,000), and the weights are those under which the items that follow there are most likely; the test sessions have no
-    part in it. Then the base models that were trained on everything are blended. Where the split has validation cases
-    of its own, nothing is trained again: the weights are learnt on at most 5,000 of these. With item_traits what
-    `ItemTraits` tells of a listed item is added, with weights that are learnt together with those of the base models.
+    5,000), and the weights maximise the likelihood of the next items there; test sessions are not used. Then the base
+    models that were trained on everything are blended. If the split has validation cases, nothing is trained again: the
+    weights are learnt on at most 5,000 of them. With item_traits, `ItemTraits` of listed items are added, with weights
+    that are learnt together with those of the base models.
     """
 
     name = "blend"
     title = "Blend"
-    summary = "weighted sum of the scores or ranks of any runs, weights learnt on the training side"
+    summary = "weighted sum of the scores or ranks of any runs, weights learnt on validation cases"
     Settings = BlendSettings
 
     settings: BlendSettings
@@ -54,8 +54,8 @@ class Blend(ListCombiner):
     traits: ItemTraits | None = None
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, Any]:
-        """Figures: weights, by run and summing to 1, trait_weights on their scale where items' traits count, and where
-        they are learnt the NDCG@20 of the held-out sessions.
+        """Returns weights (by run, summing to 1), trait_weights (on their scale, with item_traits) and, if learnt, the
+        NDCG@20 of the held-out sessions.
         """
         self.take_base_models(context)
         runs = [base_model.run for base_model in context.base_models]
@@ -65,7 +65,7 @@ class Blend(ListCombiner):
             found, figures = self._learn(train, context)
             self.weights, self.trait_weights = found.weights, found.trait_weights
         elif self.settings.item_traits:
-            raise UsageError("what items' traits are worth is learnt together with the weights", "leave weights out")
+            raise UsageError("weights of item traits are learnt together with the other weights", "leave out weights")
         else:
             self.weights = parse_weights(self.settings.weights, len(runs))
         if self.settings.item_traits:
@@ -96,9 +96,9 @@ class Blend(ListCombiner):
         }
 
     def _lists(self, histories: Sessions, k: int, exclude_history: bool) -> Ranking:
-        # Where items' traits count, so does every list: a base model without a weight still says which items there are.
+        # With traits, every list counts: a base model with weight 0 still contributes candidates.
         counted = [place for place, weight in enumerate(self.weights) if weight > 0 or self.traits]
-        # History items are asked for even where they are not wanted: the others' scores must not depend on it.
+        # Always include history items, even if they are not wanted: the others' scores must not depend on it.
         rankings = [
             self.base_models[place].recommend(histories, self._list_length, exclude_history=False) for place in counted
         ]
@@ -129,7 +129,7 @@ class Blend(ListCombiner):
         self.weights = array(arrays, "weights", "f", (len(self.settings.runs.split(",")),), low=0)
         if not self.weights.sum() > 0:
             raise DamagedError("all weights are 0")
-        # A blend of an older version has none.
+        # Blends of older versions have none.
         self.trait_weights = array(arrays, "trait_weights", "f", (None,)) if "trait_weights" in arrays else np.zeros(0)
         self.traits = None
         if "traits" in arrays:
@@ -138,7 +138,7 @@ class Blend(ListCombiner):
 
 
 def _sums(lists: list[np.ndarray], said: list[np.ndarray], n_items: int) -> np.ndarray:
-    """float32[n, n_items], the sum of what the lists say of each item; -inf where it is in none of them."""
+    """float32[n, n_items], the sum over the lists for each item; -inf if no list contains it."""
     sums = np.full((len(lists[0]), n_items), -np.inf, dtype=np.float32)
     for items, gain in zip(lists, said, strict=True):
         rows, places = np.nonzero(items != NO_ITEM)
@@ -149,18 +149,19 @@ def _sums(lists: list[np.ndarray], said: list[np.ndarray], n_items: int) -> np.n
 
 
 def parse_weights(words: str, n: int) -> np.ndarray:
-    """float64[n] that sum to 1, of "0.5,0.3,0.2". Raises UsageError for anything but n numbers, none below 0."""
+    """Parse "0.5,0.3,0.2" as float64[n], scaled to sum to 1. Raises UsageError unless these are n numbers of at least
+    0."""
     try:
         weights = np.array([float(word) for word in words.split(",")])
     except ValueError:
         raise UsageError(
-            f"'{words}' is no list of weights", "use --set weights=auto, or numbers: --set weights=0.6,0.4"
+            f"'{words}' is not a list of weights", "use --set weights=auto, or numbers: --set weights=0.6,0.4"
         ) from None
     if len(weights) != n:
         raise UsageError(
             f"there are {n} runs and {len(weights)} weights", "give one weight per run, in the order of --runs"
         )
     if not np.isfinite(weights).all() or (weights < 0).any() or not weights.sum() > 0:
-        raise UsageError(f"weights cannot be {words}", "give numbers from 0 up, not all of them 0")
+        raise UsageError(f"weights cannot be {words}", "give numbers of at least 0, not all of them 0")
     shares: np.ndarray = weights / weights.sum()
     return shares

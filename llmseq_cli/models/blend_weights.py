@@ -1,4 +1,4 @@
-"""Weights of a blend: those under which the held-out sessions' next items are most likely."""
+"""Learn the weights of a blend that make the held-out sessions' next items most likely."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ from llmseq_cli.models.item_traits import TRAITS, ItemTraits
 
 CUTOFF = 20
 
-_RIDGE = 1e-2  # base models that say the same share what one of them would get
+_RIDGE = 1e-2  # equal base models then share the weight that one of them would get
 _START = 0.5
-_LEAST = 1e-4  # smaller weights are what the optimiser leaves of none
+_LEAST = 1e-4  # the optimiser leaves such small weights instead of 0
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What the base models say for items of the held-out sessions.
+    """The base models' values for candidate items of the held-out sessions.
 
-    Held are only sessions whose target stands in a list, for the others cannot be hit, with the items of all lists that
-    are not in the history. Entries of a session stand together, in the order of their items.
-    values: float32[n_base_models + n_traits, n_entries], gains, and below them traits of the items, or none.
-    first: int64[n_sessions], where each session's entries begin.
-    targets: int64[n_sessions], which entries are the targets.
+    Contains only sessions whose target is in a list (others cannot be hit), with all listed items that are not in the
+    history. Entries of a session are adjacent, ordered by item. values: float32[n_base_models + n_traits, n_entries],
+    gains, then item traits, if any. first: int64[n_sessions], the start of each session's entries. targets:
+    int64[n_sessions], which entries are the targets.
     """
 
     values: np.ndarray
@@ -44,7 +43,7 @@ class Candidates:
         *,
         exclude_history: bool = True,
     ) -> Candidates:
-        """base_models: of each a ranking and its gains (≥ 0), [n_histories, depth]. targets: int[n_histories]."""
+        """base_models: for each a ranking and its gains (≥ 0), [n_histories, depth]. targets: int[n_histories]."""
         rows = np.arange(len(histories))[:, None] * n_items
         keys = [(rows + ranking.items)[ranking.items != NO_ITEM] for ranking, _ in base_models]
         said = [gain[ranking.items != NO_ITEM] for ranking, gain in base_models]
@@ -63,12 +62,12 @@ class Candidates:
         return Candidates(values, first, own, len(base_models))
 
     def sessions(self) -> np.ndarray:
-        """int64[n_entries], whose entry each is."""
+        """int64[n_entries], the session of each entry."""
         return np.repeat(np.arange(len(self.first)), np.diff(np.append(self.first, self.values.shape[1])))
 
     def target_ranks(self, weights: np.ndarray) -> np.ndarray:
-        """The rank of every session's target, int64[n_sessions]; 0 where no base model with a weight says anything for
-        it, nor a trait has one. Of equal sums the item with the lower number comes first.
+        """The rank of every session's target, int64[n_sessions]; 0 if neither a weighted base model nor a weighted
+        trait has a value for it. With equal sums, the item with the lower number comes first.
         """
         if not len(self.first):
             return np.zeros(0, dtype=np.int64)
@@ -81,8 +80,8 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Learnt:
-    """weights: float64[n_base_models], summing to 1, or all 0 where nothing but traits helps. trait_weights:
-    float64[n_traits], on their scale. ndcg: theirs, at 20. alone: the NDCG@20 of every base model alone.
+    """weights: float64[n_base_models], summing to 1, or all 0 if only traits help. trait_weights: float64[n_traits], on
+    their scale. ndcg: NDCG@20 with these weights. alone: the NDCG@20 of every base model alone.
     """
 
     weights: np.ndarray
@@ -92,18 +91,18 @@ class Learnt:
 
 
 def mean_ndcg(candidates: Candidates, weights: np.ndarray, n_sessions: int) -> float:
-    """Mean NDCG@20 of the blend; of n_sessions, those whose target stands in no list count 0."""
+    """Mean NDCG@20 of the blend over n_sessions; sessions whose target is in no list count as 0."""
     return float(per_session(candidates.target_ranks(weights), CUTOFF)["ndcg"].sum() / n_sessions)
 
 
 def learnt_weights(candidates: Candidates, n_sessions: int) -> Learnt:
-    """Weights w that maximise Σ log softmax(Σ w·value)[target] over the held sessions, those of base models ≥ 0, scaled
-    so that these sum to 1.
+    """Weights w that maximise Σ log softmax(Σ w·value)[target] over the held-out sessions; those of base models are ≥ 0
+    and scaled to sum to 1.
 
     This is the conditional logit of McFadden ("Conditional logit analysis of qualitative choice behavior", 1974): it
-    has one optimum, and counts how far ahead others are, not only at which rank; on halves of Amazon Beauty's latest
-    training sessions, each judged by the other's weights, an ascent on NDCG@20 itself found worse ones. Where there is
-    nothing to learn from, weights are equal.
+    has a single optimum, and considers how far ahead other items are, not only their rank. On halves of Amazon Beauty's
+    latest training sessions, each evaluated with the other's weights, optimising NDCG@20 directly found worse weights.
+    If there is nothing to learn from, weights are equal.
     """
     n = candidates.n_base_models
     alone = [mean_ndcg(candidates, one, n_sessions) for one in np.eye(n, len(candidates.values))]
@@ -142,8 +141,8 @@ def _most_likely(candidates: Candidates) -> np.ndarray:
 
 
 def _scales(candidates: Candidates) -> np.ndarray:
-    """float64[n_base_models + n_traits], what values are divided by: one number for all gains, so that the size of what
-    a method gives does not decide how much the ridge holds back; 1 for traits.
+    """float64[n_base_models + n_traits], divisors of the values: one number for all gains, so that the effect of the
+    ridge does not depend on a method's scale; 1 for traits.
     """
     said = candidates.values[: candidates.n_base_models]
     size = float(np.sqrt(np.mean(said[said > 0] ** 2))) if (said > 0).any() else 1.0

@@ -1,7 +1,7 @@
-"""Gradient-boosted trees as plain arrays: grown by scikit-learn, kept and asked without it, and without pickle.
+"""Gradient-boosted trees as plain arrays: trained by scikit-learn, stored and evaluated without it and without pickle.
 
-A tree is asked as in Lucchese et al., "QuickScorer" (SIGIR 2015): its leaves are bits, numbered from left to right; a
-node whose answer is no strikes out the leaves to its left, and the row comes to the first leaf that is left. So every
+Trees are evaluated as in Lucchese et al., "QuickScorer" (SIGIR 2015): leaves are bits, numbered from left to right; a
+node whose condition is false removes the leaves to its left, and the row ends at the first remaining leaf. So every
 node is one comparison of a whole column, and no row walks down a tree.
 """
 
@@ -27,14 +27,12 @@ _ALL = 2**64 - 1
 
 @dataclass(frozen=True)
 class BoostedTrees:
-    """Trees whose leaves' values are summed. The inner nodes of all trees stand end to end.
+    """Trees whose leaf values are summed. The inner nodes of all trees are concatenated.
 
-    baseline: float64[1], what every row starts from.
-    offsets: int64[n_trees + 1], where each tree's nodes begin.
-    feature: int64[n_nodes], the column that a node asks. threshold: float64[n_nodes]; rows up to it go left.
-    missing_left: bool[n_nodes], whether rows go left where the column is NaN.
-    kept: uint64[n_nodes], the leaves that remain for a row that goes right, as bits.
-    values: float64[n_trees, most leaves], what each leaf adds.
+    baseline: float64[1], the start value of every row. offsets: int64[n_trees + 1], the start of each tree's nodes.
+    feature: int64[n_nodes], the column that a node tests. threshold: float64[n_nodes]; rows up to it go left.
+    missing_left: bool[n_nodes], whether rows go left if the column is NaN. kept: uint64[n_nodes], the remaining leaves
+    of a row that goes right, as bits. values: float64[n_trees, most leaves], what each leaf adds.
     """
 
     baseline: np.ndarray
@@ -47,7 +45,7 @@ class BoostedTrees:
 
     @staticmethod
     def of(model: HistGradientBoostingClassifier) -> BoostedTrees:
-        """The trees of a fitted classifier of two classes, without categorical features, of at most 64 leaves."""
+        """The trees of a fitted two-class classifier without categorical features and with at most 64 leaves."""
         trees = [predictor.nodes for [predictor] in model._predictors]
         ordered = [_leaves_and_kept(nodes) for nodes in trees]
         values = np.zeros((len(trees), max((len(leaves) for leaves, _ in ordered), default=1)))
@@ -59,7 +57,7 @@ class BoostedTrees:
             baseline=np.asarray(model._baseline_prediction, dtype=np.float64).reshape(1),
             offsets=np.cumsum([0, *(len(nodes) for nodes in inner)], dtype=np.int64),
             feature=joined["feature_idx"].astype(np.int64),
-            # Infinite where a node only tells missing values from others.
+            # Infinite if a node only separates missing values from others.
             threshold=np.minimum(joined["num_threshold"], np.finfo(np.float64).max),
             missing_left=joined["missing_go_to_left"].astype(bool),
             kept=np.concatenate([kept for _, kept in ordered]),
@@ -67,7 +65,7 @@ class BoostedTrees:
         )
 
     def scores(self, rows: np.ndarray) -> np.ndarray:
-        """float64[n], bit for bit scikit-learn's `decision_function`; rows: float[n, n_features], finite or NaN."""
+        """float64[n], identical to scikit-learn's `decision_function`; rows: float[n, n_features], finite or NaN."""
         sums = np.full(len(rows), self.baseline[0])
         for start in range(0, len(rows), _BLOCK_ROWS):
             columns = np.ascontiguousarray(rows[start : start + _BLOCK_ROWS].T, dtype=np.float64)
@@ -77,7 +75,7 @@ class BoostedTrees:
         return sums
 
     def _leaves(self, columns: np.ndarray, tree: int) -> np.ndarray:
-        """int64[n], the leaf of this tree that each row comes to; columns: float64[n_features, n]."""
+        """int64[n], each row's leaf in this tree; columns: float64[n_features, n]."""
         n_leaves = self.values.shape[1]
         bits: Any = np.uint16 if n_leaves <= 16 else np.uint32 if n_leaves <= 32 else np.uint64
         every = np.iinfo(bits).max
@@ -86,7 +84,7 @@ class BoostedTrees:
             asked, threshold = columns[self.feature[node]], self.threshold[node]
             goes_left = ~(asked > threshold) if self.missing_left[node] else asked <= threshold
             left &= np.where(goes_left, bits(every), self.kept[node].astype(bits))
-        first = (left & (~left + bits(1))).astype(np.float64)  # a power of 2, whose exponent is the leaf
+        first = (left & (~left + bits(1))).astype(np.float64)  # a power of 2; its exponent is the leaf
         leaves: np.ndarray = (first.view(np.int64) >> 52) - 1023
         return leaves
 
@@ -95,12 +93,12 @@ class BoostedTrees:
 
     @staticmethod
     def restored(arrays: Mapping[str, np.ndarray], n_features: int) -> BoostedTrees:
-        """The inverse of `arrays`. Raises DamagedError for what no training leaves."""
+        """The inverse of `arrays`. Raises DamagedError for arrays that no training produces."""
         values = array(arrays, _PREFIX + "values", "f", (None, None))
         n_trees, n_leaves = values.shape
         n = len(array(arrays, _PREFIX + "threshold", "f", (None,)))
         kept = array(arrays, _PREFIX + "kept", "u", (n,)).astype(np.uint64)
-        # The last leaf is to the left of no node: some leaf always remains.
+        # The last leaf is never left of a node, so at least one leaf always remains.
         if not 1 <= n_leaves <= MOST_LEAVES or not (kept >> np.uint64(n_leaves - 1) & np.uint64(1)).all():
             raise DamagedError("a tree leads to no leaf")
         return BoostedTrees(
@@ -115,7 +113,7 @@ class BoostedTrees:
 
 
 def _leaves_and_kept(nodes: np.ndarray) -> tuple[list[int], np.ndarray]:
-    """(the leaves of a tree from left to right, uint64 of its inner nodes: the leaves that are not left below them)."""
+    """(a tree's leaves from left to right; uint64 per inner node: the leaves outside its left subtree)."""
     leaves: list[int] = []
     kept: dict[int, int] = {}
 

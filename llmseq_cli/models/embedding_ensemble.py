@@ -1,4 +1,4 @@
-"""EmbeddingEnsemble: two LLMSeqSim runs, the first one's best or surest items before the second one's list.
+"""EmbeddingEnsemble: two LLMSeqSim runs; the best items of the first come before the list of the second.
 
 Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339), Section 6 and online material.
 """
@@ -21,17 +21,17 @@ DEFAULT_THRESHOLDS = {"rank": 5.0, "confidence": 0.8}
 
 @dataclass(frozen=True)
 class EmbeddingEnsembleSettings(BaseModelsSettings):
-    method: str = setting("rank", "how the first run's leading items are chosen", choices=METHODS, tune=METHODS)
+    method: str = setting("rank", "how to choose the first run's leading items", choices=METHODS, tune=METHODS)
     threshold: float | None = setting(
-        None, "rank: so many of them (none: 5); confidence: those at least so similar (none: 0.8)"
+        None, "rank: their number (none: 5); confidence: their minimum similarity (none: 0.8)"
     )
 
 
 class EmbeddingEnsemble(MadeOfRuns):
     """The first items of the first run's list, then the second run's list without them.
 
-    rank: the first run's best `threshold` items; confidence: its items whose score is at least `threshold`.
-    An item's score is 1/place, for the scores of two runs are not comparable.
+    rank: the first run's best `threshold` items; confidence: its items whose score is at least `threshold`. An item's
+    score is 1/place, because the scores of two runs are not comparable.
     """
 
     name = "embedding-ensemble"
@@ -48,7 +48,7 @@ class EmbeddingEnsemble(MadeOfRuns):
         return {}
 
     def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
-        # Without its c items that come first, k items of the second list hold at least k − c others.
+        # Without the c leading items, k items of the second list include at least k − c others.
         first, second = (
             base_model.recommend(histories, k, exclude_history=exclude_history) for base_model in self.base_models
         )
@@ -76,4 +76,4 @@ class EmbeddingEnsemble(MadeOfRuns):
         return {"members": np.array([len(self.base_models)])}
 
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
-        """There is nothing but the base models."""
+        """There are only the base models."""

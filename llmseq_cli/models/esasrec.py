@@ -1,12 +1,12 @@
-"""eSASRec: SASRec with gated blocks, trained against a few drawn items instead of the whole catalog.
+"""eSASRec: SASRec with gated blocks, trained against a few sampled items instead of the whole catalog.
 
 Tikhonovich et al., "eSASRec: Enhancing transformer-based recommendations in a modular fashion" (RecSys 2025), with the
 blocks of LiGR (Borisyuk et al., "From features to transformers: Redefining ranking for scalable impact", 2025):
 
     x + σ(W x) ⊙ attention(norm(x)), then x + σ(W x) ⊙ feed-forward(norm(x))
 
-The negatives are drawn uniformly, as published there; a few targets share theirs, where the authors draw for each.
-Width of the layers, heads, dropout and number of negatives are those published for Amazon Beauty under leave-one-out.
+Negatives are drawn uniformly, as published; a few targets share theirs, while the authors draw for each. Layer width,
+heads, dropout and number of negatives are those published for Amazon Beauty under leave-one-out.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ESASRec(SASRec):
 
 
 class LiGRBlock(Block):
-    """Both branches go through a gate, which sees what comes in."""
+    """Both branches go through a gate computed from the block's input."""
 
     def __init__(self, dim: int, heads: int, inner: int, dropout: float) -> None:
         super().__init__(dim, heads, inner, "swiglu", dropout, norm_first=True)

@@ -1,4 +1,4 @@
-"""What a base model of a blend says for the items of its lists: by score or by rank.
+"""The values of a base model for the items of its lists in a blend, by score or by rank.
 
 Reciprocal-rank fusion follows Cormack, Clarke & Büttcher (SIGIR 2009), weighted ranks are a Borda count.
 """
@@ -14,18 +14,18 @@ METHODS = ("zscore", "rrf", "weighted-rank")
 
 
 def gains(ranking: Ranking, own: np.ndarray, method: str, rrf_k: float = 60.0) -> np.ndarray:
-    """What a base model says for the items of its lists, beyond what it says for all others: float64[n, depth], ≥ 0.
+    """A base model's values for the items of its lists, relative to all other items: float64[n, depth], ≥ 0.
 
-    own: bool[n, depth], the items of the history, which do not count in the figures of their list.
-    zscore: (score − floor) / standard deviation of the list's scores. The floor is the lowest score of the list; of a
-        list that ends early with scores above 0, it is 0, and the missing places count in the deviation with 0.
-    rrf: 1 / (rrf_k + rank). weighted-rank: (depth + 1 − rank) / depth.
+    own: bool[n, depth], items of the history, which are excluded from the statistics of their list. zscore: (score −
+    floor) / standard deviation of the list's scores. The floor is the lowest score of the list; for a short list with
+    scores above 0, it is 0, and the missing places count as 0 in the deviation. rrf: 1 / (rrf_k + rank). weighted-rank:
+    (depth + 1 − rank) / depth.
     """
     listed = ranking.items != NO_ITEM
     if method == "zscore":
         values = _standardised(ranking.scores, listed, listed & ~own)
     else:
-        # The rank among the other items, also for an item of the history.
+        # The rank among items outside the history, also for an item of the history.
         counted = listed & ~own
         rank = np.cumsum(counted, axis=1) + ~counted
         values = 1 / (rrf_k + rank) if method == "rrf" else (ranking.k + 1 - rank) / ranking.k
@@ -47,7 +47,7 @@ def _standardised(scores: np.ndarray, listed: np.ndarray, counted: np.ndarray) -
 
 
 def is_in_history(ranking: Ranking, histories: Sessions, n_items: int) -> np.ndarray:
-    """bool[n, depth]: which items of every list stand in its history."""
+    """bool[n, depth]: which items of every list are in its history."""
     keys = np.arange(len(histories))[:, None] * n_items + ranking.items
     inside: np.ndarray = np.isin(keys, histories.rows() * n_items + histories.items) & (ranking.items != NO_ITEM)
     return inside

@@ -1,14 +1,15 @@
-"""HSTU: layers that add up what they see, weighted one by one, and gate the sum.
+"""HSTU: layers that add up a session's items with individual weights, and gate the sum.
 
 Zhai et al., "Actions speak louder than words: Trillion-parameter sequential transducers for generative recommendations"
 (ICML 2024):
 
     U, V, Q, K = SiLU(W norm(x))
-    A = SiLU(Q Kᵀ + position bias + time bias) / n, of the places so far
+    A = SiLU(Q Kᵀ + position bias + time bias) / n, over the positions so far
     x + W′(norm(A V) ⊙ U)
 
-No softmax: an item counts for what it is, however many others there are. The time bias comes with `time=bias`. Beyond
-the paper: the softmax over the whole catalog, and a start at which every layer hands on what it gets.
+Without a softmax, an item's weight does not depend on the number of other items. The time bias comes with `time=bias`.
+Different from the paper: the softmax over the whole catalog, and an initialisation in which every layer passes on its
+input.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from llmseq_cli.settings import setting
 @dataclass(frozen=True)
 class HSTUSettings(NeuralSettings):
     layers: int = setting(2, "layers", low=1, high=64, tune=(1, 4))
-    heads: int = setting(2, "heads that look at items each in its own way", low=1, high=64, tune=(1, 2, 4))
+    heads: int = setting(2, "number of heads", low=1, high=64, tune=(1, 2, 4))
     init: str = setting(
-        "zero", "what the untrained layers add to an item's vector: nothing, or random", choices=("zero", "random")
+        "zero", "what the untrained layers add to an item's vector: zero or random", choices=("zero", "random")
     )
 
 
@@ -81,7 +82,7 @@ class HSTUEncoder(Encoder):
 
 
 class HSTULayer(nn.Module):
-    """longest: items of a session that are read, the n of the formula."""
+    """longest: most items of a session to read, the n of the formula."""
 
     def __init__(self, dim: int, heads: int, longest: int, dropout: float) -> None:
         super().__init__()
@@ -93,7 +94,7 @@ class HSTULayer(nn.Module):
         self.by_distance = nn.Parameter(torch.zeros(heads, longest))
 
     def forward(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """x: [n, length, dim]. bias: [n, heads, length, length], of the times, or None."""
+        """x: [n, length, dim]. bias: [n, heads, length, length], from the times, or None."""
         n, length, dim = x.shape
         gate, *parts = functional.silu(self.inward(self.norm(x))).chunk(4, dim=-1)
         q, k, v = (part.view(n, length, self.heads, -1).transpose(1, 2) for part in parts)

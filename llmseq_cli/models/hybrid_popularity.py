@@ -1,4 +1,4 @@
-"""LLMSeqSim&Popularity: LLMSeqSim that does not recommend obscure items, nor (if wanted) items all alike.
+"""LLMSeqSim&Popularity: LLMSeqSim without unpopular items and, optionally, without items that are too similar.
 
 Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339), Section 6.2.
 """
@@ -28,15 +28,16 @@ from llmseq_cli.models.saved_arrays import array
 from llmseq_cli.settings import setting
 
 MOST_COMPARED = 1000
-"""Items of a session's list that are looked at for a diverse one, at most."""
+"""Most items of a list to examine for a diverse list."""
 
-_FIRST_LOOK = 2  # lists are looked at to this many times their length at first
-_BLOCK_NUMBERS = 2**20  # numbers of a block of sessions: 4 MiB, more leaves the cache
+_FIRST_LOOK = 2  # first examine this many times the list's length
+_BLOCK_NUMBERS = 2**20  # numbers per block of sessions: 4 MiB, which fits the cache
 
 
 @dataclass(frozen=True)
 class HybridPopularitySettings(BaseModelsSettings):
-    """The paper's cut-off is 0.5; on the latest training sessions of Amazon Beauty each step up costs accuracy."""
+    """The paper's cut-off is 0.5; on the latest training sessions of Amazon Beauty, accuracy falls with every step
+    up."""
 
     cutoff: float = setting(
         0.1, "quantile of item popularity below which items are not recommended", low=0, high=1, tune=(0.0, 1.0)
@@ -49,23 +50,23 @@ class HybridPopularitySettings(BaseModelsSettings):
         high=100_000,
     )
     filter_keep: int = setting(
-        20, "with filter_first: fewest items that filtering leaves in a list, unpopular ones if need be", low=0
+        20, "with filter_first: least items to keep in a list, including unpopular ones if necessary", low=0
     )
     diversity: float | None = setting(
-        None, "largest cosine of two items' vectors in a list; none: any", low=-1, high=1, tune=(0.3, 1.0)
+        None, "largest cosine between two items' vectors in a list; none: no limit", low=-1, high=1, tune=(0.3, 1.0)
     )
 
 
 class HybridPopularity(MadeOfRuns):
-    """The list of an LLMSeqSim run without items that are less popular than the cut-off.
+    """The list of an LLMSeqSim run without items below the popularity cut-off.
 
-    With `diversity`, an item is left out, too, if its vector is more similar than that to one above it in the list;
-    lists are filled up with what follows, out of the best 1,000 items.
+    With `diversity`, an item is also left out if its vector is more similar than that to an item above it; lists are
+    filled from the best 1,000 items.
     """
 
     name = "hybrid-popularity"
     title = "LLMSeqSim&Popularity"
-    summary = "LLMSeqSim without unpopular items, or items too much alike"
+    summary = "LLMSeqSim without unpopular or too similar items"
     Settings = HybridPopularitySettings
     fewest = most = 1
     first_models = ("llmseqsim",)
@@ -96,7 +97,8 @@ class HybridPopularity(MadeOfRuns):
         return diverse
 
     def _first_filtered(self, first: int, histories: Sessions, k: int, exclude_history: bool) -> Ranking:
-        """The first items of every list without unpopular ones, which leave from the top on as long as enough stay."""
+        """The first items of every list without unpopular ones, which are removed from the top as long as enough items
+        remain."""
         [base_model] = self.base_models
         ranking = base_model.recommend(histories, first, exclude_history=exclude_history)
         there = ranking.items != NO_ITEM
@@ -115,7 +117,7 @@ class HybridPopularity(MadeOfRuns):
     def _diverse(
         self, base_model: LLMSeqSim, histories: Sessions, depth: int, k: int, exclude_history: bool
     ) -> Ranking:
-        """The first k of the best `depth` items of every history, none too similar to one before it."""
+        """The first k of the best `depth` items of every history that are not too similar to an earlier one."""
         ranking = base_model.recommend(histories, depth, exclude_history=exclude_history)
         width = depth * max(depth, base_model.vectors.shape[1] if isinstance(base_model.vectors, np.ndarray) else 0)
         size = max(1, _BLOCK_NUMBERS // max(width, 1))
@@ -132,7 +134,7 @@ class HybridPopularity(MadeOfRuns):
 
 
 def _dissimilar(items: np.ndarray, vectors: Any, most: float) -> np.ndarray:
-    """bool[n, depth]: which items of every list are similar by at most `most` to those kept before them.
+    """bool[n, depth]: which items of every list have a similarity of at most `most` to those kept before them.
 
     items: int32[n, depth]. Missing items are not kept.
     """
@@ -154,7 +156,7 @@ def _cosines(items: np.ndarray, vectors: Any) -> np.ndarray:
         return cosines
     from scipy.sparse import csr_array
 
-    # One product of all lists at once: every list gets columns of its own, so that lists do not meet.
+    # One product for all lists: every list gets its own columns, so lists do not mix.
     rows = vectors[items.ravel()]
     lengths = np.diff(rows.indptr)
     norms = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())

@@ -1,4 +1,4 @@
-"""LLMSeqSim&Sequential: LLMSeqSim where the last item is unpopular, another model where it is popular.
+"""LLMSeqSim&Sequential: LLMSeqSim if the last item is unpopular, another model if it is popular.
 
 Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339), Section 6.1.
 """
@@ -32,10 +32,9 @@ class HybridSequentialSettings(BaseModelsSettings):
 
 
 class HybridSequential(MadeOfRuns):
-    """Every history gets the list of one of two runs, by how popular its last item is.
+    """Every history gets the list of one of two runs, depending on the popularity of its last item.
 
-    The first run, of LLMSeqSim, answers where that is below the cut-off; the second where it is not, and for histories
-    without any item.
+    The first run, of LLMSeqSim, is used below the cut-off; the second above it, and for empty histories.
     """
 
     name = "hybrid-sequential"

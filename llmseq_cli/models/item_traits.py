@@ -1,7 +1,7 @@
-"""What training tells of an item itself: how new it is, and how often it occurred lately.
+"""Traits of items from training data: how new an item is, and how often it occurred recently.
 
-Where a dataset was cut to a k-core over all time, as public ones are, a new item is sure to come back, and newness is
-worth more than it would be in service.
+If a dataset was reduced to a k-core over all time, like public datasets, a new item is sure to come back, so newness
+counts more than it would in production.
 """
 
 from __future__ import annotations
@@ -20,27 +20,27 @@ TRAITS = (
     "agreement",
     "newness_x_agreement",
 )
-"""Newness; popularity in the latest 5 % of the sessions, in the latest 20 % and in all; the share of the base models
-that say something for the item (a gain above 0); newness times this share.
+"""Newness; popularity in the latest 5 % of the sessions, in the latest 20 % and in all; the share of base models with a
+gain above 0 for the item; newness times this share.
 """
 
 _WINDOWS = (0.05, 0.2, 1.0)
-_YOUNGEST = 0.002  # of the sessions; items that first occurred later than that are equally new
+_YOUNGEST = 0.002  # share of sessions; items that first occurred within it are equally new
 
 
 @dataclass(frozen=True)
 class ItemTraits:
-    """values: float32[4, n_items], all of TRAITS but the last two, which depend on the lists.
+    """values: float32[4, n_items], all TRAITS except the last two, which depend on the lists.
 
-    Newness is ln((1 + y) / (a + y)), a being the share of the sessions that are later than the item's first one, and
-    y = 0.002; an item that never occurred is as new as can be. A popularity is ln(1 + interactions).
+    Newness is ln((1 + y) / (a + y)), where a is the share of sessions after the item's first one and y = 0.002; an item
+    that never occurred has the maximum. Popularity is ln(1 + interactions).
     """
 
     values: np.ndarray
 
     @staticmethod
     def of(train: Sessions, n_items: int) -> ItemTraits:
-        """Traits of all items; the sessions' order in time is that of their numbers."""
+        """Traits of all items; sessions are ordered by time."""
         place = np.argsort(np.argsort(train.ids, kind="stable"))
         later = ((len(train) - 0.5 - place) / max(len(train), 1))[train.rows()]
         age = np.zeros(n_items)

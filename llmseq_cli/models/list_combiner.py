@@ -1,4 +1,4 @@
-"""What blend and stack share: lists of runs put together, and the sessions on which they learn how."""
+"""The common base of blend and stack: combine lists of runs, and find the sessions to learn from."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from llmseq_cli.settings import setting
 
 _HELD_OUT = 0.2
 _MOST_HELD_OUT = 5000
-_BLOCK_NUMBERS = 2**22  # entries of a base model's lists that stand in memory at once
+_BLOCK_NUMBERS = 2**22  # entries of a base model's lists in memory at once
 
 
 @dataclass(frozen=True)
 class ListCombinerSettings(BaseModelsSettings):
     list_length: int = setting(
         100,
-        "items taken from each base model's list, those of the history included; only these are recommended",
+        "items to take from each base model's list, including those of the history; only these are recommended",
         low=1,
         high=1_000_000,
     )
 
 
 class ListCombiner(MadeOfRuns):
-    """Recommends what stands in the first items of its base models' lists, a block of histories at a time."""
+    """Recommends from the first items of its base models' lists, a block of histories at a time."""
 
     fewest, most = 2, None
 
@@ -57,8 +57,8 @@ class ListCombiner(MadeOfRuns):
 def held_out_of(
     train: Sessions, n_items: int, context: FitContext, most: int = _MOST_HELD_OUT
 ) -> tuple[Sessions, Sessions]:
-    """(what base models are trained on, cases that weights are learnt from): the split's own validation cases, at most
-    so many, or else the latest training sessions.
+    """(sessions for training base models, cases for learning weights): the cases are at most `most` validation cases of
+    the split or, if it has none, the latest training sessions.
     """
     if context.validation is None:
         return latest_held_out(train, n_items, keep_unseen=context.keeps_unseen)
@@ -72,8 +72,8 @@ def held_out_of(
 def latest_held_out(train: Sessions, n_items: int, *, keep_unseen: bool = False) -> tuple[Sessions, Sessions]:
     """(the earlier sessions, the latest fifth of them, at most 5,000).
 
-    As with test sessions, items that the earlier ones lack are taken out of the latest (unless they are kept there,
-    too), and sessions that are left with fewer than two. Raises LlmseqError where there is none.
+    As with test sessions, items that do not occur earlier are removed (unless they are kept there, too), and then
+    sessions with fewer than two items. Raises LlmseqError if none is left.
     """
     order = np.argsort(train.ids, kind="stable")
     n = min(int(len(train) * _HELD_OUT), _MOST_HELD_OUT)

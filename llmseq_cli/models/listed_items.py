@@ -1,4 +1,4 @@
-"""What a stacked ranker is told: one row of features for each item that stands in a list of a base model."""
+"""The input of a stack: one row of features for each item in a list of a base model."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from llmseq_cli.models.item_traits import ItemTraits
 from llmseq_cli.models.saved_arrays import array
 
 WORDS = ("popularity", "age", "text")
-"""Traits of items that features can be made of."""
+"""Item traits that can be used as features."""
 
 _OF_A_LIST = 4
 _OF_THE_LISTS = 2
-_LATEST = 3  # items of the history whose texts an item's is compared with
+_LATEST = 3  # number of history items whose texts an item's text is compared with
 _TRAITS = 4  # rows of `ItemTraits.values`: newness, then popularity in three windows
 
 
 @dataclass(frozen=True)
 class ItemKnowledge:
-    """What is known of the items beside the lists.
+    """Facts about the items besides the lists.
 
-    words: those of WORDS that count. traits: float32[4, n_items] of `ItemTraits`, or None.
-    vectors: float32[n_items, dim] of length 1 or 0, or None.
+    words: which of WORDS are used. traits: float32[4, n_items] of `ItemTraits`, or None. vectors: float32[n_items, dim]
+    of length 1 or 0, or None.
     """
 
     words: tuple[str, ...] = ()
@@ -36,7 +36,7 @@ class ItemKnowledge:
 
     @staticmethod
     def of(words: tuple[str, ...], train: Sessions, n_items: int, vectors: np.ndarray | None) -> ItemKnowledge:
-        """vectors: of the items' texts, float[n_items, dim], where "text" is among the words."""
+        """vectors: of the items' texts, float[n_items, dim], if "text" is used."""
         traits = ItemTraits.of(train, n_items).values if {"popularity", "age"} & set(words) else None
         if "text" not in words or vectors is None:
             return ItemKnowledge(words, traits)
@@ -59,7 +59,7 @@ class ItemKnowledge:
         return columns
 
     def _likeness(self, histories: Sessions, rows: np.ndarray, items: np.ndarray, place: int) -> np.ndarray:
-        """The cosine of every item's text with that of its history's last item (place 1) or one before; NaN where the
+        """The cosine of every item's text with that of its history's last item (place 1) or an earlier one; NaN if the
         history is shorter."""
         assert self.vectors is not None
         at = histories.offsets[1:] - place
@@ -86,12 +86,11 @@ class ItemKnowledge:
 
 @dataclass(frozen=True)
 class ListedItems:
-    """The items of all lists of some histories; those of a history stand together, in the order of their numbers.
+    """The items of all lists of some histories; those of a history are adjacent, ordered by number.
 
-    rows: int64[n], whose item each is. items: int64[n].
-    features: float32[n, n_features]. For each base model the item's gain, its rank, its score, and how far that is
-    behind the best of the list, NaN where its list lacks the item; then the share of the lists that hold it and the
-    length of the history; then what `ItemKnowledge` says.
+    rows: int64[n], the history of each item. items: int64[n]. features: float32[n, n_features]. For each base model:
+    the item's gain, rank, score, and distance to the best score of the list, NaN if the list lacks the item; then the
+    share of lists that contain it and the length of the history; then the columns of `ItemKnowledge`.
     """
 
     rows: np.ndarray
@@ -107,7 +106,7 @@ class ListedItems:
         *,
         exclude_history: bool = True,
     ) -> ListedItems:
-        """rankings: the base models' lists of these histories, items of the history among them."""
+        """rankings: the base models' lists for these histories, including items of the history."""
         own = [is_in_history(ranking, histories, n_items) for ranking in rankings]
         keys = np.arange(len(histories), dtype=np.int64)[:, None] * n_items
         wanted = [
@@ -144,7 +143,7 @@ def n_features(n_base_models: int, knowledge: ItemKnowledge) -> int:
 
 
 def _said(ranking: Ranking, own: np.ndarray) -> np.ndarray:
-    """float32[n, depth, 4]: what a list says of its items. Items of the history (own) change nothing for the others."""
+    """float32[n, depth, 4]: a list's values for its items. Items of the history (own) do not affect the others."""
     listed = ranking.items != NO_ITEM
     counted = listed & ~own
     rank = np.cumsum(counted, axis=1) + ~counted

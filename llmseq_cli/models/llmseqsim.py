@@ -1,4 +1,4 @@
-"""LLMSeqSim: recommend what is nearest to the session in the space of item embeddings.
+"""LLMSeqSim: recommend the items nearest to the session in the space of item embeddings.
 
 Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339), Section 3.
 """
@@ -28,17 +28,15 @@ from llmseq_cli.settings import Settings, setting
 SIMILARITIES = ("cosine", "dot", "euclidean")
 INDEXES = ("exact", "hnsw")
 
-_RECALLED = 20  # items of a list, of so many histories at most, that exact search and the index are compared by
+_RECALLED = 20  # list length for comparing exact search with the index, and most histories for it
 _RECALL_PROMPTS = 500
-_LARGEST_SHARE = 0.25  # of the items, from which on comparing all of them is no more work
-_BLOCK_NUMBERS = 2**24  # numbers of found items' vectors that stand in memory at once: 64 MiB as float32
+_LARGEST_SHARE = 0.25  # above this share of items, comparing all of them is no more work
+_BLOCK_NUMBERS = 2**24  # numbers of found items' vectors in memory at once: 64 MiB as float32
 
 
 @dataclass(frozen=True)
 class LLMSeqSimSettings(Settings):
-    pooling: str = setting(
-        "harmonic", "how a session's item vectors become one vector", choices=POOLINGS, tune=POOLINGS
-    )
+    pooling: str = setting("harmonic", "how to combine a session's item vectors", choices=POOLINGS, tune=POOLINGS)
     similarity: str = setting(
         "cosine", "similarity of session and item vectors", choices=SIMILARITIES, tune=SIMILARITIES
     )
@@ -55,18 +53,18 @@ class LLMSeqSimSettings(Settings):
 
 
 class LLMSeqSim(Recommender):
-    """Scores are the similarities of the session's vector to the vectors of the items; nothing is trained.
+    """Scores are similarities between the session's vector and item vectors; nothing is trained.
 
-    cosine: s·v / (‖s‖ ‖v‖); dot: s·v; euclidean: −‖s − v‖. Items without a vector are never recommended, a session
-    without one gets no recommendations. Items that never occur in training are recommended with `cold_items` alone.
+    cosine: s·v / (‖s‖ ‖v‖); dot: s·v; euclidean: −‖s − v‖. Items without a vector are never recommended, and a session
+    without one gets no recommendations. Items that never occur in training are only recommended with `cold_items`.
 
-    index=hnsw, for catalogs of a million items: a graph of the items finds more items than are asked for, which are
-    scored exactly and ranked under the same tie rule. A list may lack some of the nearest; how many, `fit` measures.
+    index=hnsw, for catalogs of a million items: a graph finds more items than needed, which are scored exactly and
+    ranked under the same tie rule. A list may lack some of the nearest; `fit` measures how many.
     """
 
     name = "llmseqsim"
     title = "LLMSeqSim"
-    summary = "items whose text is most like the session's"
+    summary = "items whose text is most similar to the session's"
     Settings = LLMSeqSimSettings
     embeddings_use = "required"
 
@@ -89,9 +87,9 @@ class LLMSeqSim(Recommender):
         return {} if self.settings.index == "exact" else self._build_index(train, context)
 
     def _build_index(self, train: Sessions, context: FitContext) -> dict[str, float]:
-        """Figures: seconds of building, and the recall of 20 items on histories of the training sessions."""
+        """Returns the seconds for building, and the recall of 20 items on histories of the training sessions."""
         if not isinstance(self.vectors, np.ndarray):
-            raise UsageError("index=hnsw takes dense vectors", "--reduce whiten --dim 128, or leave it at index=exact")
+            raise UsageError("index=hnsw needs dense vectors", "use --reduce whiten --dim 128, or keep index=exact")
         clock = time.perf_counter()
         self.index = self._make_index(context.progress)
         seconds = time.perf_counter() - clock
@@ -116,8 +114,8 @@ class LLMSeqSim(Recommender):
         return self._by_index(self.index, histories, k, exclude_history)
 
     def _by_index(self, index: NearestIndex, histories: Sessions, k: int, exclude_history: bool) -> Ranking:
-        """How many items are fetched depends on k and the history's length alone: company changes no list. A list that
-        ends early, for too many of those fetched are no candidates, is made again by exact search.
+        """The number of fetched items depends only on k and the history's length, so other histories do not change a
+        list. A list that is too short because too many fetched items are not candidates is repeated by exact search.
         """
         lists = Ranking(
             np.full((len(histories), k), NO_ITEM, dtype=np.int32),
@@ -140,7 +138,7 @@ class LLMSeqSim(Recommender):
         return lists
 
     def _fetched(self, index: NearestIndex, histories: Sessions, k: int, width: int, exclude_history: bool) -> Ranking:
-        """The k best of `width` items that the index finds for every history."""
+        """The k best of the `width` items that the index finds for every history."""
         sessions = pool(histories, self.vectors, self.settings.pooling)
         items = index.search(sessions, width, self.settings.ef_search)
         scores = without_noise(self._scores_of(sessions, items))
@@ -152,7 +150,7 @@ class LLMSeqSim(Recommender):
         return top_k_of(items, scores, k)
 
     def _scores_of(self, sessions: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """float32[n, width], as `_similarities`, of the sessions and these items of each."""
+        """float32[n, width], as `_similarities`, for the sessions and these items."""
         vectors = self.vectors[items]
         norms, session_norms = np.einsum("nij,nij->ni", vectors, vectors), _squared_norms(sessions)
         if self.settings.similarity == "cosine":
@@ -179,18 +177,18 @@ class LLMSeqSim(Recommender):
         )
 
     def _compared(self) -> tuple[Products, np.ndarray]:
-        """What sessions are compared with the items by, and the items' squared norms."""
+        """The products with item vectors, and the items' squared norms."""
         norms = _squared_norms(self.vectors)
         factors = _inverse_root(norms) if self.settings.similarity == "cosine" else None
         return item_products(self.vectors, factors), norms
 
     @cached_property
     def _comparing(self) -> tuple[Products, np.ndarray, SmallBlocks]:
-        """The same, kept for those who ask for a few sessions again and again: it is a copy of the vectors."""
+        """The same, cached for repeated calls with a few sessions, because it copies the vectors."""
         return *self._compared(), SmallBlocks()
 
     def _similarities(self, sessions: Any, products: Products, norms: np.ndarray) -> np.ndarray:
-        """float32[n_sessions, n_items]; a session whose vector is 0 is similar to nothing (−inf)."""
+        """float32[n_sessions, n_items]; −inf for a session whose vector is 0."""
         session_norms = _squared_norms(sessions)
         if self.settings.similarity == "cosine":
             scores = products(_scaled_rows(sessions, _inverse_root(session_norms)))
@@ -235,7 +233,7 @@ class LLMSeqSim(Recommender):
 
 
 def recall(found: Ranking, exact: Ranking) -> float:
-    """Mean share of the items of exact lists that stand in the lists found; 1 where there is nothing to find."""
+    """Mean share of the exact lists' items that were found; 1 if there is nothing to find."""
     keys = [(np.arange(len(lists))[:, None] * 2**32 + lists.items)[lists.items != NO_ITEM] for lists in (found, exact)]
     return float(np.isin(keys[1], keys[0]).mean()) if len(keys[1]) else 1.0
 
@@ -248,7 +246,7 @@ def _squared_norms(vectors: Any) -> np.ndarray:
 
 
 def _inverse_root(squares: np.ndarray) -> np.ndarray:
-    """1/√x, 0 where x is 0."""
+    """1/√x, 0 if x is 0."""
     inverse: np.ndarray = np.divide(1, np.sqrt(squares), out=np.zeros_like(squares), where=squares > 0)
     return inverse
 

@@ -1,4 +1,4 @@
-"""A trained model taken apart into words and arrays, for workers elsewhere that put it together again."""
+"""Split a trained model into metadata and arrays, for workers on other machines that reassemble it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmseq_cli.settings import parse_settings
 
 @dataclass(frozen=True, eq=False)
 class ModelParts:
-    """What `Recommender.save` writes, in memory; base_models: the parts of the runs that the model is made of."""
+    """What `Recommender.save` writes, in memory; base_models: the parts of the model's base models."""
 
     model: str
     settings: dict[str, Any]
@@ -30,7 +30,7 @@ def take_apart(model: Recommender) -> ModelParts:
 
 
 def put_together(parts: ModelParts) -> Recommender:
-    """The model that recommends as the one that was taken apart; its arrays may be read-only."""
+    """Reassemble the model; its arrays may be read-only."""
     cls = model_class(parts.model)
     model = cls(parse_settings(cls.Settings, parts.settings, cls.name), parts.n_items)
     model.restore_arrays(parts.arrays)

@@ -1,4 +1,4 @@
-"""MostPopular: the items with the most interactions in training, or in its last days, the same for everybody."""
+"""MostPopular: the items with the most interactions in training or in its last days, the same for everybody."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ from llmseq_cli.models.saved_arrays import array
 from llmseq_cli.settings import Settings, setting
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_BLOCK_NUMBERS = 2**22  # places of all lists of a block before the histories' items are struck out
+_BLOCK_NUMBERS = 2**22  # places of all lists of a block before items of the history are removed
 
 
 @dataclass(frozen=True)
 class MostPopularSettings(Settings):
-    """Without any, all of training counts alike."""
+    """Without settings, all of training counts equally."""
 
-    window: str | None = setting(None, "count only what happened this long before training ends, such as 7d or 12h")
-    last: int | None = setting(None, "count only so many interactions, the latest of training", low=1)
+    window: str | None = setting(
+        None, "only count interactions within this time before the end of training, such as 7d or 12h"
+    )
+    last: int | None = setting(None, "only count this many of the latest training interactions", low=1)
     half_life: str | None = setting(None, "interactions count half as much after this time, such as 30d")
 
     def __post_init__(self) -> None:
@@ -37,9 +39,9 @@ class MostPopularSettings(Settings):
 
 
 class MostPopular(Recommender):
-    """Scores are the interactions of an item in training, in its last part (`window`, `last`) or weighted by their age
-    (`half_life`: 2^(-age / half life)); of equally popular items the lower id comes first. Training ends with its
-    latest interaction.
+    """Scores are an item's interactions in training, in its last part (`window`, `last`) or weighted by age
+    (`half_life`: 2^(-age / half life)); with equal popularity, the lower id comes first. Training ends with its latest
+    interaction.
     """
 
     name = "most-popular"
@@ -67,7 +69,7 @@ class MostPopular(Recommender):
         if self.settings.window:
             counted &= age < microseconds("window", self.settings.window)
         if self.settings.last:
-            # Of one time those of the sessions that end later count.
+            # With equal times, interactions of sessions that end later come first.
             latest = np.argsort(age[::-1], kind="stable")[: self.settings.last]
             counted &= np.isin(np.arange(len(age)), len(age) - 1 - latest)
         weights = None
@@ -77,10 +79,10 @@ class MostPopular(Recommender):
         return {"counted_interactions": float(counted.sum())}
 
     def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
-        # A stable sort leaves equally popular items in the order of their ids.
+        # A stable sort keeps equally popular items in order of id.
         by_popularity = np.argsort(-self.counts, kind="stable")[: np.count_nonzero(self.counts)]
         longest = int(histories.lengths.max(initial=0)) if exclude_history else 0
-        # A history can take at most its own length out of the list.
+        # A history can remove at most its own length from the list.
         best = by_popularity[: k + longest].astype(np.int32)
         size = max(1, _BLOCK_NUMBERS // max(len(best), 1))
         parts = [
@@ -97,7 +99,7 @@ class MostPopular(Recommender):
             place[best] = np.arange(len(best))
             rows, columns = histories.rows(), place[histories.items]
             allowed[rows[columns >= 0], columns[columns >= 0]] = False
-        # Allowed items first, each group in its order.
+        # Put allowed items first, keeping the order.
         order = np.argsort(~allowed, axis=1, kind="stable")[:, :k]
         items = np.where(np.take_along_axis(allowed, order, axis=1), best[order], NO_ITEM)
         scores = np.where(items == NO_ITEM, -np.inf, self.counts[items])
@@ -111,7 +113,7 @@ class MostPopular(Recommender):
 
 
 def microseconds(name: str, words: str) -> float:
-    """604800000000.0 of "7d". Raises UsageError for what is no time."""
+    """ "7d" → 604800000000.0. Raises UsageError if it is not a duration."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw])", words.strip())
     if match is None or float(match[1]) <= 0:
         raise UsageError(f"{name} cannot be '{words}'", f"for example --set {name}=7d; s, m, h, d or w")

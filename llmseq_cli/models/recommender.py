@@ -1,4 +1,4 @@
-"""`Recommender`: what every model speaks."""
+"""`Recommender`: the interface of all models."""
 
 from __future__ import annotations
 
@@ -29,11 +29,10 @@ _TRAIN_AGAIN = "train it again"
 
 @dataclass(frozen=True)
 class BaseRun:
-    """A trained run that another model is made of.
+    """A trained run used as a base model of another model.
 
-    run: its name, for example "sasrec-3". model: the trained model.
-    refitted_lists: (train, histories, k) gives the lists of the same model (settings, embeddings, seed) trained again
-        on `train` alone, items of the histories among them.
+    run: its name, for example "sasrec-3". model: the trained model. refitted_lists: (train, histories, k) → lists of
+    the same model (settings, embeddings, seed) trained again on `train` only, including items of the histories.
     """
 
     run: str
@@ -45,8 +44,8 @@ class BaseRun:
 class ItemSpace:
     """The vectors by which a model scores: an item's score is the similarity of its vector to the session's.
 
-    vectors: float32[n_items, d]. candidates: bool[n_items], what may be recommended; only their rows mean anything.
-    similarity: "dot", "cosine" or "euclidean". of_sessions: float32[n, d], the vectors of sessions.
+    vectors: float32[n_items, d]. candidates: bool[n_items], items that may be recommended; only their rows are
+    meaningful. similarity: "dot", "cosine" or "euclidean". of_sessions: float32[n, d], the vectors of sessions.
     """
 
     vectors: np.ndarray
@@ -57,11 +56,11 @@ class ItemSpace:
 
 @dataclass(frozen=True)
 class WarmStart:
-    """A trained run that training goes on from.
+    """A trained run to continue training from.
 
-    run: its name. model: the trained model. items: int64[n], the number that each of its items has in the catalog, −1
-        for items that are not there any more. elsewhere: it is a run on another dataset, whose items are known by their
-        texts alone; embeddings are in the space of the run's.
+    run: its name. model: the trained model. items: int64[n], the catalog number of each of its items, −1 for items that
+    no longer exist. elsewhere: the run is on another dataset and knows items only by their texts; embeddings are in the
+    run's space.
     """
 
     run: str
@@ -74,18 +73,13 @@ class WarmStart:
 class FitContext:
     """What a model may need besides the training sessions.
 
-    seed: the source of all of a model's randomness.
-    device: "cpu", "cuda" or "mps".
-    checkpoints: folder for what an interrupted training goes on from; None keeps nothing.
-    resume: go on from what lies there, instead of from the beginning.
-    base_models: the trained runs that a model is made of.
-    keeps_unseen: whether the dataset's test sessions hold items that never occur in training; what a model holds out
-        of the training sessions should be like them.
-    validation: the split's own validation cases, a history and as the last item its target; None where a model is to
-        hold sessions out of the training sessions.
-    allows_repeats: whether lists may hold items of their history.
-    ranks: the processes that train a data-parallel model together; who starts them sees to `checkpoints.begin`.
-    warm: what training starts from, for models with `starts_warm`.
+    seed: the source of all of a model's randomness. device: "cpu", "cuda" or "mps". checkpoints: folder to continue an
+    interrupted training from; None stores nothing. resume: continue from there instead of starting from the beginning.
+    base_models: the trained runs to combine. keeps_unseen: whether test sessions contain items that never occur in
+    training; sessions that a model holds out of training should be similar. validation: the split's validation cases,
+    each a history and its target as last item; None if a model must hold out training sessions itself. allows_repeats:
+    whether lists may contain items of their history. ranks: the processes that train a data-parallel model; whoever
+    starts them calls `checkpoints.begin`. warm: the run to start from, for models with `starts_warm`.
     """
 
     catalog: Catalog
@@ -111,7 +105,7 @@ class Recommender(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
-    """The name in reports, as the paper writes it."""
+    """The name in reports, as in the paper."""
     summary: ClassVar[str]
     """One line for `llmseq models`."""
     Settings: ClassVar[type[Settings]]
@@ -119,29 +113,28 @@ class Recommender(ABC):
     """Whether the model takes item embeddings: "none", "optional" or "required"."""
 
     base_models_use: ClassVar[str] = "none"
-    """Whether the model is made of other, trained ones (see `base_models.MadeOfRuns`): "none" or "required"."""
+    """Whether the model is made of trained runs (see `base_models.MadeOfRuns`): "none" or "required"."""
 
     uses_device: ClassVar[bool] = False
-    """Whether the model computes with torch, on the device that the user names."""
+    """Whether the model computes with torch, on the user's device."""
 
     data_parallel: ClassVar[bool] = False
     """Whether several processes can train the model together, each on its share of every batch."""
 
     starts_warm: ClassVar[bool] = False
-    """Whether training can go on from the weights of an earlier run, see `WarmStart`."""
+    """Whether training can continue from the weights of an earlier run, see `WarmStart`."""
 
     needs_dense: ClassVar[bool] = False
     """Whether sparse embeddings must be reduced before the model can take them."""
 
     reduced_dim: ClassVar[int | None] = None
-    """Dimensions that embeddings are reduced to where the user names none; None for as many as there are."""
+    """Default number of dimensions for reducing embeddings; None for all."""
 
     unsafe_arrays: ClassVar[tuple[str, ...]] = ()
-    """Arrays that only compiled code can read, which trusts them: they are used with a checksum alone, and made again
-    without."""
+    """Arrays that only compiled code can read and check: they are used only with a checksum, and otherwise rebuilt."""
 
     refits: ClassVar[bool] = True
-    """Whether the model can be trained on other sessions; one that cannot holds lists for some sessions alone."""
+    """Whether the model can be trained on other sessions; if not, it only has lists for some sessions."""
 
     free_to_change: ClassVar[tuple[str, ...]] = ()
     """Settings that may change between an interrupted training and its resumption."""
@@ -166,27 +159,27 @@ class Recommender(ABC):
 
     @abstractmethod
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
-        """Learn from the training sessions; returns figures worth keeping with the run (may be empty)."""
+        """Learn from the training sessions; return figures to store with the run (may be empty)."""
 
     @abstractmethod
     def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
         """The k best items for every history: Ranking of [n_histories, k].
 
-        Items that never occur in training are recommended only by models that know their text, with the setting
-        `cold_items`; items of the history only with `exclude_history` False. Lists are filled up with NO_ITEM where the
-        model knows too few items.
+        Items that never occur in training are only recommended by models that know their text, with the setting
+        `cold_items`; items of the history only with `exclude_history` False. Lists are padded with NO_ITEM if the model
+        knows too few items.
         """
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
-        """All that was learnt, as named arrays."""
+        """Everything learnt, as named arrays."""
 
     @abstractmethod
     def restore_arrays(self, arrays: dict[str, np.ndarray]) -> None:
         """The inverse of `arrays`."""
 
     def item_space(self) -> ItemSpace | None:
-        """The vectors by which the model scores; None for models that do not score by dense vectors."""
+        """The vectors that the model scores by; None for models that do not score by dense vectors."""
         return None
 
     def save(self, folder: Path) -> None:
@@ -199,9 +192,9 @@ class Recommender(ABC):
 
     @classmethod
     def load(cls, folder: Path, n_items: int | None = None) -> Recommender:
-        """The model that `save` wrote. n_items: of the catalog that it must fit.
+        """Load the model that `save` wrote. n_items: size of the catalog that it must fit.
 
-        Raises LlmseqError where files are missing or damaged.
+        Raises LlmseqError if files are missing or damaged.
         """
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
@@ -238,4 +231,4 @@ class Recommender(ABC):
 def _check_size(found: Any, wanted: int | None, folder: Path) -> None:
     if not isinstance(found, int) or not 0 <= found < 2**31 or (wanted is not None and found != wanted):
         fits = f", and the catalog has {wanted:,}" if wanted is not None else ""
-        raise LlmseqError(f"the model in {folder} is of {str(found)[:40]} items{fits}", _TRAIN_AGAIN)
+        raise LlmseqError(f"the model in {folder} has {str(found)[:40]} items{fits}", _TRAIN_AGAIN)

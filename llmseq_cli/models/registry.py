@@ -8,7 +8,7 @@ from llmseq_cli.errors import UsageError, did_you_mean
 from llmseq_cli.models.recommender import Recommender
 from llmseq_cli.plugins import MODELS, load_plugin, plugin_names
 
-# Modules are named, not imported: listing names costs nothing, a model is imported when it is asked for.
+# Module names, not imports: listing is free, and a model is imported only when it is used.
 _MODELS = {
     "most-popular": "llmseq_cli.models.popularity:MostPopular",
     "sknn": "llmseq_cli.models.session_knn:SKNN",
@@ -32,16 +32,16 @@ _MODELS = {
 }
 
 _NOT_TRAINED = {"rerank": "llmseq_cli.models.reranked:Reranked"}
-"""What commands of their own make; blends are made of them like of all others."""
+"""Models made by separate commands; blends can use them like all others."""
 
 
 def model_names() -> list[str]:
-    """The models by name, those of other packages last. None of these can take the name of one here."""
+    """All model names; plug-ins come last and cannot replace a built-in model."""
     return [*_MODELS, *(name for name in plugin_names(MODELS) if name not in _MODELS)]
 
 
 def model_class(name: str) -> type[Recommender]:
-    """The class of the model with this name. Raises UsageError with the closest name where there is none."""
+    """The class of the model with this name. Raises UsageError with the closest name if there is none."""
     if name not in model_names() and name not in _NOT_TRAINED:
         raise UsageError(f"no model is called '{name}'", did_you_mean(name, model_names()))
     known = _MODELS | _NOT_TRAINED

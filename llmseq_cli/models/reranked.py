@@ -1,4 +1,4 @@
-"""Reranked: lists of another run, put in order by a language model for the sessions that it was asked about."""
+"""Reranked: lists of another run, reordered by a language model for the sessions that it was asked about."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class RerankedSettings(BaseModelsSettings):
 
 
 class Reranked(Recommender):
-    """Kept lists by session and history. Others are not known: a language model would have to be asked for them."""
+    """Stored lists by session and history. There are no others, since a language model would have to be asked."""
 
     name = "rerank"
     title = "Reranked"
-    summary = "another run's lists, put in order by a language model; made by `llmseq rerank`"
+    summary = "another run's lists, reordered by a language model; made by `llmseq rerank`"
     Settings = RerankedSettings
     refits = False
 
@@ -38,23 +38,23 @@ class Reranked(Recommender):
     lists: np.ndarray
 
     def keep(self, parts: Sequence[tuple[Sessions, np.ndarray]]) -> None:
-        """Takes lists for histories: int32[n, depth] each; all of one depth."""
+        """Store lists for histories: int32[n, depth] each, all of the same depth."""
         keys = np.concatenate([_keys(histories) for histories, _ in parts])
         self.keys, first = np.unique(keys, return_index=True)
         self.lists = np.concatenate([lists for _, lists in parts])[first].astype(np.int32)
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, Any]:
-        raise UsageError("rerank is not trained: it asks a language model", "`llmseq rerank RUN --model MODEL`")
+        raise UsageError("rerank cannot be trained: it asks a language model", "use `llmseq rerank RUN --model MODEL`")
 
     def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
-        """Lists as they were kept, whatever exclude_history says."""
+        """The stored lists, regardless of exclude_history."""
         keys = _keys(histories)
         found = np.minimum(np.searchsorted(self.keys, keys), max(0, len(self.keys) - 1))
         if len(keys) and not (len(self.keys) and (self.keys[found] == keys).all()):
             raise UsageError(
                 f"the re-ranked lists of {self.settings.runs} are only for the sessions that the model was asked about",
-                "for a blend say `llmseq rerank --validation`, or give it weights: --set weights=0.5,0.5; for other "
-                "sessions name the run of a trained model",
+                "for a blend use `llmseq rerank --validation`, or give it weights: --set weights=0.5,0.5; for other "
+                "sessions use the run of a trained model",
             )
         lists = self.lists[found][:, :k] if len(keys) else np.empty((0, k), dtype=np.int32)
         return filled_up(Ranking(lists, scores_of(lists)), k)
@@ -72,13 +72,13 @@ class Reranked(Recommender):
 
 
 def scores_of(lists: np.ndarray) -> np.ndarray:
-    """What blends add up of lists that only have an order: 1 / log2(1 + rank), as NDCG discounts; −inf for no item."""
+    """Scores for blends from lists that only have an order: 1 / log2(1 + rank), NDCG's discount; −inf for no item."""
     discounts = (1 / np.log2(np.arange(lists.shape[1]) + 2)).astype(np.float32)
     return np.where(lists >= 0, discounts, -np.inf).astype(np.float32)
 
 
 def _keys(histories: Sessions) -> np.ndarray:
-    """A number uint64 for each session and its history, by its id and its items with their places."""
+    """A uint64 hash of each session's id, and its history's items and positions."""
     with np.errstate(over="ignore"):
         powers = np.cumprod(np.full(int(histories.lengths.max(initial=0)) + 1, _FACTOR))
         terms = (histories.items.astype(np.uint64) + np.uint64(1)) * powers[histories.positions_from_end()]

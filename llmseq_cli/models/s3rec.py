@@ -1,8 +1,8 @@
 """S3-Rec: SASRec after self-supervised pre-training on items, their attributes, and parts of sessions.
 
 Zhou et al., "S3-Rec: Self-supervised learning for sequential recommendation with mutual information maximization" (CIKM
-2020). Pre-training reads sessions in both directions (see `neural.pretraining`), then next-item training goes on from
-its weights from left to right, as SASRec. The attributes of an item are the keywords of its class.
+2020). Pre-training reads sessions in both directions (see `neural.pretraining`), then next-item training continues from
+its weights, left to right, as in SASRec. The attributes of an item are the keywords of its class.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ from llmseq_cli.settings import setting
 
 @dataclass(frozen=True)
 class S3RecSettings(TransformerSettings):
-    pretrain_epochs: int = setting(10, "passes of the pre-training; 0: none, which is SASRec", low=0, high=100_000)
-    mask: float = setting(0.2, "share of a session's items that pre-training masks", low=0.01, high=1, tune=(0.1, 0.6))
+    pretrain_epochs: int = setting(10, "passes of pre-training; 0: none, which is SASRec", low=0, high=100_000)
+    mask: float = setting(0.2, "share of a session's items to mask in pre-training", low=0.01, high=1, tune=(0.1, 0.6))
     aap: float = setting(0.2, "weight of predicting an item's attributes from the item", low=0, tune=(0.0, 1.0))
     mip: float = setting(1.0, "weight of predicting masked items from the session", low=0, tune=(0.0, 2.0))
     map: float = setting(1.0, "weight of predicting masked items' attributes from the session", low=0, tune=(0.0, 2.0))
@@ -68,7 +68,7 @@ class S3Rec(SASRec):
         return figures | {"pretrain_epochs": settings.pretrain_epochs, "pretrain_seconds": self._pretrain_seconds}
 
     def prepare(self, job: Job, sessions: Sessions, context: FitContext) -> None:
-        """Pre-train on the sessions that the job is going to train on, with checkpoints of its own."""
+        """Pre-train on the job's training sessions, with separate checkpoints."""
         settings = self.settings
         if not settings.pretrain_epochs:
             return

@@ -1,7 +1,7 @@
-"""SASRec: a transformer that reads a session from left to right and predicts the next item at every place.
+"""SASRec: a transformer that reads a session from left to right and predicts the next item at every position.
 
-Kang & McAuley, "Self-attentive sequential recommendation" (ICDM 2018). Beyond it: full softmax over the catalog,
-and a start at which the network says the last item's vector plus the harmonic mean of the session, as LLMSeqSim does.
+Kang & McAuley, "Self-attentive sequential recommendation" (ICDM 2018). In addition: full softmax over the catalog, and
+an initialisation in which the output is the last item's vector plus the harmonic mean of the session, as in LLMSeqSim.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from llmseq_cli.models.neural.transformer import Block, Transformer
 class SASRec(NeuralRecommender):
     name = "sasrec"
     title = "SASRec"
-    summary = "transformer that predicts the next item at every place of a session"
+    summary = "transformer that predicts the next item at every position of a session"
     Settings = TransformerSettings
 
     settings: TransformerSettings

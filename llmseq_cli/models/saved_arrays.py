@@ -1,6 +1,6 @@
-"""What was saved is looked at before it is used: numbers out of bounds end programs in compiled code, or worse, do not.
+"""Check saved arrays before use: numbers out of bounds can crash compiled code or, worse, go unnoticed.
 
-Everything here raises DamagedError, which `Recommender.load` turns into an error that names the folder.
+Errors are DamagedError, which `Recommender.load` turns into an error that names the folder.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ _MOST_COLUMNS = 1 << 16
 
 
 class DamagedError(Exception):
-    """Saved arrays that no model saves; the message says what is wrong with them."""
+    """Invalid saved arrays; the message says what is wrong."""
 
 
 def array(
     arrays: Mapping[str, np.ndarray], name: str, kind: str, shape: tuple[int | None, ...], low: float | None = None
 ) -> np.ndarray:
-    """The array of this name. kind: of numpy, "i" or "f" or both. shape: None for any length. low: of all its numbers.
+    """The array of this name. kind: numpy's, "i", "f" or both. shape: None for any length. low: lower bound of its
+    numbers.
 
-    All numbers are finite.
+    All numbers must be finite.
     """
     if name not in arrays:
         raise DamagedError(f"'{name}' is missing")
@@ -35,30 +36,30 @@ def array(
     if found.dtype.kind not in kind or not fits:
         raise DamagedError(f"'{name}' is {found.dtype} of shape {found.shape}")
     if found.dtype.kind == "f" and not np.isfinite(found).all():
-        raise DamagedError(f"'{name}' holds numbers that are not finite")
+        raise DamagedError(f"'{name}' has numbers that are not finite")
     if low is not None and found.size and found.min() < low:
-        raise DamagedError(f"'{name}' holds numbers below {low:g}")
+        raise DamagedError(f"'{name}' has numbers below {low:g}")
     return found
 
 
 def places(arrays: Mapping[str, np.ndarray], name: str, n: int, length: int | None = None) -> np.ndarray:
-    """An array of whole numbers from 0 up to, not including, n."""
+    """An array of integers from 0 to n − 1."""
     found = array(arrays, name, "i", (length,), low=0)
     if found.size and found.max() >= n:
-        raise DamagedError(f"'{name}' holds {found.max()}, and there are {n}")
+        raise DamagedError(f"'{name}' contains {found.max()}, and there are {n}")
     return found
 
 
 def offsets(arrays: Mapping[str, np.ndarray], name: str, n: int, end: int) -> np.ndarray:
-    """An array of n + 1 whole numbers that never fall, from 0 to `end`."""
+    """An array of n + 1 non-decreasing integers from 0 to `end`."""
     found = array(arrays, name, "i", (n + 1,))
     if found[0] != 0 or found[-1] != end or (np.diff(found) < 0).any():
-        raise DamagedError(f"'{name}' does not lead from 0 to {end}")
+        raise DamagedError(f"'{name}' does not run from 0 to {end}")
     return found
 
 
 def sessions(arrays: Mapping[str, np.ndarray], n_items: int) -> Sessions:
-    """Sessions that were saved as items, offsets and ids."""
+    """Sessions saved as items, offsets and ids."""
     items, ids = places(arrays, "items", n_items), array(arrays, "ids", "i", (None,))
     return Sessions(items, offsets(arrays, "offsets", len(ids), len(items)), ids)
 
@@ -67,7 +68,7 @@ def order(arrays: Mapping[str, np.ndarray], n: int) -> np.ndarray:
     """An order of n sessions: each of their numbers once."""
     found = places(arrays, "order", n, n)
     if n and (np.bincount(found, minlength=n) != 1).any():
-        raise DamagedError("'order' names a session twice")
+        raise DamagedError("'order' contains a session twice")
     return found
 
 
@@ -77,7 +78,7 @@ def mask(arrays: Mapping[str, np.ndarray], name: str, n: int) -> np.ndarray:
 
 
 def vectors(arrays: Mapping[str, np.ndarray], n_items: int) -> Any:
-    """Vectors of all items that were saved dense, or sparse as data, indices, indptr and shape."""
+    """Vectors of all items, saved dense, or sparse as data, indices, indptr and shape."""
     if "vectors" in arrays:
         return array(arrays, "vectors", "f", (n_items, None))
     from scipy.sparse import csr_array
@@ -86,7 +87,7 @@ def vectors(arrays: Mapping[str, np.ndarray], n_items: int) -> Any:
     if n != n_items:
         raise DamagedError(f"there are vectors of {n} items, not of {n_items}")
     data = array(arrays, "data", "f", (None,))
-    # Every column came from an item that has it; far more of them would ask for memory that nothing fills.
+    # Every column comes from an item; far more columns than that would allocate unused memory.
     if width > _MOST_COLUMNS + 16 * len(data):
         raise DamagedError(f"there are {width} columns for {len(data)} numbers")
     indices = places(arrays, "indices", width, len(data))

@@ -1,16 +1,16 @@
-"""Semantic IDs: an item is a short sequence of codes made from its text, and the next item is spelt code by code.
+"""Semantic IDs: an item is a short sequence of codes made from its text, and the next item is predicted code by code.
 
-After TIGER (Rajput et al., "Recommender systems with generative retrieval", NeurIPS 2023). A session is read by
-SASRec's transformer, an item as a vector that starts at its text's. With h, what is read of the session, the code of
-level l after the codes c₁ … c_{l−1} has the probability
+After TIGER (Rajput et al., "Recommender systems with generative retrieval", NeurIPS 2023). SASRec's transformer reads
+the session; item vectors start from text vectors. With h the session's vector, the code of level l after the codes c₁ …
+c_{l−1} has the probability
 
     softmax over codes of (h + f_l(e[c₁] + … + e[c_{l−1}])) · e_l
 
-with a small network f_l for every level. The logits are a sum of what the session says and of what the codes so far
-say, so that the probabilities of all items are a few products of matrices: the whole catalog is ranked exactly, or,
-with `beam`, only what a search through the tree of the codes that exist finds. `rerank` adds the likeness to the
-item's text itself, which codes cut short (as LIGER does: Yang et al., "Unifying generative and dense retrieval for
-sequential recommendation", 2024).
+with a small network f_l for every level. The logits are the sum of a term for the session and a term for the codes so
+far, so the probabilities of all items are a few matrix products: the whole catalog is ranked exactly or, with `beam`,
+only items found by a search in the tree of existing codes. `rerank` adds the similarity to the item's text itself,
+which codes only approximate (as in LIGER: Yang et al., "Unifying generative and dense retrieval for sequential
+recommendation", 2024).
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.sasrec import SASRecEncoder
 from llmseq_cli.settings import setting, with_default
 
-_LEAST = 1e-30  # of a sum of exponentials
-_BLOCK = 256  # histories whose scores of all items stand in memory
+_LEAST = 1e-30  # minimum of a sum of exponentials
+_BLOCK = 256  # histories whose scores for all items are in memory at once
 _FIXED = {"loss": "softmax", "head": "none", "layout": "ours", "item_vectors": "trained", "item_init": "random"}
 
 
 @dataclass(frozen=True)
 class SemanticIdsSettings(TransformerSettings):
-    """Rate, average and dropout are better here than those of other networks by the validation items of Amazon Beauty
-    under leave-one-out."""
+    """Learning rate, average and dropout differ from other networks: these are better on the validation items of Amazon
+    Beauty under leave-one-out."""
 
     dropout: float = with_default(TransformerSettings, "dropout", 0.3)
     learning_rate: float | None = setting(
@@ -56,24 +56,24 @@ class SemanticIdsSettings(TransformerSettings):
     )
     ema_decay: float | None = setting(
         0.995,
-        "decay of the moving average of the weights, which is what is validated and kept; 0: no average; none: 0.998",
+        "decay of the moving average of the weights, which is validated and stored; 0: no average; none: 0.998",
         low=0,
         high=0.99999,
     )
-    codes: int = setting(3, "codes of an item, before the one that tells apart what has the same", low=1, high=8)
-    code_size: int = setting(256, "different codes of a level", low=2, high=65_536, tune=(64, 512), log=True)
+    codes: int = setting(3, "codes per item, before the one that distinguishes items with equal codes", low=1, high=8)
+    code_size: int = setting(256, "number of codes per level", low=2, high=65_536, tune=(64, 512), log=True)
     beam: int | None = setting(
-        None, "beginnings of codes that the search goes on from; none: rank the whole catalog", low=1, high=1_000_000
+        None, "prefixes that the search keeps; none: rank the whole catalog", low=1, high=1_000_000
     )
     rerank: float = setting(
-        0.0, "weight of the likeness to the item's whole text vector among the scores", low=0, high=1e6, tune=(0.0, 2.0)
+        0.0, "weight of the similarity to the item's text vector in the score", low=0, high=1e6, tune=(0.0, 2.0)
     )
 
 
 class SemanticIds(NeuralRecommender):
     name = "semantic-ids"
     title = "SemanticIDs"
-    summary = "spells the next item's codes, which are made from its text"
+    summary = "predicts the next item's codes, which are made from its text"
     Settings = SemanticIdsSettings
     embeddings_use = "required"
     data_parallel = False
@@ -86,7 +86,7 @@ class SemanticIds(NeuralRecommender):
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         for name, value in _FIXED.items():
             if getattr(self.settings, name) != value:
-                raise UsageError(f"{self.name} knows no {name}={getattr(self.settings, name)}", f"leave {name} out")
+                raise UsageError(f"{self.name} has no {name}={getattr(self.settings, name)}", f"leave out {name}")
         return super().fit(train, context)
 
     def make_encoder(self, dim: int) -> Encoder:
@@ -169,8 +169,8 @@ class SemanticIds(NeuralRecommender):
 
 
 class CodeVectors(nn.Module):
-    """float32[n_rows, dim] when called: how items are read, at first by their texts. levels: the vectors of the codes
-    that are spelt, which start at `centers`."""
+    """float32[n_rows, dim] when called: input vectors of items, which start from text vectors. levels: output vectors
+    of the codes, which start at `centers`."""
 
     codes: Tensor
 
@@ -185,7 +185,7 @@ class CodeVectors(nn.Module):
 
 
 class CodeNetwork(Network):
-    """text: float32[n_rows, dim], the vectors that the codes were made from."""
+    """text: float32[n_rows, dim], the vectors from which the codes were made."""
 
     text: Tensor
     item_vectors: CodeVectors  # type: ignore[assignment]
@@ -201,7 +201,7 @@ class CodeNetwork(Network):
         }
 
     def loss(self, hidden: Tensor, targets: Tensor) -> Tensor:
-        """Mean over the targets of −log of the probability of all their codes. hidden: float32[m, dim]."""
+        """Mean of −log of the probability of all codes of the targets. hidden: float32[m, dim]."""
         codes = self.item_vectors.codes[targets]
         so_far, total = torch.zeros_like(hidden), hidden.new_zeros(())
         for level, (vectors, after) in enumerate(zip(self.item_vectors.levels, self.after, strict=True)):
@@ -218,7 +218,7 @@ class CodeNetwork(Network):
         return total
 
     def search(self, hidden: Tensor, beam: int) -> Tensor:
-        """The same for the items that a search finds which keeps so many beginnings of codes, −inf for the others."""
+        """The same for items found by a search that keeps `beam` prefixes, −inf for the others."""
         node = torch.zeros(len(hidden), 1, dtype=torch.int64, device=hidden.device)
         score = hidden.new_zeros(len(hidden), 1)
         for level, (of_session, of_node, normalizer) in enumerate(self._levels(hidden)):
@@ -231,8 +231,8 @@ class CodeNetwork(Network):
         return scores.scatter_reduce(1, node, score, "amax")
 
     def _levels(self, hidden: Tensor) -> Any:
-        """Of every level: the logits as the session has them [n, size], as the codes so far have them [n_nodes, size],
-        and the logarithm of the sum of the exponentials of both [n, n_nodes]."""
+        """For every level: the logits from the session [n, size] and from the codes so far [n_nodes, size], and the
+        log-sum-exp of their sum [n, n_nodes]."""
         for level, (vectors, after) in enumerate(zip(self.item_vectors.levels, self.after, strict=True)):
             prefixes = self._tree("prefixes", level, hidden)
             so_far = hidden.new_zeros(len(prefixes), hidden.shape[1])
@@ -250,7 +250,7 @@ class CodeNetwork(Network):
 
 
 def _after(dim: int) -> nn.Sequential:
-    """What the codes so far say; at first nothing."""
+    """The network for the codes so far; it starts at zero."""
     said = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.Linear(dim, dim))
     for parameter in said[2].parameters():
         nn.init.zeros_(parameter)

@@ -1,4 +1,4 @@
-"""Training sessions arranged so that those which share items with many histories are found by one sparse product."""
+"""An index of training sessions that finds sessions sharing items with many histories by one sparse product."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from llmseq_cli.evaluation.sparse_top_k import largest_per_row, sort_keys
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-_DEEPEST = 1020  # ages that are told apart; items that are older count as being of this age
+_DEEPEST = 1020  # largest age; older items count as this old
 
 
 @dataclass(frozen=True)
 class Pairs:
     """Pairs of a history and a training session.
 
-    offsets: int64[n_histories + 1]; history r has the pairs offsets[r] … offsets[r + 1] − 1.
-    sessions: int32[n_pairs], numbers of training sessions in the order of sampling.
-    values: float64[n_pairs].
-    ages: int64[n_pairs], place from the history's end of the most recent item that both hold, or empty.
+    offsets: int64[n_histories + 1]; history r has the pairs offsets[r] … offsets[r + 1] − 1. sessions: int32[n_pairs],
+    numbers of training sessions in the order of sampling. values: float64[n_pairs]. ages: int64[n_pairs], position from
+    the history's end of the most recent shared item, or empty.
     """
 
     offsets: np.ndarray
@@ -50,10 +49,10 @@ class Pairs:
 
 
 class SessionIndex:
-    """Training sessions, numbered in the order of sampling: a sample are the candidates with the lowest numbers.
+    """Training sessions, numbered in sampling order: a sample consists of the candidates with the lowest numbers.
 
-    order: int64[n_train], the place in `train` of the session that is sampled first, second, …
-    sample_size: training sessions that a history is compared with at most.
+    order: int64[n_train], places in `train` in sampling order. sample_size: most training sessions to compare a history
+    with.
     """
 
     def __init__(self, train: Sessions, order: np.ndarray, n_items: int, sample_size: int) -> None:
@@ -64,14 +63,14 @@ class SessionIndex:
         self.sizes = np.diff(self.sessions.indptr).astype(np.float64)
         self.mean_size = int(np.ceil(self.sizes.mean())) if len(train) else 0
         self.item_counts = np.bincount(self.sessions.indices, minlength=n_items)
-        """Sessions that hold an item, int64[n_items]."""
+        """Number of sessions with each item, int64[n_items]."""
         self.postings = self._postings()
 
     def _postings(self) -> csr_array:
-        """The sessions that hold an item, sparse float64[n_items, n_train], cut to the first `sample_size`.
+        """The sessions with each item, sparse float64[n_items, n_train], cut to the first `sample_size`.
 
-        A candidate that is among the first n of a history is among the first n that hold any item they share, so the
-        cut takes nothing from a sample, and bounds the work that a popular item makes.
+        A candidate among the first n of a history is also among the first n sessions with any shared item, so the cut
+        does not change a sample; it limits the work for popular items.
         """
         postings = self.sessions.T.tocsr()
         starts = np.repeat(postings.indptr[:-1], np.diff(postings.indptr))
@@ -80,15 +79,15 @@ class SessionIndex:
         return postings
 
     def costs(self, histories: Sessions) -> np.ndarray:
-        """At most as many candidates as a history has, int64[n_histories]."""
+        """An upper bound on a history's candidates, int64[n_histories]."""
         candidates = np.diff(self.postings.indptr).astype(np.int64)[histories.items]
         return np.diff(np.concatenate([[0], np.cumsum(candidates)])[histories.offsets])
 
     def sample(self, histories: Sessions, profiles: csr_array, *, with_ages: bool) -> Pairs:
         """Pairs of every history with the sampled sessions that share an item with it.
 
-        profiles: sparse float64[n_histories, n_items], the weights of the histories' items. The values of the pairs are
-        the sums of the weights of the items that both hold.
+        profiles: sparse float64[n_histories, n_items], the weights of the histories' items. A pair's value is the sum
+        of the weights of its shared items.
         """
         shared = profiles @ self.postings
         ages = self._ages(histories) if with_ages else np.empty(0, dtype=np.int64)
@@ -100,8 +99,8 @@ class SessionIndex:
     def _ages(self, histories: Sessions) -> np.ndarray:
         """Ages of `Pairs`, in the order of the entries of a product of the histories with `postings`.
 
-        The item at place i from the end weighs 4^(c − i), c a constant. The sum over the items that are shared is
-        less than 4/3 of its largest term, so its exponent tells the least i exactly.
+        The item at position i from the end has weight 4^(c − i) with a constant c. The sum over shared items is less
+        than 4/3 of its largest term, so its exponent gives the smallest i exactly.
         """
         places = histories.to_csr(self.n_items, np.minimum(histories.positions_from_end(), _DEEPEST)).astype(np.float64)
         places.data = np.ldexp(1.0, _DEEPEST - 2 * places.data.astype(np.int64))
@@ -110,7 +109,7 @@ class SessionIndex:
         return ages
 
     def nearest(self, pairs: Pairs, k: int) -> Pairs:
-        """The k pairs of every history with the largest values; of equal ones those of the more recent sessions."""
+        """The k pairs of every history with the largest values; with ties, those of more recent sessions."""
         if np.diff(pairs.offsets).max(initial=0) <= k:
             return pairs
         return pairs.only(largest_per_row(sort_keys(pairs.values, self.order[pairs.sessions]), pairs.offsets, k))

@@ -1,25 +1,25 @@
 """Session-based nearest neighbours: SKNN, V-SKNN, S-SKNN and SF-SKNN.
 
-After Ludewig & Jannach, "Evaluation of Session-based Recommendation Algorithms" (UMUAI 2018), with the options of
-Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339). With N the k training sessions most
-similar to a history s, among a sample of those that share an item with it:
+After Ludewig & Jannach, "Evaluation of Session-based Recommendation Algorithms" (UMUAI 2018), with the options of Boz
+et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339). With N the k training sessions most similar
+to a history s, among a sample of sessions that share an item with it:
 
     score(i, s) = Σ_{n ∈ N, i ∈ n} sim(s, n) · v(s, n) · idf(i)
 
-d weights the items of the history by their age (`decay`), v a neighbour by the age of the most recent item that it
-shares with the history (`sequential`); without, they are 1. idf(i) = 1 + ln(sessions / sessions with i), or 1.
-Training sessions are sets of items, n stands for one and |n| for its size. With D = Σ_{i ∈ s ∩ n} d(i):
+d weights the items of the history by age (`decay`), v weights a neighbour by the age of the most recent shared item
+(`sequential`); by default they are 1. idf(i) = 1 + ln(sessions / sessions with i), or 1. Training sessions are sets of
+items: n is one of them, |n| its size. With D = Σ_{i ∈ s ∩ n} d(i):
 
     dot      D                            jaccard  D / (Σ_{i ∈ s} d(i) + |n| − D)
     cosine   D / (‖d‖ √|n|)               binary   2D / (2D + Σ_{i ∈ s} d(i) + |n|)
 
-An item that a history repeats has the age of its last occurrence. Items that are nowhere in training are taken out of
-the history first.
+A repeated item of a history has the age of its last occurrence. Items that do not occur in training are first removed
+from the history.
 
-Ties: the sample are the candidates that come first in one order of all training sessions, the most recent first or
-one shuffled by the seed, so that no tie arises and a history's sample does not depend on other histories. Of equally
-similar sessions the more recent one (the larger id) is the nearer neighbour, among items of equal score the lower id
-comes first. Sums are 64-bit and compared as 32-bit numbers: what differs by rounding only is equal.
+Ties: the sample consists of the first candidates in one order of all training sessions, most recent first or shuffled
+by the seed, so there are no ties and a history's sample does not depend on other histories. Of equally similar
+sessions, the more recent one (the larger id) is nearer; with equal scores, the item with the lower id comes first. Sums
+are computed with 64 bits and compared with 32 bits, so differences by rounding count as equal.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 DECAYS = ("none", *(name for name in POOLINGS if name not in ("mean", "last")))
-# What the code of Ludewig & Jannach calls them. ("quadratic" in that of Boz et al. is squared-harmonic.)
+# Names in the code of Ludewig & Jannach. ("quadratic" in that of Boz et al. is squared-harmonic.)
 _ALIASES = {"same": "none", "linear": "constant-linear", "div": "scaling-linear", "quadratic": "scaling-quadratic"}
 SIMILARITIES = ("cosine", "dot", "jaccard", "binary")
-_BLOCK_ENTRIES = 2_000_000  # candidates and scores that stand in memory at once
+_BLOCK_ENTRIES = 2_000_000  # candidates and scores in memory at once
 
 
 def _k(default: int) -> Any:
-    return setting(default, "nearest training sessions that count", low=1, tune=(50, 500))
+    return setting(default, "number of nearest training sessions", low=1, tune=(50, 500))
 
 
 def _sample_size(default: int) -> Any:
     return setting(
         default,
-        "training sessions that are compared, of those that share an item; or all",
+        "number of training sessions to compare, of those that share an item; or all",
         low=1,
         choices=("all",),
         tune=(500, 2000),
@@ -63,21 +63,21 @@ def _sample_size(default: int) -> Any:
 
 
 def _sampling(default: str) -> Any:
-    return setting(default, "which are compared", choices=("recent", "random"), tune=("recent", "random"))
+    return setting(default, "which sessions to compare", choices=("recent", "random"), tune=("recent", "random"))
 
 
 def _similarity(default: str) -> Any:
-    return setting(default, "of history and training session", choices=SIMILARITIES, tune=("cosine", "dot"))
+    return setting(default, "similarity of history and training session", choices=SIMILARITIES, tune=("cosine", "dot"))
 
 
 def _decay(default: str) -> Any:
-    return setting(default, "weight of the history's items by age", choices=(*DECAYS, *_ALIASES), tune=DECAYS)
+    return setting(default, "weights of the history's items by age", choices=(*DECAYS, *_ALIASES), tune=DECAYS)
 
 
 def _sequential(default: str) -> Any:
     return setting(
         default,
-        "weight of a neighbour by the age of the last item it shares",
+        "weights of neighbours by the age of the last shared item",
         choices=(*DECAYS, *_ALIASES),
         tune=("none", "scaling-linear"),
     )
@@ -119,23 +119,24 @@ class SFSKNNSettings(SessionKNNSettings):
     sample_size: int | str = _sample_size(560)
     filter: str = setting(
         "training",
-        "where an item must follow the history's last one: in any training session, or in the neighbor",
+        "where an item must follow the history's last item: in any training session, or in the neighbour",
         choices=("training", "neighbor"),
     )
 
 
 class SKNN(Recommender):
-    """Items of the sessions nearest to the history; see the module for the formula. The others are variants of it."""
+    """Recommends items of the sessions nearest to the history; see the module for the formula. The other models are
+    variants."""
 
     name = "sknn"
     title = "SKNN"
-    summary = "items of the training sessions most like the history"
+    summary = "items of the training sessions most similar to the history"
     Settings: ClassVar[type[Settings]] = SessionKNNSettings
 
     train: Sessions
-    """The training sessions, the most recent last."""
+    """The training sessions, most recent last."""
     order: np.ndarray
-    """int64[n_train]: the place in `train` of the session that is sampled first, second, …"""
+    """int64[n_train]: places in `train` in sampling order."""
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         train = train.take(np.argsort(train.ids, kind="stable"))
@@ -170,7 +171,7 @@ class SKNN(Recommender):
         return votes @ self.votes_for
 
     def _neighbors(self, histories: Sessions) -> Pairs:
-        """The k nearest sessions of every history with what each adds to the score of its items: sim · v."""
+        """The k nearest sessions of every history, with the value that each adds to the score of its items: sim · v."""
         sequential = _ALIASES.get(self.settings.sequential, self.settings.sequential)
         profiles = histories.to_csr(self.n_items, _weights(histories, self.settings.decay)).astype(np.float64)
         pairs = self.index.sample(histories, profiles, with_ages=sequential != "none")
@@ -182,14 +183,14 @@ class SKNN(Recommender):
         return replace(pairs, values=pairs.values * _weights(histories, sequential)[last_shared])
 
     def _similarities(self, profiles: csr_array, pairs: Pairs) -> np.ndarray:
-        """float64[n_pairs] from pairs that hold the summed weights of shared items (D)."""
+        """float64[n_pairs], from pairs with the summed weights of shared items (D)."""
         shared, similarity = pairs.values, self.settings.similarity
         if similarity == "dot":
             return shared
         sizes = self.index.sizes[pairs.sessions]
         if similarity == "cosine":
             norms = np.sqrt(np.asarray(profiles.multiply(profiles).sum(axis=1)))
-            # Ratios of equal value are the same number before the root is taken, 1/2 and 4/8.
+            # Equal ratios, such as 1/2 and 4/8, are the same number before the root.
             cosine: np.ndarray = np.sqrt(shared * shared / sizes) / pairs.per_pair(norms)
             return cosine
         both = pairs.per_pair(np.asarray(profiles.sum(axis=1))) + sizes
@@ -210,7 +211,7 @@ class SKNN(Recommender):
 
 
 class VSKNN(SKNN):
-    """SKNN with the items of the history weighted by their age in the similarity."""
+    """SKNN whose similarity weights the history's items by age."""
 
     name = "v-sknn"
     title = "V_SKNN"
@@ -219,19 +220,19 @@ class VSKNN(SKNN):
 
 
 class SSKNN(SKNN):
-    """SKNN whose neighbours count by x/|s|, x being the place in the history s of the last item that they share."""
+    """SKNN that weights neighbours by x/|s|, where x is the position in the history s of the last shared item."""
 
     name = "s-sknn"
     title = "S_SKNN"
-    summary = "SKNN that weights neighbours by the recency of what they share"
+    summary = "SKNN that weights neighbours by the recency of shared items"
     Settings = SSKNNSettings
 
 
 class SFSKNN(SKNN):
-    """SKNN that recommends only what has directly followed the history's last item.
+    """SKNN that only recommends items that have directly followed the history's last item.
 
-    filter training: SKNN's scores, of items that directly followed it in any training session, as in both papers' code.
-    filter neighbor: a neighbour votes only for the items that directly follow it there.
+    filter training: SKNN's scores for items that directly followed it in any training session, as in both papers' code.
+    filter neighbor: a neighbour votes only for items that directly follow it there.
     """
 
     name = "sf-sknn"
@@ -247,7 +248,7 @@ class SFSKNN(SKNN):
         if self.settings.filter == "training":
             self.followers = _indicators(before, after, (self.n_items, self.n_items))
             return
-        # What follows an item in a session has a row of its own; row r is of the session and item of `next_keys[r]`.
+        # The items that follow an item in a session have one row; row r is for the session and item in `next_keys[r]`.
         self.next_keys, rows = np.unique(session * self.n_items + before, return_inverse=True)
         self.next_items = _indicators(rows, after, (len(self.next_keys), self.n_items))
         self.next_items.data = self.item_weights[self.next_items.indices]
@@ -262,15 +263,15 @@ class SFSKNN(SKNN):
         return self._spread(votes.multiply(is_last @ self.index.postings), last)
 
     def _spread(self, votes: csr_array, last: np.ndarray) -> csr_array:
-        """Scores of the items that follow the histories' last items (int64[n_histories]) in the sessions that vote.
+        """Scores of items that follow the histories' last items (int64[n_histories]) in the voting sessions.
 
-        votes: sparse float64[n_histories, n_train], of sessions that hold the last item.
+        votes: sparse float64[n_histories, n_train], of sessions with the last item.
         """
         from scipy.sparse import csr_array
 
         keys = votes.indices * np.int64(self.n_items) + np.repeat(last, np.diff(votes.indptr))
         rows = np.searchsorted(self.next_keys, keys)
-        # A session in which the item comes last has no row.
+        # If the item is the last of a session, there is no row.
         found = np.flatnonzero(self.next_keys.take(rows, mode="clip") == keys) if len(self.next_keys) else keys[:0]
         offsets = np.searchsorted(found, votes.indptr)
         shape = (len(last), len(self.next_keys))
@@ -284,7 +285,7 @@ def _weights(histories: Sessions, decay: str) -> np.ndarray:
 
 
 def _indicators(rows: np.ndarray, columns: np.ndarray, shape: tuple[int, int]) -> csr_array:
-    """Sparse float64 matrix of ones; a place that is named repeatedly counts once."""
+    """Sparse float64 matrix of ones; repeated entries count once."""
     from scipy.sparse import csr_array
 
     matrix = csr_array((np.ones(len(rows)), (rows, columns)), shape=shape)

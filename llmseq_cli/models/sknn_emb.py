@@ -1,4 +1,4 @@
-"""SKNNEmb: items of the training sessions whose text is most like the history's.
+"""SKNNEmb: items of the training sessions whose text is most similar to the history's.
 
 Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339), Section 5, Equation 2. With e the
 embedding of a session, a weighted mean of its items' vectors, and N the k nearest training sessions of a history s:
@@ -7,12 +7,12 @@ embedding of a session, a weighted mean of its items' vectors, and N the k neare
 
     cosine  e_n·e_s / (‖e_n‖ ‖e_s‖)      dot  e_n·e_s      euclidean  1 / (1 + ‖e_n − e_s‖)
 
-A session whose similarity is not above 0 is no neighbour. idf(i) = 1 + ln(sessions / sessions with i), or 1.
+A session with a similarity of 0 or less is not a neighbour. idf(i) = 1 + ln(sessions / sessions with i), or 1.
 
 Candidates are all training sessions, or (`sample_size`) a sample of those that share an item with the history, as in
-SKNN. Of equally similar sessions the more recent one is the nearer; among items of equal score the lower id comes
-first. Similarities are compared after rounding (`without_noise`), so that a list depends neither on the histories that
-it is made with nor on the hardware.
+SKNN. Of equally similar sessions, the more recent one is nearer; with equal scores, the item with the lower id comes
+first. Similarities are compared after rounding (`without_noise`), so a list depends neither on other histories in the
+block nor on the hardware.
 """
 
 from __future__ import annotations
@@ -39,48 +39,52 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
 SIMILARITIES = ("cosine", "dot", "euclidean")
-_BLOCK_ENTRIES = 2_000_000  # votes and scores that stand in memory at once
+_BLOCK_ENTRIES = 2_000_000  # votes and scores in memory at once
 _SESSIONS_PER_BLOCK = 16_384
 
 
 @dataclass(frozen=True)
 class SKNNEmbSettings(Settings):
-    """Defaults: the best of those tried by NDCG@20 on the last fifth of the training sessions of Amazon Beauty, with
-    whitened vectors.
-    """
+    """The defaults had the best NDCG@20 on the last fifth of Beauty's training sessions, with whitened vectors."""
 
-    k: int = setting(100, "nearest training sessions that count", low=1, tune=(50, 500))
+    k: int = setting(100, "number of nearest training sessions", low=1, tune=(50, 500))
     sample_size: int | str = setting(
         "all",
-        "training sessions that are compared, of those that share an item; or all, sharing or not",
+        "number of training sessions to compare, of those that share an item; or all, sharing or not",
         low=1,
         choices=("all",),
         tune=(500, 2000),
     )
-    sampling: str = setting("recent", "which are compared", choices=("recent", "random"), tune=("recent", "random"))
-    similarity: str = setting("cosine", "of session vectors", choices=SIMILARITIES, tune=("cosine", "dot"))
+    sampling: str = setting(
+        "recent", "which sessions to compare", choices=("recent", "random"), tune=("recent", "random")
+    )
+    similarity: str = setting("cosine", "similarity of session vectors", choices=SIMILARITIES, tune=("cosine", "dot"))
     power: float = setting(2.5, "power of the similarity in the score", low=0, high=64, tune=(1, 8))
-    history_pooling: str = setting("harmonic", "how a history becomes a vector", choices=POOLINGS, tune=POOLINGS)
-    training_pooling: str = setting("mean", "how a training session does", choices=POOLINGS, tune=POOLINGS)
+    history_pooling: str = setting(
+        "harmonic", "how to combine a history's item vectors", choices=POOLINGS, tune=POOLINGS
+    )
+    training_pooling: str = setting(
+        "mean", "how to combine a training session's item vectors", choices=POOLINGS, tune=POOLINGS
+    )
     idf: bool = setting(True, "rare items score higher", tune=(False, True))
 
 
 class SKNNEmb(Recommender):
-    """Neighbours by dense (or sparse) products of session vectors; see the module for the formula.
+    """Finds neighbours by dense or sparse products of session vectors; see the module for the formula.
 
-    Vectors of the training sessions are computed from the items' when the model is fitted or loaded, not saved.
+    Vectors of training sessions are not saved, but computed from item vectors when the model is fitted or loaded.
     """
 
     name = "sknn-emb"
     title = "SKNNEmb"
-    summary = "items of the training sessions whose text is most like the history's"
+    summary = "items of the training sessions whose text is most similar to the history's"
     Settings = SKNNEmbSettings
     embeddings_use = "required"
 
     train: Sessions
-    """The training sessions, the most recent first."""
+    """The training sessions, most recent first."""
     order: np.ndarray
-    """int64[n_train]: the place in `train` of the session that is sampled first, second, …"""
+    """int64[n_train]: places in `train` in sampling order."""
     vectors: Any
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
@@ -102,7 +106,7 @@ class SKNNEmb(Recommender):
         factors = _inverse(self.norms) if self.settings.similarity == "cosine" else np.ones_like(self.norms)
         self.products = _session_products(train, vectors, self.settings.training_pooling, factors)
         self.votes_for = train.to_csr(self.n_items).astype(np.float64)
-        """Sparse float64[n_train, n_items], what a vote for a session is worth to its items."""
+        """Sparse float64[n_train, n_items], the value of a vote for a session to its items."""
         if self.settings.idf:
             counts = np.bincount(self.votes_for.indices, minlength=self.n_items)
             self.votes_for.data = (1 + np.log(max(len(train), 1) / np.maximum(counts, 1)))[self.votes_for.indices]
@@ -112,7 +116,7 @@ class SKNNEmb(Recommender):
     def recommend(self, histories: Sessions, k: int, *, exclude_history: bool = True) -> Ranking:
         parts = [Ranking(np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32))]
         n_neighbors = min(self.settings.k, len(self.train))
-        most = max(1, self.votes_for.nnz * n_neighbors // max(len(self.train), 1))  # scores of a history, about
+        most = max(1, self.votes_for.nnz * n_neighbors // max(len(self.train), 1))  # scores per history
         for rows in blocks(np.full(len(histories), most), _BLOCK_ENTRIES):
             block = histories.slice(rows.start, rows.stop)
             scores = self._votes(self.neighbors(block, n_neighbors)) @ self.votes_for
@@ -134,7 +138,7 @@ class SKNNEmb(Recommender):
         )
 
     def _similarities(self, histories: Sessions) -> np.ndarray:
-        """float32[n_histories, n_train]; −inf where a history has no vector or a session is not in its sample."""
+        """float32[n_histories, n_train]; −inf if a history has no vector or a session is not in its sample."""
         vectors = pool(histories, self.vectors, self.settings.history_pooling)
         norms = _norms(vectors)
         scores = self.products(vectors)
@@ -150,12 +154,12 @@ class SKNNEmb(Recommender):
         return scores if self.sharing is None else _only(scores, *self._sampled(self.sharing, histories))
 
     def _sampled(self, index: SessionIndex, histories: Sessions) -> tuple[np.ndarray, np.ndarray]:
-        """Histories and places in `train` of the pairs that are compared."""
+        """Histories and places in `train` of the pairs to compare."""
         pairs = index.sample(histories, histories.to_csr(self.n_items).astype(np.float64), with_ages=False)
         return pairs.per_pair(np.arange(len(histories))), self.order[pairs.sessions]
 
     def _votes(self, neighbors: Ranking) -> csr_array:
-        """Sparse float64[n_histories, n_train], similarity^power of the neighbours that have one above 0."""
+        """Sparse float64[n_histories, n_train], similarity^power of neighbours with a similarity above 0."""
         from scipy.sparse import csr_array
 
         positive = neighbors.scores > 0
@@ -178,10 +182,11 @@ class SKNNEmb(Recommender):
 
 
 def _session_products(sessions: Sessions, vectors: Any, pooling: str, factors: np.ndarray) -> Products:
-    """Multiplies vectors of histories with those of the sessions, scaled by factors float32[n_sessions].
+    """A function that multiplies vectors of histories with those of the sessions, scaled by factors
+    float32[n_sessions].
 
-    The mean of sparse vectors has many terms. Products with the items, of which a session has few, are less work and
-    less memory: with e_n = Σ_i w(n, i) v_i, it is e_n·e_s = Σ_i w(n, i) v_i·e_s.
+    The mean of sparse vectors has many terms. Products with items, of which a session has few, need less work and
+    memory: with e_n = Σ_i w(n, i) v_i, it is e_n·e_s = Σ_i w(n, i) v_i·e_s.
     """
     if isinstance(vectors, np.ndarray):
         return item_products(pool(sessions, vectors, pooling), factors)
@@ -213,7 +218,7 @@ def _norms(vectors: Any) -> np.ndarray:
 
 
 def _inverse(norms: np.ndarray) -> np.ndarray:
-    """1/x, 0 where x is 0."""
+    """1/x, 0 if x is 0."""
     inverse: np.ndarray = np.divide(1, norms, out=np.zeros_like(norms), where=norms > 0)
     return inverse
 

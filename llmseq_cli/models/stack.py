@@ -22,20 +22,20 @@ from llmseq_cli.settings import setting
 _MOST_CASES = 25_000
 _MOST_JUDGED = 5_000
 _CUTOFF = 20
-_LEAST_LEAF = 100  # items of the lists in a leaf
+_LEAST_LEAF = 100  # listed items per leaf
 
 
 @dataclass(frozen=True)
 class StackSettings(ListCombinerSettings):
     item_traits: str = setting(
         "none",
-        "what the trees are told of an item beside the lists: none, all, or some of popularity,age,text; "
+        "traits of an item that the trees use besides the lists: none, all, or some of popularity,age,text; "
         "text needs --embeddings",
     )
     trees: int = setting(150, "number of trees", low=1, high=10_000, tune=(50, 400))
-    leaves: int = setting(15, "leaves of a tree, at most", low=2, high=MOST_LEAVES, tune=(4, 31))
-    learning_rate: float = setting(0.06, "share of each tree that counts", low=1e-4, high=1, tune=(0.02, 0.2), log=True)
-    negatives: int = setting(60, "listed items that are learnt from beside each ground truth", low=1, high=100_000)
+    leaves: int = setting(15, "most leaves per tree", low=2, high=MOST_LEAVES, tune=(4, 31))
+    learning_rate: float = setting(0.06, "weight of each tree", low=1e-4, high=1, tune=(0.02, 0.2), log=True)
+    negatives: int = setting(60, "listed items to learn from besides each ground truth", low=1, high=100_000)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,29 +43,28 @@ class StackSettings(ListCombinerSettings):
 
 
 def trait_words(words: str) -> tuple[str, ...]:
-    """Those of "popularity", "age", "text" that are meant, in this order. Raises UsageError for others."""
+    """The selected ones of "popularity", "age", "text", in this order. Raises UsageError for others."""
     given = [word.strip() for word in words.split(",")]
     if given in (["none"], ["all"]):
         return WORDS if given == ["all"] else ()
     if wrong := [word for word in given if word not in WORDS]:
-        raise UsageError(f"item_traits cannot be '{wrong[0]}'", f"none, all, or some of {','.join(WORDS)}")
+        raise UsageError(f"item_traits cannot be '{wrong[0]}'", f"use none, all, or some of {','.join(WORDS)}")
     return tuple(word for word in WORDS if word in given)
 
 
 class Stack(ListCombiner):
-    """The log-odds that an item is the next one, by trees that see what every base model says of it.
+    """The log-odds that an item is the next one, from trees over every base model's values for it.
 
-    Trees see an item's gain, rank and score in each list, how far that is behind the list's best, the share of the
-    lists that hold it and the length of the history; with item_traits also how popular and how new it is, and how like
-    its text is to those of the history's last three items. They learn from the split's validation cases, at most
-    25,000, or where it has none from the latest fifth of the training sessions, at most 5,000, with base models that
-    were trained without these, as a blend's weights do. Then the base models that were trained on everything are
-    stacked.
+    Trees see an item's gain, rank and score in each list, the distance to the list's best score, the share of lists
+    that contain it and the length of the history; with item_traits also how popular and how new it is, and how similar
+    its text is to those of the history's last three items. They learn from the split's validation cases, at most 25,000
+    or, if it has none, from the latest fifth of the training sessions, at most 5,000, with base models trained without
+    these, like a blend's weights. Then the base models that were trained on everything are stacked.
     """
 
     name = "stack"
     title = "Stack"
-    summary = "gradient-boosted trees over the lists of any runs, learnt on the training side"
+    summary = "gradient-boosted trees over the lists of any runs, learnt on validation cases"
     Settings = StackSettings
     embeddings_use = "optional"
     needs_dense = True
@@ -77,12 +76,12 @@ class Stack(ListCombiner):
 
     @classmethod
     def label(cls, embeddings: ItemEmbeddings | None) -> str:
-        """Its base models have the embeddings that reports tell of."""
+        """Always the plain name: the embeddings belong to its base models."""
         return cls.title
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, Any]:
-        """Figures: validation_ndcg, the NDCG@20 of held-out cases, each judged by trees that learnt from the other
-        half of them; how many were learnt from and judged."""
+        """Returns validation_ndcg, the NDCG@20 of held-out cases, each evaluated with trees that learnt from the other
+        half, and the numbers of cases learnt from and evaluated."""
         self.take_base_models(context)
         words, vectors = trait_words(self.settings.item_traits), self._vectors(context)
         earlier, cases = held_out_of(train, self.n_items, context, most=_MOST_CASES)
@@ -94,7 +93,7 @@ class Stack(ListCombiner):
         judged[random.permutation(len(histories))[:_MOST_JUDGED]] = True
         learnt, shown = self._examples(rankings, histories, targets, known, judged, random, context.allows_repeats)
         if not len(learnt.rows):
-            raise LlmseqError("no list holds the ground truth of a held-out session", "take other runs")
+            raise LlmseqError("no list contains the ground truth of a held-out session", "use other runs")
         half = random.random(len(histories)) < 0.5
         ranks = np.zeros(len(histories), dtype=np.int64)
         with context.progress.task("Growing trees", 3, "times") as task:
@@ -112,14 +111,14 @@ class Stack(ListCombiner):
         }
 
     def _vectors(self, context: FitContext) -> np.ndarray | None:
-        """The items' text vectors. Raises UsageError where they are wanted and not there, or there and not wanted."""
+        """The items' text vectors. Raises UsageError if they are needed and missing, or given and not needed."""
         if ("text" in trait_words(self.settings.item_traits)) != (context.embeddings is not None):
             if context.embeddings is None:
                 raise UsageError(
                     "stack cannot compare texts without item embeddings",
                     "use --embeddings lexical, or --set item_traits=popularity,age",
                 )
-            raise UsageError("stack uses item embeddings only to compare texts", "--set item_traits=all (or text)")
+            raise UsageError("stack uses item embeddings only to compare texts", "use --set item_traits=all (or text)")
         return None if context.embeddings is None else np.asarray(context.embeddings.vectors)
 
     def _examples(
@@ -132,8 +131,8 @@ class Stack(ListCombiner):
         random: np.random.Generator,
         allows_repeats: bool,
     ) -> tuple[ListedItems, ListedItems]:
-        """(what trees learn from, what they are judged by), of the cases whose ground truth is listed: it and some of
-        the other items, and all items of the cases that are judged."""
+        """(items to learn from, items to evaluate on), for cases whose ground truth is listed: the ground truth and
+        some of the other items; and all items of the evaluated cases."""
         learnt, shown = [], []
         size = block_size(self.n_items)
         for start in range(0, len(histories), size):
@@ -166,15 +165,16 @@ class Stack(ListCombiner):
         )
         own = learnt.items == targets[learnt.rows]
         if own.all():
-            raise LlmseqError("the lists hold nothing but ground truths", "take other runs, or a greater list_length")
+            raise LlmseqError("the lists contain only ground truths", "use other runs, or a larger list_length")
         features = learnt.features.copy()
-        features[:, np.isnan(features).all(axis=0)] = 0  # scikit-learn takes no column without a number
+        features[:, np.isnan(features).all(axis=0)] = 0  # scikit-learn refuses columns without numbers
         return BoostedTrees.of(model.fit(features, own))
 
     def _ranks(
         self, learnt: ListedItems, shown: ListedItems, targets: np.ndarray, half: np.ndarray, seed: int
     ) -> np.ndarray:
-        """int64[n_cases]: of the ground truths of the other half, by trees that learn from this half; else 0."""
+        """int64[n_cases]: ranks of the ground truths of the other half, by trees that learn from this half; 0 for the
+        rest."""
         of_half, others = np.flatnonzero(half[learnt.rows]), shown.take(np.flatnonzero(~half[shown.rows]))
         ranks = np.zeros(len(targets), dtype=np.int64)
         if not len(of_half) or not len(others.rows):
@@ -188,7 +188,7 @@ class Stack(ListCombiner):
         return ranks + np.bincount(others.rows, ahead, minlength=len(targets)).astype(np.int64)
 
     def _lists(self, histories: Sessions, k: int, exclude_history: bool) -> Ranking:
-        # History items are asked for even where they are not wanted: the others' scores must not depend on it.
+        # Always include history items, even if they are not wanted: the others' scores must not depend on it.
         rankings = [one.recommend(histories, self._list_length, exclude_history=False) for one in self.base_models]
         size = block_size(self.n_items)
         parts = []

@@ -1,1 +1,1 @@
-"""Recipes: which dataset, which embeddings, which runs, as a TOML file that a user can copy and edit."""
+"""Recipes: dataset, embeddings and runs in a TOML file that users can copy and edit."""

@@ -1,4 +1,4 @@
-"""What a recipe says, read from TOML and checked before anything is run."""
+"""The content of a recipe, read from TOML and checked before anything runs."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from llmseq_cli.settings import parse_settings
 from llmseq_cli.toml_files import checked, read_toml, wrong
 
 FOLDER = Path(__file__).parent
-"""Where the recipes lie that ship with llmseq."""
+"""The folder of built-in recipes."""
 
 BERT = "bert"
-"""The name of a BERT's embeddings, named by the user or stored; without any, steps that need them are left out."""
+"""The name for BERT embeddings, given by the user or stored; without any, steps that need them are left out."""
 
 AT_HAND = "at-hand"
-"""The name of the embeddings that the user chooses, or of the best that are stored."""
+"""The name for the embeddings that the user chooses, or else the best stored ones."""
 
 ALL_SEEDS = "*"
-"""After the name of a step of several seeds: all its runs, not the first alone."""
+"""After the name of a step with several seeds: all its runs, not only the first."""
 
 
 class _Table(BaseModel):
-    """A table of the file: no other keys than these, no value turned into another kind."""
+    """A table of the file: no other keys, no conversion of values."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Embed(_Table):
-    """Embeddings to make. name: else that of the source. settings: options of `llmseq embed`."""
+    """Embeddings to make. name: default: the source's. settings: options of `llmseq embed`."""
 
     name: str = ""
     source: str
@@ -47,13 +47,13 @@ class Embed(_Table):
 
     @property
     def word(self) -> str:
-        """As --embeddings names them."""
+        """The value for --embeddings."""
         return f"{self.source}:{self.model}" if self.model else self.source
 
 
 class Train(_Table):
-    """A model to train. name: else the model's. embeddings: the name of an `Embed`, "at-hand", or as --embeddings has
-    it. runs: names of steps before it, or of stored runs. minutes: about how long a seed takes, for plans.
+    """A model to train. name: default: the model's. embeddings: the name of an `Embed`, "at-hand", or a value of
+    --embeddings. runs: names of earlier steps or stored runs. minutes: approximate time for a seed, for plans.
     """
 
     name: str = ""
@@ -81,13 +81,13 @@ class Train(_Table):
         except UsageError as error:
             raise wrong(error.message, error.hint) from None
         if self.name in self.runs:
-            raise wrong(f"'{self.name}' cannot be made of itself", "name steps before it")
+            raise wrong(f"'{self.name}' cannot contain itself", "name earlier steps")
         return self
 
 
 class RecipeDataset(_Table):
-    """What a recipe is run on. name: in the workspace. download: of a public dataset, where it is one. ingest: options
-    of `llmseq ingest`.
+    """The dataset of a recipe. name: in the workspace. download: the name of a public dataset, if it is one. ingest:
+    options of `llmseq ingest`.
     """
 
     name: str
@@ -96,7 +96,7 @@ class RecipeDataset(_Table):
 
 
 class Recipe(_Table):
-    """name: of the file, which is `origin`. paper: whether the published figures belong beside these."""
+    """name: of the file, which is `origin`. paper: whether to show published figures with its leaderboard."""
 
     name: str
     origin: str
@@ -110,31 +110,31 @@ class Recipe(_Table):
     @model_validator(mode="after")
     def _check(self) -> Recipe:
         if not self.train and not self.embed:
-            raise wrong("it has no step", "give it [[embed]] and [[train]] tables")
+            raise wrong("it has no steps", "add [[embed]] and [[train]] tables")
         before: set[str] = set()
         for place, step in enumerate(self.train, 1):
             if step.name in before:
-                told = f"[[train]] number {place}: a step before it is called '{step.name}', too"
-                raise wrong(told, "give it another name")
+                told = f"[[train]] number {place}: an earlier step has the same name, '{step.name}'"
+                raise wrong(told, "choose another name")
             before.add(step.name)
         return self
 
 
 def _with_name(table: Any, key: str) -> Any:
-    """The table, named after the value of the key where it says no name."""
+    """The table; if it has no name, the value of the key becomes its name."""
     if isinstance(table, dict) and "name" not in table and isinstance(table.get(key), str):
         return table | {"name": table[key]}
     return table
 
 
 def shipped() -> dict[str, str]:
-    """Recipes that ship with llmseq: what each is, by name."""
+    """Built-in recipes: their titles by name."""
     tables = {file.stem: read_toml(file, "the recipe", "") for file in sorted(FOLDER.glob("*.toml"))}
     return {name: str(table.get("title", "")) for name, table in tables.items()}
 
 
 def find_file(name: str) -> Path:
-    """The file that is meant: a path, or the name of a recipe that ships. Raises LlmseqError where there is none."""
+    """The file of a recipe, given a path or a built-in name. Raises LlmseqError if there is none."""
     path = Path(name)
     if path.suffix == ".toml" or path.is_file():
         return path
@@ -145,9 +145,9 @@ def find_file(name: str) -> Path:
 
 
 def load_recipe(name: str) -> Recipe:
-    """The recipe in a file, or one that ships. Raises LlmseqError with the place of what is wrong."""
+    """Load a recipe from a file or a built-in one. Raises LlmseqError with the position of an error."""
     file = find_file(name)
-    table = read_toml(file, "the recipe", "`llmseq run --list` shows those that ship")
+    table = read_toml(file, "the recipe", "`llmseq run --list` shows the built-in ones")
     for key in ("name", "origin"):
         if key in table:
             raise LlmseqError(f"{file}: the recipe has no key '{key}'", "a recipe is named after its file")

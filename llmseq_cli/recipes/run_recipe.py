@@ -1,4 +1,4 @@
-"""Runs a recipe: what exists already is kept, and one step's failure does not stop the others."""
+"""Execute a recipe: existing results are kept, and a failed step does not stop the others."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from llmseq_cli.training.options import TrainOptions
 from llmseq_cli.workspace import Workspace
 
 _LOCAL = ("huggingface", "lexical")
-"""Sources whose embeddings a recipe makes where its user names them; the others cost money."""
+"""Sources whose embeddings a recipe makes if the user names them; the others cost money."""
 
 _PREFERRED = ("openai", "vertex", "huggingface", "lexical")
-"""Of stored embeddings the first of these is taken where the user names none; of several the newest."""
+"""If the user names no embeddings, use stored ones of the first of these sources; of several, the newest."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a user changes of a recipe. dataset: its name here. data: files to ingest where it is not there.
+    """A user's options for a recipe. dataset: its name here. data: files to ingest if it is missing.
 
-    embeddings: what "at-hand" means, SOURCE[:MODEL]; local ones that are not stored are made. models: names of steps or
-    models; None for all. seeds: of every step that has several. device: for neural models. bert: what "bert" means, as
-    for embeddings.
+    embeddings: what "at-hand" means, SOURCE[:MODEL]; missing local ones are made. models: names of steps or models;
+    None for all. seeds: for every step that has several. device: for neural models. bert: what "bert" means, like
+    embeddings.
     """
 
     dataset: str | None = None
@@ -48,7 +48,7 @@ class RunOptions:
 
 @dataclass
 class Done:
-    """What came of a recipe: runs of each step, and why steps and embeddings failed, by name."""
+    """The result of a recipe: runs of each step, and the reasons of failed steps and embeddings, by name."""
 
     dataset: str
     runs: dict[str, list[str]] = field(default_factory=dict)
@@ -61,16 +61,16 @@ class Done:
 
 
 _FOUND = 0.1
-"""A step that takes less than this share of its minutes was there already, and says nothing about the pace."""
+"""A step that takes less than this share of its minutes already existed, and does not count for the speed."""
 
 _LEAST_MINUTES = 0.05
-"""Less is not worth a word."""
+"""Shorter times are not shown."""
 
 
 class RecipeRun:
     """One execution of a recipe in a workspace.
 
-    Raises UsageError for options that do not fit it.
+    Raises UsageError for options that do not fit the recipe.
     """
 
     def __init__(self, workspace: Workspace, recipe: Recipe, options: RunOptions) -> None:
@@ -85,7 +85,7 @@ class RecipeRun:
         self.steps = tuple(self._with_seeds(step) for step in self._wanted())
 
     def _wanted(self) -> list[Train]:
-        """The steps that are asked for, and those that they are made of."""
+        """The requested steps, and those that they need."""
         wanted = self.options.models
         if wanted is None:
             return list(self.recipe.train)
@@ -104,7 +104,7 @@ class RecipeRun:
         return step.model_copy(update={"seeds": seeds}) if seeds is not None and step.seeds > 1 else step
 
     def plan(self) -> list[dict[str, Any]]:
-        """The steps in order: what each does, and about how many minutes of it are left at most."""
+        """The steps in order: what each does, and an upper estimate of its remaining minutes."""
         rows: list[dict[str, Any]] = []
         if not self._has_dataset():
             find_files(list(self.options.data))  # what is not there is told before the run
@@ -131,9 +131,9 @@ class RecipeRun:
         return ", ".join(self.options.data) or (f"download of {download}" if download else "–")
 
     def run(self) -> Done:
-        """Goes through all steps. A step that fails is noted, those that are made of it are left out.
+        """Execute all steps. Failed steps are recorded, and steps that need them are left out.
 
-        Raises LlmseqError where the dataset, or embeddings that are named and cost money, are not there.
+        Raises LlmseqError if the dataset, or named embeddings that cost money, are missing.
         """
         done = Done(self.dataset)
         self._check_at_hand()
@@ -144,7 +144,7 @@ class RecipeRun:
         for step in self.steps:
             if step not in steps:
                 self.progress.message(
-                    f"{step.name} is left out: it needs a BERT's embeddings, --bert huggingface:bert-base-uncased"
+                    f"{step.name} is left out: it needs BERT embeddings, --bert huggingface:bert-base-uncased"
                 )
         for place, one in enumerate(embeds, 1):
             self.progress.message(f"step {place} of {count}: embed {one.name} ({one.word})")
@@ -159,17 +159,15 @@ class RecipeRun:
         return done
 
     def _possible(self) -> list[Train]:
-        """The steps whose embeddings can be had."""
+        """The steps whose embeddings are available or can be made."""
         return [step for step in self.steps if step.embeddings != BERT or self._bert()]
 
     def _bert(self) -> str | None:
-        """The BERT that the user named, else the newest that is stored."""
+        """The BERT embeddings that the user named, or the newest stored ones."""
         if self.options.bert:
             return self.options.bert
         names = [f"{row['source']}:{row['model']}" for row in self._stored() if "bert" in row["model"].lower()]
         return names[-1] if names else None
-
-    # Data and embeddings.
 
     def _has_dataset(self) -> bool:
         is_made = self.workspace.store.file.exists()
@@ -203,7 +201,7 @@ class RecipeRun:
         return tuple(str(Path(path)) for path in done.paths)
 
     def _embeds(self) -> list[Embed]:
-        """Embeddings of the recipe that steps use, and those at hand that can be made here."""
+        """Embeddings of the recipe that its steps use, and "at-hand" ones that can be made here."""
         used = {step.embeddings for step in self.steps}
         listed = [one for one in self.recipe.embed if one.name in used]
         source, _, model = self._at_hand().partition(":")
@@ -221,20 +219,20 @@ class RecipeRun:
         return any(row["source"] == source and model in ("", row["model"]) for row in self._stored())
 
     def _check_at_hand(self) -> None:
-        """Raises LlmseqError where embeddings that are named are not there and cost money to make."""
+        """Raises LlmseqError if named embeddings are missing and cost money to make."""
         word = self._at_hand()
         if word.partition(":")[0] in _LOCAL or AT_HAND not in {step.embeddings for step in self.steps}:
             return
         if not self._has_dataset():
             raise LlmseqError(
-                f"there is no dataset '{self.dataset}' yet that has the embeddings '{word}'",
+                f"the dataset '{self.dataset}' does not exist yet, so it has no embeddings '{word}'",
                 f"`llmseq ingest … --name {self.dataset}`, then `llmseq embed`, which shows what they cost",
             )
         with self.workspace.store.read("looking for embeddings") as con:
             find_embeddings(con, find_dataset(con, self.dataset).dataset_id, word)
 
     def _at_hand(self) -> str:
-        """What the user named, else the best that is stored, else the lexical source, which needs nothing."""
+        """The embeddings that the user named, or the best stored ones, or the lexical source, which needs nothing."""
         if self.options.embeddings:
             return self.options.embeddings
         stored = self._stored()
@@ -254,11 +252,11 @@ class RecipeRun:
             options = EmbedOptions(
                 one.source, dataset=self.dataset, model=one.model, text=one.text, settings=one.settings
             )
-            # A folder's model goes by the name of the folder, by which it is not found.
+            # A model in a folder has the folder's name, by which it would not be found.
             self._words[one.name] = str(self.workspace.embed(options)["number"])
 
     def _number(self, one: Embed) -> int | None:
-        """The stored embeddings of this source, model and text, the newest where there are several."""
+        """The stored embeddings of this source, model and text, the newest if there are several."""
         found = [
             row["number"]
             for row in self._stored()
@@ -287,8 +285,6 @@ class RecipeRun:
     def _listed(self, name: str) -> Embed | None:
         return next((one for one in self.recipe.embed if one.name == name), None)
 
-    # Runs.
-
     def _train(self, step: Train, done: Done) -> list[str]:
         if step.embeddings in done.failed_embeds:
             raise LlmseqError("its embeddings failed", "run the recipe again")
@@ -310,7 +306,7 @@ class RecipeRun:
         return self.workspace.train(options)
 
     def _fitting(self, dim: int | None, word: str | None) -> int | None:
-        """As many dimensions as asked for, or as the embeddings and items give."""
+        """The requested number of dimensions, or fewer if embeddings and items allow fewer."""
         if dim is None or word is None:
             return dim
         source, _, model = word.partition(":")
@@ -318,7 +314,7 @@ class RecipeRun:
             most = min(row["dimensions"], row["items"] - 1)
             named = word == str(row["number"]) or (row["source"] == source and model in ("", row["model"]))
             if named and most < dim:
-                self.progress.message(f"{dim} dimensions are asked for, {most} can be had")
+                self.progress.message(f"{dim} dimensions were requested, at most {most} are possible")
                 return int(most)
         return dim
 
@@ -332,7 +328,7 @@ class RecipeRun:
 
     @contextmanager
     def _noting(self, failed: dict[str, str], name: str) -> Iterator[None]:
-        """Notes and tells why a step failed, and lets what comes after it go on; Ctrl-C ends all."""
+        """Record and report why a step failed, and let later steps continue; Ctrl-C stops everything."""
         try:
             yield
         except InterruptedByUserError as error:
@@ -343,7 +339,7 @@ class RecipeRun:
 
 
 class _TimeLeft:
-    """How long the rest of a recipe takes: what its steps say, at the pace of those that were made just now."""
+    """Estimates the remaining time of a recipe from the minutes of its steps and the speed of finished ones."""
 
     def __init__(self, steps: Sequence[Train]) -> None:
         self.left = sum(map(_minutes, steps))
@@ -359,7 +355,7 @@ class _TimeLeft:
             self.taken += taken
 
     def words(self) -> str:
-        """ ", about 12 minutes left", or nothing where the steps do not say how long they take."""
+        """ ", about 12 minutes left", or empty if the steps do not say how long they take."""
         pace = self.taken / self.planned if self.planned else 1.0
         minutes = self.left * pace
         if self.left < _LEAST_MINUTES:

@@ -1,1 +1,1 @@
-"""Reads runs and presents them; never trains."""
+"""Read runs and present them; never train."""

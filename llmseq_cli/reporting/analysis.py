@@ -1,4 +1,4 @@
-"""Plots of datasets and runs, among them the paper's Figures 9 to 12."""
+"""Plots of datasets and runs, including the paper's Figures 9 to 12."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
 
 _BINS = 8
 _LENGTHS = (1, 2, 3, 4, 5, 7, 10, 20)
-"""Where the bins of history lengths begin."""
+"""Starts of the bins of history lengths."""
 
 _SESSIONS_OF_DIVERSITY = 5000
 _HITS = "Share of sessions of '{dataset}' whose ground truth is among the first {k}, with 95% intervals."
 _Z = 1.959964
-"""The 97.5 % point of the normal distribution."""
+"""The 97.5 % quantile of the normal distribution."""
 
 
 def popularity_curve(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Plot:
-    """Occurrences of an item by its rank, both logarithmic (the paper's Figure 11, left)."""
+    """Occurrences of items by rank, both logarithmic (the paper's Figure 11, left)."""
     counts = _column(con, "analysis/popularities", info, "popularity")
     ranks = np.arange(1, len(counts) + 1)
     shown = np.unique(np.geomspace(1, len(counts), 400).astype(int)) - 1
@@ -41,7 +41,7 @@ def popularity_curve(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Plot:
 
 
 def session_lengths(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Plot:
-    """How many sessions have how many items (the paper's Figure 11, right)."""
+    """Number of sessions by length (the paper's Figure 11, right)."""
     lengths = _column(con, "analysis/lengths", info, "length")
     counts = _column(con, "analysis/lengths", info, "sessions")
     caption = f"{int(counts.sum()):,} sessions of '{info.name}' by their number of items."
@@ -52,7 +52,7 @@ def session_lengths(con: duckdb.DuckDBPyConnection, info: DatasetInfo) -> Plot:
 def diversity(sessions: Sessions, embeddings: ItemEmbeddings, name: str) -> Plot:
     """Histogram of the mean Euclidean distance between the item vectors of a session, at length 1 (Figure 12).
 
-    Sessions of at least two items; of more than 5,000 a sample by the seed.
+    Uses sessions with at least two items; if there are more than 5,000, a random sample.
     """
     places = np.flatnonzero(sessions.lengths >= 2)
     if not len(places):
@@ -80,7 +80,7 @@ def _mean_distance(vectors: Any) -> float:
 
 
 def hits_by_popularity(con: duckdb.DuckDBPyConnection, info: DatasetInfo, runs: Sequence[RunInfo], k: int) -> Plot:
-    """HR@k by how often the last item of the history occurs in training (the paper's Figure 9)."""
+    """HR@k by the training frequency of the history's last item (the paper's Figure 9)."""
     popularity = _column(con, "analysis/histories", info, "popularity")
     edges = np.unique(np.quantile(popularity, np.linspace(0, 1, _BINS + 1)[1:-1], method="higher"))
     firsts = np.concatenate([[popularity.min()], edges[edges > popularity.min()]])
@@ -120,7 +120,7 @@ def _hits_by(
     values: np.ndarray,
     firsts: np.ndarray,
 ) -> tuple[tuple[Series, ...], tuple[str, ...]]:
-    """Series of HR@k by bins of a number that every evaluated session has, which begin at `firsts`."""
+    """Series of HR@k by bins of one number per evaluated session; bins start at `firsts`."""
     sessions = _column(con, "analysis/histories", info, "case_id")
     ids = [run.run_id for run in runs]
     ranks = con.execute(query("report/ranks_of_runs"), {"run_ids": ids}).fetchnumpy()
@@ -141,7 +141,7 @@ def _hits_by(
 def hits_by_position(
     models: Sequence[tuple[str, Recommender]], test: Sessions, name: str, k: int, positions: int, task: Task
 ) -> Plot:
-    """HR@k with histories cut 0, 1, 2, … items earlier (the paper's Figure 10), for sessions long enough for all."""
+    """HR@k with histories cut 0, 1, 2, … items earlier (the paper's Figure 10), for sessions that are long enough."""
     histories, targets = test.histories(), test.targets()
     long = np.flatnonzero(histories.lengths >= positions)
     if not len(long):
@@ -181,14 +181,14 @@ def _shares(name: str, hits: np.ndarray, counts: np.ndarray) -> Series:
 
 
 def training_curves(curves: Sequence[tuple[str, list[dict[str, Any]]]]) -> Plot:
-    """NDCG@20 on held-out sessions by epoch, of runs that have it; their losses where none was validated."""
+    """NDCG@20 on held-out sessions by epoch, for runs that have it; losses if none was validated."""
     validated = _by_epoch(curves, "ndcg")
     if validated:
         caption = "NDCG@20 on the training sessions held out, after every epoch of the search for the best."
         return Plot("training", "Training", caption, "epoch", "NDCG@20, held out", validated)
     losses = _by_epoch(curves, "loss")
     if not losses:
-        raise LlmseqError("none of these runs was trained in epochs", "name runs of a neural model")
+        raise LlmseqError("none of these runs was trained in epochs", "choose runs of a neural model")
     caption = "Mean loss of a training target, after every epoch; none of these runs held out sessions."
     return Plot("training", "Training", caption, "epoch", "loss", losses, from_zero=False)
 

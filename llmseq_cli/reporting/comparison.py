@@ -1,4 +1,4 @@
-"""Two runs side by side: metrics and their significance, who finds what, how much their lists have in common."""
+"""Compare two runs: metrics and their significance, what each finds, how similar their lists are."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def compare_runs(
     sessions: int = 5,
     test: str = "t",
 ) -> dict[str, Any]:
-    """Compare two runs on the sessions that both were scored on.
+    """Compare two runs on the sessions that both have scored.
 
-    Returns runs, sessions, k, metrics (one dict a metric: both values, the difference second minus first, its interval,
-    p and p_holm where it can be tested), found (sessions by who has the ground truth among the first k), overlap (see
-    `overlap`), differs (settings that are not the same) and, in only_first and only_second, sessions in words.
-    Raises UsageError for runs on different datasets, LlmseqError where no session is common or lists are too short.
+    Returns runs, sessions, k, metrics (one dict per metric: both values, second minus first, its interval, p and p_holm
+    if testable), found (sessions by which run has the ground truth among the first k), overlap (see `overlap`), differs
+    (settings that differ) and, in only_first and only_second, sessions as text. Raises UsageError for runs on different
+    datasets, LlmseqError if no session is common or lists are too short.
     """
     if k < 1:
         raise UsageError(f"-k is {k}", "give at least 1")
@@ -79,7 +79,7 @@ def compare_runs(
 
 
 def overlap(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
-    """How much two runs recommend the same; lists: int32[n_sessions, k] each, NO_ITEM where shorter.
+    """How similar two runs' recommendations are; lists: int32[n_sessions, k] each, NO_ITEM if shorter.
 
     common: mean share of the items of the longer list that both have; jaccard: mean of common items over all items of
     both; rank_biased: mean rank-biased overlap, extrapolated from the end of the longer list, p 0.9 (Webber, Moffat and
@@ -92,7 +92,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     for start in range(0, n, _SESSIONS_PER_BLOCK):
         a, b = first[start : start + _SESSIONS_PER_BLOCK], second[start : start + _SESSIONS_PER_BLOCK]
         same = (a[:, :, None] == b[:, None, :]) & (a != NO_ITEM)[:, :, None]
-        # The common items of the first d places: those that stand at or above d in both lists.
+        # Items common to the first d places are those at or above d in both lists.
         later = np.maximum(np.arange(k)[:, None], np.arange(k)[None, :])
         at = np.stack([same[:, later == d].sum(axis=1) for d in range(k)], axis=1).cumsum(axis=1)
         shared = at[:, -1]
@@ -117,7 +117,7 @@ def overlap(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
 
 
 def stored_lists(con: duckdb.DuckDBPyConnection, run: RunDetails, k: int) -> np.ndarray:
-    """int32[n_sessions, k]: the first k items of every session of a run, NO_ITEM where its list is shorter."""
+    """int32[n_sessions, k]: the first k items of every session of a run, NO_ITEM if its list is shorter."""
     rows = con.execute(query("report/stored_lists"), {"run_id": run.run_id, "k": k}).fetchnumpy()
     items = np.full((run.sessions, k), NO_ITEM, dtype=np.int32)
     items[np.ma.getdata(rows["case_number"]), np.ma.getdata(rows["rank"]) - 1] = np.ma.getdata(rows["item_id"])
@@ -136,7 +136,7 @@ def _check(runs: list[RunDetails], k: int) -> None:
 
 
 def _most_striking(ranks: SessionRanks, run_id: int, which: np.ndarray, sessions: int) -> np.ndarray:
-    """Of these sessions those that the run ranks best."""
+    """The given sessions that the run ranks best."""
     places = np.flatnonzero(which)
     order = np.argsort(ranks.ranks[run_id][places], kind="stable")
     return ranks.case_ids[places[order[:sessions]]]
@@ -151,7 +151,7 @@ def _metrics(
     k: int,
     test: str,
 ) -> list[dict[str, Any]]:
-    """One dict a metric; on the common sessions where it is a mean over sessions, else as the leaderboard has it."""
+    """One dict per metric: over the common sessions if it is a mean over sessions, otherwise as in the leaderboard."""
     options = ReportOptions(sort=f"ndcg@{k}", models=[run.run for run in runs], cutoffs=(k,))
     report = make_report(con, runs[0].dataset, options, store)
     by_run = {row["run"]: row for row in report.rows}
@@ -172,7 +172,7 @@ def _metrics(
 
 
 def _differences(first: RunDetails, second: RunDetails) -> dict[str, list[Any]]:
-    """What was not the same: {name: [of the first, of the second]}; settings of different models do not compare."""
+    """What differs: {name: [first run's, second run's]}; settings of different models are not compared."""
     about = [_about(run, with_settings=first.model == second.model) for run in (first, second)]
     names = dict.fromkeys([*about[0], *about[1]])
     return {name: [one.get(name) for one in about] for name in names if about[0].get(name) != about[1].get(name)}

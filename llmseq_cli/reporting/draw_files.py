@@ -1,4 +1,4 @@
-"""Plots drawn by matplotlib, as PNG or SVG."""
+"""Draw plots with matplotlib, as PNG or SVG."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".png", ".svg")
 
-# Okabe & Ito, "Color universal design" (2008): told apart by colour-blind readers; yellow left out, too pale on white.
+# Okabe & Ito, "Color universal design" (2008): distinguishable for colour-blind readers; without yellow, which is too
+# pale on white.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _INCHES = (6.4, 4.0)
@@ -26,13 +27,15 @@ _NAME_SIZE = 7
 def check_suffix(suffix: str) -> None:
     """Raises UsageError for a file that is neither PNG nor SVG."""
     if suffix.lower() not in SUFFIXES:
-        raise UsageError(f"plots are not written as '{suffix}'", f"end the file in {' or '.join(SUFFIXES)}")
+        raise UsageError(
+            f"plots cannot be written as '{suffix}'", f"use a file name that ends in {' or '.join(SUFFIXES)}"
+        )
 
 
 def draw(plots: Sequence[Plot], suffix: str, *, words: bool = True) -> bytes:
-    """The plots side by side, as the bytes of a PNG or SVG file. Raises LlmseqError without matplotlib.
+    """Draw plots side by side; return the bytes of a PNG or SVG file. Raises LlmseqError without matplotlib.
 
-    words: with titles and captions, for pictures that stand alone.
+    words: add titles and captions, for stand-alone pictures.
     """
     check_suffix(suffix)
     try:
@@ -40,7 +43,7 @@ def draw(plots: Sequence[Plot], suffix: str, *, words: bool = True) -> bytes:
     except ImportError as error:
         raise NotInstalledError("plots need matplotlib", "plots") from error
     matplotlib.use("agg")
-    # Text in SVG stays text, and the same plot gives the same file.
+    # Keep text in SVG as text, and make files reproducible.
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "llmseq", "font.size": 9}):
         from matplotlib.figure import Figure as Canvas
 
@@ -82,7 +85,7 @@ def _draw_one(plot: Plot, ax: Axes) -> None:
             continue
         if len(series.x) > 40:
             style["marker"] = None
-        # A little apart, so that intervals of several series do not hide one another.
+        # Shift series slightly, so that their intervals do not hide each other.
         x = series.x + (0.06 * (number - (len(plot.series) - 1) / 2) if plot.ticks else 0)
         ax.plot(x, series.y, label=series.name, markersize=4, linewidth=1.4, **style)
         if series.low is not None and series.high is not None:
@@ -97,13 +100,13 @@ def _draw_one(plot: Plot, ax: Axes) -> None:
         _name_points(plot, ax)
     elif len(plot.series) > 1:
         if plot.ticks:
-            # Room for the names above the intervals.
+            # Leave room for names above the intervals.
             ax.set_ylim(top=ax.get_ylim()[1] * (1.08 + 0.045 * len(plot.series)))
         ax.legend(frameon=False, fontsize=8, ncols=2 if len(plot.series) > 2 else 1)
 
 
 def _scale(plot: Plot, ax: Axes) -> None:
-    """Logarithmic axes, with numbers as people write them."""
+    """Set up logarithmic axes, with plain numbers."""
     for log, axis, scale, values in (
         (plot.x_log, ax.xaxis, ax.set_xscale, [one.x for one in plot.series]),
         (plot.y_log, ax.yaxis, ax.set_yscale, [one.y for one in plot.series]),
@@ -119,9 +122,9 @@ def _scale(plot: Plot, ax: Axes) -> None:
 
 
 def _name_points(plot: Plot, ax: Axes) -> None:
-    """Names beside their points, where they hide neither another name nor a point, as far as there is room."""
+    """Write names next to their points, where there is room and they hide no other name or point."""
     to_inches = ax.transScale + ax.transLimits
-    wide, high = _INCHES[0] * 0.88 * 72, _INCHES[1] * 0.8 * 72  # the axes in points, nearly
+    wide, high = _INCHES[0] * 0.88 * 72, _INCHES[1] * 0.8 * 72  # approximate size of the axes, in points
     places = [to_inches.transform((one.x[0], one.y[0])) * (wide, high) for one in plot.series]
     taken = [(x - 4, y - 4, x + 4, y + 4) for x, y in places]
     for series, (x, y) in zip(plot.series, places, strict=True):
@@ -146,5 +149,5 @@ def _name_points(plot: Plot, ax: Axes) -> None:
 
 
 def _touch(one: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Whether two boxes (left, bottom, right, top) have a place in common."""
+    """Whether two boxes (left, bottom, right, top) overlap."""
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]

@@ -1,4 +1,4 @@
-"""Plots drawn with characters, for the terminal."""
+"""Draw plots with characters, for the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _COLORS = ("blue+", "orange", "green+", "magenta", "cyan+", "yellow", "default")
 
 
 def draw_text(plot: Plot, width: int, *, color: bool) -> str:
-    """The plot in so many columns, with a key of its series below. Raises LlmseqError without plotext."""
+    """The plot in this many columns, with a legend below. Raises LlmseqError without plotext."""
     try:
         import plotext
     except ImportError as error:
@@ -34,11 +34,11 @@ def draw_text(plot: Plot, width: int, *, color: bool) -> str:
     low = _lowest(plot, ys)
     [floor] = _scaled(np.array([low]), plot.y_log)
     for number, series in enumerate(plot.series):
-        # plotext's own logarithmic axes mark exponents only: the numbers are given as words here.
+        # plotext's logarithmic axes only label exponents, so we label the numbers.
         x, y = _scaled(series.x, plot.x_log), _scaled(series.y, plot.y_log)
         color_of = _COLORS[number % len(_COLORS)]
         if plot.style == "bars":
-            # Bars are filled down to 0, which is therefore the lowest place.
+            # Bars are filled down to 0, so 0 must be the lowest position.
             plotext.plot(*_outline(series, x, [one - floor for one in y]), marker="hd", color=color_of, fillx=True)
             continue
         draw = plotext.scatter if plot.style == "points" else plotext.plot
@@ -61,7 +61,7 @@ def draw_text(plot: Plot, width: int, *, color: bool) -> str:
 
 
 def wrap_key(key: list[str], width: int) -> list[str]:
-    """The entries of a key in lines of so many columns."""
+    """The entries of a legend, in lines of this many columns."""
     lines: list[str] = []
     for one in key:
         if lines and len(lines[-1]) + len(one) + 3 <= width:
@@ -76,14 +76,14 @@ def _scaled(values: np.ndarray, log: bool) -> list[float]:
 
 
 def _lowest(plot: Plot, ys: list[float]) -> float:
-    """Where the y axis begins; a bar of the lowest number is to be seen, too."""
+    """The start of the y axis; even the bar of the lowest value must be visible."""
     if plot.y_log:
         return min(ys) / 2 if plot.style == "bars" else min(ys)
     return 0.0 if min(ys) >= 0 and plot.from_zero else min(ys)
 
 
 def _outline(series: Series, x: list[float], y: list[float]) -> tuple[list[float], list[float]]:
-    """The corners of bars, whose tops are at the given places; between bars it is 0."""
+    """The corners of bars whose tops are at the given points; it is 0 between bars."""
     width = series.bar_width()
     corners: list[tuple[float, float]] = []
     for one, top in zip(x, y, strict=True):
@@ -94,13 +94,13 @@ def _outline(series: Series, x: list[float], y: list[float]) -> tuple[list[float
 
 
 def _decades(low: float, high: float) -> tuple[list[float], list[str]]:
-    """Places and words of round numbers on a logarithmic axis."""
+    """Positions and labels of round numbers on a logarithmic axis."""
     numbers = log_ticks(max(low, 1e-9), high)
     return [math.log10(one) for one in numbers], [in_words(one) for one in numbers]
 
 
 def _round_numbers(low: float, high: float, least: float = 0.0) -> tuple[list[float], list[str]]:
-    """A handful of round numbers between the two, no nearer than `least`, with the words for them."""
+    """A few round numbers between the two, at least `least` apart, and their labels."""
     step = 10.0 ** math.floor(math.log10(max(high - low, 1e-9) / _TICKS))
     step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (step * factor) <= _TICKS)
     step = max(step, least)

@@ -1,4 +1,5 @@
-"""Runs for other programs: Parquet, CSV, JSON, trec_eval, RecBole; `mlflow_log` has MLflow, `bundle` has bundles."""
+"""Export runs for other programs: Parquet, CSV, JSON, trec_eval, RecBole; see `mlflow_log` for MLflow, `bundle` for
+bundles."""
 
 from __future__ import annotations
 
@@ -42,21 +43,20 @@ def export_runs(
     k: int | None = None,
     safe_cells: bool = True,
 ) -> dict[str, Any]:
-    """Write what runs recommended, or what they are, for other programs; returns what was written.
+    """Export recommendations, data or models of runs for other programs; return what was written.
 
-    runs: names or numbers, "latest", or a model's name, see `find_run`. out: a file for parquet, csv and json;
-    a folder for trec (a run file a run, and qrels) and recbole (atomic files of the runs' dataset); a folder or address
-    of a tracking server for mlflow; a new folder for bundle, lancedb, pgvector
-    and qdrant, which are of one run. k: only the first k items of every
-    list. safe_cells: in CSV, put a ' before texts that a spreadsheet would take for a formula.
-    Raises UsageError for an unknown format or runs that do not go together, LlmseqError where it cannot be written.
+    runs: names or numbers, "latest", or a model's name, see `find_run`. out: a file for parquet, csv and json; a folder
+    for trec (one file per run, and qrels) and recbole (atomic files of the runs' dataset); a folder or address of a
+    tracking server for mlflow; a new folder for bundle, lancedb, pgvector and qdrant, which take one run. k: only the
+    first k items of every list. safe_cells: in CSV, put a ' before text that a spreadsheet would run as a formula.
+    Raises UsageError for an unknown format or runs that cannot be combined, LlmseqError if writing fails.
     """
     if format not in EXPORTS:
         raise UsageError(f"there is no format '{format}'", did_you_mean(format, list(EXPORTS)))
     if k is not None and k < 1:
         raise UsageError(f"-k is {k}", "give at least 1")
     if not runs and format != "recbole":
-        raise UsageError("which runs?", f"for example llmseq export latest --format {format} --out {out}")
+        raise UsageError("no run is given", f"for example llmseq export latest --format {format} --out {out}")
     if format in _OF_ONE_RUN:
         return _export_model(store, runs, format, Path(out), dataset, k)
     if format == "mlflow":
@@ -82,14 +82,14 @@ def export_runs(
 def _export_model(
     store: Store, runs: Sequence[str], format: str, out: Path, dataset: str | None, k: int | None
 ) -> dict[str, Any]:
-    """The model, or the vectors that it scores items by, instead of its lists."""
+    """Export the model or its item vectors, not its lists."""
     from llmseq_cli.bundle.write import write_bundle
     from llmseq_cli.vector_stores.write import write_vectors
 
     if len(runs) > 1:
-        raise UsageError(f"{format} is of one run", "make one for each")
+        raise UsageError(f"{format} takes one run", "export runs one by one")
     if k is not None:
-        raise UsageError(f"-k is for lists, which {format} has none of", "leave it out")
+        raise UsageError(f"-k is for lists, and {format} has none", "leave out -k")
     if format == "bundle":
         done = write_bundle(store, runs[0], out, dataset)
         return {"format": format, "runs": [done["run"]], "files": [str(out)], "onnx": done["onnx"]}
@@ -137,7 +137,7 @@ def _write_recbole(con: duckdb.DuckDBPyConnection, dataset: str, out: Path) -> l
 
 
 def _attribute_columns(con: duckdb.DuckDBPyConnection, dataset: str) -> str:
-    """SQL for the attributes of items that are neither title nor categories, each a sequence of words."""
+    """SQL for item attributes other than title and categories, each as a sequence of words."""
     columns = []
     for (attribute,) in con.execute(query("export/item_attributes"), {"dataset": dataset}).fetchall():
         path = quoted('$."' + attribute.replace('"', '\\"') + '"')
@@ -148,7 +148,7 @@ def _attribute_columns(con: duckdb.DuckDBPyConnection, dataset: str) -> str:
 
 def _make_folder(out: Path) -> None:
     if out.exists() and not out.is_dir():
-        raise UsageError(f"{out} is a file", "this format writes several: give a folder")
+        raise UsageError(f"{out} is a file", "this format writes several: name a folder")
     with machine_errors(out):
         out.mkdir(parents=True, exist_ok=True)
 
@@ -156,9 +156,9 @@ def _make_folder(out: Path) -> None:
 def _copy(
     con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any], options: str, out: Path, columns: str = ""
 ) -> Path:
-    """Write what a query gives, whole or not at all. columns: SQL of further columns."""
+    """Write the result of a query atomically. columns: SQL of further columns."""
     if out.is_dir():
-        raise UsageError(f"{out} is a folder", "give a file")
+        raise UsageError(f"{out} is a folder", "name a file")
     with atomic_path(out) as partial:
         copy_to(con, name, parameters, partial, options, columns)
     return out

@@ -1,4 +1,4 @@
-"""`--where`: a condition in SQL over the columns of the leaderboard."""
+"""`--where`: an SQL condition over the columns of the leaderboard."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmseq_cli.store.statements import split
 def rows_where(rows: list[dict[str, Any]], condition: str) -> list[dict[str, Any]]:
     """The rows for which a condition holds, such as "dim = 64 and ndcg@20 > 0.05 and settings.k > 100".
 
-    Settings that only some runs have are null for the others. Raises UsageError for a condition that has a mistake.
+    Settings that only some runs have are null for the others. Raises UsageError for an invalid condition.
     """
     import duckdb
 
@@ -38,7 +38,7 @@ def rows_where(rows: list[dict[str, Any]], condition: str) -> list[dict[str, Any
 
 
 def _with_all_settings(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every setting in every row, so that all rows are of one type."""
+    """Add every setting to every row, so that all rows have the same type."""
     names = dict.fromkeys(name for row in rows for name in row["settings"])
     return [
         row | {"row_number": number, "settings": dict.fromkeys(names) | row["settings"]}

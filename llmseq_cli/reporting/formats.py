@@ -1,4 +1,4 @@
-"""What a report can be written as. A new format is one function and one line in WRITERS."""
+"""Output formats of a report. A new format is one function and one line in WRITERS."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from llmseq_cli.reporting.table import Cell, Line, Table, digits
 
 
 def write_json(report: Report) -> str:
-    """A list, one object a run or group of seeds."""
+    """A list, one object per run or group of seeds."""
     return json_text(report.rows) + "\n"
 
 
 def write_csv(report: Report, *, safe_cells: bool = True) -> str:
-    """One row a run or group of seeds, all columns; what has parts (settings, spread) is JSON in its cell.
+    """One row per run or group of seeds, with all columns; nested values (settings, spread) are JSON in a cell.
 
-    safe_cells: put a ' before texts that a spreadsheet would take for a formula. Of several datasets every row names
-    its own, asked for or not: their results do not compare.
+    safe_cells: put a ' before text that a spreadsheet would run as a formula. With several datasets, every row names
+    its dataset, even if not requested, because results on different datasets are not comparable.
     """
     keys = list(report.columns or dict.fromkeys(key for row in report.rows for key in row))
     if not keys:
@@ -40,12 +40,12 @@ def write_csv(report: Report, *, safe_cells: bool = True) -> str:
 
 
 def write_markdown(report: Report) -> str:
-    """A GitHub table a dataset: best bold, second underlined."""
+    """One GitHub table per dataset; best bold, second underlined."""
     return "\n".join(_markdown(table) for table in report.tables())
 
 
 def write_latex(report: Report) -> str:
-    """A booktabs table a dataset with three digits, as the paper prints its Tables 4 to 6: models, not runs."""
+    """One booktabs table per dataset with three digits, like the paper's Tables 4 to 6: models, not runs."""
     tables = report.tables()
     if report.columns is None and report.layouts is None:
         tables = [report.table(one.dataset, [c.key for c in one.columns if c.key != "run"]) for one in tables]
@@ -59,14 +59,15 @@ WRITERS: dict[str, Callable[[Report], str]] = {
     "latex": write_latex,
     "html": write_html,
 }
-"""By the word that --format takes, a function from the report to the text of the file."""
+"""Functions from a report to the text of the file, by value of --format."""
 
 FORMATS = ("table", *WRITERS)
-"""table is what the terminal shows, and is written by the command itself."""
+""""table" is the terminal's output, which the command itself writes."""
 
 
 def write_report(report: Report, name: str, *, safe_cells: bool = True) -> str:
-    """The report in a format of WRITERS; safe_cells as in `write_csv`. Raises UsageError for an unknown format."""
+    """Write the report in a format of WRITERS; safe_cells as in `write_csv`. Raises UsageError for an unknown
+    format."""
     check_format(name)
     if name == "csv":
         return write_csv(report, safe_cells=safe_cells)
@@ -74,7 +75,7 @@ def write_report(report: Report, name: str, *, safe_cells: bool = True) -> str:
 
 
 def check_format(name: str) -> None:
-    """Raises UsageError for a format that there is not."""
+    """Raises UsageError for an unknown format."""
     if name not in FORMATS:
         raise UsageError(f"there is no format '{name}'", did_you_mean(name, list(FORMATS)))
 
@@ -115,7 +116,7 @@ def _escaped(text: str) -> str:
 
 
 def _latex(table: Table) -> str:
-    r"""The columns of a cut-off stand together under Top@k, as in the paper; needs \usepackage{booktabs}."""
+    r"""Columns are grouped by cut-off under Top@k, as in the paper; needs \usepackage{booktabs}."""
     kinds = "".join(
         "p{4cm}" if column.key == "differs" else "l" if column.kind == "text" else "r" for column in table.columns
     )
@@ -157,7 +158,7 @@ def _paper_heading(key: str, otherwise: str) -> str:
 
 
 def _cutoff_head(table: Table) -> list[str]:
-    """The line of Top@k above the metrics, with a rule below each."""
+    """The header line with Top@k above the metrics, with a rule below each."""
     spans: list[tuple[str, int, int]] = []
     for place, column in enumerate(table.columns, 1):
         k = column.key.partition("@")[2] if column.kind == "metric" else ""

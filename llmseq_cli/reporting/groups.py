@@ -1,4 +1,4 @@
-"""How runs of one model differ, and groups of runs that differ only in their seed."""
+"""Find how runs of one model differ, and group runs that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from llmseq_cli.reporting.names import is_metric
 
 _MEANS = ("train_seconds", "epochs", "positions_per_second", "score_seconds", "peak_memory_mb")
 _SECONDARY = ("address", "template_digest", "limit", "job", "base_model", "max_tokens")
-"""Settings that repeat other settings or columns; shown only if nothing else differs between two runs."""
+"""Settings that repeat other settings or columns; shown only if two runs differ in nothing else."""
 _CHOSEN_BY = "ndcg@20"
 _ABSENT = object()
 
 
 def tell_apart(rows: list[dict[str, Any]]) -> None:
-    """Sets "differs" of every row: in a few words, how it differs from other runs with the same label."""
+    """Set "differs" in every row: a short text on how it differs from other runs with the same label."""
     by_label: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         by_label.setdefault((row["dataset"], row["label"]), []).append(row)
@@ -37,11 +37,11 @@ def tell_apart(rows: list[dict[str, Any]]) -> None:
 
 
 def group_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """One row for runs that differ only in their seed: means, with standard deviations in "spread" and, in "best", the
-    results of the run with the best NDCG@20 by test, to compare with tables that report such a best.
+    """Combine runs that differ only in their seed: means, standard deviations in "spread" and, in "best", the results
+    of the run with the best NDCG@20 by test, to compare with tables that report such a best.
 
-    Of runs with the same seed the newest counts; "repeats" names the others. The row has in "runs" and
-    "seeds" what it is made of; a row of a single run keeps its own values and has neither spread nor "seeds".
+    Of runs with the same seed, the newest counts; "repeats" names the others. "runs" and "seeds" list the parts of the
+    row; a row of a single run keeps its values and has neither spread nor "seeds".
     """
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
@@ -51,11 +51,11 @@ def group_seeds(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def short_model(source: str | None, model: str | None) -> str:
-    """The name of an embedding model without its organisation or folders: all-MiniLM-L6-v2."""
+    """The name of an embedding model without organisation or folders: all-MiniLM-L6-v2."""
     if not model or source == "lexical":
         return source or ""
     parts = PurePosixPath(model).parts
-    # Folders that hold a model are often called just that.
+    # Model folders often have such generic names.
     return parts[-2] if len(parts) > 2 and parts[-1].lower() in ("model", "snapshot", "onnx") else parts[-1]
 
 
@@ -83,7 +83,7 @@ def _merged(group: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _features(row: dict[str, Any]) -> dict[str, Any]:
-    """Everything in which runs of a model may differ, in the order shown."""
+    """Everything in which runs of a model may differ, in display order."""
     own: dict[str, Any] = {}
     if row["embeddings"]:
         own["embeddings"] = (row["embeddings"], row["embeddings_model"])
@@ -94,7 +94,7 @@ def _features(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _varies(features: list[dict[str, Any]], name: str, *, absent: bool) -> bool:
-    """Whether runs have different values; absent: or some have none, being older than the setting."""
+    """Whether runs have different values; absent: or some have none because they are older than the setting."""
     values = [one.get(name, _ABSENT) for one in features]
     return len({repr(value) for value in values if absent or value is not _ABSENT}) > 1
 

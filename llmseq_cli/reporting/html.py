@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs no network: tables to sort and filter, every run in full, plots."""
+"""The report as one HTML file that needs no network: sortable tables, details of every run, plots."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MOST_DETAILS = 2000
 
 
 def write_html(report: Report) -> str:
-    """One self-contained page, made by the templates beside this file; they escape all that they are given."""
+    """One self-contained page, made by the templates next to this file, which escape all values."""
     tables = _tables(report)
     page = _templates().get_template("report.html")
     return page.render(
@@ -48,7 +48,7 @@ def _templates() -> Environment:
 
 
 def _tables(report: Report) -> list[Table]:
-    """The report's tables, with the metrics at the cut-off that sorts them in front: wide tables scroll sideways."""
+    """The report's tables; metrics at the sorting cut-off come first, since wide tables scroll sideways."""
     tables = report.tables()
     if report.columns is not None or not is_metric(report.sort):
         return tables
@@ -61,7 +61,7 @@ def _tables(report: Report) -> list[Table]:
 
 
 def _runs(tables: list[Table]) -> list[str]:
-    """The runs that a table names and so can open."""
+    """The runs that a table names, whose details can be opened."""
     shown = [table for table in tables if any(column.key == "run" for column in table.columns)]
     return sorted({line.run for table in shown for line in table.lines if line.run})[:_MOST_DETAILS]
 
@@ -74,7 +74,7 @@ def _details(store: Store | None, runs: list[str]) -> dict[str, RunDetails]:
         for run in runs:
             try:
                 found[run] = read_details(con, store, run)
-            except LlmseqError:  # a user's own query may call anything a run
+            except LlmseqError:  # a user's query may return anything as a run
                 continue
     return found
 

@@ -1,4 +1,4 @@
-"""The plots of the HTML report, drawn as SVG that takes the colors of its page."""
+"""Plots of the HTML report, as SVG in the colors of the page."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _COLORS = {
     "#000000": "currentColor",
     "#dddddd": "var(--line)",
 }
-"""By color of a drawing that of the page, light or dark."""
+"""Maps a drawing's colors to those of the page, light or dark."""
 
 
 @dataclass(frozen=True)
 class DrawnPlot:
-    """drawing: SVG, in which matplotlib has escaped every text."""
+    """drawing: SVG; matplotlib has escaped all text in it."""
 
     title: str
     caption: str
@@ -38,7 +38,7 @@ class DrawnPlot:
 
 
 def draw_plots(store: Store | None, datasets: Iterable[str]) -> dict[str, list[DrawnPlot]] | None:
-    """By dataset what can be drawn of it; None where matplotlib is not installed."""
+    """The possible plots by dataset; None if matplotlib is not installed."""
     if store is None:
         return {}
     if find_spec("matplotlib") is None:
@@ -57,9 +57,9 @@ def _draw(store: Store, dataset: str, kind: str) -> DrawnPlot | None:
     try:
         plot = make_plot(store, kind, PlotOptions(dataset=dataset), SilentProgress())
     except LlmseqError:
-        return None  # no run has a curve, or lists are too short
+        return None  # for example no run has a curve, or lists are too short
     svg = draw([plot], ".svg", words=False).decode("utf-8")
-    # Ids are unique within a drawing only: they get a prefix, so that several drawings can share a page.
+    # Ids are only unique within a drawing; a prefix allows several drawings on a page.
     prefix = re.sub(r"[^a-z0-9]+", "-", f"{dataset}-{kind}".lower())
     svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{prefix}-", svg[svg.index("<svg") :])
     for color, of_page in _COLORS.items():

@@ -1,4 +1,4 @@
-"""One run in full: its settings and environment, how it trained, what it recommends."""
+"""Details of one run: settings, environment, training, recommendations."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunDetails(RunInfo):
-    """Everything stored of a run except its lists.
+    """Everything stored about a run except its lists.
 
-    metrics: {"ndcg@10": …}. curve: one dict an epoch with epoch, loss, ndcg and seconds, empty for models that do not
-    train in epochs. dataset_sessions: how many there were to score; sessions: how many were.
+    metrics: {"ndcg@10": …}. curve: one dict per epoch with epoch, loss, ndcg and seconds, empty for models that do not
+    train in epochs. dataset_sessions: number of sessions to score; sessions: number of scored sessions.
     """
 
     environment: dict[str, Any]
@@ -36,7 +36,8 @@ class RunDetails(RunInfo):
 
 
 def load_details(store: Store, run: str, dataset: str | None = None) -> RunDetails:
-    """A run by its name or number, "latest", or a model's name, see `find_run`. Raises LlmseqError for others."""
+    """Load a run by name or number, "latest", or a model's name, see `find_run`. Raises LlmseqError if there is
+    none."""
     with store.read("reading a run") as con:
         return read_details(con, store, run, dataset)
 
@@ -61,8 +62,8 @@ def show_run(
 def sessions_in_words(
     con: duckdb.DuckDBPyConnection, dataset: str, run_ids: list[int], case_ids: np.ndarray, k: int
 ) -> list[dict[str, Any]]:
-    """One dict a case, in the order given: session, history and ground_truth as titles, and by run in "runs" the rank
-    of the ground truth (None where it is not among the stored items) and the titles of the first k items.
+    """One dict per case, in the given order: session, history and ground_truth as titles and, in "runs" for each run,
+    the rank of the ground truth (None if it is not among the stored items) and the titles of the first k items.
     """
     chosen = case_ids.tolist()
     words: dict[int, dict[str, Any]] = {}
@@ -86,7 +87,7 @@ def sessions_in_words(
 
 
 def curve_of(store: Store, run: str) -> list[dict[str, Any]]:
-    """What the training loop recorded of its epochs; empty if the run's files are gone."""
+    """The training loop's record of its epochs; empty if the run's files are missing."""
     from llmseq_cli.training.stored_runs import run_folder
 
     try:

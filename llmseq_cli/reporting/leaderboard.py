@@ -1,4 +1,4 @@
-"""The leaderboard: one row a run or group of seeds, metrics as columns."""
+"""The leaderboard: one row per run or group of seeds, metrics as columns."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _SORTED_DOWN = ("positions_per_second", "started_at")
 
 
 def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, options: ReportOptions, store: Store) -> Report:
-    """The leaderboard of one dataset or all. Raises LlmseqError for a dataset that is not there, UsageError for options
-    that name what is not there.
+    """The leaderboard of one dataset or all. Raises LlmseqError for an unknown dataset, UsageError for options that
+    name something unknown.
     """
     if dataset is not None:
         find_dataset(con, dataset)
@@ -67,7 +67,7 @@ def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, options: Re
         for name, notes in segment_notes(rows, options.cutoffs[-1]).items():
             report.notes[name] = notes + report.notes.get(name, [])
     if options.where:
-        report = replace(report, nothing="No run fits --where.")
+        report = replace(report, nothing="No run matches --where.")
     if options.significance:
         from llmseq_cli.reporting.significance import add_significance
 
@@ -83,7 +83,7 @@ def make_report(con: duckdb.DuckDBPyConnection, dataset: str | None, options: Re
 def own_report(con: duckdb.DuckDBPyConnection, names: list[str], values: list[tuple[Any, ...]], store: Store) -> Report:
     """The leaderboard of a user's query: its columns, its rows in their order; one table per dataset.
 
-    Runs in a column `run` that scored only some of the sessions are marked.
+    Marks runs (in a column `run`) that scored only some of the sessions.
     """
     rows = [dict(zip(names, row, strict=True)) for row in values]
     about = _what_tables_say(con) if "run" in names else {}
@@ -95,12 +95,12 @@ def own_report(con: duckdb.DuckDBPyConnection, names: list[str], values: list[tu
     facts = dataset_facts(con, None)
     notes = {}
     if "dataset" not in names and len(facts) > 1:
-        notes[""] = ["the query names no dataset: do not compare rows of different datasets"]
+        notes[""] = ["the query has no column dataset: do not compare rows of different datasets"]
     return Report(rows, columns, facts, "", notes, store)
 
 
 def marked_rows(con: duckdb.DuckDBPyConnection, dataset: str | None) -> list[dict[str, Any]]:
-    """One row a run, with its settings; "recites" where its model knows the dataset by heart."""
+    """One row per run, with its settings, and "recites" if its model has memorised the dataset."""
     rows = rows_of(con, "report/leaderboard", {"dataset": dataset})
     for row in rows:
         row["settings"] = json.loads(row["settings"])
@@ -109,9 +109,7 @@ def marked_rows(con: duckdb.DuckDBPyConnection, dataset: str | None) -> list[dic
 
 
 def _what_tables_say(con: duckdb.DuckDBPyConnection) -> dict[Any, dict[str, Any]]:
-    """By run what makes its mark: how many sessions it was scored on, where it saw not all of them, and what its model
-    recites.
-    """
+    """Facts for the marks of each run: the number of scored sessions if it is partial, and what its model recites."""
     said = {}
     for row in marked_rows(con, None):
         counts = {name: row[name] for name in ("sessions", "dataset_sessions")} if is_partial(row) else {}
@@ -123,8 +121,8 @@ def computed_metrics(con: duckdb.DuckDBPyConnection, run: dict[str, Any], k: int
     """{"ndcg@k": …} of a run from its stored ranks and lists."""
     if k > run["list_length"]:
         raise LlmseqError(
-            f"the lists of {run['run']} hold {run['list_length']} items, too few for @{k}",
-            f"train it with --list-length {k}, or leave it out with --models",
+            f"the lists of {run['run']} have {run['list_length']} items, too few for @{k}",
+            f"train it with --list-length {k}, or exclude it with --models",
         )
     truths = con.execute(query("report/stored_ranks"), {"run_id": run["run_id"]}).fetchnumpy()
     lists = con.execute(query("report/stored_lists"), {"run_id": run["run_id"], "k": k}).fetchnumpy()
@@ -136,14 +134,14 @@ def computed_metrics(con: duckdb.DuckDBPyConnection, run: dict[str, Any], k: int
 
 
 def parse_cutoffs(text: str) -> tuple[int, ...]:
-    """(10, 20) from "10,20"."""
+    """Parse "10,20" as (10, 20)."""
     if not re.fullmatch(r"\d+(,\d+)*", text) or any(int(k) == 0 for k in text.split(",")):
         raise UsageError(f"'{text}' is not a list of cut-offs", "for example --k 5,10,20")
     return tuple(sorted({int(k) for k in text.split(",")}))
 
 
 def parse_columns(text: str | None) -> tuple[str, ...] | None:
-    """("run", "ndcg@20") from "run, ndcg@20"; None for no text."""
+    """Parse "run, ndcg@20" as ("run", "ndcg@20"); None if there is no text."""
     if text is None:
         return None
     columns = tuple(name.strip() for name in text.split(",") if name.strip())
@@ -153,7 +151,7 @@ def parse_columns(text: str | None) -> tuple[str, ...] | None:
 
 
 def _of_models(runs: list[dict[str, Any]], models: list[str] | None) -> list[dict[str, Any]]:
-    """Only the runs of these models, or named by these names or numbers."""
+    """Only runs of these models, or with these names or numbers."""
     if not models:
         return runs
     known = sorted({run["model"] for run in runs} | {run["run"] for run in runs})
@@ -169,7 +167,7 @@ def _usual_sort(rows: list[dict[str, Any]], facts: dict[str, dict[str, Any]], pa
 
 
 def _cutoffs(options: ReportOptions) -> tuple[int, ...]:
-    """The cut-offs of the options, and those that columns, sort and where name."""
+    """The cut-offs of the options, and those named in columns, sort and where."""
     named = [*(options.columns or ()), options.sort or "", *re.findall(r"\w+@\d+", options.where or "")]
     return tuple(sorted({*options.cutoffs, *(int(key.partition("@")[2]) for key in named if is_metric(key))}))
 
@@ -177,9 +175,9 @@ def _cutoffs(options: ReportOptions) -> tuple[int, ...]:
 def _add_metrics(
     con: duckdb.DuckDBPyConnection, dataset: str | None, rows: list[dict[str, Any]], cutoffs: tuple[int, ...]
 ) -> None:
-    """Metrics that are not stored with the runs are computed from the stored lists, without scoring again.
+    """Compute metrics that are not stored with the runs from the stored lists, without scoring again.
 
-    Raises LlmseqError for a cut-off deeper than the lists.
+    Raises LlmseqError for a cut-off beyond the length of the lists.
     """
     stored: dict[int, dict[str, float]] = {}
     for run_id, name, value in con.execute(query("report/metrics"), {"dataset": dataset}).fetchall():
@@ -194,7 +192,7 @@ def _add_metrics(
 
 
 def dataset_facts(con: duckdb.DuckDBPyConnection, dataset: str | None) -> dict[str, dict[str, Any]]:
-    """By name how each dataset was split and what it holds."""
+    """How each dataset was split and its statistics, by name."""
     return {
         row["dataset"]: {"protocol": json.loads(row["protocol"]), "statistics": json.loads(row["statistics"])}
         for row in rows_of(con, "report/datasets", {"dataset": dataset})
@@ -202,7 +200,7 @@ def dataset_facts(con: duckdb.DuckDBPyConnection, dataset: str | None) -> dict[s
 
 
 def _notes(rows: list[dict[str, Any]], sort: str) -> dict[str, list[str]]:
-    """By dataset: what groups leave out, and where to pick the best row is to choose by test."""
+    """Notes by dataset: what groups leave out, and where picking the best row means choosing by test."""
     notes: dict[str, list[str]] = {}
     for dataset in dict.fromkeys(row["dataset"] for row in rows):
         own = [row for row in rows if row["dataset"] == dataset]
@@ -215,7 +213,7 @@ def _notes(rows: list[dict[str, Any]], sort: str) -> dict[str, list[str]]:
         several = [label for label, count in counts.items() if count > 1]
         if several and is_metric(sort):
             notes.setdefault(dataset, []).append(
-                f"several runs of {_some(several)}: to pick the best of them here is to choose by test; "
+                f"several runs of {_some(several)}: picking the best of them here means choosing by test; "
                 "a model's name means its best run by validation"
             )
     return notes
@@ -231,7 +229,7 @@ def _plain(column: np.ndarray) -> np.ndarray:
 
 
 def _no_column(name: str, names: list[str]) -> UsageError:
-    """The error for a name that is none of the leaderboard's columns; an old name says the new one."""
+    """The error for a name that is not a column of the leaderboard; for an old name, it gives the new one."""
     if RENAMED.get(name) in names:
         return UsageError(f"the column '{name}' is now called '{RENAMED[name]}'", f"use {RENAMED[name]}")
     return UsageError(f"the leaderboard has no column '{name}'", did_you_mean(name, names))
@@ -253,7 +251,7 @@ def _sorted(table: list[dict[str, Any]], sort: str) -> list[dict[str, Any]]:
     if all(sort not in row and value_of(row, sort) is None for row in table):
         sortable = [key for key, value in table[0].items() if isinstance(value, (int, float, str)) and key != "run_id"]
         raise _no_column(sort, sortable)
-    # Metrics descend, everything else (seconds, names) ascends.
+    # Sort metrics in descending order, everything else (seconds, names) in ascending order.
     descending = is_metric(sort) or sort in _SORTED_DOWN
 
     def key(row: dict[str, Any]) -> Any:

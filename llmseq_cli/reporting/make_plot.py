@@ -1,4 +1,4 @@
-"""From the kind of a plot and the names of runs to its `Plot`."""
+"""Make a `Plot` from its kind and the names of runs."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ OF_RUNS = ("hits-by-popularity", "hits-by-length", "hits-by-position", "training
 KINDS = (*OF_DATA, *OF_RUNS)
 
 _MOST_RUNS = 6
-"""More lines are hard to tell apart."""
+"""More lines are hard to distinguish."""
 
 
 def make_plot(store: Store, kind: str, options: PlotOptions, progress: Progress) -> Plot:
-    """The plot of this kind. Raises UsageError for an unknown kind or what it cannot have, LlmseqError for runs and
-    datasets that are not there.
+    """The plot of this kind. Raises UsageError for an unknown kind or an option that it does not take, LlmseqError for
+    unknown runs and datasets.
     """
     if kind not in KINDS:
         raise UsageError(f"there is no plot '{kind}'", did_you_mean(kind, list(KINDS)))
     if kind in OF_DATA and options.runs:
-        raise UsageError(f"{kind} is a plot of a dataset, not of runs", "leave the runs out")
+        raise UsageError(f"{kind} is a plot of a dataset, not of runs", "leave out the runs")
     if options.k < 1 or options.positions < 1:
-        raise UsageError("-k and --positions are at least 1", "leave them out, or give larger ones")
+        raise UsageError("-k and --positions must be at least 1", "leave them out, or give larger values")
     with store.read(f"plotting {kind}") as con:
         if kind in OF_DATA:
             return _of_data(con, kind, options)
@@ -72,7 +72,7 @@ def _of_data(con: duckdb.DuckDBPyConnection, kind: str, options: PlotOptions) ->
 
 
 def _runs(con: duckdb.DuckDBPyConnection, options: PlotOptions, store: Store) -> list[RunInfo]:
-    """The runs named, of one dataset; else the best of each model, best first."""
+    """The named runs, of one dataset; without names, the best run of each model, best first."""
     names: Sequence[str] = options.runs
     if not names:
         dataset = find_dataset(con, options.dataset).name
@@ -91,7 +91,8 @@ def _runs(con: duckdb.DuckDBPyConnection, options: PlotOptions, store: Store) ->
 def _histories(
     con: duckdb.DuckDBPyConnection, options: PlotOptions, store: Store
 ) -> list[tuple[str, list[dict[str, Any]]]]:
-    """(run, its epochs) of the runs named; else of the best of each model that was trained in epochs, best first."""
+    """(run, its epochs) of the named runs; without names, of the best run of each model trained in epochs, best
+    first."""
     if options.runs:
         return [(run.run, curve_of(store, run.run)) for run in _runs(con, options, store)]
     rows = make_report(con, find_dataset(con, options.dataset).name, ReportOptions(), store).rows
@@ -103,7 +104,7 @@ def _histories(
 
 
 def _rows(con: duckdb.DuckDBPyConnection, dataset: str, options: PlotOptions, store: Store) -> list[dict[str, Any]]:
-    """The leaderboard's rows of the runs named, or else of the best run of each model, best first."""
+    """The leaderboard's rows of the named runs; without names, of the best run of each model, best first."""
     ask = ReportOptions(models=list(options.runs) or None, cutoffs=(options.k,), sort=f"ndcg@{options.k}")
     rows = make_report(con, dataset, ask, store).rows
     if options.runs:

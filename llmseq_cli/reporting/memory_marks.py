@@ -1,4 +1,4 @@
-"""Marks for runs of language models that know a dataset by heart, as `llmseq audit-llm` found."""
+"""Marks for runs of language models that have memorised a dataset, according to `llmseq audit-llm`."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _WORDS = {
 
 
 def marked_runs(con: duckdb.DuckDBPyConnection, runs: list[dict[str, Any]]) -> dict[str, str]:
-    """What to say of each run that a reciting model, or one made of it, has a part in; by the run's name.
+    """A note for each run in which a reciting model, or a model made from it, takes part; by the run's name.
 
-    runs: with run, dataset and settings, those that blends and re-ranked runs are made of among them.
+    runs: with run, dataset and settings, including the base runs of blends and re-ranked runs.
     """
     found: dict[tuple[str, str, str], list[str]] = {}
     for row in rows_of(con, "report/marking_audits", {}):
@@ -29,7 +29,7 @@ def marked_runs(con: duckdb.DuckDBPyConnection, runs: list[dict[str, Any]]) -> d
     if not found:
         return {}
     marked: dict[str, str] = {}
-    for row in sorted(runs, key=lambda one: int(one["run_id"])):  # what a run is made of is older
+    for row in sorted(runs, key=lambda one: int(one["run_id"])):  # base runs are older
         settings = row["settings"]
         for model in (settings.get("model"), settings.get("base_model")):
             said = found.get((row["dataset"], settings.get("provider"), model))
@@ -48,7 +48,7 @@ def marked_runs(con: duckdb.DuckDBPyConnection, runs: list[dict[str, Any]]) -> d
 
 
 def add_marks(con: duckdb.DuckDBPyConnection, rows: list[dict[str, Any]]) -> None:
-    """Sets "recites" of the rows that are marked."""
+    """Set "recites" in marked rows."""
     marked = marked_runs(con, rows)
     for row in rows:
         if row["run"] in marked:

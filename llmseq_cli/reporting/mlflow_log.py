@@ -1,4 +1,4 @@
-"""Runs in MLflow: settings as parameters, metrics, the training curve, versions as tags."""
+"""Log runs to MLflow: settings as parameters, metrics, the training curve, versions as tags."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 _TAG = "llmseq.run"
 _HABITS = {
-    # MLflow reports its use to its makers unless told not to; that is not ours to allow.
+    # MLflow sends usage data to its makers by default; that is not ours to allow.
     "MLFLOW_DISABLE_TELEMETRY": "true",
-    # Without a word it would try for minutes to reach a server that is not there.
+    # By default it would try for minutes to reach a missing server.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
-"""Set in the environment where the user has not."""
+"""Environment variables to set unless the user has."""
 _LONGEST = 6000
-"""Letters that MLflow keeps of a parameter."""
+"""Characters that MLflow stores per parameter."""
 
 
 def check_installed() -> None:
-    """Raises LlmseqError where MLflow is not installed."""
+    """Raises LlmseqError if MLflow is not installed."""
     from importlib.util import find_spec
 
     if find_spec("mlflow") is None:
@@ -38,14 +38,14 @@ def check_installed() -> None:
 
 
 def usual_address() -> str:
-    """Where MLflow itself would log: $MLFLOW_TRACKING_URI, else the folder mlruns."""
+    """Where MLflow logs by default: $MLFLOW_TRACKING_URI, or the folder mlruns."""
     return os.environ.get("MLFLOW_TRACKING_URI") or "mlruns"
 
 
 def log_runs(store: Store, runs: Sequence[str], to: str, dataset: str | None) -> dict[str, Any]:
-    """Log runs to a folder or tracking server, one experiment a dataset; those that are there already are left alone.
+    """Log runs to a folder or tracking server, one experiment per dataset; runs already logged are skipped.
 
-    Raises LlmseqError where MLflow is not installed or does not take them.
+    Raises LlmseqError if MLflow is not installed or refuses them.
     """
     for name, value in _HABITS.items():
         os.environ.setdefault(name, value)
@@ -76,7 +76,7 @@ def _address(to: str) -> str:
 
 @contextmanager
 def _local_folders_allowed(to: str) -> Iterator[None]:
-    """MLflow asks for this word before it writes into a folder; the user named one, so it is said here."""
+    """MLflow requires this variable before it writes to a folder; the user named one, so set it."""
     name = "MLFLOW_ALLOW_FILE_STORE"
     before = os.environ.get(name)
     if "://" not in to or to.startswith("file:"):
@@ -91,7 +91,7 @@ def _local_folders_allowed(to: str) -> Iterator[None]:
 
 
 def _log(client: Any, run: RunDetails) -> bool:
-    """False for a run that is there already."""
+    """Log a run; False if it is already there."""
     from mlflow.entities import Metric, Param, RunTag
 
     experiment = client.get_experiment_by_name(run.dataset)
@@ -111,7 +111,7 @@ def _log(client: Any, run: RunDetails) -> bool:
         at = start + int(1000 * (epoch.get("seconds") or 0))
         curve = {"epoch_loss": epoch.get("loss"), "epoch_ndcg": epoch.get("ndcg")}
         metrics += [Metric(name, value, at, epoch["epoch"]) for name, value in curve.items() if value is not None]
-    for start_at in range(0, max(len(metrics), 1), 500):  # MLflow takes a thousand entities a call
+    for start_at in range(0, max(len(metrics), 1), 500):  # MLflow takes a thousand entities per call
         client.log_batch(
             made.info.run_id,
             metrics=metrics[start_at : start_at + 500],
@@ -123,7 +123,7 @@ def _log(client: Any, run: RunDetails) -> bool:
 
 
 def _allowed(name: str) -> str:
-    """MLflow takes no @ in a name: ndcg_at_20."""
+    """MLflow does not allow @ in names: ndcg_at_20."""
     return name.replace("@", "_at_")
 
 

@@ -1,4 +1,4 @@
-"""Columns as tables print them."""
+"""Names of columns in printed tables."""
 
 import re
 
@@ -20,7 +20,7 @@ PAPER_NAMES = {
     "serendipity": "Seren",
     "novelty": "Novel",
 }
-"""As the head of the paper's Tables 4 to 6 has them."""
+"""As in the header of the paper's Tables 4 to 6."""
 
 _HEADINGS = {
     "number": "run",
@@ -50,7 +50,7 @@ def is_metric(key: str) -> bool:
 
 
 def heading(key: str) -> str:
-    """What stands above a column: NDCG@20 for ndcg@20, NDCG cold for cold_ndcg@20, model for label."""
+    """The heading of a column: NDCG@20 for ndcg@20, NDCG cold for cold_ndcg@20, model for label."""
     if not is_metric(key):
         return _HEADINGS.get(key, key)
     metric, _, k = key.partition("@")

@@ -1,4 +1,4 @@
-"""What can be said of a report and of a plot."""
+"""Options of reports and plots."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from llmseq_cli.evaluation.evaluate import CUTOFFS
 
 @dataclass(frozen=True)
 class ReportOptions:
-    """What a report shows.
+    """What to show in a report.
 
-    sort: the column to sort by; None: NDCG@20, and with `paper` NDCG@10 where all tables are under leave-one-out, whose
-    published figures go to ten. models: only these models or runs. cutoffs: of the metrics. where: a condition in SQL
-    over the columns. columns: the columns of tables, None for the usual ones. group: one row for runs that differ only
-    in their seed. paper: with published results. significance: with tests against `baseline`, a run, or the best row
-    where it is None; test: t, permutation or wilcoxon. segments: with the metrics of the sessions that end in warm,
-    tail and cold items, in tables at the last of the cutoffs.
+    sort: the column to sort by; None: NDCG@20, or NDCG@10 with `paper` if all tables are under leave-one-out, whose
+    published figures use k = 10. models: only these models or runs. cutoffs: of the metrics. where: an SQL condition
+    over the columns. columns: of tables, None for the default. group: one row for runs that differ only in their seed.
+    paper: add published results. significance: add tests against `baseline`, a run, or the best row if None; test: t,
+    permutation or wilcoxon. segments: add metrics of sessions that end in warm, tail and cold items, in tables at the
+    last of the cutoffs.
     """
 
     sort: str | None = None
@@ -34,11 +34,10 @@ class ReportOptions:
 
 @dataclass(frozen=True)
 class PlotOptions:
-    """What a plot shows.
+    """What to show in a plot.
 
-    runs: by name, number or model; with none, the best run of each of the best models. k: length of the lists that
-    count. embeddings: those that diversity is measured with. positions: for hits-by-position, how many items to go
-    back from the end.
+    runs: by name, number or model; empty for the best run of each of the best models. k: length of the lists.
+    embeddings: to measure diversity with. positions: for hits-by-position, how many items to go back from the end.
     """
 
     runs: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""`--paper`: published results beside ours."""
+"""`--paper`: show published results with ours."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from llmseq_cli.reporting.report import Report
 
 
 def add_paper(report: Report, *, with_others: bool = True) -> None:
-    """Gives every row "published" and "difference", ours minus the paper's, by metric.
+    """Add "published" and "difference" (ours minus the paper's) by metric to every row.
 
-    Tables under leave-one-out get the results that other papers have published for it. with_others: models that only
-    papers have go into `report.published`. Where there are none, or under another protocol alone, a note says so.
+    Tables under leave-one-out get results of other papers. with_others: put models that only papers have into
+    `report.published`. If there are no published results, or only under another protocol, a note says so.
     """
     for dataset in dict.fromkeys(row["dataset"] for row in report.rows):
         about = report.datasets.get(dataset)
@@ -33,7 +33,7 @@ def add_paper(report: Report, *, with_others: bool = True) -> None:
         for row in rows:
             row["published"], row["difference"] = _beside(row, published)
             if kind == "leave-one-out":
-                row.pop("best", None)  # those tables are not of the best run on test
+                row.pop("best", None)  # those tables do not report the best run by test
         if any(row.get("best") and row["published"] for row in rows):
             report.notes[dataset].append(
                 "best of N: the run with the best NDCG@20, chosen on test, as the paper did; differences are of means"
@@ -53,12 +53,12 @@ def _of_paper(dataset: str, about: dict[str, Any] | None) -> tuple[list[dict[str
         return [], notes
     published = published_results(known)
     notes.append(
-        f"paper: Table {published[0]['table']} of {SOURCE}, best of five trainings, its tie-break is not known"
+        f"paper: Table {published[0]['table']} of {SOURCE}, best of five trainings; its tie-break is not known"
     )
     others = published_leave_one_out(leave_one_out_dataset(about["statistics"] if about else None) or "")
     if others:
         notes.append(
-            f"{len(others)} published models are under leave-one-out, another protocol: "
+            f"{len(others)} published models use leave-one-out, another protocol: "
             "`llmseq split --split leave-one-out`, then report --split leave-one-out --paper"
         )
     return published, notes
@@ -73,23 +73,23 @@ def _leave_one_out(dataset: str, about: dict[str, Any] | None) -> tuple[list[dic
     sources = ", ".join(dict.fromkeys(one["source"] for one in published))
     notes = [f"paper: leave-one-out, recall@10 (the same as HR@10 here) and NDCG@10 from {sources}"]
     if about["statistics"]["ties_at_end"] and about["protocol"]["tie_break"] != "input":
-        notes.append("published results order equal times as the files do: ingest with --tie-break input")
+        notes.append("published results keep the file order of equal times: ingest with --tie-break input")
     if about["protocol"]["repeats"] == "allow":
-        notes.append("published results leave items of the history out of the lists, these do not")
+        notes.append("published results exclude items of the history from lists, these do not")
     if paper_dataset(dataset.partition("/")[0], about["statistics"])[0]:
-        notes.append(f"the tables of {SOURCE} hold out the last sessions, another protocol: not shown")
+        notes.append(f"the tables of {SOURCE} hold out the last sessions, another protocol, and are not shown")
     return published, notes
 
 
 def _other_protocol(protocol: dict[str, Any]) -> str:
-    """How a protocol differs from the paper's, in words."""
+    """How a protocol differs from the paper's, as text."""
     if protocol["kind"] != "sessions":
         return "it holds out the last sessions"
     return "it drops items that training never saw" if protocol["unseen_items"] == "keep" else ""
 
 
 def _beside(row: dict[str, Any], published: list[dict[str, Any]]) -> tuple[dict[str, float], dict[str, float]]:
-    """(published, ours minus published) by metric; empty for a model that the paper does not have."""
+    """(published, ours minus published) by metric; empty for a model that is not in the paper."""
     one = next((one for one in published if same_label(row["label"], one["label"])), {})
     figures = {key: value for key, value in one.items() if is_metric(key) and value is not None and key in row}
     return figures, {key: row[key] - value for key, value in figures.items()}

@@ -1,4 +1,4 @@
-"""`Plot`: what a plot shows, before anybody draws it: `draw_files` as PNG or SVG, `draw_text` in the terminal."""
+"""`Plot`: the content of a plot; `draw_files` draws it as PNG or SVG, `draw_text` in the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Series:
-    """Points of one name: x, y float[n]; low, high: ends of their 95 % intervals, None where there are none."""
+    """Points with one name: x, y float[n]; low, high: ends of their 95 % intervals, or None."""
 
     name: str
     x: np.ndarray
@@ -20,7 +20,7 @@ class Series:
     high: np.ndarray | None = None
 
     def bar_width(self) -> float:
-        """The width of the bars of a histogram: the least distance of two of them."""
+        """The width of a histogram's bars: the smallest distance between two of them."""
         return float(np.diff(self.x).min()) if len(self.x) > 1 else 1.0
 
     def to_dict(self) -> dict[str, Any]:
@@ -34,8 +34,8 @@ class Series:
 class Plot:
     """Series over one pair of axes.
 
-    style: "line", "bars" (a histogram) or "points" (named one by one). ticks: words at x = 0, 1, 2, …, where x is no
-    number. caption: what is to be seen, in one or two sentences with units and counts. from_zero: y starts there.
+    style: "line", "bars" (a histogram) or "points" (named one by one). ticks: labels at x = 0, 1, 2, …, if x is not
+    numeric. caption: one or two sentences with units and counts. from_zero: y starts at 0.
     """
 
     kind: str
@@ -51,7 +51,7 @@ class Plot:
     from_zero: bool = True
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON prints it."""
+        """As a dict for JSON."""
         return {
             "kind": self.kind,
             "title": self.title,
@@ -64,7 +64,7 @@ class Plot:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Numbers to write at a logarithmic axis: powers of ten, and where these are few twice and five times them."""
+    """Labels of a logarithmic axis: powers of ten and, if these are few, twice and five times them."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
 
     def within(factors: tuple[int, ...]) -> list[float]:
@@ -75,5 +75,5 @@ def log_ticks(low: float, high: float) -> list[float]:
 
 
 def in_words(number: float) -> str:
-    """A number as axes have it: 1,000, 0.05."""
+    """A number formatted for an axis: 1,000, 0.05."""
     return f"{number:,.10g}"

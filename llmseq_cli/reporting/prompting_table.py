@@ -50,7 +50,7 @@ def _layouts() -> list[list[str]]:
 
 
 def _in_words(row: dict[str, Any]) -> str:
-    """What a narrow terminal has no column for."""
+    """A line of text for narrow terminals, which have no columns for this."""
     cost = "" if row["cost_usd"] is None else f", ${row['cost_usd']:,.2f}"
     tokens = (row["prompt_tokens"] or 0) + (row["completion_tokens"] or 0)
     counts = {

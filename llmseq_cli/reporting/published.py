@@ -1,8 +1,8 @@
 """Published results: the paper's Tables 4 to 7, and leave-one-out tables of other papers.
 
 Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv:2402.01339). Its results are in published.csv and
-published_prompting.csv, as printed: three digits, the best of five trainings. published_leave_one_out.csv holds results
-of other papers under leave-one-out, with their sources.
+published_prompting.csv, as printed: three digits, the best of five trainings. published_leave_one_out.csv contains
+results of other papers under leave-one-out, with their sources.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _COUNTS = {"beauty": (22_363, 12_101), "delivery-hero": (258_710, 38_246), "stea
 """Sessions and items of the paper's datasets (Table 2)."""
 
 _LEAVE_ONE_OUT_COUNTS = {"beauty": (22_363, 12_101), "sports": (35_598, 18_357), "toys": (19_412, 11_924)}
-"""Those of the 5-core Amazon reviews of 2014 that leave-one-out tables are on."""
+"""Names of the 5-core Amazon datasets of 2014 that leave-one-out tables use."""
 
 
 @cache
 def published_results(dataset: str) -> list[dict[str, Any]]:
-    """One dict a model of the paper's table: label, table, and its metrics by name, None where it has none.
+    """One dict per model of the paper's table: label, table, and metrics by name, None if missing.
 
     dataset: beauty, delivery-hero or steam; an empty list for any other.
     """
@@ -40,7 +40,7 @@ def published_results(dataset: str) -> list[dict[str, Any]]:
 
 @cache
 def published_leave_one_out(dataset: str) -> list[dict[str, Any]]:
-    """One dict a model of the field's leave-one-out tables: label, source, hr@10 (they call it recall) and ndcg@10.
+    """One dict per model of the field's leave-one-out tables: label, source, hr@10 (they call it recall) and ndcg@10.
 
     dataset: beauty, sports or toys; an empty list for any other.
     """
@@ -58,14 +58,14 @@ def published_leave_one_out(dataset: str) -> list[dict[str, Any]]:
 
 
 def leave_one_out_dataset(statistics: dict[str, Any] | None) -> str | None:
-    """The name of a dataset of ours in the field's leave-one-out tables, by its numbers of sessions and items."""
+    """The name of our dataset in the field's leave-one-out tables, recognised by its numbers of sessions and items."""
     counts = (statistics["sessions"], statistics["items"]) if statistics else None
     return next((known for known, theirs in _LEAVE_ONE_OUT_COUNTS.items() if counts == theirs), None)
 
 
 @cache
 def published_prompting(dataset: str) -> list[dict[str, Any]]:
-    """One dict a line of the paper's Table 7: label, family (GPT or PaLM), kind (base or fine-tuned), metrics."""
+    """One dict per line of the paper's Table 7: label, family (GPT or PaLM), kind (base or fine-tuned), metrics."""
     words = ("dataset", "label", "family", "kind")
     return [
         {key: value if key in words else float(value) for key, value in row.items()}
@@ -75,9 +75,9 @@ def published_prompting(dataset: str) -> list[dict[str, Any]]:
 
 
 def paper_dataset(name: str, statistics: dict[str, Any] | None) -> tuple[str | None, str]:
-    """(the paper's name of a dataset of ours or None, a note on how they differ).
+    """(the paper's name of our dataset or None, a note on how they differ).
 
-    A dataset is the paper's if its numbers of sessions and items are, or else its name.
+    A dataset is the paper's if its numbers of sessions and items match, or else its name.
     """
     counts = (statistics["sessions"], statistics["items"]) if statistics else None
     for known, of_paper in _COUNTS.items():
@@ -90,12 +90,13 @@ def paper_dataset(name: str, statistics: dict[str, Any] | None) -> tuple[str | N
         return named, ""
     theirs = _COUNTS[named]
     return named, (
-        f"not the paper's data: {counts[0]:,} sessions and {counts[1]:,} items, there {theirs[0]:,} and {theirs[1]:,}"
+        f"not the paper's data: {counts[0]:,} sessions and {counts[1]:,} items instead of {theirs[0]:,} and "
+        f"{theirs[1]:,}"
     )
 
 
 def same_label(ours: str, published: str) -> bool:
-    """Whether two labels mean the same model: V_SKNN and V-SKNN do."""
+    """Whether two labels mean the same model, such as V_SKNN and V-SKNN."""
     return _folded(ours) == _folded(published)
 
 

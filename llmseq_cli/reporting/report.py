@@ -1,4 +1,4 @@
-"""A report: the rows of the leaderboard, and how they become tables."""
+"""A report: the rows of the leaderboard, and their conversion to tables."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Report:
-    """rows: one dict a run or group of seeds, best first, as `llmseq report --json` prints them.
+    """rows: one dict per run or group of seeds, best first, as `llmseq report --json` prints them.
 
-    columns: the user's choice, in order; None for the usual ones. datasets: by name their protocol
-    and statistics. sort: the column to sort by; empty for rows that have an order already. notes: by
-    dataset, what readers of its table must know. store: for formats that read more than the leaderboard.
-    published: by dataset, models that only the paper has. layouts: columns of the table, from
-    wide to narrow terminals; None for those of the leaderboard. nothing: shown if there are no rows.
+    columns: the user's choice, in order; None for the default. datasets: protocol and statistics by name. sort: the
+    column to sort by; empty for rows that are already in order. notes: by dataset, what readers of its table must know.
+    store: for formats that read more than the leaderboard. published: by dataset, models that only the paper has.
+    layouts: columns of the table, from wide to narrow terminals; None for those of the leaderboard. nothing: shown if
+    there are no rows.
     """
 
     rows: list[dict[str, Any]]
@@ -37,7 +37,7 @@ class Report:
     nothing: str = "There are no runs yet: run `llmseq train MODEL`."
 
     def metrics(self) -> list[str]:
-        """The metrics of the rows, in their order; recall, which equals HR, only if the user asks for it."""
+        """The metrics of the rows, in order; recall, which equals HR, only if the user asks for it."""
         columns = self.rows[0] if self.rows else {}
         return [key for key in columns if is_metric(key) and not key.startswith("recall@")]
 
@@ -46,11 +46,11 @@ class Report:
         return [self.table(name, self.columns) for name in dict.fromkeys(row["dataset"] for row in self.rows)]
 
     def differences(self, dataset: str) -> list[str]:
-        """For every line of a dataset's table, how its run differs from others of the same model."""
+        """For every line of a dataset's table, how its run differs from other runs of the same model."""
         return [row.get("differs") or "" for row in self._rows(dataset)]
 
     def _rows(self, dataset: str) -> list[dict[str, Any]]:
-        """A dataset's rows, and between them by what they are sorted by what only the paper has."""
+        """A dataset's rows, merged in sort order with models that only the paper has."""
         rows = [row for row in self.rows if row["dataset"] == dataset]
         published = self.published.get(dataset, [])
         if published and not self.sort:
@@ -96,7 +96,7 @@ def _numbers(values: Iterable[int]) -> str:
 
 
 def _run_cells(row: dict[str, Any]) -> dict[str, str]:
-    """How a row names its run or runs, in full and by number alone."""
+    """The name of a row's run or runs, in full and as a number."""
     if "run" not in row:
         return {}
     names = row.get("runs") or [row["run"]]
@@ -110,7 +110,7 @@ def _run_cells(row: dict[str, Any]) -> dict[str, str]:
 
 
 def _shown_beneath(row: dict[str, Any], columns: Sequence[str]) -> tuple[Beneath, ...]:
-    """Without lines that say nothing in these columns."""
+    """The lines below a row that have a value in these columns."""
     return tuple(one for one in beneath_of(row) if set(one.texts) & set(columns))
 
 

@@ -1,9 +1,9 @@
-"""`--segments`: metrics by how well training knows the ground truth: warm, tail and cold.
+"""`--segments`: metrics by how often the ground truth occurs in training: warm, tail and cold.
 
-cold: it does not occur in training. tail: it is among the least popular items of training that together hold at most
-20 % of the interactions, as Abdollahpouri et al., "User-centered Evaluation of Popularity Bias in Recommender Systems"
-(UMAP 2021), part the tail off; items that are equally popular stay together. warm: all others, their middle and head.
-A model still ranks the whole catalog; a segment only says over which sessions the mean is taken.
+cold: it does not occur in training. tail: it is among the least popular training items that together have at most 20 %
+of the interactions, as in Abdollahpouri et al., "User-centered Evaluation of Popularity Bias in Recommender Systems"
+(UMAP 2021); items of equal popularity stay together. warm: all others, the paper's middle and head. A model still ranks
+the whole catalog; a segment only selects the sessions for the mean.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ METRICS = ("ndcg", "hr", "mrr")
 def add_segments(
     con: duckdb.DuckDBPyConnection, dataset: str | None, rows: list[dict[str, Any]], cutoffs: tuple[int, ...]
 ) -> None:
-    """Gives every row "cold_ndcg@20" and the like, None where no session is of a segment, and "cold_sessions"."""
+    """Add "cold_ndcg@20" and so on to every row (None for an empty segment), and "cold_sessions"."""
     by_run = {row["run_id"]: row for row in rows}
     for row in rows:
         row |= {f"{segment}_sessions": 0 for segment in SEGMENTS}
@@ -52,7 +52,7 @@ def segment_layouts(rows: list[dict[str, Any]], k: int) -> list[list[str]]:
 
 
 def segment_notes(rows: list[dict[str, Any]], k: int) -> dict[str, list[str]]:
-    """By dataset, what the segments are and how many sessions each has."""
+    """Notes by dataset: what the segments are and how many sessions each has."""
     notes: dict[str, list[str]] = {}
     for row in rows:
         if row["sessions"] < row["dataset_sessions"]:

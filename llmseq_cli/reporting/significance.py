@@ -1,9 +1,9 @@
-"""Is the difference more than chance? Paired tests over sessions, corrected for their number, and intervals.
+"""Significance: paired tests over sessions, corrected for multiple comparisons, and intervals.
 
-Every run is scored on the same sessions, so runs are compared session by session: of a group of seeds the mean over
-the seeds counts. The t-test is the default: on such paired differences of thousands of sessions it agrees with the
-permutation test and has no floor under its p-values (Smucker et al. 2007; Urbano et al. 2019). All comparisons of a
-table are corrected together after Holm (1979).
+Every run is scored on the same sessions, so runs are compared session by session; a group of seeds counts with the mean
+over its seeds. The t-test is the default: on paired differences of thousands of sessions it agrees with the permutation
+test, and its p-values have no lower limit (Smucker et al. 2007; Urbano et al. 2019). All comparisons of a table are
+corrected together after Holm (1979).
 """
 
 from __future__ import annotations
@@ -24,19 +24,18 @@ if TYPE_CHECKING:
 TESTS = ("t", "permutation", "wilcoxon")
 LEVEL = 0.05
 TESTED = ("ndcg", "hr", "mrr", "serendipity")
-"""Metrics that are means over sessions. Coverage is of all lists together, and novelty needs no ground truth."""
+"""Metrics that are means over sessions. Coverage is over all lists together, and novelty has no ground truth."""
 
 _PERMUTATIONS = 10_000
 _PERMUTATIONS_PER_BLOCK = 500
 
 
 def paired_p(differences: np.ndarray, test: str = "t") -> np.ndarray:
-    """Two-sided p-values that the mean of each column is 0.
+    """Two-sided p-values for the hypothesis that the mean of each column is 0.
 
-    differences: float64[n_sessions, n_comparisons], of one run's metric minus the other's in each session.
-    test: "t", Student's; "permutation", 10,000 random changes of sign, which keep the null hypothesis that the two runs
-    might be exchanged in any session; "wilcoxon", signed ranks. Columns of zeros have p = 1.
-    Raises UsageError for another test.
+    differences: float64[n_sessions, n_comparisons], one run's metric minus the other's in each session. test: "t",
+    Student's; "permutation", 10,000 random changes of sign, under the null hypothesis that the two runs could be
+    swapped in any session; "wilcoxon", signed ranks. Columns of zeros have p = 1. Raises UsageError for another test.
     """
     if test not in TESTS:
         raise UsageError(f"there is no test '{test}'", did_you_mean(test, list(TESTS)))
@@ -50,7 +49,8 @@ def paired_p(differences: np.ndarray, test: str = "t") -> np.ndarray:
 
 
 def holm(p: np.ndarray) -> np.ndarray:
-    """p-values corrected after Holm: the smallest times their number, the next times one less, never decreasing."""
+    """p-values with Holm's correction: the smallest times their number, the next times one less, and so on, never
+    decreasing."""
     order = np.argsort(p)
     corrected = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     result = np.empty(len(p))
@@ -59,7 +59,7 @@ def holm(p: np.ndarray) -> np.ndarray:
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
-    """Confidence interval of the mean of float64[n] values, after Student."""
+    """Student's confidence interval of the mean of float64[n] values."""
     from scipy.special import stdtrit
 
     n = len(values)
@@ -71,10 +71,10 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def add_significance(con: duckdb.DuckDBPyConnection, report: Report, baseline: str | None, test: str) -> None:
-    """Gives every row "intervals" and, against the baseline, "significance": {metric: difference, p, p_holm, …}.
+    """Add "intervals" and, against the baseline, "significance": {metric: difference, p, p_holm, …} to every row.
 
-    baseline: a run, "latest" or a model's name; None for the first row of each dataset that saw all sessions.
-    Raises LlmseqError for a run that is on none of the report's datasets.
+    baseline: a run, "latest" or a model's name; None for the first complete row of each dataset. Raises LlmseqError for
+    a run on none of the report's datasets.
     """
     if test not in TESTS:
         raise UsageError(f"there is no test '{test}'", did_you_mean(test, list(TESTS)))
@@ -102,10 +102,10 @@ def add_significance(con: duckdb.DuckDBPyConnection, report: Report, baseline: s
 
 
 class SessionRanks:
-    """Where runs of one dataset ranked the ground truth of each session.
+    """The rank of each session's ground truth in runs of one dataset.
 
-    case_ids, targets: int64[n_cases], the split's tested cases and their ground truths. ranks: run id →
-    int32[n_cases], 0 where the ground truth was not found, −1 where the run was not asked.
+    case_ids, targets: int64[n_cases], the split's test cases and their ground truths. ranks: run id → int32[n_cases], 0
+    if the ground truth was not found, −1 if the run did not score the case.
     """
 
     def __init__(self, con: duckdb.DuckDBPyConnection, dataset: str, run_ids: list[int]) -> None:
@@ -122,12 +122,12 @@ class SessionRanks:
         self.ranks: dict[int, np.ndarray] = dict(zip(known.tolist(), matrix, strict=True))
 
     def asked(self, run_ids: list[int]) -> np.ndarray:
-        """bool[n_sessions]: which sessions all of these runs were scored on."""
+        """bool[n_sessions]: the sessions that all of these runs scored."""
         asked: np.ndarray = np.all([self.ranks[run_id] >= 0 for run_id in run_ids], axis=0)
         return asked
 
     def values(self, run_ids: list[int], metric: str) -> np.ndarray:
-        """float64[n_sessions]: a metric such as "ndcg@20" of each session, the mean over the runs."""
+        """float64[n_sessions]: a metric such as "ndcg@20" for each session, averaged over the runs."""
         name, _, cutoff = metric.partition("@")
         k = int(cutoff)
         each = [per_session(self.ranks[run_id], k)["hr" if name == "serendipity" else name] for run_id in run_ids]
@@ -184,7 +184,7 @@ def _student(differences: np.ndarray) -> np.ndarray:
 
 
 def _permutation(differences: np.ndarray) -> np.ndarray:
-    """The share of random changes of sign that give a mean at least as far from 0; the one observed counts as one."""
+    """The share of random changes of sign with a mean at least as far from 0; the observed one counts, too."""
     random = np.random.default_rng(0)
     kept = differences[np.any(differences != 0, axis=1)]
     observed = np.abs(kept.sum(axis=0)) - 1e-9

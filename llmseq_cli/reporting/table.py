@@ -1,6 +1,6 @@
-"""The leaderboard as tables of text: one per dataset, with the best and second best of every metric marked.
+"""The leaderboard as text tables: one per dataset, with the best and second best of every metric marked.
 
-All outputs but JSON and CSV are made from these; `formats` and the command line decide how they look.
+All outputs except JSON and CSV are made from these; `formats` and the command line decide how they look.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from llmseq_cli.reporting.memory_marks import MARK
 from llmseq_cli.reporting.names import heading, is_metric
 
 _STARRED = ("label", "task", "run", "number", "model")
-"""The column that marks a run that scored only some of the sessions with *, and one of a model that recites the dataset
-with †: the first of these that a table has."""
+"""The column with the marks * (the run scored only some sessions) and † (its model recites the dataset): the first of
+these that a table has."""
 
 NOTHING = "–"
-"""Shown where a run has no value."""
+"""Shown if a run has no value."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """text: as printed. value: the number itself, None for words. mark: best, second or nothing.
+    """text: as printed. value: the number itself, None for text. mark: best, second or empty.
 
-    sign: "+" for significantly better than the baseline, "-" for worse, else nothing.
+    sign: "+" for significantly better than the baseline, "-" for worse, otherwise empty.
     """
 
     text: str
@@ -55,7 +55,8 @@ class Beneath:
 
 @dataclass(frozen=True)
 class Line:
-    """cells: one a column. beneath: further results. run: its name, of a group of seeds the first's; "" for none.
+    """cells: one per column. beneath: further results. run: its name, for a group of seeds the first one's; "" for
+    none.
 
     published: the paper's, not a run's. partial: the run was scored on fewer sessions than the dataset has, so it is
     left out of comparisons.
@@ -84,19 +85,19 @@ class Table:
 
 
 def printed_places(value: float | None) -> int:
-    """How many digits a published figure has: the paper's tables have three, leave-one-out tables four."""
+    """Decimals of a published figure: three in the paper's tables, four in leave-one-out tables."""
     return 3 if value is None or round(value, 3) == value else 4
 
 
 def digits(key: str, value: float | None, places: int = 4) -> str:
-    """A metric as printed; novelty, a number of bits above 1, gets one digit less."""
+    """A metric as printed; novelty, which is above 1, gets one digit less."""
     if value is None:
         return NOTHING
     return f"{value:.{places - 1 if key.startswith('novelty') and places > 3 else places}f}"
 
 
 def make_columns(keys: Sequence[str], rows: Sequence[dict[str, Any]]) -> tuple[Column, ...]:
-    """Columns of these keys, of the kind that the rows' values have."""
+    """Columns with these keys; their kind follows from the rows' values."""
 
     def kind(key: str) -> str:
         if is_metric(key):
@@ -111,7 +112,7 @@ def make_columns(keys: Sequence[str], rows: Sequence[dict[str, Any]]) -> tuple[C
 
 
 def value_of(row: dict[str, Any], key: str) -> Any:
-    """The value of a column; settings.k is what the run's settings have for k."""
+    """The value of a column; settings.k means the run's setting k."""
     group, dot, name = key.partition(".")
     if dot and key not in row:
         inner = row.get(group)
@@ -124,7 +125,7 @@ def make_lines(
     columns: Sequence[Column],
     beneath: Callable[[dict[str, Any]], tuple[Beneath, ...]] | None = None,
 ) -> tuple[Line, ...]:
-    """One line a row; the marks compare runs that scored all sessions of the dataset."""
+    """One line per row; marks compare runs that scored all sessions of the dataset."""
     marks = _marks(rows, [column.key for column in columns if column.kind == "metric"])
     keys = [column.key for column in columns]
     starred = next((key for key in _STARRED if key in keys), keys[0])
@@ -147,18 +148,18 @@ def _run_of(row: dict[str, Any]) -> str:
 
 
 def is_published(row: dict[str, Any]) -> bool:
-    """Whether a row holds published results only, without a run."""
+    """Whether a row has only published results, without a run."""
     return bool(row.get("is_published"))
 
 
 def is_partial(row: dict[str, Any]) -> bool:
-    """Whether a run saw fewer sessions than its dataset has to score."""
+    """Whether a run scored fewer sessions than its dataset has."""
     whole = row.get("dataset_sessions")
     return whole is not None and row.get("sessions") is not None and row["sessions"] < whole
 
 
 def show_value(value: Any) -> str:
-    """A value that is not a metric, as text."""
+    """A value other than a metric, as text."""
     if value is None:
         return NOTHING
     if isinstance(value, bool):
@@ -185,13 +186,13 @@ def _cell(row: dict[str, Any], column: Column, marks: dict[str, list[float]], st
 
 
 def _stars(row: dict[str, Any]) -> str:
-    """What marks a run that scored only some of the sessions, and one whose model recites the dataset."""
+    """The marks of a run that scored only some of the sessions, or whose model recites the dataset."""
     marks = ("*" if is_partial(row) else "") + (MARK if row.get("recites") else "")
     return f" {marks}" if marks else ""
 
 
 def _shown(key: str, value: Any) -> str:
-    """A value that is not a metric, with the digits that its column needs."""
+    """A value other than a metric, with the digits that its column needs."""
     if key == "differs":
         return value or ""
     if isinstance(value, float):
@@ -216,7 +217,7 @@ def _sign(row: dict[str, Any], key: str) -> str:
 
 
 def _marks(rows: Sequence[dict[str, Any]], keys: Sequence[str]) -> dict[str, list[float]]:
-    """By metric the best and second best value, if there are enough lines to compare."""
+    """The best and second best value by metric, if there are enough lines to compare."""
     compared = [row for row in rows if not is_partial(row) and not is_published(row)]
     marks = {}
     for key in keys:

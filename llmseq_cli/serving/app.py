@@ -1,4 +1,4 @@
-"""The service: /recommend, /health, a page to try it, and what it says of itself."""
+"""The HTTP service: /recommend, /health, a page to try it, and its documentation."""
 
 import gc
 import json
@@ -56,14 +56,14 @@ class Recommendation(BaseModel):
 
 
 class Recommendations(BaseModel):
-    """recommendations: best first. unknown: what is in the session and not in the catalog; it is left out."""
+    """recommendations: best first. unknown: items of the session that are not in the catalog; they are ignored."""
 
     recommendations: list[Recommendation]
     unknown: list[str]
 
 
 class Answer(BaseModel):
-    """lists: one for every session, in their order."""
+    """lists: one per session, in order."""
 
     run: str
     lists: list[Recommendations]
@@ -91,7 +91,7 @@ def make_app(
             served.warm_up()
             models[served.run] = served
         batches.start()
-        gc.freeze()  # what was loaded stays: it need not be looked through again and again
+        gc.freeze()  # loaded objects stay, so the garbage collector need not scan them
         yield
         gc.unfreeze()
         batches.stop()
@@ -101,7 +101,7 @@ def make_app(
         version=__version__,
         description="Next items for sessions, from trained models.",
         lifespan=lifespan,
-        docs_url=None,  # it would load scripts from elsewhere
+        docs_url=None,  # it would load scripts from other sites
         redoc_url=None,
     )
     _explain_errors(app)
@@ -110,7 +110,7 @@ def make_app(
         if run is None:
             return next(iter(models.values()))
         if run not in models:
-            raise UsageError(f"no run '{run[:100]}' is served", did_you_mean(run[:100], list(models)))
+            raise UsageError(f"the run '{run[:100]}' is not served", did_you_mean(run[:100], list(models)))
         return models[run]
 
     problems: dict[int | str, dict[str, Any]] = {
@@ -118,9 +118,9 @@ def make_app(
         for status, why in (
             (401, "The token is missing or wrong"),
             (413, "The body is too large"),
-            (422, "Something in the request is off"),
+            (422, "The request is not valid"),
             (429, "Too many requests; Retry-After says when to ask again"),
-            (503, "Too much is waiting; Retry-After says when to ask again"),
+            (503, "Too many requests are waiting; Retry-After says when to ask again"),
         )
     }
 
@@ -180,7 +180,7 @@ def _json(content: Any, status: int = 200, headers: dict[str, str] | None = None
 
 
 def _explain_errors(app: FastAPI) -> None:
-    """Every failure is {"error": …, "hint": …}."""
+    """Return every failure as {"error": …, "hint": …}."""
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
@@ -188,8 +188,8 @@ def _explain_errors(app: FastAPI) -> None:
         place = ".".join(str(part) for part in first["loc"] if part != "body")
         if not place or first["type"] == "json_invalid":
             hint = "send a JSON object, with Content-Type: application/json; /docs shows an example"
-            return _json({"error": "the body is no JSON object", "hint": hint}, 422)
-        return _json({"error": f"{place[:200]}: {first['msg']}", "hint": "/docs shows what a request looks like"}, 422)
+            return _json({"error": "the body is not a JSON object", "hint": hint}, 422)
+        return _json({"error": f"{place[:200]}: {first['msg']}", "hint": "/docs shows the format of a request"}, 422)
 
     @app.exception_handler(LlmseqError)
     async def failed(_: Request, error: LlmseqError) -> Response:
@@ -199,10 +199,10 @@ def _explain_errors(app: FastAPI) -> None:
 
     @app.exception_handler(HTTPException)
     async def refused(_: Request, error: HTTPException) -> Response:
-        hint = "/docs lists what is here" if error.status_code in (404, 405) else ""
+        hint = "/docs lists all routes" if error.status_code in (404, 405) else ""
         headers = dict(error.headers or {})
         return _json({"error": str(error.detail), "hint": hint}, error.status_code, headers)
 
     @app.exception_handler(Exception)
     async def broken(_: Request, error: Exception) -> Response:
-        return _json({"error": "the service failed", "hint": "its log says more"}, 500)
+        return _json({"error": "the service failed", "hint": "see its log"}, 500)

@@ -1,4 +1,4 @@
-"""One thread computes; what is asked meanwhile is computed together next."""
+"""One thread computes; requests that arrive meanwhile form the next batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from llmseq_cli.serving.served import Served
 
 
 class BusyError(LlmseqError):
-    """More is waiting than the service can answer soon."""
+    """Too many sessions are waiting."""
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,18 @@ class _Asked:
 
 
 class Batches:
-    """Answers of models, computed in one thread. `start` it, `await answers(…)`, `stop` it."""
+    """Computes answers of models in one thread. Call `start`, `await answers(…)`, then `stop`."""
 
     def __init__(self) -> None:
         self._asked: queue.SimpleQueue[_Asked | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="models", daemon=True)
-        self._waiting = 0  # sessions; changed by the event loop alone
+        self._waiting = 0  # sessions; only the event loop changes it
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """After what was asked is answered."""
+        """Stop after pending requests are answered."""
         self._asked.put(None)
         self._thread.join()
 
@@ -88,7 +88,7 @@ class Batches:
 
 
 def _answer(together: list[_Asked]) -> None:
-    """Computes what the same model was asked for, for as many items a list."""
+    """Compute answers for requests to the same model with the same list length."""
     first = together[0]
     try:
         sessions = [session for one in together for session in one.sessions]
@@ -106,7 +106,7 @@ def _answer(together: list[_Asked]) -> None:
 
 def _settle(one: _Asked, *, answers: list[dict[str, Any]] | None = None, error: Exception | None = None) -> None:
     def settle() -> None:
-        if one.answer.done():  # who asked went away
+        if one.answer.done():  # the caller has gone
             return
         if error is not None:
             one.answer.set_exception(error)
@@ -117,8 +117,8 @@ def _settle(one: _Asked, *, answers: list[dict[str, Any]] | None = None, error: 
 
 
 def _one_thread() -> None:
-    """Few histories are computed faster by one thread than by several that wait for each other; OMP_NUM_THREADS says
-    otherwise."""
+    """Use one thread, unless OMP_NUM_THREADS is set: for few histories it is faster than several that wait for each
+    other."""
     from threadpoolctl import threadpool_limits
 
     asked = os.environ.get("OMP_NUM_THREADS", "")

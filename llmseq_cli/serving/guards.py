@@ -1,4 +1,4 @@
-"""What stands before the service: whose requests are let in, how many, and how large."""
+"""Protects the service: which requests are allowed, how many, and how large."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Application = Callable[[Message, Receive, Send], Awaitable[None]]
 
-OPEN = ("/health",)  # answered without a token and however often
-_BODY_SECONDS = 20  # that a body may take to arrive
+OPEN = ("/health",)  # needs no token and has no rate limit
+_BODY_SECONDS = 20  # longest time for a body to arrive
 _LOCK_SECONDS = 0.1
 _PAGE_HEADERS = [
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -33,17 +33,17 @@ _PAGE_HEADERS = [
 
 
 class RateLimit:
-    """So many requests a second, counted over all workers; up to a second's requests may come at once."""
+    """A limit on requests per second over all workers; up to one second's worth may arrive at once."""
 
     def __init__(self, per_second: float) -> None:
         self.per_second, self.most = per_second, max(1.0, per_second)
-        # Left, and when that was so. Shared with the processes that this is handed to when they are started.
+        # Requests left, and at what time. Shared with the worker processes.
         self._state = get_context("spawn").Array("d", [self.most, time.monotonic()])
 
     def seconds_to_wait(self) -> float:
-        """0 where a request may pass, which is then counted."""
+        """Seconds until a request may pass; 0 lets it pass and counts it."""
         lock = self._state.get_lock()
-        if not lock.acquire(timeout=_LOCK_SECONDS):  # a worker was killed while it counted
+        if not lock.acquire(timeout=_LOCK_SECONDS):  # a worker was killed while counting
             return 0.0
         try:
             left, before = self._state[:]
@@ -59,8 +59,8 @@ class RateLimit:
 class Guards:
     """An ASGI application around another.
 
-    token: what requests must bring; None lets all in. hosts: names under which the service may be addressed, so that no
-    page of another site reaches it through a name of its own (DNS rebinding); None allows all.
+    token: required in requests; None allows all. hosts: names by which the service may be addressed, so that no other
+    site's page can reach it through its own name (DNS rebinding); None allows all.
     """
 
     def __init__(self, app: Application, token: str | None, hosts: tuple[str, ...] | None, rate: RateLimit) -> None:
@@ -88,7 +88,7 @@ class Guards:
         await self.app(scope, receive, send_safely)
 
     def _refusal(self, path: str, headers: dict[bytes, bytes]) -> tuple[int, str, dict[str, str]] | None:
-        """(status, what is wrong, headers) of a request that is not let in."""
+        """(status, reason, headers) if a request is refused."""
         if self.hosts is not None and _name(headers.get(b"host", b"")) not in self.hosts:
             return 421, "this service answers to localhost only", {}
         if path in OPEN:
@@ -103,7 +103,7 @@ class Guards:
 
 
 def _name(host: bytes) -> str:
-    """`localhost` of localhost:8000, `::1` of [::1]:8000."""
+    """The host name: `localhost` of localhost:8000, `::1` of [::1]:8000."""
     text = host.decode("latin-1").lower()
     if text.startswith("["):
         return text[1:].partition("]")[0]
@@ -111,7 +111,7 @@ def _name(host: bytes) -> str:
 
 
 def _given(headers: dict[bytes, bytes]) -> bytes:
-    """The token that a request brings: as `Bearer TOKEN`, or as the password of `Basic`, for browsers."""
+    """The token of a request: from `Bearer TOKEN` or, for browsers, the password of `Basic`."""
     scheme, _, value = headers.get(b"authorization", b"").partition(b" ")
     if scheme.lower() == b"bearer":
         return value.strip()
@@ -126,7 +126,7 @@ def _given(headers: dict[bytes, bytes]) -> bytes:
 async def _whole_body(
     headers: dict[bytes, bytes], receive: Receive
 ) -> tuple[tuple[int, str, dict[str, str]] | None, Receive]:
-    """(why it is refused, what hands on the body that was received)."""
+    """(why the request is refused, a function that passes on the received body)."""
     too_large = 413, f"the body is larger than {MOST_BYTES:,} bytes", {"connection": "close"}
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or int(length[:20]) > MOST_BYTES:

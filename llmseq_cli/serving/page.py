@@ -1,4 +1,4 @@
-"""Pages for a browser: a session beside the lists of the models, and what the service takes."""
+"""Pages for a browser: a session with the lists of the models, and the documentation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class _Line:
-    """A recommendation. elsewhere: its places in the other lists, as text. more: the address with it in the session."""
+    """A recommendation. elsewhere: its places in the other lists, as text. more: the URL with it added to the
+    session."""
 
     title: str
     item: str
@@ -40,14 +41,14 @@ class _Column:
 
 
 def items_of(text: str) -> list[str]:
-    """The session that was typed in: a line an item."""
+    """The session that was typed in, one item per line."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def session_page(
     models: Mapping[str, Served], items: list[str], k: int, answers: Mapping[str, dict[str, Any] | None]
 ) -> str:
-    """The page with the lists that the runs answered with, None where the session is empty."""
+    """The page with the runs' lists; None if the session is empty."""
     first = next(iter(models.values())).ready
     titles = [_title(first, item) for item in items]
     columns = [_column(models[run].ready, answer, answers, items, k) for run, answer in answers.items()]
@@ -58,7 +59,7 @@ def session_page(
 
 
 def docs_page(schema: dict[str, Any], models: Mapping[str, Served], address: str) -> str:
-    """What the service takes and answers, of its OpenAPI document. address: of the service."""
+    """The documentation page, from the OpenAPI document. address: of the service."""
     first = next(iter(models.values())).ready
     return _templates().get_template("docs.html").render(
         schema=schema,
@@ -99,7 +100,7 @@ def _id(ready: ReadyModel, item: int) -> str:
 
 
 def _popular(ready: ReadyModel) -> list[int]:
-    """Items to begin with."""
+    """Popular items, to start a session."""
     popularity = np.where(ready.catalog.in_train, ready.catalog.popularity, 0)
     return [int(item) for item in np.argsort(-popularity, kind="stable")[:_EXAMPLES]]
 

@@ -1,4 +1,4 @@
-"""Serve models until the process is told to end."""
+"""Serve models until the process is told to stop."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _LOCAL = ("localhost", "127.0.0.1", "::1")
 
 
 def serve(folder: Path, options: ServeOptions, progress: Progress, ready: Callable[[dict[str, Any]], None]) -> None:
-    """Serves until SIGTERM, when requests that came are answered first; Ctrl-C raises KeyboardInterrupt after that.
+    """Serve until SIGTERM or Ctrl-C, then answer pending requests; Ctrl-C raises KeyboardInterrupt after that.
 
-    folder: of the workspace. ready: called with the address and what is served once requests are taken.
-    Raises LlmseqError for what keeps it from starting.
+    folder: of the workspace. ready: called with the address and the runs once the service accepts requests. Raises
+    LlmseqError if the service cannot start.
     """
     _check_installed()
     token = _token(options.host)
@@ -59,13 +59,13 @@ def _check_installed() -> None:
 
 
 def _token(host: str) -> str | None:
-    """The token that requests must bring; None on this machine alone without one."""
+    """The token that requests must contain; None if there is none and only this machine can connect."""
     token = os.environ.get(TOKEN, "").strip()
     how = f"set one, for example: export {TOKEN}=$(openssl rand -hex 16)"
     if token and len(token) < _SHORTEST_TOKEN:
         raise UsageError(f"{TOKEN} is shorter than {_SHORTEST_TOKEN} characters", how)
     if not token and not _is_local(host):
-        raise UsageError(f"others can reach {host}, and {TOKEN} is not set", how)
+        raise UsageError(f"other machines can reach {host}, and {TOKEN} is not set", how)
     return token or None
 
 
@@ -78,13 +78,13 @@ def _is_local(host: str) -> bool:
 
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
-    """A socket that takes connections. Raises LlmseqError where there can be none."""
+    """A listening socket. Raises LlmseqError if there cannot be one."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         one = socket.socket(family, kind)
     except (OSError, UnicodeError) as error:
         raise LlmseqError(
-            f"there is no address {host} here", "--host 127.0.0.1, or an address of this machine"
+            f"this machine has no address {host}", "use --host 127.0.0.1, or an address of this machine"
         ) from error
     with one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -94,11 +94,11 @@ def _listening(host: str, port: int) -> Iterator[socket.socket]:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 raise LlmseqError(
-                    f"port {port} is taken", f"--port {port + 1}, or --port 0 for any free one"
+                    f"port {port} is in use", f"use --port {port + 1}, or --port 0 for any free one"
                 ) from error
             if error.errno == errno.EACCES:
-                raise LlmseqError(f"port {port} is for the system's services", "--port 8000") from error
-            raise LlmseqError(f"cannot listen on {host}: {error.strerror}", "--host 127.0.0.1") from error
+                raise LlmseqError(f"port {port} is reserved for system services", "use --port 8000") from error
+            raise LlmseqError(f"cannot listen on {host}: {error.strerror}", "use --host 127.0.0.1") from error
         yield one
 
 
@@ -119,7 +119,7 @@ def _app(
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Workers share the cores: none computes with several threads, unless OMP_NUM_THREADS says so."""
+    """Workers share the cores, so each uses one thread, unless OMP_NUM_THREADS is set."""
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     try:

@@ -1,4 +1,4 @@
-"""The models of a service: sessions of ids and titles go in, lists and what was not known come out."""
+"""The models of a service: they take sessions of ids and titles, and return lists and unknown items."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from llmseq_cli.serving.options import ServeOptions
 from llmseq_cli.store.connection import Store
 from llmseq_cli.training.ready import ReadyModel
 
-_WARM_UP = 50  # items of the longest session that a model is tried with before it serves
+_WARM_UP = 50  # items of the longest session in the warm-up
 
 
 @dataclass(frozen=True)
 class Served:
-    """A model, and the one that answers where it has nothing to recommend."""
+    """A model, and the fallback for sessions where it has nothing to recommend."""
 
     ready: ReadyModel
     fallback: ReadyModel | None = None
@@ -49,7 +49,7 @@ class Served:
         ]
 
     def warm_up(self) -> None:
-        """Does what a model does once, before the first request waits for it."""
+        """Do a model's one-time work before the first request has to wait for it."""
         n = len(self.ready.catalog)
         lengths = np.arange(1, _WARM_UP + 1)
         items = np.random.default_rng(0).integers(0, n, lengths.sum())
@@ -73,12 +73,12 @@ def _lists(
 
 
 def open_served(folder: Path, options: ServeOptions, progress: Progress | None = None) -> list[Served]:
-    """The models that the options name; folder: of the workspace. Raises LlmseqError where one cannot be opened."""
+    """Open the models that the options name; folder: of the workspace. Raises LlmseqError if one cannot be opened."""
     store = Store(folder, progress=progress)
     ready = [open_model(store, name, options.dataset) for name in options.runs]
     fallback = open_model(store, options.fallback, ready[0].dataset) if options.fallback else None
     names = [one.run for one in ready]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise UsageError(f"{twice} is named twice", "name different runs")
+        raise UsageError(f"{twice} is given twice", "name different runs")
     return [Served(one, fallback) for one in ready]

@@ -1,4 +1,4 @@
-"""The processes of a service: this one, or several that take connections from one socket."""
+"""The processes of a service: this one, or several that share one socket."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from llmseq_cli.progress import Progress
 if TYPE_CHECKING:
     from llmseq_cli.serving.guards import Application
 
-_ENDING_SECONDS = 30  # for requests that are being answered
-_LOOK_SECONDS = 0.2  # between looks at whether a signal has come
+_ENDING_SECONDS = 30  # for pending requests
+_LOOK_SECONDS = 0.2  # between checks for signals
 
 
 def run_here(app: Callable[[], Application], listening: socket, ready: Callable[[], None]) -> None:
-    """Answers until SIGTERM; Ctrl-C raises KeyboardInterrupt. What came before is answered first in both cases.
+    """Serve in this process until SIGTERM; Ctrl-C raises KeyboardInterrupt. Both answer pending requests first.
 
-    app: makes the service. ready: called once requests are taken.
+    app: makes the service. ready: called once it accepts requests.
     """
     from uvicorn import Config, Server
 
@@ -38,8 +38,8 @@ def run_here(app: Callable[[], Application], listening: socket, ready: Callable[
     config = Config(
         app,
         factory=True,
-        log_config=None,  # what is logged goes to stderr
-        log_level="error",  # others' broken requests are no news
+        log_config=None,  # logs go to stderr
+        log_level="error",  # clients' invalid requests need no log
         access_log=False,
         proxy_headers=False,
         server_header=False,
@@ -52,8 +52,8 @@ def run_here(app: Callable[[], Application], listening: socket, ready: Callable[
 
 @contextmanager
 def _signals() -> Iterator[None]:
-    """uvicorn raises the signal that ended it again: SIGTERM is a good end, SIGINT (even where it was ignored, as in a
-    shell's background) is Ctrl-C."""
+    """Handle the signal that stopped uvicorn, which uvicorn raises again: SIGTERM is a normal end, SIGINT (even if it
+    was ignored, as in a shell's background) is Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -69,7 +69,7 @@ def _signals() -> Iterator[None]:
 def run_workers(
     app: Callable[[], Application], n: int, listening: socket, ready: Callable[[], None], progress: Progress
 ) -> None:
-    """The same in n processes. A worker that dies is replaced. Raises LlmseqError where one cannot start."""
+    """Serve in n processes. A worker that dies is replaced. Raises LlmseqError if one cannot start."""
     workers = [_Worker(app, listening) for _ in range(n)]
     told: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -83,7 +83,7 @@ def run_workers(
                     continue
                 if not worker.began.is_set():
                     raise LlmseqError("a worker could not start", "--workers 1 shows why")
-                progress.warn(f"a worker ended with status {worker.process.exitcode}; another takes its place")
+                progress.warn(f"a worker ended with status {worker.process.exitcode} and is replaced")
                 workers[place] = _Worker(app, listening)
             if waiting and all(worker.began.is_set() for worker in workers):
                 waiting = False

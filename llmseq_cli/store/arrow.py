@@ -1,7 +1,7 @@
-"""Columns handed to DuckDB in Arrow's layout: it reads them in place, while other threads go on with theirs.
+"""Pass columns to DuckDB in Arrow's layout: it reads them in place, and other threads keep running.
 
-Columns of Python objects (DuckDB takes a NumPy array per row for a list, too) are read one object after the other with
-the interpreter's lock held: several milliseconds an insert in which no other thread gets its answer from the network.
+Columns of Python objects (including one NumPy array per row for a list) are read object by object under the
+interpreter's lock: for several milliseconds per insert, no other thread can receive its answer from the network.
 """
 
 from __future__ import annotations

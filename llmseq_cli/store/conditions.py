@@ -1,8 +1,7 @@
-"""Conditions in SQL that a user gives for a connection which must read files, and so cannot be locked down.
+"""Users' SQL conditions on a connection that must read files, and so cannot be locked down.
 
-Such a condition is taken apart: it may hold columns, constants, operators and the functions named here, and nothing
-else, so that no word in it reaches a file, a table or a setting. For connections that need no files see
-`llmseq_cli.store.sandbox`.
+Such a condition is parsed: it may contain only columns, constants, operators and the functions listed here, so nothing
+in it can access a file, a table or a setting. For connections that need no files see `llmseq_cli.store.sandbox`.
 """
 
 from __future__ import annotations
@@ -51,9 +50,9 @@ _EXAMPLE = "for example --where \"rating >= 4 and country = 'DE'\""
 
 
 def plain_condition(con: duckdb.DuckDBPyConnection, text: str, named: Callable[[str], str]) -> str:
-    """A condition, written anew with what `named` says for each column. Raises UsageError for anything else."""
+    """A condition, rewritten with the result of `named` for each column. Raises UsageError for anything else."""
     if not text.strip():
-        raise UsageError("--where holds no condition", _EXAMPLE)
+        raise UsageError("--where has no condition", _EXAMPLE)
     alone, tree = _parsed(con, f"select {text}"), _parsed(con, f"select ({text}\n) from t")
     if alone["error"] and alone["error_type"] == "parser":
         raise UsageError(f"--where is not SQL: {alone['error_message'].partition(chr(10))[0]}", _EXAMPLE)
@@ -81,7 +80,7 @@ def _is_one_expression(statements: list[Any], node: dict[str, Any]) -> bool:
 
 
 def _check(expression: Any, named: Callable[[str], str]) -> None:
-    """Checks an expression and all within, and renames its columns."""
+    """Check an expression recursively, and rename its columns."""
     if isinstance(expression, list):
         for one in expression:
             _check(one, named)
@@ -89,10 +88,10 @@ def _check(expression: Any, named: Callable[[str], str]) -> None:
         return
     kind = expression.get("class")
     if kind is not None and kind not in _EXPRESSIONS:
-        raise UsageError(f"--where cannot hold a {kind.lower().replace('_', ' ')}", _EXAMPLE)
+        raise UsageError(f"--where cannot contain a {kind.lower().replace('_', ' ')}", _EXAMPLE)
     if kind == "FUNCTION" and not expression["is_operator"] and expression["function_name"] not in _FUNCTIONS:
         known = ", ".join(sorted(_FUNCTIONS))
-        raise UsageError(f"--where knows no function '{expression['function_name']}'", f"it knows {known}")
+        raise UsageError(f"--where has no function '{expression['function_name']}'", f"it has {known}")
     if kind == "COLUMN_REF":
         expression["column_names"] = [named(expression["column_names"][-1])]
         return

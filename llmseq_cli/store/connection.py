@@ -1,7 +1,7 @@
-"""`Store`: opens the workspace's DuckDB file for as long as a piece of work needs it, and explains what goes wrong.
+"""`Store`: opens the workspace's DuckDB file for as long as it is needed, and explains errors.
 
-Connections are short: data is read, the connection closed, a model trained, the connection opened again to write.
-So a second process can read the workspace while the first one trains.
+Connections are short: read data, close, train a model, open again to write. So a second process can use the workspace
+while the first one trains.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _LOCK_POLL_SECONDS = 0.2
 
 
 def workspace_folder(named: str | Path | None = None) -> Path:
-    """The folder of a workspace: as named, else $LLMSEQ_WORKSPACE, else ./.llmseq."""
+    """The folder of a workspace: as named, or $LLMSEQ_WORKSPACE, or ./.llmseq."""
     return Path(named or os.environ.get("LLMSEQ_WORKSPACE") or ".llmseq").expanduser()
 
 
@@ -43,15 +43,15 @@ class Store:
 
     @contextmanager
     def read(self, doing: str, *, alone: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A read-only connection; any number of processes may hold one at a time.
+        """A read-only connection; any number of processes may have one at a time.
 
-        alone: to a DuckDB of its own, for work that changes settings.
-        Raises LlmseqError where there is no workspace yet, WorkspaceBusyError while another process writes.
+        alone: to a separate DuckDB instance, for work that changes settings. Raises LlmseqError if there is no
+        workspace yet, WorkspaceBusyError while another process writes.
         """
         if not self.file.exists():
             raise LlmseqError(
                 f"there is no workspace in {self.folder}",
-                "make one with `llmseq ingest FILE --name NAME` or `llmseq demo`, or name another with --workspace",
+                "create one with `llmseq ingest FILE --name NAME` or `llmseq demo`, or use another with --workspace",
             )
         with explained(self.folder):
             with self._open(read_only=True, wait=self.wait_for_lock, alone=alone) as con:
@@ -66,9 +66,9 @@ class Store:
 
     @contextmanager
     def write(self, doing: str, *, wait: bool = False, alone: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        """The one writing connection, with all migrations applied; the folder is made where it is missing.
+        """The only writing connection, with all migrations applied; creates the folder if it is missing.
 
-        `wait` True waits for other processes whatever the user said: for work that would otherwise be lost.
+        wait: True waits for other processes even without the user's option, for work that would otherwise be lost.
         alone: as for `read`.
         """
         with explained(self.folder):
@@ -76,8 +76,8 @@ class Store:
             with self._open(read_only=False, wait=wait or self.wait_for_lock, alone=alone) as con:
                 note = self.folder / "in-use.json"
                 try:
-                    with suppress(OSError):  # the note only makes other processes' messages better
-                        note.unlink(missing_ok=True)  # also where it is a link that leads elsewhere
+                    with suppress(OSError):  # the note only improves other processes' messages
+                        note.unlink(missing_ok=True)  # even if it is a link to elsewhere
                         with note.open("x", encoding="utf-8") as file:
                             file.write(json.dumps({"pid": os.getpid(), "doing": doing}))
                     migrate(con)
@@ -89,14 +89,14 @@ class Store:
 
     @contextmanager
     def transaction(self, doing: str, *, wait: bool = False) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A writing connection in one transaction: all of it is kept, or nothing."""
+        """A writing connection in one transaction: all changes are kept, or none."""
         with self.write(doing, wait=wait) as con:
             con.execute("begin transaction")
             try:
                 yield con
                 con.execute("commit")
             except BaseException:
-                with suppress(Exception):  # a transaction that DuckDB aborted itself cannot be rolled back
+                with suppress(Exception):  # DuckDB may already have aborted the transaction
                     con.execute("rollback")
                 raise
 
@@ -125,7 +125,7 @@ class Store:
             yield con
 
     def _holder(self, lock_error: str) -> str:
-        """'process N, doing …' of whoever holds the lock, as far as can be told."""
+        """'process N, doing …' for the process that holds the lock, as far as known."""
         found = re.search(r"PID (\d+)", lock_error)
         if not found:
             return "another process"
@@ -139,7 +139,7 @@ class Store:
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Turns what DuckDB and the file system raise into LlmseqError, and an interrupted query into KeyboardInterrupt."""
+    """Turn errors of DuckDB and the file system into LlmseqError, and an interrupted query into KeyboardInterrupt."""
     import duckdb
 
     try:

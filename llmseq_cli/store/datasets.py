@@ -1,4 +1,4 @@
-"""Removal of a dataset with everything that was made of it."""
+"""Remove a dataset with everything made from it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def remove_dataset(con: duckdb.DuckDBPyConnection, name: str) -> list[str]:
-    """Delete a dataset, its older versions and what was made of them; returns the folders of runs and studies below
-    `artifacts`, to be removed after the commit.
+    """Delete a dataset, its older versions and everything made from them; return the folders of runs and studies below
+    `artifacts`, to remove after the commit.
     """
     folders: list[str] = []
     versions = "select dataset_id from core.dataset where name = $name or starts_with(name, $name || '@')"

@@ -1,7 +1,7 @@
-"""Ctrl-C in the middle of a long query.
+"""Let Ctrl-C stop a long query.
 
-Python runs signal handlers only between its own instructions, so a query that stays inside DuckDB would go on to its
-end. The C part of Python's handler writes to a descriptor at once; a thread that waits there interrupts the query.
+Python runs signal handlers only between its own instructions, so a query inside DuckDB would run to its end. The C part
+of Python's handler writes to a file descriptor at once; a thread that waits on it interrupts the query.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def interruptible(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """While this is entered, SIGINT stops the connection's query at once. Does nothing outside the main thread."""
+    """Inside this context, SIGINT stops the connection's query at once. Does nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

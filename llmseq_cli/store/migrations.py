@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     import duckdb
 
 _FIRST_DRAFT = "schema/0001_foundation"
-"""How the first draft of the schema began. Its migrations had the same numbers, but made other tables."""
+"""The first draft of the schema: its migrations had the same numbers but created other tables."""
 
 
 def known_migrations() -> list[tuple[int, str]]:
-    """(number, query name) of every migration that ships, in order."""
+    """(number, query name) of every known migration, in order."""
     files = sorted((sql_root() / "schema").glob("[0-9]*.sql"))
     return [(int(file.name.split("_")[0]), f"schema/{file.stem}") for file in files]
 
@@ -23,7 +23,7 @@ def known_migrations() -> list[tuple[int, str]]:
 def schema_version(con: duckdb.DuckDBPyConnection) -> int:
     """Number of the last migration applied, 0 for an empty file.
 
-    Raises LlmseqError where the workspace was written by a newer llmseq, or the file is some other database.
+    Raises LlmseqError if the workspace was written by a newer llmseq, or the file is another database.
     """
     import duckdb
 
@@ -39,7 +39,7 @@ def schema_version(con: duckdb.DuckDBPyConnection) -> int:
     oldest, newest = known_migrations()[0][0], known_migrations()[-1][0]
     if version < oldest or any(name == _FIRST_DRAFT for _, name in applied):
         raise LlmseqError(
-            "this workspace is from before the first release and cannot be read any more",
+            "this workspace is from before the first release and can no longer be read",
             "give another folder with --workspace and ingest the data again",
         )
     if version > newest:
@@ -51,7 +51,8 @@ def schema_version(con: duckdb.DuckDBPyConnection) -> int:
 
 
 def migrate(con: duckdb.DuckDBPyConnection) -> None:
-    """Apply what is missing. A migration and its record are one transaction: killed anywhere, it is all or nothing."""
+    """Apply missing migrations. Each migration and its record are one transaction, so a kill leaves all or nothing of
+    it."""
     done = schema_version(con)
     for number, name in known_migrations():
         if number <= done:

@@ -1,4 +1,4 @@
-"""The files that a user's SQL names, and the workspace's own files, which it must not touch."""
+"""The files that a user's SQL names, and the workspace's own files, which it must not change."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from llmseq_cli.store.statements import Statement, Token
 
 _BESIDE_A_DATABASE = (".wal", ".wal.checkpoint", ".wal.recovery")
 _LONGEST = 4096
-_PLAIN_NAME = "name the file as plain text right there, for example copy items to 'items.csv'"
+_PLAIN_NAME = "write the file name as plain text, for example copy items to 'items.csv'"
 
 
 @dataclass
 class NamedFiles:
-    """files, folders: what DuckDB may open; statements: with the files that they write named by their real paths."""
+    """files, folders: what DuckDB may open; statements: with real paths for the files that they write."""
 
     files: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
@@ -26,11 +26,11 @@ class NamedFiles:
 
 
 def named_files(statements: list[Statement], workspace: Path) -> NamedFiles:
-    """What the strings in the statements name. Raises LlmseqError for a statement that would write, or attach, a file
-    of the workspace, or a file whose name does not stand there as plain text.
+    """The files that strings in the statements name. Raises LlmseqError for a statement that would write or attach a
+    file of the workspace, or a file whose name is not plain text.
 
-    DuckDB lets every statement overwrite the workspace's file, which it has open itself: so what is written is looked
-    at here. What is read needs no more than to be left out of the files that DuckDB may open.
+    DuckDB lets any statement overwrite the workspace's file, because it has it open, so we check here what is written.
+    For reading, it is enough to exclude the workspace from the files that DuckDB may open.
     """
     own, named = _OwnFiles(workspace), NamedFiles()
     for statement in statements:
@@ -47,7 +47,7 @@ def named_files(statements: list[Statement], workspace: Path) -> NamedFiles:
 
 
 class _OwnFiles:
-    """All that lies in the workspace's folder, by whatever name."""
+    """Everything in the workspace's folder, by any name."""
 
     def __init__(self, workspace: Path) -> None:
         self.folder = Path(os.path.realpath(workspace))
@@ -56,14 +56,14 @@ class _OwnFiles:
         self._files = {identity for identity in linked if identity is not None}
 
     def holds(self, path: Path) -> bool:
-        """Whether a path leads into the folder: also through links, and where folders have names in any case."""
+        """Whether a path leads into the folder, also through links, and on case-insensitive file systems."""
         real = Path(os.path.realpath(path))
         if _identity(real) in self._files:
             return True
         return any(place == self.folder or _identity(place) == self._folder for place in (real, *real.parents))
 
     def reached_from(self, folder: Path) -> bool:
-        """Whether something in a folder, however deep, leads into the workspace's."""
+        """Whether anything in a folder, at any depth, leads into the workspace's folder."""
         if Path(os.path.realpath(folder)) in self.folder.parents:
             return True
         inside = ((place, name) for place, folders, names in os.walk(folder) for name in (*folders, *names))
@@ -79,7 +79,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _path(text: str) -> Path:
-    """The file that a string means to DuckDB."""
+    """The file that DuckDB would open for a string."""
     if text[:5].lower() == "file:":
         text = unquote(text[5:])
         text = "/" + text.lstrip("/").removeprefix("localhost/")
@@ -87,7 +87,7 @@ def _path(text: str) -> Path:
 
 
 def _allow_reading(text: str, own: _OwnFiles, named: NamedFiles) -> None:
-    if "\0" in text or len(text) > _LONGEST:  # no file has such a name
+    if "\0" in text or len(text) > _LONGEST:  # not a possible file name
         return
     path = _path(text)
     found = [path, *(map(Path, glob(str(path), recursive=True)) if has_magic(text) else ())]
@@ -99,11 +99,11 @@ def _allow_writing(path: Path, own: _OwnFiles, named: NamedFiles) -> None:
     for file in (path, aside):
         if own.holds(file):
             raise LlmseqError(
-                f"{path} belongs to the workspace and is not written by a query", "give a file outside of its folder"
+                f"{path} belongs to the workspace, so a query cannot write it", "name a file outside its folder"
             )
         named.files.append(_real(file))
     if path.is_dir() and own.reached_from(path):
-        raise LlmseqError(f"{path} leads into the workspace's folder", "give another folder")
+        raise LlmseqError(f"{path} leads into the workspace's folder", "use another folder")
     if path.is_dir() or not path.exists():
         named.folders.append(_real(path))
 
@@ -114,13 +114,15 @@ def _check_attached(statement: Statement, own: _OwnFiles, named: NamedFiles) -> 
             path = _path(token.string)
             beside = [path.with_name(path.name + ending) for ending in _BESIDE_A_DATABASE]
             if any(own.holds(file) for file in (path, *beside)):
-                raise LlmseqError(f"{path} belongs to the workspace and cannot be attached", "its tables are there")
+                raise LlmseqError(
+                    f"{path} belongs to the workspace and cannot be attached", "its tables are already available"
+                )
             named.files += [str(file) for file in beside]
             named.folders.append(f"{path}.tmp")
 
 
 def _written(statement: Statement) -> list[Token]:
-    """The strings that name what a statement writes. Raises LlmseqError where it does not name it plainly."""
+    """The strings that name what a statement writes. Raises LlmseqError if a name is not plain text."""
     tokens, targets = statement.tokens, []
     for place, token in enumerate(tokens):
         if token.word == "copy" and statement.kind != "PRAGMA":
@@ -134,13 +136,13 @@ def _written(statement: Statement) -> list[Token]:
 
 
 def _check_name(option: str, name: str) -> None:
-    """DuckDB puts it behind the folder's name as it is."""
+    """DuckDB appends it to the folder's name unchecked, so it must not be a path."""
     if "/" in name or "\\" in name:
-        raise LlmseqError(f"{option} is a name, not a path", "leave / and \\ out of it")
+        raise LlmseqError(f"{option} is a name, not a path", "leave out / and \\")
 
 
 def _to(tokens: list[Token], place: int) -> int | None:
-    """Where the TO of a COPY stands, None where it has none: it reads, or `copy` is the name of something."""
+    """The position of a COPY's TO; None if there is none: it reads, or `copy` is a name."""
     depth = 0
     for later in range(place + 1, len(tokens)):
         word = tokens[later].word
@@ -153,7 +155,7 @@ def _to(tokens: list[Token], place: int) -> int | None:
 
 
 def _plain(tokens: list[Token], place: int, sign: str = "") -> Token:
-    """The one plain string at a place."""
+    """The single plain string at a position."""
     place += place < len(tokens) and tokens[place].text == sign
     follows = tokens[place + 1 : place + 2]
     if place >= len(tokens) or tokens[place].string is None or tokens[place].text[0] != "'":
@@ -172,6 +174,6 @@ def _with_real_paths(statement: Statement, targets: list[Token]) -> str:
 
 
 def _real(path: Path) -> str:
-    """Without links and dots; as it is where it is no file but a pipe or a terminal."""
+    """The path without links and dots; unchanged for a pipe or a terminal."""
     real = os.path.realpath(path)
     return str(path) if path.exists() and not os.path.exists(real) else real

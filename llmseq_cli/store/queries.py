@@ -1,4 +1,4 @@
-"""Named queries: the text of the files under `sql/`, and what they give."""
+"""Named queries: the files under `sql/`, and their results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 
 @cache
 def sql_root() -> Path:
-    """The folder of SQL files: inside the package where it was installed from a wheel, beside it in a clone."""
+    """The folder of SQL files: inside the package if it was installed from a wheel, next to it in a clone."""
     packaged = _PACKAGE / "sql"
     return packaged if packaged.is_dir() else _PACKAGE.parent / "sql"
 
@@ -28,7 +28,7 @@ def query(name: str) -> str:
 def rows_of(
     con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any] | None = None
 ) -> list[dict[str, Any]]:
-    """What a named query gives, one dict a row."""
+    """The result of a named query, one dict per row."""
     cursor = con.execute(query(name), parameters or {})
     columns = [column[0] for column in cursor.description]
     return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
@@ -37,7 +37,8 @@ def rows_of(
 def copy_to(
     con: duckdb.DuckDBPyConnection, name: str, parameters: dict[str, Any], file: Path, options: str, columns: str = ""
 ) -> None:
-    """Write what a named query gives to a file, with these options of `copy`. columns: SQL that follows its columns."""
+    """Write the result of a named query to a file, with these options of `copy`. columns: SQL appended to its
+    columns."""
     select = query(name).replace("\nfrom ", f"{columns}\nfrom ") if columns else query(name)
     path = str(file).replace("'", "''")
     con.execute(f"copy ({select}) to '{path}' ({options})", parameters)

@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What is stored of a run except its lists.
+    """What is stored about a run except its lists.
 
-    label: the name in reports, for example "LLM2SASRec".
-    embeddings: source, model, text, reduction and dimensions, or None for models without.
-    environment: versions, device, threads, processor.
-    figures: train_seconds, score_seconds, peak_memory_mb, and what the model reports of its training.
+    label: the name in reports, for example "LLM2SASRec". embeddings: source, model, text, reduction and dimensions, or
+    None for models without embeddings. environment: versions, device, threads, processor. figures: train_seconds,
+    score_seconds, peak_memory_mb, and the model's report on its training.
     """
 
     dataset_id: int
@@ -58,12 +57,12 @@ class RunInfo:
 
 
 def run_name(model: str, run_id: int) -> str:
-    """The name of a run, as the generated column core.run.name has it."""
+    """The name of a run, as in the generated column core.run.name."""
     return f"{model}-{run_id}"
 
 
 def next_run_id(con: duckdb.DuckDBPyConnection) -> int:
-    """A number that no other run has or will have."""
+    """A number that no other run has or will get."""
     return int(con.execute("select nextval('core.run_number')").fetchall()[0][0])
 
 
@@ -80,9 +79,9 @@ def insert_run(
 ) -> None:
     """Store a run. The connection must be in a transaction.
 
-    case_ids: int64[n]; ranks: int32[n], 0 where the ground truth was not found; items: int32[n, list_length], −1 where
-    a list is shorter; scores: float32[n, list_length]; metrics: {(name, k): value}.
-    Raises LlmseqError where the dataset was removed or replaced in the meantime.
+    case_ids: int64[n]; ranks: int32[n], 0 if the ground truth was not found; items: int32[n, list_length], −1 if a list
+    is shorter; scores: float32[n, list_length]; metrics: {(name, k): value}. Raises LlmseqError if the dataset was
+    removed or replaced in the meantime.
     """
     if not con.execute("select 1 from core.split where split_id = ?", [record.split_id]).fetchall():
         raise LlmseqError("the dataset was replaced while the model trained", "train again on the new one")
@@ -127,11 +126,11 @@ def insert_run(
 def find_run(
     con: duckdb.DuckDBPyConnection, name: str, dataset: str | None = None, progress: Progress | None = None
 ) -> RunInfo:
-    """The run of this name or number; "latest" is the newest. A model's name is its run with the best NDCG@20 on
-    validation sessions, of those that were validated alike; where none was validated, the newest.
+    """The run with this name or number; "latest" is the newest. A model's name means its run with the best NDCG@20 on
+    validation sessions, among runs validated in the same way; if none was validated, the newest.
 
-    progress: gets a message about which run a model's name means if it has several.
-    Raises LlmseqError with the closest name where there is none.
+    progress: gets a message about which run a model's name means if it has several. Raises LlmseqError with the closest
+    name if there is none.
     """
     match = re.fullmatch(r"(?:.*-)?(\d{1,9})", name)
     parameters = {
@@ -146,7 +145,7 @@ def find_run(
         raise LlmseqError(f"there is no run '{name}' on {dataset}", f"{run} is on {on}: use --dataset {on}")
     if not rows:
         runs = [row[0] for row in con.execute("select run from runs order by started_at desc limit 50").fetchall()]
-        hint = did_you_mean(name, runs) if runs else "`llmseq train MODEL` makes one"
+        hint = did_you_mean(name, runs) if runs else "train one with `llmseq train MODEL`"
         raise LlmseqError(f"there is no run '{name}'", hint)
     run_id, run, dataset_name, model, label, seed, settings, embeddings, list_length, by_validation, others = rows[0]
     if progress is not None and name == model and others:
@@ -180,7 +179,7 @@ def case_ids(con: duckdb.DuckDBPyConnection, run_id: int) -> np.ndarray:
 
 
 def run_details(con: duckdb.DuckDBPyConnection, run_id: int) -> dict[str, Any]:
-    """Everything stored of a run except its lists; metrics as {"ndcg@20": …}."""
+    """Everything stored about a run except its lists; metrics as {"ndcg@20": …}."""
     [row] = rows_of(con, "runs/details", {"run_id": run_id})
     for name in ("settings", "embeddings", "environment", "figures"):
         row[name] = json.loads(row[name]) if row[name] else None
@@ -196,7 +195,7 @@ def find_same_run(
     settings: dict[str, Any],
     embeddings: dict[str, Any] | None,
 ) -> str | None:
-    """The newest run that was made in exactly this way, None where there is none."""
+    """The newest run that was made in exactly this way, or None."""
     parameters = {"split_id": split_id, "model": model, "seed": seed, "list_length": list_length}
     for name, its_settings, its_embeddings in con.execute(query("runs/same_runs"), parameters).fetchall():
         if json.loads(its_settings) == settings and (json.loads(its_embeddings or "null") == embeddings):
@@ -205,7 +204,7 @@ def find_same_run(
 
 
 def delete_runs(con: duckdb.DuckDBPyConnection, dataset_id: int) -> list[str]:
-    """Remove all runs of a dataset; returns their names so that their files can be removed after the commit."""
+    """Remove all runs of a dataset; return their names, so that their files can be removed after the commit."""
     rows = con.execute("select run_id, name from core.run where dataset_id = ?", [dataset_id]).fetchall()
     ids = [run_id for run_id, _ in rows]
     for table in ("metric", "recommendation", "case_rank", "answer", "run"):
@@ -214,7 +213,7 @@ def delete_runs(con: duckdb.DuckDBPyConnection, dataset_id: int) -> list[str]:
 
 
 def stored_figures(con: duckdb.DuckDBPyConnection, run: str) -> dict[str, Any]:
-    """What is kept of a run beside its metrics. Raises LlmseqError where there is no such run."""
+    """The figures stored with a run besides its metrics. Raises LlmseqError if there is no such run."""
     rows = con.execute("select figures from runs where run = ?", [run]).fetchall()
     if not rows:
         raise LlmseqError(f"there is no run '{run}'", "`llmseq report` lists runs")

@@ -1,7 +1,7 @@
-"""SQL that a user gives: what it may read and what it may write.
+"""Users' SQL: what it may read and write.
 
-Without --write a query sees the tables and views of its own workspace and nothing else. With it, files are read and
-written where the query names them as plain text; the workspace's own files are never among them.
+Without --write, a query sees only the tables and views of its workspace. With it, a query can also read and write files
+that it names as plain text, but never the workspace's own files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import duckdb
 
 _READING = frozenset({"SELECT", "EXPLAIN", "MULTI", "RELATION"})
-"""Kinds of statements that a query without --write may have; MULTI is PIVOT, which makes a type for its own use."""
+"""Kinds of statements allowed without --write; MULTI is PIVOT, which creates a type for its own use."""
 
 _NEVER = {
     "LOAD": "extensions cannot be installed or loaded here",
@@ -25,7 +25,7 @@ _NEVER = {
     "PRAGMA": "pragmas and IMPORT DATABASE are not allowed here",
     "UPDATE_EXTENSIONS": "extensions cannot be installed or loaded here",
 }
-"""Kinds of statements that even --write has no use for."""
+"""Kinds of statements that are not allowed even with --write."""
 
 _TABLES = '`llmseq sql "show tables"` lists tables, "describe TABLE" columns'
 
@@ -35,16 +35,15 @@ def run_sql(
 ) -> tuple[list[str], list[tuple[Any, ...]]]:
     """(column names, rows) of the last statement of a user's SQL.
 
-    workspace: None for a query that only reads; the workspace's folder for one that may change tables and use files
-    outside of the folder. most: rows to return, the first ones; None for all.
-    The connection is of no use for anything else afterwards.
-    Raises UsageError for an empty query, LlmseqError for one that has a mistake or goes where it may not.
+    workspace: None for a read-only query; the workspace's folder for one that may change tables and use files outside
+    the folder. most: number of rows to return, None for all. The connection cannot be used for anything else
+    afterwards. Raises UsageError for an empty query, LlmseqError for an invalid or forbidden one.
     """
     import duckdb
 
     try:
         statements = split(text)
-        if not statements:  # nothing but spaces or comments
+        if not statements:  # only spaces or comments
             raise UsageError("the query is empty", 'for example llmseq sql "show tables"')
         if workspace is None:
             lock_down(con)
@@ -66,25 +65,25 @@ def run_sql(
 
 
 def lock_down(con: duckdb.DuckDBPyConnection) -> None:
-    """From now on the connection reads the tables of the databases that it has open, and reaches nothing else.
+    """Limit the connection to reading the tables of its open databases, and nothing else.
 
-    DuckDB lets a query overwrite the file of an open database even without external access: so no file of this machine
-    can be opened at all any more.
+    DuckDB lets a query overwrite the file of an open database even without external access, so we forbid opening any
+    local file.
     """
-    con.execute("set temp_directory = ''")  # a query that needs more than the memory says so
+    con.execute("set temp_directory = ''")  # a query that needs more memory then fails with an error
     _close_doors(con)
     con.execute("set disabled_filesystems = 'LocalFileSystem'")
     con.execute("set lock_configuration = true")
 
 
 def read_only(con: duckdb.DuckDBPyConnection, statements: list[Statement]) -> duckdb.DuckDBPyConnection:
-    """Runs statements that read, on a connection that is locked down. Raises LlmseqError for other statements."""
+    """Run reading statements on a locked-down connection. Raises LlmseqError for other statements."""
     for statement in statements:
         if statement.kind not in _READING:
             never = _NEVER.get(statement.kind)
             raise LlmseqError(
-                never or f"a query only reads: '{statement.verb}' is not allowed",
-                "leave it out" if never else "use --write to change tables, or to read and write files",
+                never or f"a query can only read: '{statement.verb}' is not allowed",
+                "leave it out" if never else "use --write to change tables or to read and write files",
             )
     for statement in statements:
         con.execute(statement.text)
@@ -108,7 +107,7 @@ def _read_and_write(
 
 
 def _close_doors(con: duckdb.DuckDBPyConnection) -> None:
-    """No network, no files but those allowed before, no extensions, no variables of this program."""
+    """Forbid the network, files not allowed before, extensions, and variables of this program."""
     con.execute("set python_enable_replacements = false")
     con.execute("set autoinstall_known_extensions = false")
     con.execute("set autoload_known_extensions = false")
@@ -120,8 +119,8 @@ def _refusal(error: Exception, *, writing: bool) -> LlmseqError:
     if writing:
         return LlmseqError(
             f"the query may not do this: {said}",
-            "it can use files of this machine that it names as plain text, outside of the workspace's folder",
+            "it can use local files that it names as plain text, outside the workspace's folder",
         )
     return LlmseqError(
-        "a query reads the workspace's tables and no files", "use --write to read and write files that it names"
+        "a query can read the workspace's tables, but no files", "use --write to read and write files that it names"
     )

@@ -1,4 +1,4 @@
-"""A user's SQL taken apart: statements, their kinds and their words."""
+"""Parse users' SQL: statements, their kinds and tokens."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Token:
-    """start: its first byte's place in the statement. kind: as DuckDB names it, such as string_const."""
+    """start: position of its first byte in the statement. kind: DuckDB's name, such as string_const."""
 
     start: int
     kind: str
@@ -26,7 +26,7 @@ class Token:
 
     @property
     def string(self) -> str | None:
-        """What a plain string in single or double quotes says, None for anything else."""
+        """The content of a plain string in single or double quotes, None for anything else."""
         for quote in ("'", '"'):
             if len(self.text) > 1 and self.text[0] == self.text[-1] == quote:
                 return self.text[1:-1].replace(quote * 2, quote)
@@ -35,14 +35,14 @@ class Token:
 
 @dataclass(frozen=True)
 class Statement:
-    """text: without what follows it. kind: as DuckDB names it, such as SELECT, COPY or PRAGMA."""
+    """text: of this statement only. kind: DuckDB's name, such as SELECT, COPY or PRAGMA."""
 
     text: str
     kind: str
 
     @cached_property
     def tokens(self) -> list[Token]:
-        """Its words, signs and strings; no comments."""
+        """Its words, symbols and strings, without comments."""
         import duckdb
 
         content = self.text.encode()  # DuckDB counts bytes
@@ -68,7 +68,7 @@ class Statement:
 
 
 def split(text: str) -> list[Statement]:
-    """The statements of a text. Raises what DuckDB raises where it cannot read them."""
+    """Split a text into statements. Raises DuckDB's error if it cannot be parsed."""
     with scratch() as con:
         return [Statement(found.query.strip(), _kind(found)) for found in con.extract_statements(text)]
 
@@ -76,5 +76,5 @@ def split(text: str) -> list[Statement]:
 def _kind(statement: duckdb.Statement) -> str:
     try:
         return str(statement.type).rpartition(".")[2]
-    except ValueError:  # DuckDB's Python package has no name for UPDATE EXTENSIONS
+    except ValueError:  # DuckDB's Python package has no enum value for UPDATE EXTENSIONS
         return "UPDATE_EXTENSIONS"

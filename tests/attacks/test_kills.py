@@ -61,7 +61,7 @@ COMMANDS: dict[str, list[str]] = {
     "run": ["run", "{files}/recipe.toml"],
 }
 
-DONE_ALREADY = ("interactions of the files already", "has a split")
+DONE_ALREADY = ("interactions of the files", "has a split")
 """What a command says whose work was whole when it was killed on its way out."""
 MORE = "user_id,item_id,timestamp\n" + "".join(
     f"more{user},i0{item},{1_700_000_000 + 10 * user + item}\n" for user in range(9) for item in range(5)

@@ -84,7 +84,7 @@ def test_a_plain_model_and_an_adapter_load(model, adapter, capsys):
         ("config.json", {"auto_map": AUTO}, "asks to run code that comes with the model"),
         ("config.json", {"text_config": {"auto_map": AUTO}}, "asks to run code that comes with the model"),
         ("config.json", {"model_type": "evil"}, "a kind of model that transformers does not have: 'evil'"),
-        ("config.json", {"attn_implementation": "evil/kernel"}, "asks for code from elsewhere"),
+        ("config.json", {"attn_implementation": "evil/kernel"}, "asks for code from another source"),
         ("config.json", {"trust_remote_code": True}, "asks to run code"),
         ("config.json", {"custom_pipelines": {"x": {"impl": "evil.Evil"}}}, "asks to run code"),
         ("tokenizer_config.json", {"auto_map": AUTO}, "asks to run code that comes with the model"),
@@ -161,7 +161,7 @@ def test_what_is_no_file_is_not_waited_for(model, capsys):
         ([{"path": "", "type": "sentence_transformers.util.import_from_string"}], "asks for code"),
         ([{"path": "../../etc", "type": "sentence_transformers.models.Transformer"}], "outside the model's folder"),
         ([3], "asks for code"),
-        ({"a": 1}, "does not hold what its name says"),
+        ({"a": 1}, "does not contain what its name says"),
     ],
 )
 def test_modules_of_sentence_transformers(tmp_path, modules, says, capsys):
@@ -185,7 +185,7 @@ def test_code_inside_modules(tmp_path):
     config = folder / "2_Dense" / "config.json"
     plain = config.read_text()
     change(config, activation_function="os.abort")
-    with pytest.raises(LlmseqError, match="asks for code from elsewhere") as caught:
+    with pytest.raises(LlmseqError, match="asks for code from another source") as caught:
         make_source("huggingface", SourceOptions(str(folder), settings=settings))
     assert str(config) in caught.value.message
     config.write_text(plain)

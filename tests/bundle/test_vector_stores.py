@@ -156,5 +156,5 @@ def test_words_that_are_off(llmseq, trained, tmp_path, monkeypatch):
     done = llmseq("export", "gru4rec", "--format", "lancedb", "--out", tmp_path / "db")
     assert (done.status, "llmseq[lancedb]" in done.err) == (1, True)
     trained.export(["v-sknn-1"], "bundle", tmp_path / "bundle")
-    with pytest.raises(Exception, match="no vectors of sessions"):
+    with pytest.raises(Exception, match="no session vectors"):
         Bundle.open(tmp_path / "bundle").session_vector(SESSION)

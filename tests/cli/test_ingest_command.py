@@ -45,7 +45,7 @@ def test_ingest_prints_and_stores(llmseq, shop_files):
 def test_ingest_refuses_a_taken_name_before_it_reads(llmseq, shop, shop_files):
     done = llmseq("ingest", shop_files[0], "--name", "shop")
     assert done.status == 1
-    assert "there is a dataset 'shop' already" in done.err
+    assert "the dataset 'shop' already exists" in done.err
     assert "--replace" in done.err
 
 

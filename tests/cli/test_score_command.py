@@ -92,7 +92,7 @@ def test_score_spares_its_input_and_says_which_columns_it_wants(llmseq, trained,
     assert sessions.read_text() == "session,item\na,i01\n"
     sessions.write_text("a,b\nx,i01\n")
     unclear = llmseq("score", "v-sknn", "--sessions", sessions, "--out", tmp_path / "out.csv")
-    assert unclear.err.splitlines()[1] == "hint: call its columns session and item (and time)"
+    assert unclear.err.splitlines()[1] == "hint: name its columns session and item (and time)"
 
 
 def test_score_counts_sessions_that_get_nothing(llmseq, trained, tmp_path):

@@ -235,7 +235,7 @@ def test_published_figures_are_those_of_the_protocol(llmseq, both):
     paper = llmseq("report", "--split", "sessions", "--paper").out
     assert "LLM2BERT4Rec" in paper
     assert "eSASRec" not in paper
-    assert "8 published models are under leave-one-out, another protocol" in " ".join(paper.split())
+    assert "8 published models use leave-one-out, another protocol" in " ".join(paper.split())
 
 
 def test_the_recipe_of_the_fields_table_is_planned(llmseq):

@@ -162,7 +162,7 @@ def test_members_whose_files_are_gone(llmseq, runs, shop):
     shutil.rmtree(shop.folder / "artifacts" / "runs" / runs[2])
     used = llmseq("recommend", "blend", "i01")
     assert used.status == 1
-    assert f"made of '{runs[2]}', whose files are gone" in " ".join(used.err.split())
+    assert f"made of '{runs[2]}', whose files are missing" in " ".join(used.err.split())
     blended = llmseq("train", "blend", "--runs", ",".join(runs[1:]))
     assert blended.status == 1
     assert f"the files of run '{runs[2]}' are gone" in " ".join(blended.err.split())

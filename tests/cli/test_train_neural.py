@@ -61,9 +61,9 @@ def test_seeds_give_mean_and_spread(llmseq, shop):
     ("words", "said"),
     [
         (["dim=0"], "below its minimum"),
-        (["dropout=1"], "above its largest value"),
+        (["dropout=1"], "above its maximum"),
         (["loss=hinge"], "cannot be 'hinge'"),
-        (["heads=3", "dim=16"], "cannot be shared among 3 heads"),
+        (["heads=3", "dim=16"], "cannot be divided among 3 heads"),
         (["cold_items=true"], "without their text"),
         (["epochs=two"], "takes int"),
         (["layer=1"], "did you mean 'layers'"),
@@ -125,4 +125,4 @@ def test_a_dataset_that_tells_only_the_order_has_no_times(llmseq, tmp_path):
     (tmp_path / "order.csv").write_text("\n".join(["user,item,timestamp", *lines]) + "\n")
     assert llmseq("ingest", tmp_path / "order.csv", "--name", "order", "--k-core", 0).status == 0
     refused = llmseq("train", "sasrec", "--set", "time=bias", "--set", "epochs=1")
-    assert (refused.status, "nothing but the order" in refused.err) == (2, True), refused.err
+    assert (refused.status, "only give the order" in refused.err) == (2, True), refused.err

@@ -138,7 +138,7 @@ def test_what_was_begun_here_goes_on_there(llmseq, shop, cluster, monkeypatch):
 @needs_ray
 def test_an_error_of_the_workers_is_told_and_not_tried_again(llmseq, shop, cluster):
     refused = llmseq("train", "sasrec", *SMALL, "--set", "heads=3", *ON_RAY)
-    assert (refused.status, "cannot be shared among 3 heads" in refused.err) == (2, True), refused.err
+    assert (refused.status, "cannot be divided among 3 heads" in refused.err) == (2, True), refused.err
     assert llmseq("report", "--json").json == []
     deadline = time.monotonic() + 240
     while trainers():

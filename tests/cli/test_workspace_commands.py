@@ -12,7 +12,7 @@ def test_sql_reads_but_does_not_write_unless_told(llmseq, shop, tmp_path):
     assert "1 row" in llmseq("sql", "-f", file).out
     refused = llmseq("sql", "create table t (x integer)")
     assert refused.status == 1
-    assert "only reads" in refused.err
+    assert "can only read" in refused.err
     assert llmseq("sql", "create table t (x integer)", "--write").status == 0
 
 

@@ -110,7 +110,7 @@ def test_what_is_paid_and_useless_is_counted_by_the_provider_or_the_estimate():
 
 def test_max_cost_is_never_passed():
     workload = Numbers(100, cost=1.0)
-    with pytest.raises(LlmseqError, match=r"stopped before --max-cost 10: 10 USD are spent, the rest is left"):
+    with pytest.raises(LlmseqError, match=r"stopped before --max-cost 10: 10 USD spent, the rest is left"):
         run(workload, concurrency=8, max_cost=10.0)
     assert len(workload.sent) == 10
 

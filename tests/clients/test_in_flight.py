@@ -137,7 +137,7 @@ def test_vectors_that_had_arrived_are_not_asked_for_again(llmseq, tmp_path, monk
         requests.arrived(9, {"vectors": "nonsense"})
     made = llmseq(*words, "--retry-refused")
     server.stop()
-    assert "2 texts had arrived when the last run ended; they are kept" in made.err
+    assert "2 texts had arrived when the last run ended; their vectors are stored" in made.err
     assert made.status == 0, made.err
     assert [server.paid[f"title {place}"] for place in (2, 10, 11, 12)] == [1, 0, 0, 1]
     titles, vectors = stored(workspace)

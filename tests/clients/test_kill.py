@@ -61,7 +61,7 @@ def test_embedding(start, llmseq, tmp_path, knows_keys):
     server.latency = 0.0
     done = llmseq(*words)
     assert done.status == 0, done.err
-    said = [int(re.search(r"([\d,]+) texts were under way", text).group(1)) for text in [*told[1:], done.err]]
+    said = [int(re.search(r"([\d,]+) texts were in flight", text).group(1)) for text in [*told[1:], done.err]]
     twice = sum(server.charged.values()) - TEXTS
     assert set(server.charged) == {f"title {place}" for place in range(TEXTS)}
     assert twice <= sum(said) <= KILLS * 4 * AT_A_TIME * TEXTS_PER_REQUEST

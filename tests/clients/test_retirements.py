@@ -96,7 +96,7 @@ def test_the_last_day_of_tuning(on, day, refused):
     else:
         check_tuning(tuning_end("openai"), told.append, sure=False)
         assert told == [
-            "openai takes new fine-tuning jobs until 6 January 2027; accounts that have not fine-tuned before are "
+            "openai accepts new fine-tuning jobs until 6 January 2027; accounts that have not fine-tuned before are "
             "refused already"
         ]
     assert tuning_end("vertex") is None
@@ -159,7 +159,7 @@ def test_plans_and_doctor_say_it(llmseq, server, ready, on, monkeypatch):
 
 def test_the_model_has_to_be_named_where_none_lasts(llmseq, server, ready):
     failed = llmseq("finetune")
-    assert (failed.status, "which model openai shall start from" in failed.err, "--model" in failed.err) == (
+    assert (failed.status, "no model is given for openai to start from" in failed.err, "--model" in failed.err) == (
         2,
         True,
         True,

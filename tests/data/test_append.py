@@ -88,7 +88,7 @@ def test_what_is_there_already_is_left_out(llmseq, shop, shop_files, week, tmp_p
 def test_what_the_k_core_leaves_out_waits_and_is_told(llmseq, shop, tmp_path):
     rare = write(tmp_path / "rare.csv", HEAD, [["u003", "rare", LATER], ["lone", "rare", LATER + 1]])
     waiting = llmseq("append", "shop", rare)
-    assert (waiting.status, "-core leaves out the new interactions (2): they wait" in waiting.err) == (0, True)
+    assert (waiting.status, "-core leaves out the new interactions (2): they are kept" in waiting.err) == (0, True)
     assert [row["name"] for row in llmseq("datasets", "--json").json] == ["shop"]
     again = llmseq("append", "shop", rare)
     assert (again.status, "already" in again.err) == (1, True)

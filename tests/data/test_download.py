@@ -145,6 +145,6 @@ def test_empty_file(server, tmp_path):
 
 def test_folder_that_is_a_file(server, tmp_path):
     (tmp_path / "out").write_text("")
-    with pytest.raises(LlmseqError, match="something of that name is there already") as caught:
+    with pytest.raises(LlmseqError, match="that name already exists") as caught:
         fetch(server, tmp_path / "out")
     assert caught.value.hint == "choose another name"

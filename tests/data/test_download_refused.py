@@ -43,7 +43,7 @@ def test_server_that_stays_busy_is_given_up(server, tmp_path):
     assert len(server.requests) == QUICK.tries
 
 
-@pytest.mark.parametrize(("status", "words"), [(404, "has no file.bin"), (403, "does not give out"), (418, "418")])
+@pytest.mark.parametrize(("status", "words"), [(404, "has no file.bin"), (403, "does not provide"), (418, "418")])
 def test_refusals_are_final_and_leave_nothing(server, tmp_path, status, words):
     server.refusals = [(status, {})]
     with pytest.raises(LlmseqError, match=words) as caught:
@@ -89,7 +89,7 @@ def test_redirects_in_circles(server, tmp_path):
 
 def test_a_login_page_is_no_gzip_file(server, tmp_path):
     server.files["/reviews.json.gz"] = b"<html>please log in</html>"
-    with pytest.raises(LlmseqError, match="is no such file"):
+    with pytest.raises(LlmseqError, match="is not the file"):
         fetch(server, tmp_path, path="/reviews.json.gz")
     assert names(tmp_path) == []
 

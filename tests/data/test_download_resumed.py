@@ -136,7 +136,7 @@ def test_range_behind_the_end_means_that_all_is_there(server, tmp_path):
 def test_wrong_length_without_ranges_is_given_up(server, tmp_path):
     server.length_error = 500
     server.ranges = False
-    with pytest.raises(LlmseqError, match=r"could not be fetched from 127\.0\.0\.1"):
+    with pytest.raises(LlmseqError, match=r"could not be downloaded from 127\.0\.0\.1"):
         fetch(server, tmp_path)
     assert len(server.requests) == QUICK.tries
     assert not (tmp_path / "file.bin").exists()

@@ -34,13 +34,13 @@ def test_names_that_are_accepted(name):
 
 @pytest.mark.parametrize("name", BAD)
 def test_names_that_are_not(llmseq, name):
-    with pytest.raises(UsageError, match="cannot name a dataset") as error:
+    with pytest.raises(UsageError, match="is not a valid name for a dataset") as error:
         checked_name(name, "dataset", "--name beauty")
     assert error.value.hint == (
         "use letters, digits, -, _ and . inside, 100 characters at most, for example --name beauty"
     )
     done = llmseq("ingest", "x.csv", "--name", name)
-    assert (done.status, "cannot name a dataset" in done.err) == (2, True)
+    assert (done.status, "is not a valid name for a dataset" in done.err) == (2, True)
     assert len(done.err) < 300
 
 

@@ -116,7 +116,7 @@ def test_damaged_archive(server, tmp_path, damage):
         middle = body.index(b"ratings.csv") + 60
         body = body[:middle] + bytes(20) + body[middle + 20 :]
     server.files = {"/ml-latest-small.zip": body}
-    with pytest.raises(LlmseqError, match="damaged or not the archive") as caught:
+    with pytest.raises(LlmseqError, match="damaged or not the expected archive") as caught:
         fetch("movielens-latest-small", tmp_path, server.url)
     assert "delete" in caught.value.hint
     assert not list(tmp_path.glob("ml-latest-small/*"))

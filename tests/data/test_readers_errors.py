@@ -32,7 +32,7 @@ def flipped(content: bytes, at: int) -> bytes:
         ("junk.csv", random.Random(0).randbytes(5000), "not|no table|cannot|damaged|empty", "."),
         ("zip.csv", b"PK\x03\x04" + b"\0" * 100, "zip archive", "unpack"),
         ("named.csv.gz", CSV.encode(), "is not compressed", "rename"),
-        ("page.csv", b"<!DOCTYPE html>\n<html><body>Log in, please</body></html>\n", "is a web page", "log in"),
+        ("page.csv", b"<!DOCTYPE html>\n<html><body>Log in, please</body></html>\n", "is a web page", "a login"),
         ("header.csv", b"user,item,time\n", "header.csv has no rows", "how it was made"),
         (
             "r.csv",
@@ -40,20 +40,20 @@ def flipped(content: bytes, at: int) -> bytes:
             "names 3 columns, its rows have 4",
             "name every column",
         ),
-        ("remark.csv", b"# by x\ntime,item,user\n1600000000,i,u\n", "stand before the names", "tail -n"),
-        ("times.csv", b"user,item,time\nu,i,x\nu,j,y\n", "holds no times such as 'x'", "--time-format"),
+        ("remark.csv", b"# by x\ntime,item,user\n1600000000,i,u\n", "before the column names", "tail -n"),
+        ("times.csv", b"user,item,time\nu,i,x\nu,j,y\n", "contains no times such as 'x'", "--time-format"),
         ("named.csv.zst", CSV.encode(), "is not compressed", "rename"),
         ("hidden.csv", ARCHIVE, "is compressed", "rename"),
-        ("short.csv.gz", ARCHIVE[: len(ARCHIVE) // 2], "is damaged", "fetch the file again"),
-        ("tail.csv.gz", ARCHIVE[:-4], "is damaged", "fetch the file again"),
-        ("flipped.csv.gz", flipped(ARCHIVE, len(ARCHIVE) // 2), "is damaged", "fetch the file again"),
+        ("short.csv.gz", ARCHIVE[: len(ARCHIVE) // 2], "is damaged", "download the file again"),
+        ("tail.csv.gz", ARCHIVE[:-4], "is damaged", "download the file again"),
+        ("flipped.csv.gz", flipped(ARCHIVE, len(ARCHIVE) // 2), "is damaged", "download the file again"),
         ("broken.parquet", b"PAR1 no more", "cannot read", "check the file"),
         ("one_column.csv", b"user\nu1\nu2\n", "not a table", "separate columns"),
-        ("array.json", b'[{"user": "u", "item": "i", "time": 1},\n{"user": "v"\n', "not well-formed JSON", "fix it"),
+        ("array.json", b'[{"user": "u", "item": "i", "time": 1},\n{"user": "v"\n', "not valid JSON", "fix it"),
         ("pretty.json", b'{\n  "user": "u"\n}\n', "looks like the item: user", "--map item="),
         ("unnamed.csv", b"a,b,c\nx,y,1577836800\n", "looks like the user", "--map user="),
-        ("no_times.csv", b"user,item,time\nu,i,soon\nu,j,later\n", "holds no times such as 'soon'", "--map time="),
-        ("endless.csv", b"user,item,time\nu,i,1e999\nu,j,inf\n", "holds no times such as '1e999'", "--map time="),
+        ("no_times.csv", b"user,item,time\nu,i,soon\nu,j,later\n", "contains no times such as 'soon'", "--map time="),
+        ("endless.csv", b"user,item,time\nu,i,1e999\nu,j,inf\n", "contains no times such as '1e999'", "--map time="),
         ("all_bad.csv", b"user,item,time\n,i,2020-01-01\n,j,2020-01-01\n", r"no row can be used.*:2: no user", "--map"),
     ],
 )
@@ -77,7 +77,7 @@ def test_paths_that_mean_nothing(tmp_path: Path) -> None:
     for path, message in (
         (tmp_path / "none.csv", "does not exist"),
         (tmp_path / "*.csv", "no file matches"),
-        (tmp_path, "holds no file that llmseq can read"),
+        (tmp_path, "contains no file that llmseq can read"),
     ):
         with pytest.raises(LlmseqError, match=message) as caught:
             read_files(path)
@@ -123,7 +123,7 @@ def test_a_format_that_does_not_fit(tmp_path: Path, format: str) -> None:
 def test_a_slip_in_map_is_told_from_an_attribute(tmp_path):
     path = write(tmp_path, "a.csv", "visitor,sku,ts,maker\nu1,i1,1577836800,Acme\n")
     roles = {"user": "visitor", "item": "sku", "time": "ts"}
-    with pytest.raises(UsageError, match="--map knows no 'usr'") as error:
+    with pytest.raises(UsageError, match="--map has no role 'usr'") as error:
         read_files(path, columns=roles | {"usr": "visitor"})
     assert error.value.hint == "did you mean 'user'?"
     assert len(read_files(path, columns=roles | {"brand": "maker"}).rows) == 1

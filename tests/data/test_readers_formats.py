@@ -90,7 +90,7 @@ def test_bad_records_are_set_aside(tmp_path: Path) -> None:
     assert len(result.rows) == 3
     assert [rejection[1:] for rejection in result.rejected if rejection[0] == "r.json"] == [
         (3, "the line is neither JSON nor a Python literal"),
-        (4, "the line holds no object"),
+        (4, "the line is not an object"),
         (5, "no user"),
         (6, "no time: '0'"),
         (7, "the line is neither JSON nor a Python literal"),
@@ -125,12 +125,12 @@ def test_a_folder_with_several_files_of_reviews_leaves_the_choice(tmp_path: Path
 
 
 def test_metadata_alone_is_not_enough(tmp_path: Path) -> None:
-    with pytest.raises(LlmseqError, match="no file holds interactions"):
+    with pytest.raises(LlmseqError, match="no file has interactions"):
         read_files(write(tmp_path, "m.json", jsonl(META_2014)), format="amazon")
 
 
 def test_a_table_as_amazon_is_told_apart(tmp_path: Path) -> None:
-    with pytest.raises(LlmseqError, match="holds none of") as caught:
+    with pytest.raises(LlmseqError, match="contains none of") as caught:
         read_files(write(tmp_path, "a.csv", "user,item,time\nu,i,1\n"), format="amazon")
     assert "--format table" in caught.value.hint
 

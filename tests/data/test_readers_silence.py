@@ -29,7 +29,7 @@ def test_parts_beside_the_whole_are_its_split_and_add_no_rows(tmp_path: Path) ->
     result = read_files(tmp_path)
     assert len(result.rows) == 9
     assert result.report.rows_read == 9
-    assert told(result, "x.train.inter, x.test.inter", "count once")
+    assert told(result, "x.train.inter, x.test.inter", "counted once")
 
 
 def test_parts_alone_are_told_by_their_names(tmp_path: Path) -> None:
@@ -116,7 +116,7 @@ def test_user_and_session_in_one_file_are_told_and_make_one_key(tmp_path: Path) 
     path = write(tmp_path, "a.csv", "user_id,session_id,item,time\nu1,1,a,1\nu1,2,b,2\nu2,1,c,3\n")
     result = read_files(path)
     assert [row[0] for row in result.rows] == ["u1", "u1", "u2"]
-    assert told(result, "told apart by user_id, not by session_id")
+    assert told(result, "identified by user_id, not by session_id")
     both = read_files(path, columns={"user": "user_id", "session": "session_id"})
     assert [row[0] for row in both.rows] == ["u1:1", "u1:2", "u2:1"]
 
@@ -234,7 +234,7 @@ def test_day_or_month_first_is_said_and_can_be_overruled(tmp_path: Path) -> None
     assert result.rows[0][2] == "2021-01-02T00:00:00"
     assert told(result, "read as month first", "--time-format '%d/%m/%Y'")
     assert read_files(path, time_format="%d/%m/%Y").rows[0][2] == "2021-02-01T00:00:00"
-    with pytest.raises(UsageError, match="--time-format 'soon' is no pattern"):
+    with pytest.raises(UsageError, match="--time-format 'soon' is not a valid pattern"):
         read_files(path, time_format="soon")
 
 
@@ -284,7 +284,7 @@ def test_a_gap_cuts_users_into_sessions(tmp_path: Path) -> None:
     result = read_files(path, session_gap="30m")
     assert [row[0] for row in result.rows] == ["u:1", "u:1", "u:2", "u:2"]
     assert told(result, "1 user cut into 2 sessions")
-    assert told(read_files(path, session_gap="30"), "where nothing happens for 30 seconds")
+    assert told(read_files(path, session_gap="30"), "after pauses of 30 seconds")
     with pytest.raises(UsageError, match="--session-gap is 'soon'"):
         read_files(path, session_gap="soon")
 
@@ -320,7 +320,7 @@ def test_a_column_orders_equal_times(tmp_path: Path) -> None:
 def test_rows_without_times_count_as_they_stand(tmp_path: Path) -> None:
     result = read_files(write(tmp_path, "a.csv", "user,item\nu,b\nv,c\nu,a\n"))
     assert [row[1] for row in sorted(result.rows, key=lambda row: row[2])] == ["b", "c", "a"]
-    assert told(result, "no column looks like the time")
+    assert told(result, "no column looks like a time")
 
 
 @pytest.mark.parametrize("form", ["parquet", "json", "csv", "lines"])

@@ -187,7 +187,7 @@ def test_bad_lines_of_json_are_set_aside(tmp_path: Path) -> None:
         (3, "the line is not JSON"),
         (4, "the line is not UTF-8"),
         (5, "no user"),
-        (6, "the line holds no object"),
+        (6, "the line is not an object"),
     ]
 
 

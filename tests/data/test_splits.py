@@ -300,9 +300,9 @@ def test_parts_of_files_are_kept_as_they_are():
     }
     assert days == {("x", "y"): [5, 6], ("x", "y", "z"): [5, 6, 1], ("z", "x"): [3, 4]}
     assert (dataset.info.protocol["k_core"], dataset.info.keeps_unseen) == (0, True)
-    with pytest.raises(LlmseqError, match="do not say what is for training"):
+    with pytest.raises(LlmseqError, match="do not show which part is for training"):
         build(rows, Protocol(splits=("files",)))
-    with pytest.raises(LlmseqError, match="takes parts from the files"):
+    with pytest.raises(LlmseqError, match="takes parts from files"):
         make_split(build(rows, Protocol(k_core=0)), 1, "files", SplitRule("files"))
 
 
@@ -329,7 +329,7 @@ def test_a_sort_key_orders_equal_times():
         ("leave-one-out", {"targets": "all"}, "does not apply to the split leave-one-out"),
         ("users", {"test_fraction": 0.3, "validation_fraction": 0.7}, "leave no user to train on"),
         ("sessions", {"test_fraction": 1.5}, "--test-fraction is 1.5"),
-        ("global-time", {"point": "soon"}, "no point in time"),
+        ("global-time", {"point": "soon"}, "not a point in time"),
         ("global-time", {"point": "1.2"}, "--point is 1.2"),
         ("global-time", {"targets": "some"}, "--targets is"),
         ("users", {"folds": 0}, "--folds is 0"),

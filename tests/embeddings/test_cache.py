@@ -236,10 +236,10 @@ def test_an_unusable_vector_is_not_known_and_is_replaced(con, vector):
     assert cache.width() == 5
     plan = make_plan([f"text {place}" for place in range(3)], source, cache)
     assert plan.to_send.tolist() == [1]
-    with pytest.raises(LlmseqError, match="the vectors of 1 items are missing or cannot be used"):
+    with pytest.raises(LlmseqError, match="the vectors of 1 items are missing or unusable"):
         load_embeddings(con, 1, "words", 3)
     assert (cache.forget_unusable(), cache.forget_unusable()) == (1, 0)
-    with pytest.raises(LlmseqError, match="the vectors of 1 items are missing or cannot be used"):
+    with pytest.raises(LlmseqError, match="the vectors of 1 items are missing or unusable"):
         load_embeddings(con, 1, "words", 3)
     cache.keep(1, hashes(3)[1:2], kept[1:2], [])
     assert np.array_equal(load_embeddings(con, 1, "words", 3).vectors, kept)

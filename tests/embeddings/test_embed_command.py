@@ -271,9 +271,9 @@ def test_vectors_that_cannot_be_used_are_told_and_sent_again(llmseq, server, tmp
     with workspace.store.write("damaging") as con:
         con.execute(f"update core.text_vector set vector = {damage} where rowid = 0")
     refused = llmseq("train", "llmseqsim", "--embeddings", "openai")
-    assert (refused.status, "items are missing or cannot be used" in refused.err) == (1, True), refused.err
+    assert (refused.status, "items are missing or unusable" in refused.err) == (1, True), refused.err
     done = llmseq("embed", "--source", "openai", "--json")
     assert (done.status, done.json["texts_sent"]) == (0, 1), done.err
-    assert "1 stored vectors cannot be used and were set aside" in done.err
+    assert "1 stored vectors are unusable and were deleted" in done.err
     assert max(server.paid.values()) == 2
     assert np.array_equal(stored(workspace)[1][0], vector_of("red sock", 16))

@@ -165,7 +165,7 @@ def test_failures_that_pass(monkeypatch):
 def test_patience_ends():
     with pytest.raises(FinalError, match=r"down \(6 attempts\)") as caught:
         get(Local(answers=lambda texts: TransientError("down")))
-    assert "kept" in caught.value.hint
+    assert "stored" in caught.value.hint
 
 
 def test_an_address_that_never_answered_is_given_up_soon():
@@ -183,7 +183,7 @@ def test_a_server_that_answered_once_is_waited_for(first):
 
     with pytest.raises(FinalError, match=r"refused \([67] attempts\)") as caught:
         get(Local(answers=go_away), options=FetchOptions(concurrency=1, patience=QUICK))
-    assert "kept" in caught.value.hint
+    assert "stored" in caught.value.hint
 
 
 def test_a_day_is_not_waited_for():
@@ -273,7 +273,7 @@ def test_what_is_under_way_is_kept_at_ctrl_c():
     [
         (lambda texts: VectorAnswer(np.ones((len(texts) - 1, 4))), "49 vectors for 50 texts"),
         (lambda texts: VectorAnswer(np.ones(4)), "4 vectors for 50 texts"),
-        (lambda texts: VectorAnswer(np.ones((len(texts), 3))), "width 3 where 4 belong"),
+        (lambda texts: VectorAnswer(np.ones((len(texts), 3))), "width 3 instead of 4"),
     ],
 )
 def test_answers_that_stay_wrong_are_final(answer, words):
@@ -312,7 +312,7 @@ def test_a_text_whose_vector_is_never_finite_is_set_aside():
 def test_max_cost_is_not_passed():
     options = FetchOptions(usd_per_token=0.01, max_cost=8.0, concurrency=4, patience=QUICK)
     kept = Kept()
-    with pytest.raises(LlmseqError, match=r"stopped before --max-cost 8: 7\.5 USD are spent, 350 texts are left"):
+    with pytest.raises(LlmseqError, match=r"stopped before --max-cost 8: 7\.5 USD spent, 350 texts are left"):
         fetch(Local(), TEXTS, WORDS, kept, options, Recorder())
     assert len(kept.vectors) == 150
 

@@ -72,7 +72,7 @@ def test_what_is_under_way_is_not_sent_otherwise(llmseq, server, many):
     assert embed(llmseq, "--batch", "--json").json["under_way"] == 90
     assert len(server.batches) == 1
     refused = embed(llmseq)
-    assert (refused.status, "90 texts are under way" in refused.err) == (1, True)
+    assert (refused.status, "90 texts are in an open batch" in refused.err) == (1, True)
     assert server.paid == {}
 
 
@@ -143,7 +143,7 @@ def test_batches_that_the_server_forgot_are_sent_again(llmseq, server, many):
     embed(llmseq, "--batch")
     server.batches.clear()
     resumed = embed(llmseq, "--resume")
-    assert "does not know batch-0" in resumed.err
+    assert "no longer knows batch-0" in resumed.err
     assert states(llmseq) == ["lost", "submitted"]
 
 
@@ -212,7 +212,7 @@ def test_max_cost_and_dry_run(llmseq, server, many):
 def test_nothing_to_resume(llmseq, server, tmp_path):
     catalog(tmp_path, ROWS)
     ended = llmseq("embed", "--resume")
-    assert (ended.status, "no batch was handed over" in ended.err) == (1, True)
+    assert (ended.status, "no batch was submitted" in ended.err) == (1, True)
     assert llmseq("embed", "--batch", "--source", "lexical").status == 2
 
 
@@ -247,7 +247,7 @@ def test_what_was_not_accepted_is_not_under_way(llmseq, server, many, monkeypatc
             assert embed(llmseq, "--json").json["texts_sent"] == 90
             return
         if wrong in ("no key",) and then == "--resume":  # nothing was prepared
-            assert "no batch was handed over" in embed(llmseq, then).err
+            assert "no batch was submitted" in embed(llmseq, then).err
             return
         assert embed(llmseq, then, "--json").json["under_way"] == 90
         finish_batches(server)
@@ -281,7 +281,11 @@ def test_kill_9_between_upload_and_create(llmseq, server, many, at, then):
         assert embed(llmseq, "--json").json["texts_sent"] == 90
     elif then == "plain":
         refused = embed(llmseq)
-        assert (refused.status, "90 texts are under way" in refused.err, "--forget" in refused.err) == (1, True, True)
+        assert (refused.status, "90 texts are in an open batch" in refused.err, "--forget" in refused.err) == (
+            1,
+            True,
+            True,
+        )
         [row] = llmseq("embeddings", "--batches", "--json").json
         assert (row["texts"], row["state"], row["id"]) == (90, "accepted", "batch-0")
         finish_batches(server)
@@ -303,7 +307,7 @@ def test_batches_are_listed_and_forgotten(llmseq, server, many):
     assert (row["state"], row["id"]) == ("accepted", "batch-0")
     assert "batch-0" in llmseq("embeddings", "--batches").out
     wrong = llmseq("embeddings", "--forget", "7")
-    assert (wrong.status, "no batch 7 is under way" in wrong.err) == (1, True)
+    assert (wrong.status, "there is no open batch 7" in wrong.err) == (1, True)
     assert "90 texts of shop" in llmseq("embeddings", "--forget", "1").out
     assert llmseq("embeddings", "--batches", "--json").json == []
     assert states(llmseq) == ["forgotten"]
@@ -315,7 +319,7 @@ def test_a_batch_that_cannot_be_looked_for_can_be_forgotten(llmseq, server, many
     embed(llmseq, "--batch")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-0123456789")
     ended = embed(llmseq)
-    assert (ended.status, "--forget 1` gives batch 1 up" in ended.err) == (1, True), ended.err
+    assert (ended.status, "--forget 1` drops batch 1" in ended.err) == (1, True), ended.err
     server.has_batches = False
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     assert embed(llmseq, "--json").json["texts_sent"] == 90  # the server knows it no more

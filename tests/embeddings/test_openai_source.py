@@ -171,5 +171,5 @@ def test_addresses(monkeypatch):
     assert OpenAISource().variant == "http://tei/v1"
     assert OpenAISource().limits.texts_per_request == 32
     assert OpenAISource(settings=OpenAISettings(texts_per_request=100)).limits.texts_per_request == 100
-    with pytest.raises(UsageError, match="not the address"):
+    with pytest.raises(UsageError, match="is not a server address"):
         OpenAIClient("localhost:8000", 1)

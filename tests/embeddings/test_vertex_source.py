@@ -96,7 +96,7 @@ def test_limits():
     assert (gemini.requests_per_minute, gemini.tokens_per_minute) == (30_000, 5_000_000)
     assert (english.requests_per_minute, english.tokens_per_minute) == (1_500, None)
     assert VertexSource(settings=VertexSettings(texts_per_request=50)).limits.texts_per_request == 50
-    with pytest.raises(UsageError, match="takes one text a request"):
+    with pytest.raises(UsageError, match="takes one text per request"):
         VertexSource("gemini-embedding-2", settings=VertexSettings(texts_per_request=2))
 
 
@@ -104,7 +104,7 @@ def test_what_cannot_be():
     assert VertexSource(dimensions=3072).dimensions is None
     with pytest.raises(UsageError, match="has 768 dimensions, not 1000"):
         VertexSource(ENGLISH, 1000)
-    with pytest.raises(UsageError, match="not the address"):
+    with pytest.raises(UsageError, match="is not an endpoint address"):
         VertexSource(base_url="localhost:80")
     with pytest.raises(UsageError, match="task_type"):
         VertexSettings(task_type="CLUSTER")

@@ -61,7 +61,7 @@ def test_a_seed_draws_the_same_and_another_does_not():
 
 def test_what_cannot_be_drawn_is_refused():
     test = Sessions.from_lists([[1, 2]])
-    with pytest.raises(UsageError, match="drawn 'often'"):
+    with pytest.raises(UsageError, match="no sampling 'often'"):
         sampled_metrics(by_id, test, np.ones(N_ITEMS, dtype=np.int64), 5, "often", 0)
     with pytest.raises(UsageError, match="--sampled is 0"):
         sampled_metrics(by_id, test, np.ones(N_ITEMS, dtype=np.int64), 0, "uniform", 0)

@@ -110,7 +110,7 @@ def test_configurations_say_what_the_settings_say(llmseq, ready, tmp_path):
         (["--format", "trl"], 2, "need --export-only"),
         (["--export-only", "--format", "openai"], 2, "--model"),
         (["--export-only", "--out", "full"], 1, "full is there already"),
-        (["--export-only", "--validation", "1001"], 2, "1000 is the most"),
+        (["--export-only", "--validation", "1001"], 2, "above the maximum 1000"),
         (["--export-only", "--context", "3"], 1, "too few"),
         (["--export-only", "--set", "rnk=3"], 2, "rank"),
     ],
@@ -176,7 +176,7 @@ def test_a_merged_model_comes_back(llmseq, ready, tiny):
     job = llmseq("jobs", "show", "genlist-1", "--json").json
     assert not list(Path(job["folder"], "model").glob("*.pt"))
     again = llmseq("jobs", "import", tiny, "--task", "genlist")
-    assert (again.status, "genlist-1 has these files already" in again.err) == (0, True)
+    assert (again.status, "genlist-1 already has these files" in again.err) == (0, True)
     assert (job["job"], job["base_model"], job["provider"]) == ("genlist-1", "tiny", "local")
     assert torch.equal(logits(Path(job["folder"], "model")), logits(tiny))
     printed = llmseq("jobs", "show", "genlist-1")
@@ -224,14 +224,14 @@ CODE = {"auto_mapping": {"base_model_class": "Evil", "parent_library": "evil"}}
         (lambda folder: change(folder / "adapter_config.json", **CODE), "asks to run code"),
         (lambda folder: (folder / "adapter_model.safetensors").rename(folder / "adapter_model.bin"), "no weights"),
         (lambda folder: (folder / "adapter_config.json").write_text("{"), "cannot be read"),
-        (lambda folder: (folder / "adapter_config.json").unlink(), "holds no model"),
-        (lambda folder: (folder.parent / "llmseq.json").write_text("{}"), "not what an export wrote"),
-        (lambda folder: (folder.parent / "llmseq.json").write_text("[" * 100_000), "not what an export wrote"),
+        (lambda folder: (folder / "adapter_config.json").unlink(), "contains no model"),
+        (lambda folder: (folder.parent / "llmseq.json").write_text("{}"), "not written by an export"),
+        (lambda folder: (folder.parent / "llmseq.json").write_text("[" * 100_000), "not written by an export"),
         (lambda folder: shutil.rmtree(folder), "there is no folder"),
     ],
 )
 def test_folders_that_are_refused(llmseq, ready, adapter, harm, says):
-    words = [] if says == "not what an export wrote" else ["--task", "genitem"]
+    words = [] if says == "not written by an export" else ["--task", "genitem"]
     harm(adapter)
     refused = llmseq("jobs", "import", adapter, *words)
     assert (refused.status, says in " ".join(refused.err.split())) == (1, True), refused.err

@@ -128,7 +128,11 @@ def test_files_that_are_too_large_are_never_sent(llmseq, server, ready, monkeypa
     assert OpenAIProvider(None, OpenAITuning()).limits.largest_file == 512_000_000
     monkeypatch.setattr("llmseq_cli.providers.openai._LARGEST_FILE", 5_000)
     refused = llmseq("finetune", *ON, "--prepare-only")
-    assert (refused.status, "the provider takes 0" in refused.err, "smaller --limit" in refused.err) == (1, True, True)
+    assert (refused.status, "the provider's limit is 0" in refused.err, "smaller --limit" in refused.err) == (
+        1,
+        True,
+        True,
+    )
     assert llmseq("jobs", "--json").json == []
     assert [path.name for path in (ready.folder / "artifacts" / "jobs").iterdir()] == [".lock"]
 
@@ -307,7 +311,7 @@ def test_servers_that_cannot_be_reached_are_not_waited_for_long(llmseq, server, 
     address = server.url
     server.stop()
     listed = llmseq("jobs")
-    assert (listed.status, "cannot be looked up" in listed.err, "genitem-1" in listed.out) == (0, True, True)
+    assert (listed.status, "is not available" in listed.err, "genitem-1" in listed.out) == (0, True, True)
     ended = llmseq("prompt", "--base-model", "any", "--base-url", address)
     assert (ended.status, "--base-url" in ended.err) == (1, True)
 

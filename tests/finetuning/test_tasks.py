@@ -194,17 +194,17 @@ def test_templates_of_the_users(tmp_path):
     template = load_template("genitem", str(file), needs_options=False, takes_options=False)
     assert template.question(["a {b}", "c"], [], 5) == "{json} <a {b}> + <c> of 5"
     wrong = {
-        'user = "{sesion} {session}"': "`user` has the unknown placeholder {sesion} (known there: k, options, session",
+        'user = "{sesion} {session}"': "`user` has the unknown placeholder {sesion} (allowed: k, options, session",
         'user = "no"': "`user` lacks {session}",
         'user = "{session!r}"': "`user` formats a placeholder",
         'user = "{session:>9}"': "`user` formats a placeholder",
         'user = "{session.x}"': "`user` has the placeholder {session.x}",
-        'user = "{session} {"': "`user` is not well formed",
+        'user = "{session} {"': "`user` is not valid",
         'user = "{session}"\nitme = "{title}"': "the template has no key 'itme' (did you mean 'item'?)",
         'user = "{session}"\nanswer = "x"': "`answer` lacks {title}",
         "user = 3": "the template: user = 3 is not text",
         'item = "{title}"': "the template lacks 'user'",
-        "not toml": "is not TOML",
+        "not toml": "is not valid TOML",
     }
     for text, told in wrong.items():
         file.write_text(text)

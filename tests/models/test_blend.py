@@ -345,8 +345,8 @@ def test_the_size_of_gains_decides_nothing(method):
     ("words", "said"),
     [
         ("1", "2 runs and 1 weights"),
-        ("1,x", "no list of weights"),
-        ("", "no list of weights"),
+        ("1,x", "not a list of weights"),
+        ("", "not a list of weights"),
         ("0,0", "cannot be"),
         ("1,-1", "cannot be"),
         ("1,nan", "cannot be"),

@@ -49,5 +49,5 @@ def test_a_layer_against_loops():
 def test_what_cannot_be():
     with pytest.raises(UsageError, match="no layout"):
         fitted("hstu", {"layout": "paper"})
-    with pytest.raises(UsageError, match="cannot be shared among 5 heads"):
+    with pytest.raises(UsageError, match="cannot be divided among 5 heads"):
         fitted("hstu", {"heads": 5})

@@ -145,7 +145,7 @@ def test_hybrid_leaves_items_out_of_lists_of_an_index():
 
 @needs_usearch
 def test_sparse_vectors_have_no_index():
-    with pytest.raises(UsageError, match="takes dense vectors"):
+    with pytest.raises(UsageError, match="needs dense vectors"):
         fit("hnsw", csr_array(vectors()))
 
 

@@ -112,7 +112,7 @@ def test_times_that_are_none_are_refused():
     for wrong in ({"window": "soon"}, {"half_life": "0d"}, {"window": "7"}):
         with pytest.raises(UsageError, match="cannot be"):
             MostPopularSettings(**wrong)
-    with pytest.raises(LlmseqError, match="without times"):
+    with pytest.raises(LlmseqError, match="have no times"):
         MostPopular(MostPopularSettings(window="7d"), 6).fit(TRAIN, FitContext(catalog(6)))
     numbered = replace(TRAIN, times=np.arange(9) * 1_000_000)
     for given in ({"window": "7d"}, {"half_life": "7d"}):

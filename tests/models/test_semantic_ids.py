@@ -101,5 +101,5 @@ def test_what_cannot_be(model, tmp_path):
     for name, value in (("loss", "gbce"), ("layout", "paper"), ("item_vectors", "adapter"), ("item_init", "sessions")):
         with pytest.raises(UsageError, match=f"knows no {name}"):
             fitted("semantic-ids", SMALL | {name: value}, embeddings=embeddings())
-    with pytest.raises(NotExportableError, match="no products"):
+    with pytest.raises(NotExportableError, match="not products"):
         write_onnx(model, tmp_path / "model.onnx")

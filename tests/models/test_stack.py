@@ -269,7 +269,7 @@ def test_embeddings_and_text_belong_together():
 def test_nothing_to_learn_from():
     never = np.tile(np.where(np.arange(N_ITEMS) < 3, 1.0, -np.inf), (N_ITEMS, 1))
     far = Sessions.from_lists([[10, 20]] * 100)
-    with pytest.raises(LlmseqError, match="no list holds the ground truth"):
+    with pytest.raises(LlmseqError, match="no list contains the ground truth"):
         stack(on_paper("a-1", never), on_paper("b-2", never), train=far)
     with pytest.raises(LlmseqError, match="too few training sessions"):
         stack(*halves(), train=Sessions.from_lists([[0, 1], [1, 2]]))

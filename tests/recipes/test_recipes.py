@@ -148,9 +148,9 @@ def test_killed_and_gone_on_with(llmseq, shop, recipe, tmp_path):
         (("seeds = 2", 'seeds = "2"'), "seeds = '2' is not a whole number"),
         (("seeds = 2", "seeds = 0"), "[[train]] number 3: seeds is 0 hint: give at least 1"),
         (('source = "lexical"', "source = 3"), "source = 3 is not text"),
-        (('name = "network"', 'name = "near"'), "is called 'near', too"),
+        (('name = "network"', 'name = "near"'), "has the same name, 'near'"),
         (('runs = ["near", "neighbours", "network*"]', "runs = [1]"), "number 4: runs number 1 = 1 is not text"),
-        (('runs = ["near"', 'runs = ["together"'), "[[train]] number 4: 'together' cannot be made of itself"),
+        (('runs = ["near"', 'runs = ["together"'), "[[train]] number 4: 'together' cannot contain itself"),
         (("minutes = 0.5", 'minutes = "1"'), "[[train]] number 3: minutes = '1' is not a number"),
         (("seeds = 2", "seeds = true"), "seeds = True is not a whole number"),
         (("seeds = 2", 'lengths = "long"'), "lengths is 'long' hint: it can be 'unit' or 'keep'"),
@@ -159,7 +159,7 @@ def test_killed_and_gone_on_with(llmseq, shop, recipe, tmp_path):
         (('title = "a small one"', 'paper = "yes"'), "the recipe: paper = 'yes' is not true or false"),
         (('title = "a small one"', 'name = "mine"'), "the recipe has no key 'name'"),
         (("[[embed]]", "[embed]"), "embed is not a list of tables"),
-        (("title = ", "title = ="), "is not TOML"),
+        (("title = ", "title = ="), "is not valid TOML"),
     ],
 )
 def test_what_is_wrong_in_a_recipe_is_told_before_anything_is_done(llmseq, shop, recipe, change, told):

@@ -50,13 +50,13 @@ def test_of_runs_with_the_same_seed_the_newest_counts(llmseq, shop):
 
 
 def test_where_the_best_of_several_runs_would_be_chosen_by_test_a_note_says_so(llmseq, seeds):
-    warning = "several runs of V_SKNN: to pick the best of them here is to choose by test"
+    warning = "several runs of V_SKNN: picking the best of them here means choosing by test"
     assert " ".join(llmseq("report").out.split()).count(warning) == 1
     assert warning in " ".join(llmseq("report", "--format", "markdown", "--no-group").out.split())
     for choice in (["--sort", "run"], ["--where", "settings.k = 40 or model = 'most-popular'"]):
         said = llmseq("report", *choice)
         assert said.status == 0, said.err
-        assert "choose by test" not in said.out
+        assert "choosing by test" not in said.out
 
 
 def test_runs_of_a_model_are_told_apart_by_just_what_differs(llmseq, shop):
@@ -82,7 +82,7 @@ def test_where_takes_columns_metrics_and_settings(llmseq, seeds):
     assert {row["run"] for row in above} == {row["run"] for row in rows if row["ndcg@20"] > middle}
     by_setting = llmseq("report", "--json", "--where", "settings.k = 40 and model = 'v-sknn'").json
     assert [row["run"] for row in by_setting] == ["v-sknn-4"]
-    assert llmseq("report", "--where", "dim > 1000").out == "No run fits --where.\n"
+    assert llmseq("report", "--where", "dim > 1000").out == "No run matches --where.\n"
     assert llmseq("report", "--where", "dim > 1000", "--format", "csv").out == ""
     wrong = llmseq("report", "--where", "nonsense = 1")
     assert wrong.status == 2
@@ -173,7 +173,7 @@ def test_the_papers_figures_stand_beside_ours(llmseq, seeds, shop_files):
     out = llmseq("report", "--paper").out
     assert "best of 3" in out
     assert "chosen on test, as the paper did" in " ".join(out.split())
-    assert "not the paper's data: 120 sessions and 40 items, there 22,363 and 12,101" in " ".join(out.split())
+    assert "not the paper's data: 120 sessions and 40 items instead of 22,363 and 12,101" in " ".join(out.split())
     assert "the paper has no results on shop" in out
     assert "TALLRec" in out
     assert "arXiv:2402.01339" in out

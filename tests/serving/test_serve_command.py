@@ -31,7 +31,7 @@ def test_what_keeps_it_from_starting(llmseq, trained, monkeypatch, tmp_path):
         taken.listen()
         port = taken.getsockname()[1]
         status, said = refused("v-sknn", "--port", port)
-        assert (status, f"port {port} is taken" in said) == (1, True)
+        assert (status, f"port {port} is in use" in said) == (1, True)
     for words, wanted, part in (
         (["none-such"], 1, "there is no run 'none-such'"),
         (["v-sknn", "v-sknn-1"], 2, "named twice"),
@@ -39,7 +39,7 @@ def test_what_keeps_it_from_starting(llmseq, trained, monkeypatch, tmp_path):
         (["v-sknn", "--fallback", "none-such"], 1, "none-such"),
         (["v-sknn", "--host", "no.such.host.invalid"], 2, "LLMSEQ_SERVE_TOKEN is not set"),
         (["v-sknn", "--host", "0.0.0.0"], 2, "LLMSEQ_SERVE_TOKEN is not set"),
-        (["./nowhere/"], 1, "is no bundle"),
+        (["./nowhere/"], 1, "is not a bundle"),
         (["v-sknn", "--workers", "0"], 2, "--workers"),
         ([], 2, "RUN"),
     ):
@@ -50,7 +50,7 @@ def test_what_keeps_it_from_starting(llmseq, trained, monkeypatch, tmp_path):
     assert (status, "shorter than 16" in said, "short " in said.replace("shorter", "")) == (2, True, False)
     monkeypatch.setenv("LLMSEQ_SERVE_TOKEN", TOKEN)
     status, said = refused("v-sknn", "--host", "no.such.host.invalid", "--port", "0")
-    assert (status, "there is no address" in said, TOKEN in said) == (1, True, False)
+    assert (status, "this machine has no address" in said, TOKEN in said) == (1, True, False)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert refused("v-sknn") == (
         1, "error: fastapi and uvicorn are not installed hint: pip install 'llmseq[serve]'",

@@ -88,7 +88,7 @@ def test_another_run_where_there_is_nothing_to_recommend(service, trained):
         ({"session": ["i01"], "k": MOST_RECOMMENDATIONS + 1}, "k"),
         ({"session": ["i01"], "k": "many"}, "k"),
         ({"session": ["i01"], "top": 3}, "top"),
-        ({"session": ["i01"], "run": "sasrec-2"}, "no run 'sasrec-2' is served"),
+        ({"session": ["i01"], "run": "sasrec-2"}, "the run 'sasrec-2' is not served"),
         ({"session": ["i01"] * (MOST_ITEMS + 1)}, "session"),
         ({"sessions": [["i01"]] * (MOST_SESSIONS + 1)}, "sessions"),
         ({"session": ["i01"], "times": "2024-05-01"}, "times"),
@@ -115,11 +115,11 @@ def test_requests_that_are_no_json_or_lead_nowhere(service):
     broken = client.post("/recommend", content=b'{"session": [')
     assert broken.status_code == 422
     form = client.post("/recommend", data={"session": "i01"})
-    assert (form.status_code, form.json()["error"]) == (422, "the body is no JSON object")
+    assert (form.status_code, form.json()["error"]) == (422, "the body is not a JSON object")
     assert "Content-Type" in form.json()["hint"]
     lone = client.post("/recommend", content=rb'{"session": ["\ud800"]}', headers={"content-type": "application/json"})
     assert lone.json()["lists"][0]["unknown"] == ["\ud800"]
-    assert client.get("/recommend").json() == {"error": "Method Not Allowed", "hint": "/docs lists what is here"}
+    assert client.get("/recommend").json() == {"error": "Method Not Allowed", "hint": "/docs lists all routes"}
     assert client.get("/../../etc/passwd").status_code == 404
     assert client.get("/?k=0").status_code == client.get("/?k=1000").status_code == 422
     assert client.get("/", params={"session": "i01\n" * 1001}).status_code == 422

@@ -34,7 +34,7 @@ def test_conditions_are_written_anew(text, sql):
         ("city = 'Rome", "unterminated"),
         ("a = 1; drop table x", "more than one condition"),
         ("a = 1 order by b", "more than one condition"),
-        (" ", "holds no condition"),
+        (" ", "has no condition"),
     ],
 )
 def test_what_is_wrong_is_named(text, said):

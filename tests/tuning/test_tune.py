@@ -235,7 +235,7 @@ def test_two_processes_work_on_one_study(llmseq, shop):
         (["sknn", "--backend", "spark"], 2, "no backend 'spark'"),
         (["sknn", "--ray-address", "auto"], 2, "--ray-address without Ray"),
         (["sknn", "--timeout", "soon"], 2, "--timeout is 'soon'"),
-        (["sknn", "--study", "a/b"], 2, "cannot name a study"),
+        (["sknn", "--study", "a/b"], 2, "is not a valid name for a study"),
         (["sknn", "--resume"], 1, "there is no study 'shop-sknn'"),
         (["sknn", "--embeddings", "lexical"], 2, "does not use item embeddings"),
         (["llmseqsim"], 2, "needs item embeddings"),

@@ -1,1 +1,1 @@
-"""The grocery shop that `llmseq demo` makes up."""
+"""The synthetic grocery shop of `llmseq demo`."""

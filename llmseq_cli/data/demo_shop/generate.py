@@ -1,9 +1,9 @@
-"""A small grocery shop made up on the spot, so that everything can be tried without a network.
+"""Generate a small grocery shop, so that everything can be tried without a network.
 
-Who shops here has a mission (breakfast, pasta night, barbecue, …) that leads from category to category, a taste
-(organic, vegan, a favoured brand), and picks items that are popular, to the taste, or that go with the item before.
-That leaves something to find for neighbours (the mission), for text similarity (the taste and the further flavour of
-the same product) and for sequence models (what goes with what, and in which order).
+Each shopper has a mission (breakfast, pasta night, barbecue, …) that leads from category to category, a taste (organic,
+vegan, a favourite brand), and picks items that are popular, that suit the taste, or that go with the previous item. So
+there are patterns to find for neighbours (the mission), for text similarity (the taste, and other flavours of the same
+product) and for sequence models (what goes with what, and in which order).
 
 The bytes are the same on every machine: only the raw integers of PCG64 are used, whose stream numpy guarantees
 (unlike that of the distributions of `Generator`), and all weights are integers.
@@ -22,20 +22,20 @@ from llmseq_cli.data.demo_shop.shelves import AISLES, BRANDS, MISSIONS
 START = 1_714_348_800
 DAYS = 90
 _DAY_SECONDS = 86_400
-# Sunday is closed in part, Friday and Saturday are busy.
+# Sunday is partly closed, Friday and Saturday are busy.
 _WEEKDAY_WEIGHTS = (10, 9, 10, 11, 15, 16, 7)
 _HOUR_WEIGHTS = (0, 0, 0, 0, 0, 0, 1, 3, 6, 8, 9, 9, 10, 8, 7, 8, 10, 13, 14, 10, 6, 3, 1, 0)
-# Of baskets with 3, 4, … 12 items.
+# Weights of baskets with 3, 4, … 12 items.
 _LENGTH_WEIGHTS = (12, 15, 16, 14, 12, 10, 8, 6, 4, 3)
 
-# Percent: how the next category comes about; what is left takes any category of the shop.
+# How the next category is chosen, in percent; the rest is any category of the shop.
 _SAME_CATEGORY = 24
 _NEXT_OF_MISSION = 46
 _ANY_OF_MISSION = 20
-# Percent: the next item is one that goes with the item before.
+# Percentage of next items that go with the previous item.
 _COMPANION = 38
 _COMPANIONS = 2
-# How much more often an item is taken that suits the taste.
+# How much more often shoppers take an item that suits their taste.
 _TASTE_FACTOR = 12
 _BRAND_FACTOR = 8
 
@@ -80,7 +80,7 @@ class _Dice:
         return columns
 
     def choose(self, weights: tuple[int, ...] | np.ndarray, n: int) -> np.ndarray:
-        """int64[n] over one list of weights."""
+        """int64[n], drawn by one list of weights."""
         cumulative = np.cumsum(np.asarray(weights, dtype=np.int64))
         return np.searchsorted(cumulative, self.below(int(cumulative[-1]), n), side="right")
 
@@ -92,7 +92,7 @@ class _Dice:
 
 
 def generate_demo(folder: Path, seed: int = 0, sessions: int = 4000) -> DemoFiles:
-    """Write the two files of the demo dataset into `folder`, which is made where it does not exist.
+    """Write the two files of the demo dataset into `folder`, which is created if necessary.
 
     The same seed and number of sessions give the same bytes.
     """
@@ -124,12 +124,12 @@ def _item_id(item: int) -> str:
 
 
 def _write(path: Path, lines: list[str]) -> None:
-    # Bytes, so that Windows writes no other line ends.
+    # Write bytes, so that line ends are the same on Windows.
     path.write_bytes(("\n".join(lines) + "\n").encode())
 
 
 def _stock(dice: _Dice) -> _Shop:
-    """The items: every brand of a category sells its products but for a few, under a title with a size."""
+    """The items: every brand of a category sells most of its products, under a title with a size."""
     brands, labels = list(BRANDS), sorted(set(BRANDS.values()))
     titles: list[str] = []
     rows: list[tuple[int, int, int]] = []
@@ -163,7 +163,7 @@ def _shelves(category: np.ndarray) -> np.ndarray:
 
 
 def _zipf(dice: _Dice, shelf: np.ndarray, n_items: int) -> np.ndarray:
-    """int64[n_items]: popularity within the category falls as 1 / (rank + 3), in an order of no meaning."""
+    """int64[n_items]: popularity within the category falls as 1 / (rank + 3), in arbitrary order."""
     popularity = np.zeros(n_items, dtype=np.int64)
     for items in shelf:
         items = items[items >= 0]
@@ -181,25 +181,24 @@ def _companions(dice: _Dice, shelf: np.ndarray, n_items: int) -> np.ndarray:
 
 
 def _start_times(dice: _Dice, n: int) -> np.ndarray:
-    """int64[n], ascending: Unix seconds at which the baskets are begun, by weekday and hour."""
+    """int64[n], ascending: start times of the baskets in Unix seconds, by weekday and hour."""
     weekdays = np.array([_WEEKDAY_WEIGHTS[day % 7] for day in range(DAYS)])
     day, hour, second = dice.choose(weekdays, n), dice.choose(_HOUR_WEIGHTS, n), dice.below(3600, n)
     return np.sort(START + day * _DAY_SECONDS + hour * 3600 + second)
 
 
 def _missions(dice: _Dice, day: np.ndarray) -> np.ndarray:
-    """int64[n]: index into MISSIONS, by weights that move from their spring to their summer value."""
+    """int64[n]: index into MISSIONS, with weights that move from spring to summer values."""
     spring = np.array([mission.spring for mission in MISSIONS])
     summer = np.array([mission.summer for mission in MISSIONS])
     return dice.rows(spring * (DAYS - day[:, None]) + summer * day[:, None])
 
 
 def _category_weights() -> tuple[np.ndarray, np.ndarray]:
-    """Of each mission: the way through its categories, and its categories alike.
+    """For each mission: transitions between its categories, and the set of its categories.
 
-    follow: int64[n_missions, n_categories, n_categories], the category after each; from a category outside the
-        mission, its first one.
-    members: int64[n_missions, n_categories].
+    follow: int64[n_missions, n_categories, n_categories], the category after each; from a category outside the mission,
+    the first of the mission. members: int64[n_missions, n_categories].
     """
     place = {aisle.category: c for c, aisle in enumerate(AISLES)}
     members = np.zeros((len(MISSIONS), len(AISLES)), dtype=np.int64)
@@ -215,7 +214,7 @@ def _category_weights() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _next_category(dice: _Dice, mission: np.ndarray, category: np.ndarray) -> np.ndarray:
-    """int64[n]: another of the same, the next of the mission, any of the mission, or anything the shop has."""
+    """int64[n]: the same category, the next of the mission, any of the mission, or any of the shop."""
     follow, members = _category_weights()
     n = len(mission)
     way = dice.percent(n)
@@ -230,7 +229,7 @@ def _next_category(dice: _Dice, mission: np.ndarray, category: np.ndarray) -> np
 
 
 def _tastes(dice: _Dice, shop: _Shop, n: int) -> np.ndarray:
-    """int64[n, n_items]: what each basket's taste multiplies popularity by: a label for some, a brand for most."""
+    """int64[n, n_items]: factor on popularity by each basket's taste: a label for some, a brand for most."""
     labels = sorted(set(BRANDS.values()))
     wish = dice.choose((55, 20, 17, 8), n)
     wanted = np.array([-1, labels.index("Organic"), labels.index("Vegan"), labels.index("Eco")])[wish]
@@ -240,7 +239,8 @@ def _tastes(dice: _Dice, shop: _Shop, n: int) -> np.ndarray:
 
 
 def _fill_baskets(dice: _Dice, shop: _Shop, day: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Items int64[n, longest] and lengths int64[n]; no item twice in a basket. All baskets grow by one item a step."""
+    """Items int64[n, longest] and lengths int64[n]; no item twice in a basket. Each step adds one item to all
+    baskets."""
     n = len(day)
     lengths = 3 + dice.choose(_LENGTH_WEIGHTS, n)
     mission = _missions(dice, day)
@@ -257,7 +257,7 @@ def _fill_baskets(dice: _Dice, shop: _Shop, day: np.ndarray) -> tuple[np.ndarray
         sold_out = left.sum(axis=1) == 0
         left[sold_out, 0] = 1
         item = shelf[every, dice.rows(left)]
-        # Who has the whole shelf in the basket goes for the favourite of all that is not in it.
+        # If the basket has the whole shelf, take the favourite among all items not in it.
         item[sold_out] = weight[sold_out].argmax(axis=1)
         category = np.where(sold_out, shop.category[item], category)
         if step:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Aisle:
-    """One category: every brand sells every product, in the sizes in turn.
+    """One category: every brand sells every product, in alternating sizes.
 
-    weight: how often people come here without a plan.
+    weight: how often shoppers come here without a plan.
     """
 
     category: str
@@ -23,7 +23,7 @@ class Aisle:
 
 @dataclass(frozen=True)
 class Mission:
-    """What people come for: categories in the order in which they tend to pick them, with a weight for each season."""
+    """A reason to shop: categories in the usual order of picking, with a weight for each season."""
 
     name: str
     categories: tuple[str, ...]
@@ -34,7 +34,7 @@ class Mission:
 _SHOP = tomllib.loads(Path(__file__).with_name("shop.toml").read_text(encoding="utf-8"))
 
 BRANDS: dict[str, str] = _SHOP["brands"]
-"""What a brand writes on its packs besides its name, by its name."""
+"""The label that a brand prints on its packs besides its name, by name."""
 
 AISLES = tuple(
     Aisle(one["category"], tuple(one["brands"]), tuple(one["products"]), tuple(one["sizes"]), one["weight"])

@@ -1,1 +1,1 @@
-"""Files from the web: fetched once, resumed where they were cut off; the public datasets by name."""
+"""Download files: once, resuming where a download was interrupted; public datasets by name."""

@@ -1,8 +1,8 @@
-"""Downloads that go on where they were cut off.
+"""Downloads that continue where they were interrupted.
 
-A download grows in `NAME.part`. `NAME.part.json` notes what tells whether the server still has the same file (RFC 9110:
-ETag, Last-Modified), so that this process or a later one can go on. When size and checksum are right, the part is
-renamed, and `NAME.download.json` notes where it came from.
+A download grows in `NAME.part`. `NAME.part.json` records how to recognise that the server still has the same file (RFC
+9110: ETag, Last-Modified), so that this process or a later one can continue. Once size and checksum are right, the part
+is renamed, and `NAME.download.json` records where it came from.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from llmseq_cli.progress import Progress, SilentProgress
 class Downloaded:
     """A complete file.
 
-    resumed_from: bytes that an earlier call had fetched. from_cache: the whole file was there already.
+    resumed_from: bytes that an earlier call had downloaded. from_cache: the whole file already existed.
     """
 
     path: Path
@@ -48,13 +48,13 @@ def download(
     progress: Progress | None = None,
     patience: Retries | None = None,
 ) -> Downloaded:
-    """Fetch a file into the folder `out`, going on with what an earlier call left there.
+    """Download a file into the folder `out`, continuing an earlier call.
 
-    name: of the file; by default the last part of the address. sha256: of the whole file, in hexadecimal; without it
-    only the size is checked. patience: how often and how long to try.
+    name: of the file; by default the last part of the URL. sha256: of the whole file, in hexadecimal; without it only
+    the size is checked. patience: how often and how long to try.
 
-    Raises UsageError for an address that is not http(s), SourceError where this address does not give the file, and
-    LlmseqError where it cannot be stored. What was received is kept for the next call.
+    Raises UsageError for a URL that is not http(s), SourceError if this URL does not provide the file, and LlmseqError
+    if the file cannot be stored. Received bytes are kept for the next call.
     """
     progress, sha256 = progress or SilentProgress(), sha256.lower() if sha256 else None
     target = out / (name or file_name(url))
@@ -65,7 +65,7 @@ def download(
             return there
         if target.exists() and read_note(record_path(target), DownloadRecord) is None:
             raise LlmseqError(
-                f"{target} is already there and was not downloaded from this address",
+                f"{target} exists, but was not downloaded from this URL",
                 "move it away, or give another folder with --out",
             )
         transfer = Transfer(url, target, progress, sha256, patience or Retries())
@@ -80,9 +80,9 @@ def download(
 
 
 def fetch_all(paths: Sequence[str], folder: Path, progress: Progress) -> list[str]:
-    """Paths as users give them: what is an http(s) address is downloaded below `folder`, once; the rest stays.
+    """Local paths for what users gave: http(s) URLs are downloaded once below `folder`, other paths stay unchanged.
 
-    Every address has a subfolder of its own: two files of the same name stay two files.
+    Every URL has its own subfolder, so files with the same name do not collide.
     """
     local = []
     for path in paths:
@@ -94,9 +94,9 @@ def fetch_all(paths: Sequence[str], folder: Path, progress: Progress) -> list[st
 
 
 def present(url: str, out: Path, *, name: str | None = None, sha256: str | None = None) -> Downloaded | None:
-    """The file in the folder `out`, where it came from this address and still has its size; else None.
+    """The file in the folder `out` if it came from this URL and still has its size, otherwise None.
 
-    A file that was put there by hand counts where it has the SHA-256 that is asked for.
+    A file placed there by hand counts if it has the required SHA-256.
     """
     target = out / (name or file_name(url))
     if not target.is_file():
@@ -112,20 +112,20 @@ def present(url: str, out: Path, *, name: str | None = None, sha256: str | None 
 
 
 def begun_at(out: Path, name: str) -> str | None:
-    """The address, as `plain_url` gives it, that a part of this file came from; None without a part."""
+    """The URL, from `plain_url`, that a part of this file came from; None if there is no part."""
     origin = read_note(origin_path(out / name), Origin)
     return origin.url if origin and part_path(out / name).exists() else None
 
 
 @contextmanager
 def _folder(folder: Path) -> Iterator[None]:
-    """Makes the folder; after a failure, removes again what was made and is empty."""
+    """Create the folder; after a failure, remove created folders that are empty."""
     missing = [one for one in (folder, *folder.parents) if not one.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
-        with suppress(OSError):  # it is not empty
+        with suppress(OSError):  # the folder is not empty
             for one in missing:
                 one.rmdir()
         raise
@@ -143,7 +143,7 @@ def _lock(target: Path) -> Iterator[None]:
 def _finish(target: Path, transfer: Transfer, digest: str) -> Downloaded:
     size, origin = transfer.size(), transfer.origin
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    # The record first: a file without one would count as put there by hand.
+    # Write the record first: without one, a file counts as placed there by hand.
     write_json(record_path(target), asdict(DownloadRecord(origin.url, origin.query, size, digest, origin.etag, when)))
     os.replace(part_path(target), target)
     origin_path(target).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What is noted beside a download: of a part, what it is a part of; of a finished file, where it came from."""
+"""Notes next to a download: what a part belongs to, and where a finished file came from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Origin:
-    """What a part is a part of. url: as `plain_url` gives it. query: as `query_digest` gives it."""
+    """What a part belongs to. url: from `plain_url`. query: from `query_digest`."""
 
     url: str
     query: str
@@ -21,13 +21,13 @@ class Origin:
 
     @property
     def validator(self) -> str:
-        """What `If-Range` may hold: a strong ETag, else the date."""
+        """The value for `If-Range`: a strong ETag, or else the date."""
         return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
 
 
 @dataclass(frozen=True)
 class DownloadRecord:
-    """A finished file: where it came from, and what it holds."""
+    """A finished file: its origin, size and checksum."""
 
     url: str
     query: str
@@ -38,7 +38,7 @@ class DownloadRecord:
 
 
 def read_note(path: Path, kind: type[T]) -> T | None:
-    """None where there is no note, or none of this kind."""
+    """Read a note; None if there is none, or not of this kind."""
     from pydantic import TypeAdapter
 
     try:

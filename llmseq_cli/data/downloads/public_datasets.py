@@ -1,4 +1,4 @@
-"""Public datasets by name: where their files are, how they are read, and whose they are."""
+"""Public datasets by name: where their files are, how to read them, and who owns them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from llmseq_cli.progress import Progress, SilentProgress
 _SNAP = "https://snap.stanford.edu/data/amazon/productGraph/categoryFiles"
 _MCAULEY = ("https://mcauleylab.ucsd.edu/public_datasets/data", "https://datarepo.eng.ucsd.edu/mcauley_group/data")
 _STEAM = ("https://mcauleylab.ucsd.edu/public_datasets/data/steam", "https://cseweb.ucsd.edu/~wckang")
-# The files that most leave-one-out tables are on, at one commit of the repository that they come from.
+# The files that most leave-one-out tables use, at one commit of their repository.
 _S3REC = "https://raw.githubusercontent.com/RUCAIBox/CIKM2020-S3Rec/2a81540ae18615d88ef88227b0c066e5b74781e5/data"
 _MOVIELENS = "files.grouplens.org/datasets/movielens"
 
@@ -28,9 +28,8 @@ _MOVIELENS = "files.grouplens.org/datasets/movielens"
 class PublicFile:
     """One file of a dataset.
 
-    urls: mirrors, tried in this order.
-    sha256: of files that their owners have frozen.
-    members: of an archive, what to unpack: what `ingest` reads, then a README.
+    urls: mirrors, tried in this order. sha256: for files that their owners have frozen. members: files to unpack from
+    an archive: those that `ingest` reads, then a README.
     """
 
     urls: tuple[str, ...]
@@ -44,7 +43,7 @@ class PublicFile:
 
 @dataclass(frozen=True)
 class PublicDataset:
-    """format: for `ingest`. k_core: the usual one. page: licence, and what to cite."""
+    """format, k_core: for `ingest`. page: licence, and what to cite."""
 
     files: tuple[PublicFile, ...]
     format: str
@@ -54,7 +53,7 @@ class PublicDataset:
 
 @dataclass(frozen=True)
 class DownloadedDataset:
-    """paths: what to give to `ingest`, with this format. page: licence, and what to cite."""
+    """paths: files for `ingest`, in this format. page: licence, and what to cite."""
 
     paths: list[Path]
     format: str
@@ -84,14 +83,14 @@ def _mcauley(release: str, names: tuple[str, ...], page: str) -> PublicDataset:
 
 
 def _s3rec(name: str) -> PublicDataset:
-    """Lines of a user and the user's items in order, as numbers: no times, no titles."""
+    """Each line has a user and the user's items in order, as numbers: no times, no titles."""
     return PublicDataset(
         (PublicFile((f"{_S3REC}/{name}.txt",)),), "table", 5, "https://github.com/RUCAIBox/CIKM2020-S3Rec"
     )
 
 
 def _movielens(version: str, data: str, items: str, readme: str, sha256: str | None = None) -> PublicDataset:
-    # Their certificate has lapsed before. With a checksum, a file may come without one.
+    # Their certificate has expired before. A file with a checksum may also come over plain http.
     schemes = ("https", "http") if sha256 else ("https",)
     archive = PublicFile(
         tuple(f"{scheme}://{_MOVIELENS}/{version}.zip" for scheme in schemes),
@@ -163,7 +162,7 @@ def dataset_names() -> list[str]:
 
 
 def find_public_dataset(name: str) -> PublicDataset:
-    """Raises UsageError for a name that is not known."""
+    """Raises UsageError if the name is unknown."""
     if name not in PUBLIC_DATASETS:
         raise UsageError(f"no public dataset is called '{name}'", did_you_mean(name, dataset_names()))
     return PUBLIC_DATASETS[name]
@@ -177,12 +176,12 @@ def download_dataset(
     *,
     patience: Retries | None = None,
 ) -> DownloadedDataset:
-    """Fetch the files of a public dataset into the folder `out`, and unpack what is packed together.
+    """Download the files of a public dataset into the folder `out`, and unpack archives.
 
-    base_url: of a mirror of your own; replaces everything before the files' names.
-    patience: how often and how long to try each address.
+    base_url: of another mirror; replaces everything before the file names. patience: how often and how long to try each
+    URL.
 
-    Raises UsageError for an unknown name, LlmseqError where no mirror gives a file.
+    Raises UsageError for an unknown name, LlmseqError if no mirror provides a file.
     """
     dataset = find_public_dataset(name)
     progress = progress or SilentProgress()
@@ -199,7 +198,7 @@ def download_dataset(
 
 
 def _from_any(file: PublicFile, urls: tuple[str, ...], out: Path, progress: Progress, patience: Retries | None) -> Path:
-    """The file from the first mirror that gives it, starting with the one that a part of it came from."""
+    """Download the file from the first mirror that provides it, starting with the origin of an existing part."""
     for url in urls:
         if present(url, out, name=file.name, sha256=file.sha256):
             progress.message(f"{file.name} is already there")
@@ -217,7 +216,7 @@ def _from_any(file: PublicFile, urls: tuple[str, ...], out: Path, progress: Prog
 
 
 def _unpack(archive: Path, members: tuple[str, ...], out: Path) -> list[Path]:
-    """Unpack these members and nothing else; returns their paths without the README's."""
+    """Unpack only these members; return their paths without the README's."""
     paths = [out / member for member in members]
     try:
         with machine_errors(out), zipfile.ZipFile(archive) as packed:
@@ -225,7 +224,7 @@ def _unpack(archive: Path, members: tuple[str, ...], out: Path) -> list[Path]:
                 _unpack_one(packed, member, path)
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError) as error:
         raise LlmseqError(
-            f"{archive} is damaged or not the archive that was expected", f"delete {archive} and download it again"
+            f"{archive} is damaged or not the expected archive", f"delete {archive} and download it again"
         ) from error
     return [path for path in paths if not path.name.startswith("README")]
 

@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     import tenacity
 
 FRUITFUL_BYTES = 1 << 20
-"""An attempt that brings this much starts the count of failures again."""
+"""An attempt that receives this much resets the count of failures."""
 LONGEST_PAUSE = 120.0
-"""Seconds; a server that asks for a longer pause is not waited for."""
+"""In seconds; if a server asks for a longer pause, give up."""
 _TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 _MAGIC = {".gz": b"\x1f\x8b", ".zip": b"PK", ".zst": b"\x28\xb5\x2f\xfd"}
 _COMPRESSED = (".gz", ".gzip", ".tgz", ".zst", ".zip", ".bz2", ".xz", ".br")
 
 
 class SourceError(LlmseqError):
-    """This address does not give the file; another one may."""
+    """This URL does not provide the file; another one may."""
 
 
 @dataclass(frozen=True)
 class Retries:
     """tries: failures in a row before giving up. first_wait: seconds before the second attempt; pauses double up to 30.
-    timeout: seconds in which the server must send something.
+    timeout: longest time in seconds without data.
     """
 
     tries: int = 6
@@ -50,7 +50,7 @@ class Retries:
 
 
 class _TransientError(Exception):
-    """A failure that may pass. pause: seconds that the server asks to wait, where it does."""
+    """A temporary failure. pause: seconds that the server asks to wait, if any."""
 
     def __init__(self, reason: str, pause: float | None = None) -> None:
         super().__init__(reason)
@@ -58,9 +58,9 @@ class _TransientError(Exception):
 
 
 class Transfer:
-    """Requests until the part of a file is whole.
+    """Sends requests until the part of a file is complete.
 
-    origin: what the part is a part of. resumed_from: bytes in it that an earlier call had fetched.
+    origin: what the part belongs to. resumed_from: bytes in it that an earlier call had downloaded.
     """
 
     def __init__(self, url: str, target: Path, progress: Progress, sha256: str | None, patience: Retries) -> None:
@@ -80,11 +80,11 @@ class Transfer:
         return self.part.stat().st_size if self.part.exists() else 0
 
     def run(self) -> str:
-        """SHA-256 of the part, which is complete then. Raises SourceError where this address does not give it."""
+        """Complete the part and return its SHA-256. Raises SourceError if this URL does not provide it."""
         with ExitStack() as self.stack:
             digest = self._fetch_whole()
             if self.sha256 not in (None, digest) and self.resumed_from:
-                self.progress.message(f"{self.target.name}: what was there does not fit, starting over")
+                self.progress.message(f"{self.target.name}: the partial file does not fit, starting over")
                 self._start_over(self.fresh)
                 digest = self._fetch_whole()
         with self.part.open("rb") as part:
@@ -95,28 +95,28 @@ class Transfer:
         self._start_over(self.fresh)
         if not is_its_kind:
             raise SourceError(
-                f"what {self.host} sends as {self.target.name} is no such file",
-                "open the address in a browser: it may lead to a login or a notice",
+                f"what {self.host} sends as {self.target.name} is not the file",
+                "open the URL in a browser: it may lead to a login or a notice",
             )
         raise SourceError(
             f"{self.target.name} from {self.host} is not the expected file: its SHA-256 is {digest[:16]}…, "
             f"not {str(self.sha256)[:16]}…",
-            "the file at the address has changed, or something on the way replaces it; try another mirror",
+            "the file at this URL has changed, or a proxy replaces it; try another mirror",
         )
 
     def _resumable(self) -> bool:
-        """Whether the server can tell that the rest belongs to what is there, or the checksum will."""
+        """Whether the server, or the checksum, can confirm that the rest belongs to the existing part."""
         return bool(self.origin.validator or (self.sha256 and self.origin.total)) and self.size() > 0
 
     def _start_over(self, origin: Origin) -> None:
-        """Empties the part first: bytes of one file must never stand beside the validator of another."""
+        """Empty the part first, so that bytes of one file are never combined with the validator of another."""
         self.part.write_bytes(b"")
         self.resumed_from = 0
         self.origin = origin
         write_json(origin_path(self.target), asdict(origin), durable=False)
 
     def _fetch_whole(self) -> str:
-        """SHA-256 of the part, complete as far as its size tells."""
+        """SHA-256 of the part once its size is complete."""
         import tenacity
 
         retrying = tenacity.Retrying(
@@ -131,9 +131,9 @@ class Transfer:
             with self._client() as client:
                 retrying(self._try, client)
         except _TransientError as error:
-            kept = f"run it again later: {self.size():,} bytes are kept, and it continues there"
+            kept = f"run it again later: it continues after the {self.size():,} bytes received"
             raise SourceError(
-                f"{self.target.name} could not be fetched from {self.host}: {error}",
+                f"{self.target.name} could not be downloaded from {self.host}: {error}",
                 kept if self._resumable() else "try again later",
             ) from error
         return file_checksum(self.part)
@@ -143,7 +143,7 @@ class Transfer:
 
         split = urlsplit(self.url)
         auth = (unquote(split.username), unquote(split.password or "")) if split.username else None
-        # Without the header a server may compress the file on the way, and the sizes would not be those of the file.
+        # Without this header a server may compress the transfer, and sizes would not be those of the file.
         headers = {"User-Agent": f"llmseq/{__version__}", "Accept-Encoding": "identity"}
         try:
             return httpx.Client(follow_redirects=True, timeout=self.patience.timeout, headers=headers, auth=auth)
@@ -154,7 +154,7 @@ class Transfer:
             ) from error
 
     def _pause(self, state: tenacity.RetryCallState) -> float:
-        """Seconds until the next attempt: what the server asks for, else doubling, with jitter."""
+        """Seconds until the next attempt: as the server asks, or doubling, with jitter."""
         import random
 
         error = state.outcome.exception() if state.outcome else None
@@ -171,7 +171,7 @@ class Transfer:
         )
 
     def _try(self, client: httpx.Client) -> None:
-        """One request. Returns when the part is whole; raises _TransientError where another attempt may help."""
+        """Make one request. Returns when the part is complete; raises _TransientError if another attempt may help."""
         import httpx
 
         try:
@@ -181,13 +181,13 @@ class Transfer:
             raise
         except (httpx.TooManyRedirects, httpx.UnsupportedProtocol, httpx.InvalidURL):
             raise SourceError(
-                f"{self.host} redirects in circles, or to an address that cannot be used", "check the address"
-            ) from None  # the address may hold a password
+                f"{self.host} redirects in circles, or to an invalid URL", "check the URL"
+            ) from None  # the URL may contain a password
         except (httpx.TransportError, httpx.DecodingError) as error:
             self._count_failure()
             if isinstance(error, httpx.ConnectError) and not self.received:
                 raise SourceError(
-                    f"{self.host} cannot be reached: {error}", "check the address and that you are online"
+                    f"{self.host} cannot be reached: {error}", "check the URL and your connection"
                 ) from error
             slow = isinstance(error, httpx.TimeoutException)
             raise _TransientError("the server stopped sending" if slow else "the connection broke off") from error
@@ -199,7 +199,7 @@ class Transfer:
 
     def _request(self, client: httpx.Client) -> None:
         split = urlsplit(self.url)
-        # User and password go by `auth`: no log of the client shows them in the address.
+        # User and password are passed as `auth`, so that no log shows them in a URL.
         url = urlunsplit((split.scheme, split.netloc.rpartition("@")[2], split.path, split.query, ""))
         headers = {}
         if self._resumable():
@@ -230,17 +230,17 @@ class Transfer:
                 f"{self.host} answers {status} {response.reason_phrase}".rstrip(), self._asked(response)
             )
         elif status in (404, 410):
-            raise SourceError(f"{self.host} has no {self.target.name} at this address ({status})", "check the address")
+            raise SourceError(f"{self.host} has no {self.target.name} at this URL ({status})", "check the URL")
         elif status in (401, 403, 407):
             raise SourceError(
-                f"{self.host} does not give out {self.target.name} ({status})",
-                "it may need a login, or an address that has not expired",
+                f"{self.host} does not provide {self.target.name} ({status})",
+                "it may need a login, or the URL has expired",
             )
         else:
-            raise SourceError(f"{self.host} answers {status} for {self.target.name}", "check the address")
+            raise SourceError(f"{self.host} answers {status} for {self.target.name}", "check the URL")
 
     def _continues(self, response: httpx.Response) -> bool:
-        """Whether a 206 holds the rest of what is there. Some servers ignore If-Range."""
+        """Whether a 206 contains the rest of the existing part. Some servers ignore If-Range."""
         span = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", ""))
         if span is None or int(span[1]) != self.size():
             return False
@@ -252,13 +252,13 @@ class Transfer:
         return etag in ("", self.origin.etag) and date in ("", self.origin.last_modified)
 
     def _receive_from_start(self, response: httpx.Response) -> None:
-        """Take the whole file: the first time, or because the server cannot or must not continue."""
+        """Receive the whole file: the first time, or if the server cannot or must not continue."""
         headers = response.headers
         if self.resumed_from:
-            self.progress.message(f"{self.target.name}: the server sends it from the start again")
+            self.progress.message(f"{self.target.name}: the server sends it from the start")
         encoded = headers.get("Content-Encoding", "identity").lower() not in ("", "identity")
         if encoded and not self.target.name.lower().endswith(_COMPRESSED):
-            # Compressed on the way all the same: neither the size nor a position in the file is known.
+            # The transfer is compressed anyway: neither the size nor a position in the file is known.
             self._start_over(self.fresh)
             self._receive(response.iter_bytes(), None)
             return
@@ -268,7 +268,7 @@ class Transfer:
         self._receive(response.iter_raw(), total)
 
     def _receive(self, chunks: Iterator[bytes], total: int | None) -> None:
-        """Append to the part, which is on the disk afterwards."""
+        """Append to the part, and flush it to disk."""
         at = self.size()
         self._show(at, total)
         with self.part.open("ab") as part:
@@ -285,7 +285,7 @@ class Transfer:
             raise _TransientError(f"{at:,} bytes arrived of {total:,}")
 
     def _show(self, at: int, total: int | None) -> None:
-        """Set the one bar of all attempts to where the download stands."""
+        """Show the position of the download in one bar for all attempts."""
         if self.bar is None:
             self.bar = self.stack.enter_context(self.progress.task(self.target.name, total=total, unit="B"))
         if at != self.shown:
@@ -293,10 +293,10 @@ class Transfer:
             self.shown = at
 
     def _asked(self, response: httpx.Response) -> float | None:
-        """Seconds of `Retry-After`; None without. Raises SourceError for a long pause."""
+        """Seconds of `Retry-After`, or None. Raises SourceError if the pause is too long."""
         pause = retry_after(response.headers)
         if pause is not None and pause > LONGEST_PAUSE:
             raise SourceError(
-                f"{self.host} asks to come back in {pause:.0f} seconds", "run it again then: what is there is kept"
+                f"{self.host} asks to come back in {pause:.0f} seconds", "run it again then: received bytes are kept"
             )
         return pause

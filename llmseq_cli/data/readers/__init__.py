@@ -1,4 +1,4 @@
-"""Readers: files of many formats into the staging tables of sql/ingest/staging.sql."""
+"""Readers: load files of many formats into the staging tables of sql/ingest/staging.sql."""
 
 from llmseq_cli.data.readers.read import read
 from llmseq_cli.data.readers.reading import ReadReport, Source

@@ -1,4 +1,4 @@
-"""What is checked once all files are read: rows that come twice, sessions to cut, times and items that look wrong."""
+"""Checks after all files are read: repeated rows, sessions to cut, times and items that look wrong."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST_JUMP = timedelta(days=10 * 365)
 
 
 def put_parts_aside(reading: Reading) -> None:
-    """Keep the rows of the parts in staged_part; the whole file is still to be read."""
+    """Move the rows of the parts to staged_part, before the whole file is read."""
     con, report = reading.con, reading.report
     con.execute(query("ingest/put_parts_aside"))
     forget_rows(reading)
@@ -35,12 +35,12 @@ def forget_rows(reading: Reading) -> None:
 
 
 def mark_parts(reading: Reading, parts: DatasetParts) -> None:
-    """Give the rows of the whole file the part in which they stand, too."""
+    """Mark each row of the whole file with the part that also contains it."""
     [(lacking, unmarked)] = reading.con.execute(query("ingest/compare_parts")).fetchall()
     reading.con.execute(query("ingest/mark_parts"))
     names = ", ".join(os.path.basename(file) for file in parts.files)
     whole = os.path.basename(parts.whole or "")
-    reading.note(f"{names}: the parts of {whole}, whose rows count once")
+    reading.note(f"{names}: the parts of {whole}, counted once")
     if lacking:
         reading.warn(
             f"{names}: {count(lacking, 'row is', 'rows are')} not in {whole} and not read; name the parts alone,"
@@ -51,7 +51,7 @@ def mark_parts(reading: Reading, parts: DatasetParts) -> None:
 
 
 def tell_overlaps(reading: Reading) -> None:
-    """Tell which files of one folder repeat each other's rows."""
+    """Report which files of one folder repeat each other's rows."""
     files = reading.staged_files
     folders = [os.path.dirname(file) for file, _, _ in files]
     if len(set(folders)) == len(folders):
@@ -79,12 +79,13 @@ def _base(reading: Reading) -> int:
 
 
 def _step(reading: Reading) -> int:
-    """One of so many rows is looked at."""
+    """Check one of this many rows."""
     return max(1, reading.rows_staged // _COUNTED_WHOLE)
 
 
 def drop_duplicates(reading: Reading) -> None:
-    """Keep the first of rows with the same user, item and time where the user wants that; else tell of them."""
+    """Keep the first of several rows with the same user, item and time if the user wants that; otherwise report
+    them."""
     con, step = reading.con, _step(reading)
     if reading.source.drop_duplicates:
         [(before,)] = con.execute("select count(*) from staged_interaction").fetchall()
@@ -102,7 +103,7 @@ def drop_duplicates(reading: Reading) -> None:
 
 
 def cut_sessions(reading: Reading) -> None:
-    """Cut users into sessions where nothing happens for --session-gap."""
+    """Cut users into sessions after pauses of --session-gap."""
     gap = reading.source.session_gap
     if gap is None:
         return
@@ -110,25 +111,25 @@ def cut_sessions(reading: Reading) -> None:
     reading.con.execute(query("ingest/cut_sessions"), {"gap": seconds})
     [(sessions, users)] = reading.con.execute(query("ingest/count_sessions")).fetchall()
     shown, shown_gap = count(users, "user", "users"), f"{gap} seconds" if gap.replace(".", "").isdigit() else gap
-    reading.note(f"{shown} cut into {count(sessions, 'session', 'sessions')} where nothing happens for {shown_gap}")
+    reading.note(f"{shown} cut into {count(sessions, 'session', 'sessions')} after pauses of {shown_gap}")
 
 
 def put_in_order(reading: Reading) -> None:
-    """Where a column says the order of equal times, the times get microseconds that say it, too."""
+    """If a column orders equal times, add microseconds to the times in that order."""
     [(ordered,)] = reading.con.execute("select count(sort_key) from staged_interaction").fetchall()
     if ordered:
         reading.con.execute(query("ingest/put_in_order"))
 
 
 def tell_times(reading: Reading) -> None:
-    """Report the first and the last time, and warn of spans and jumps that cannot be."""
+    """Report the first and last time, and warn of implausible spans and gaps."""
     con = reading.con
     [(first, last)] = con.execute("select min(time), max(time) from staged_interaction").fetchall()
     reading.report.first_time, reading.report.last_time = first.isoformat(), last.isoformat()
     if last < NUMBERS_UNTIL and first >= datetime(1970, 1, 1):
         return  # numbers that count, not times
     shown = f"the times run from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
-    hint = "check the unit and the form of the times (--time-format), or leave rows out with --where"
+    hint = "check the unit and format of the times (--time-format), or leave out rows with --where"
     if last > datetime.now() + timedelta(days=2):
         reading.warn(f"{shown}, which is in the future; {hint}")
         return

@@ -14,12 +14,12 @@ _INTERACTIONS = (
 
 
 def _price(record: dict[str, Any]) -> Any:
-    # 2018 has style sheets in the place of some prices.
+    # In 2018, some prices contain style sheets instead.
     return record.get("price") if len(str(record.get("price"))) < 20 else None
 
 
 def _item_2014(record: dict[str, Any]) -> Item:
-    # 2014 says categories (a list of paths), 2018 category (one list).
+    # 2014 has categories (a list of paths), 2018 category (one list).
     words = keywords(record.get("categories", record.get("category")))
     attributes = {"brand": record.get("brand"), "description": record.get("description"), "price": _price(record)}
     return str(record["asin"]), record.get("title"), words, attributes

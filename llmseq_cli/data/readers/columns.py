@@ -1,4 +1,4 @@
-"""Which column of a table is what: as the user says, else guessed by its name."""
+"""The role of each column of a table: as the user says, or guessed from its name."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _NAMES = {
     " categorycode",
 }
 ROLES = ("user", "session", "item", "time", "order", "rating", "title", "category")
-"""What a column may be; every other name is that of an item's attribute."""
+"""Roles of columns; any other name is an attribute of items."""
 _ROLES = {name: role for role, names in _NAMES.items() for name in names.split()}
 
 
 class NamedColumns(Protocol):
-    """A file with named columns, as far as it matters here."""
+    """A file with named columns."""
 
     file: str
     columns: list[str]
@@ -37,7 +37,7 @@ def plain_name(column: str) -> str:
 
 
 def role_of(column: str) -> str | None:
-    """What a column of this name usually is, or None."""
+    """The usual role of a column of this name, or None."""
     return _ROLES.get(plain_name(column))
 
 
@@ -48,7 +48,7 @@ def guess(columns: list[str], role: str) -> str | None:
 
 
 def named_column(table: NamedColumns, wanted: str) -> str | None:
-    """The column that the user means by name or 1-based position, None where the table has none such."""
+    """The column that the user named, by name or 1-based position; None if the table has no such column."""
     if wanted in table.columns:
         return wanted
     same = [column for column in table.columns if column.lower() == wanted.lower()]
@@ -60,7 +60,7 @@ def named_column(table: NamedColumns, wanted: str) -> str | None:
 
 
 def required_column(table: NamedColumns, role: str, given: dict[str, str], hint: str = "") -> str:
-    """The column for a role: as given, else guessed. Raises LlmseqError, with the hint, where that fails."""
+    """The column for a role: as given, or guessed. Raises LlmseqError with the hint if there is none."""
     if role in given:
         column = named_column(table, given[role])
         if column is None:
@@ -76,7 +76,7 @@ def required_column(table: NamedColumns, role: str, given: dict[str, str], hint:
 
 
 def _map_hint(table: NamedColumns, role: str, given: dict[str, str]) -> str:
-    """Which columns are still to be named."""
+    """A hint that lists the columns to name."""
     others = [one for one in ("user", "item", "time") if one not in (role, *given) and not guess(table.columns, one)]
     return "name it with --map " + ",".join(f"{one}=COLUMN" for one in (role, *others))
 

@@ -1,4 +1,4 @@
-"""CSV and its kin: the delimiter, the quotes and the header told, quotes that nothing closes mended."""
+"""CSV and similar files: detect delimiter, quotes and header, and repair unclosed quotes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CHUNK = 1 << 20
 
 @dataclass
 class CsvTable(TableFile):
-    """CSV and its kin. Columns of a file without a header are named by their position, from 1."""
+    """A CSV or similar file. Without a header, columns are named by their position, from 1."""
 
     con: duckdb.DuckDBPyConnection
     file: str
@@ -41,7 +41,7 @@ class CsvTable(TableFile):
     quote: str = '"'
     encoding: str = "utf-8"
     strict: bool = True
-    """Off for files that mix line ends, which DuckDB refuses otherwise; then it overlooks surplus columns."""
+    """Off for files that mix line ends, which DuckDB refuses in strict mode; it then ignores surplus columns."""
     _mended: Mended | None = None
 
     def scan(self, columns: dict[str, str]) -> str:
@@ -69,11 +69,12 @@ class CsvTable(TableFile):
 
     @property
     def torn(self) -> list[Rejection]:
-        """Lines that a mended file lacks."""
+        """Lines that are missing in the repaired copy."""
         return self._mended.torn if self._mended else []
 
     def needs_mending(self, scanned: int, set_aside: int) -> bool:
-        """Whether the file has other lines than its header and so many rows: blank ones, or some that quotes join."""
+        """Whether the file has more lines than its header and this many rows: blank lines, or lines joined by
+        quotes."""
         if self._mended is not None or not self.quote or not self._has_quotes():
             return False
         return self._count_lines() != self.header + scanned + set_aside
@@ -89,12 +90,12 @@ class CsvTable(TableFile):
             raise damaged(self.file) from error
 
     def mend(self) -> None:
-        """Write the file anew without the lines that hold a quote which nothing closes; scans read that from now on."""
+        """Write a copy without lines that contain an unclosed quote; later scans read the copy."""
         folder = tempfile.TemporaryDirectory(prefix="llmseq-")
         path = os.path.join(folder.name, "mended.csv")
         first_lines: list[int] = []
         torn: list[Rejection] = []
-        # Newlines stay as they are: a record may hold some.
+        # Newlines stay unchanged: a record may contain some.
         with open(path, "w", encoding="utf-8", newline="") as written:
             for record in split_records(self._text_lines(torn), self.delimiter, self.quote, len(self.columns)):
                 if record.torn:
@@ -105,7 +106,7 @@ class CsvTable(TableFile):
         self._mended = Mended(folder, path, np.array(first_lines, dtype=np.int64), torn)
 
     def locate(self, numbers: np.ndarray, rejects: list[Rejection], scanned: int) -> tuple[np.ndarray, list[Rejection]]:
-        """DuckDB tells the place of a record that it set aside, and nothing of the others."""
+        """DuckDB gives the position of rejected records only, so the lines of others are counted here."""
         if not len(numbers) and not rejects:
             return numbers, rejects
         lines, rejects = rows_are_lines(numbers, rejects, scanned, int(self.header))
@@ -124,7 +125,7 @@ class CsvTable(TableFile):
             return int(total) + len(take_rejects(cursor))
 
     def _text_lines(self, torn: list[Rejection]) -> Iterator[str]:
-        """The lines, '' for one that is not in the encoding; `torn` gets that."""
+        """The lines, '' for one that is not in the encoding; that one is added to `torn`."""
         if self.encoding == "utf-8" and not is_remote(self.file) and not self.file.lower().endswith(".zst"):
             yield from _local_lines(self.file, torn)
             return
@@ -138,7 +139,7 @@ class CsvTable(TableFile):
 
 @dataclass
 class Mended:
-    """A copy of a CSV file with whole records only. first_lines: where each stands in the original."""
+    """A copy of a CSV file with complete records only. first_lines: the line of each in the original."""
 
     folder: tempfile.TemporaryDirectory[str]
     path: str
@@ -163,7 +164,7 @@ def _local_lines(file: str, torn: list[Rejection]) -> Iterator[str]:
 
 
 def sniff_csv(con: duckdb.DuckDBPyConnection, file: str, quote: str | None = None) -> CsvTable:
-    """Delimiter, quotes and header of a CSV file. quote: what the user says, '' for none."""
+    """Detect delimiter, quotes and header of a CSV file. quote: from the user, '' for none."""
     lines = first_lines(con, file, SNIFFED_LINES)
     delimiter, records = max(
         ((one, _records(lines, one, quote)) for one in _DELIMITERS), key=lambda pair: _regularity(pair[1])
@@ -183,7 +184,7 @@ def sniff_csv(con: duckdb.DuckDBPyConnection, file: str, quote: str | None = Non
     for number, record in enumerate(records[1:10], 2):
         if len(first) != width and len(record) == width and sum(role_of(field) is not None for field in record) > 1:
             raise LlmseqError(
-                f"{file}: other lines stand before the names of the columns", f"leave them out: tail -n +{number} FILE"
+                f"{file}: there are other lines before the column names", f"remove them: tail -n +{number} FILE"
             )
     if len(first) == width - 1 and sum(role_of(field) is not None for field in untyped(first)) > 1:
         raise LlmseqError(
@@ -202,7 +203,7 @@ def sniff_csv(con: duckdb.DuckDBPyConnection, file: str, quote: str | None = Non
 
 
 def untyped(names: list[str]) -> list[str]:
-    """Names without RecBole's types, where all have one: user_id:token → user_id."""
+    """Names without RecBole's types, if all have one: user_id:token → user_id."""
     plain = [re.sub(r":(token|float|token_seq|float_seq)$", "", name.strip()) for name in names]
     return plain if all(name != short for name, short in zip(names, plain, strict=True)) else names
 
@@ -218,7 +219,7 @@ def _records(lines: list[str], delimiter: str, quote: str | None) -> list[list[s
 
 
 def _quotes_are_text(con: duckdb.DuckDBPyConnection, file: str) -> bool:
-    """Whether more fields of a TSV file hold quotes as text, such as 5" x 7", than are wholly quoted."""
+    """Whether more fields of a TSV file contain quotes as text, such as 5" x 7", than are fully quoted."""
     with con.cursor() as cursor:
         try:
             text, whole = cursor.execute(query("ingest/read_quotes").format(lines=lines_of(file))).fetchall()[0]
@@ -229,7 +230,7 @@ def _quotes_are_text(con: duckdb.DuckDBPyConnection, file: str) -> bool:
 
 
 def _regularity(records: list[list[str]]) -> tuple[float, int]:
-    """How well lines split: the share of lines with the usual number of columns, none where that is one."""
+    """How well lines split: the share of lines with the most common number of columns, 0 if that is one column."""
     width = _usual_width(records)
     if width < 2:
         return 0.0, 0
@@ -249,7 +250,7 @@ def distinct_names(names: list[str]) -> list[str]:
     seen: Counter[str] = Counter()
     result = []
     for place, name in enumerate(names):
-        plain = name.strip() or f"unnamed_{place + 1}"  # not 1, as columns without a header are called
+        plain = name.strip() or f"unnamed_{place + 1}"  # not "1", the name used without a header
         seen[plain.lower()] += 1
         result.append(plain if seen[plain.lower()] == 1 else f"{plain}_{seen[plain.lower()]}")
     return result

@@ -1,7 +1,7 @@
-"""CSV line by line: which lines make one record, and where a quote opens that nothing closes.
+"""CSV line by line: which lines form a record, and where a quote is never closed.
 
-DuckDB reads on from such a quote to the next one, however far, and sets all between aside as one row. Here only the
-line with the quote is lost.
+DuckDB reads from an unclosed quote to the next one, however far, and rejects everything between as one row. Here only
+the line with the quote is lost.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _END = "\x00\x00"
 
 @dataclass(frozen=True)
 class Record:
-    """A record of a CSV file, from line to line, counted from 1; torn: why it is none, else ''."""
+    """A record of a CSV file: first and last line, from 1. torn: why it is not a valid record, or ''."""
 
     first: int
     last: int
@@ -28,7 +28,7 @@ class Record:
 
 
 def split_records(lines: Iterable[str], delimiter: str, quote: str, width: int) -> Iterator[Record]:
-    """All records of a file with so many columns; blank lines are none. The lines come without their ends."""
+    """All records of a file with this many columns; blank lines are skipped. Lines come without line ends."""
     numbered = enumerate(lines, 1)
     ahead: deque[tuple[int, str]] = deque()
     rows = _Rows(delimiter, quote, width)
@@ -59,7 +59,7 @@ def split_records(lines: Iterable[str], delimiter: str, quote: str, width: int) 
 
 
 class _Rows:
-    """Tells lines that are rows by themselves from lines of text inside a quoted field."""
+    """Distinguishes lines that are rows from lines of text inside a quoted field."""
 
     def __init__(self, delimiter: str, quote: str, width: int) -> None:
         self._delimiter, self._quote, self._width = delimiter, quote, width
@@ -67,7 +67,7 @@ class _Rows:
         self._records = 0
 
     def learn(self, line: str) -> None:
-        """Take from the second record (the first may be a header) which columns hold numbers."""
+        """Learn from the second record (the first may be a header) which columns contain numbers."""
         self._records += 1
         if self._numbers is None and self._records > 1:
             fields = self._fields(line)
@@ -75,7 +75,7 @@ class _Rows:
                 self._numbers = tuple(at for at, text in enumerate(fields) if is_number(text))
 
     def are_rows(self, lines: list[str]) -> bool:
-        """Whether most lines are rows, their quotes taken as text: then a quote that joins them was none."""
+        """Whether most lines are rows if quotes count as text; then a quote that joins them is not a real one."""
         return 2 * sum(map(self._is_row, lines)) > len(lines)
 
     def _is_row(self, line: str) -> bool:
@@ -106,7 +106,7 @@ def _is_open(lines: list[str], delimiter: str, quote: str) -> bool:
 
 
 def _lines_of_record(lines: list[str], delimiter: str, quote: str) -> int:
-    """How many of the lines the first record takes; 0 where a quote is still open after the last."""
+    """How many lines the first record takes; 0 if a quote is still open after the last line."""
     reader = csv.reader(
         [*(line.replace("\r", " ").replace("\n", " ") + "\n" for line in lines), _END],
         delimiter=delimiter,
@@ -117,7 +117,7 @@ def _lines_of_record(lines: list[str], delimiter: str, quote: str) -> int:
 
 
 def _is_whole(lines: list[str], delimiter: str, quote: str, width: int) -> bool:
-    """Whether the lines are one record, and no text follows a closing quote."""
+    """Whether the lines are one record and no text follows a closing quote."""
     reader = csv.reader(
         [line.replace("\r", " ").replace("\n", " ") + "\n" for line in lines],
         delimiter=delimiter,

@@ -1,4 +1,4 @@
-"""Files that are the training, validation and test part of one dataset, by their names; and the whole beside them."""
+"""Recognise, by name, the training, validation and test files of one dataset, and the file with the whole dataset."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ PARTS = ("train", "validation", "test")
 
 @dataclass
 class DatasetParts:
-    """The parts of one dataset: {file: train, validation or test}, in this order; whole: the file that holds all."""
+    """The parts of one dataset: {file: train, validation or test}, in this order; whole: the file with all rows."""
 
     files: dict[str, str] = field(default_factory=dict)
     whole: str | None = None
 
 
 def find_parts(files: list[str]) -> DatasetParts | None:
-    """The parts among the files, where two or more of one name are there; None without."""
+    """The parts among the files, if there are at least two of the same name; otherwise None."""
     groups: dict[tuple[str, str], DatasetParts] = {}
     names = {}
     for file in files:

@@ -1,4 +1,4 @@
-"""Files: how they are found, what keeps one from being read, and how a name stands in SQL."""
+"""Files: find them, explain why one cannot be read, and quote names for SQL."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from llmseq_cli.errors import LlmseqError
 _ICONV = "iconv -f LATIN1 -t UTF-8 FILE > NEW_FILE"
 _CHUNK = 1 << 20
 _MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
-LONGEST_LINE = 4_000_000  # bytes; DuckDB sets aside many times as much
+LONGEST_LINE = 4_000_000  # bytes; DuckDB allocates many times as much
 
 
 def is_remote(path: str) -> bool:
@@ -23,12 +23,12 @@ def is_remote(path: str) -> bool:
 
 
 def plain_name(file: str) -> str:
-    """A file's name in small letters, without the ending of a compression."""
+    """A file's name in lower case, without the suffix of a compression."""
     return file.lower().removesuffix(".gz").removesuffix(".zst")
 
 
 def find_files(paths: list[str]) -> list[str]:
-    """All files meant by the paths, in order. Raises LlmseqError where one means none or cannot be read."""
+    """All files that the paths mean, in order. Raises LlmseqError if a path matches nothing or cannot be read."""
     files: list[str] = []
     for path in paths:
         if is_remote(path):
@@ -57,7 +57,7 @@ def _in_folder(folder: Path) -> list[str]:
         raise LlmseqError(f"cannot read the folder {folder}: {error.strerror}", "check its permissions") from error
     known = [str(p) for p in names if _looks_like_data(p.name)]
     if not known:
-        raise LlmseqError(f"the folder {folder} holds no file that llmseq can read", "name the files themselves")
+        raise LlmseqError(f"the folder {folder} contains no file that llmseq can read", "name the files themselves")
     return known
 
 
@@ -79,21 +79,22 @@ def _check_readable(file: str) -> None:
     if first[:2] in (b"\xff\xfe", b"\xfe\xff"):
         raise LlmseqError(f"{file} is encoded in UTF-16", "convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW_FILE")
     if start.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith((b"<!doctype", b"<html")):
-        raise LlmseqError(f"{file} is a web page, no data", "fetch the file again; its server may want you to log in")
+        raise LlmseqError(f"{file} is a web page, not data", "download the file again; its server may require a login")
     if first == b"PK\x03\x04":
         raise LlmseqError(f"{file} is a zip archive", "unpack it first")
     for ending, magic in _MAGIC.items():
         named, is_so = file.lower().endswith(ending), first.startswith(magic)
         if named and not is_so:
             raise LlmseqError(
-                f"{file} is not compressed, though its name ends in {ending}", "rename it, or fetch it again"
+                f"{file} is not compressed, although its name ends in {ending}", "rename it, or download it again"
             )
         if is_so and not named:
             raise LlmseqError(f"{file} is compressed, but its name does not end in {ending}", "rename it")
 
 
 def unreadable(file: str, error: Exception) -> LlmseqError:
-    """One clear line for what DuckDB says of a file it cannot read. Raises KeyboardInterrupt where that was why."""
+    """Turn DuckDB's error about an unreadable file into one clear line. Raises KeyboardInterrupt if that was the
+    cause."""
     text = " ".join(str(error).split())
     if "interrupt" in text.lower():
         raise KeyboardInterrupt from error
@@ -110,7 +111,7 @@ def unreadable(file: str, error: Exception) -> LlmseqError:
         return broken
     if "json" in text.lower():
         told = shorten(text.partition("Try ")[0], 200, placeholder=" …")
-        return LlmseqError(f"{file} is not well-formed JSON: {told}", "fetch the file again, or fix it")
+        return LlmseqError(f"{file} is not valid JSON: {told}", "download the file again, or fix it")
     if "invalid state" in text:
         return LlmseqError(f"{file} mixes line ends of Windows and Unix", "unify them: tr -d '\\r' < FILE > NEW_FILE")
     return LlmseqError(f"cannot read {file}: {shorten(text, 160, placeholder=' …')}", "check the file and --format")
@@ -120,11 +121,11 @@ def _out_of_reach(file: str, said: str) -> LlmseqError:
     elsewhere = "or copy the file to this machine and ingest the copy"
     extension = re.search(r"extension ['\"]?(\w+)", said)
     if extension:
-        why = f"DuckDB's extension {extension.group(1)}, which reads such addresses, cannot be fetched or loaded"
+        why = f"DuckDB's extension {extension.group(1)}, which reads such URLs, cannot be downloaded or loaded"
         return LlmseqError(f"cannot read {file}: {why}", f"check the network, {elsewhere}")
     return LlmseqError(
         f"cannot read {file}: {shorten(said, 300, placeholder=' …')}",
-        "check the address, the network and the credentials (for s3:// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and"
+        "check the URL, the network and the credentials (for s3:// AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and"
         f" AWS_REGION), {elsewhere}",
     )
 
@@ -134,11 +135,11 @@ def not_utf8(file: str) -> LlmseqError:
 
 
 def damaged(file: str) -> LlmseqError:
-    return LlmseqError(f"{file} is damaged: its compressed data ends early or is broken", "fetch the file again")
+    return LlmseqError(f"{file} is damaged: its compressed data ends early or is broken", "download the file again")
 
 
 def check_archive(file: str) -> None:
-    """Compare a gzip file with its checksum, which DuckDB does not. Raises LlmseqError where they differ."""
+    """Verify the checksum of a gzip file, which DuckDB does not. Raises LlmseqError if it differs."""
     if not file.lower().endswith(".gz") or "://" in file:
         return
     try:
@@ -150,12 +151,12 @@ def check_archive(file: str) -> None:
 
 
 def quoted(text: str) -> str:
-    """A text as an SQL literal, for places that take no parameters (file names in table functions)."""
+    """A string as an SQL literal, for places that take no parameters (file names in table functions)."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def address(file: str) -> str:
-    """A file as SQL: DuckDB takes every name for a pattern, also that of a file that exists."""
+    """A file name as an SQL literal, escaped because DuckDB treats every name as a pattern."""
     return quoted(file if is_remote(file) else glob.escape(file))
 
 

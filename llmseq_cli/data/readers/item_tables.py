@@ -1,4 +1,4 @@
-"""Tables of items into staged_item."""
+"""Load tables of items into staged_item."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read_items(
         reading.note(f"{table.file}: " + ", ".join(f"{alias} = {column}" for alias, column in columns.items()))
     rejected: list[Rejection] = []
     whole = _holds_whole_floats(table, columns["item"])
-    # Rows of interactions repeat their items, and bad ones were counted when they were read as interactions.
+    # Tables of interactions repeat their items; their bad rows were counted when they were read as interactions.
     rows = table_rows(table, columns, rejected) if required else distinct_rows(table, columns)
     with reading.progress.task(f"Reading items of {table.file}"):
         described = stage_items(reading.con, _described(rows, words, whole))
@@ -35,7 +35,7 @@ def read_items(
 
 
 def _item_columns(table: TableFile, given: dict[str, str], required: bool) -> dict[str, str]:
-    """{alias: column}: item, title and category by name; of a table of items every other column is an attribute."""
+    """{alias: column}: item, title and category by name; in a table of items, every other column is an attribute."""
     columns = {}
     for role in ("item", "title", "category"):
         column = named_column(table, given[role]) if role in given else None
@@ -47,7 +47,7 @@ def _item_columns(table: TableFile, given: dict[str, str], required: bool) -> di
     if "item" not in columns:
         hint = "name it with --map item=COLUMN"
         if "item" in given:
-            hint = f"it has no column '{given['item']}'; name its own with --map item=COLUMN"
+            hint = f"it has no column '{given['item']}'; name one with --map item=COLUMN"
         raise LlmseqError(f"no column of {table.file} looks like the item: {', '.join(table.columns[:12])}", hint)
     for alias, wanted in given.items():
         column = named_column(table, wanted)
@@ -60,7 +60,7 @@ def _item_columns(table: TableFile, given: dict[str, str], required: bool) -> di
 
 
 def guess_id(table: TableFile) -> str | None:
-    """A table of items may call its key just id; one without names has it first."""
+    """The id column of a table of items: a plain "id", or the first column if there are no names."""
     if "1" in table.columns:
         return "1"
     return next((column for column in table.columns if column.lower() == "id"), None)
@@ -76,7 +76,7 @@ def _described(rows: Iterable[Row], words: Callable[[Any], list[str]], whole: bo
 
 
 def _holds_whole_floats(table: TableFile, column: str) -> bool:
-    """Whether the first ids are all written as floats without a fraction: 7.0."""
+    """Whether the first ids all look like 7.0: floats without a fraction."""
     values = [row["item"] for row in first_rows(table, {"item": column})]
     texts = [text for text in values if text and text.strip()]
     return bool(texts) and all(WHOLE_FLOAT.fullmatch(text) for text in texts)

@@ -1,4 +1,4 @@
-"""Text files as lines: JSON lines by DuckDB, Python literals by `ast.literal_eval`, never by eval."""
+"""Text files as lines: DuckDB parses JSON lines, `ast.literal_eval` (never `eval`) Python literals."""
 
 from __future__ import annotations
 
@@ -25,13 +25,12 @@ _SNIFFED_LINES = 200
 
 
 def lines_of(file: str, encoding: str = "utf-8") -> str:
-    """SQL of a table with one row a line: `line`, NULL where it is blank. Compression, BOM and CRLF are dealt with.
+    """SQL of a table with one row per line: `line`, NULL if it is blank. Handles compression, BOM and CRLF.
 
-    A line that is not in the encoding is left out; take_rejects has it after the scan. Of JSON that goes over
-    many lines (an array, or objects spread out) each object counts as a line.
+    A line that is not in the encoding is left out; take_rejects returns it after the scan. In JSON that spans many
+    lines (an array, or multi-line objects), each object counts as a line.
 
-    encoding: "utf-8" or "latin-1". The rows come in the order of the file, so that `row_number() over ()` is the line's
-    number.
+    encoding: "utf-8" or "latin-1". Rows are in file order, so `row_number() over ()` is the line number.
     """
     if is_document(file):
         form = "array" if _start_of(file).lstrip().startswith("[") else "unstructured"
@@ -52,7 +51,7 @@ def _text_lines(file: str, encoding: str) -> str:
 
 
 def is_document(file: str) -> bool:
-    """Whether a file is JSON that goes over many lines, or one array, rather than an object a line."""
+    """Whether a file is one JSON array or has multi-line objects, rather than one object per line."""
     start = _start_of(file).lstrip()
     if not start.startswith(("{", "[")):
         return False
@@ -63,7 +62,7 @@ def is_document(file: str) -> bool:
         pass
     if start.startswith("["):
         return start[1:].lstrip()[:1] in ("{", "")
-    # An object that goes on in the next line; Python literals and broken lines are followed by another object.
+    # An object that continues on the next line; after Python literals and broken lines, another object follows.
     following = rest.lstrip()
     return bool(end) and following[:1] not in ("", "{") and first.rstrip()[-1] in "{[,:"
 
@@ -73,7 +72,7 @@ def _holds_objects(array: str) -> bool:
 
 
 def _start_of(file: str) -> str:
-    """The first characters of a file; '' where they cannot be had."""
+    """The first characters of a file; '' if they cannot be read."""
     if ".parquet" not in file and (is_remote(file) or file.lower().endswith(".zst")):
         changed = 0 if is_remote(file) else os.stat(file).st_mtime_ns
         return _start_by_duckdb(file, changed)
@@ -82,7 +81,8 @@ def _start_of(file: str) -> str:
 
 @lru_cache(maxsize=64)
 def _start_by_duckdb(file: str, changed: int) -> str:
-    """The same of a file that only DuckDB opens. changed: when, so that a file written anew is looked at anew."""
+    """The same for a file that only DuckDB opens. changed: modification time, so that a rewritten file is read
+    again."""
     import duckdb
 
     with duckdb.connect() as con:
@@ -91,7 +91,7 @@ def _start_by_duckdb(file: str, changed: int) -> str:
             lines = [line for (line,) in con.execute(select).fetchall()]
             if lines:
                 return "\n".join(lines)[:_SNIFFED_BYTES]
-            # An array in one line that is too long for a line.
+            # An array on one line, which is too long to be read as a line.
             con.execute(f"select 1 from {_objects(file, 'array')} limit 1").fetchall()
             return "[{"
         except (duckdb.Error, UnicodeDecodeError):
@@ -109,18 +109,18 @@ def _first_bytes(file: str) -> bytes:
 
 
 def first_line(con: duckdb.DuckDBPyConnection, file: str) -> str:
-    """The first line that is not blank; '' for binary files and files without one."""
+    """The first non-blank line; '' for binary files and files without one."""
     return next(iter(first_lines(con, file, 1)), "")
 
 
 def first_lines(con: duckdb.DuckDBPyConnection, file: str, n: int) -> list[str]:
-    """The first n lines that are not blank. Raises LlmseqError for a file that cannot be read."""
+    """The first n non-blank lines. Raises LlmseqError for a file that cannot be read."""
     import duckdb
 
     plain = _plain_lines(file, n)
     if plain is not None:
         return plain
-    # A cursor of its own, so that a failure does not end the caller's transaction.
+    # Use a separate cursor, so that a failure does not end the caller's transaction.
     with con.cursor() as cursor:
         try:
             rows = cursor.execute(f"select line from {lines_of(file)} where trim(line) <> '' limit {n}").fetchall()
@@ -130,7 +130,7 @@ def first_lines(con: duckdb.DuckDBPyConnection, file: str, n: int) -> list[str]:
 
 
 def _plain_lines(file: str, n: int) -> list[str] | None:
-    """The same without DuckDB, which fetches megabytes; None where the start of the file is not plain text."""
+    """The same without DuckDB, which reads megabytes; None if the start of the file is not plain text."""
     start = _first_bytes(file)
     whole = len(start) < _SNIFFED_BYTES
     if not whole:
@@ -154,7 +154,7 @@ def is_json(line: str) -> bool:
 
 
 def parse_record(line: str) -> dict[str, Any] | str:
-    """The object that a line holds, as JSON or as a Python literal; or the reason why it holds none."""
+    """The object on a line, as JSON or as a Python literal; or the reason why there is none."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError):
@@ -162,19 +162,19 @@ def parse_record(line: str) -> dict[str, Any] | str:
             record = _literal(line)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return "the line is neither JSON nor a Python literal"
-    return record if isinstance(record, dict) else "the line holds no object"
+    return record if isinstance(record, dict) else "the line is not an object"
 
 
 def _literal(line: str) -> Any:
     if "\\" not in line:
         return ast.literal_eval(line)
-    with warnings.catch_warnings():  # Python warns of a backslash that means nothing, which here is the file's matter
+    with warnings.catch_warnings():  # Python warns of invalid escapes in the data
         warnings.simplefilter("ignore")
         return ast.literal_eval(line)
 
 
 def storable(text: str) -> str:
-    """A text that UTF-8 can hold: an escaped half of a surrogate pair becomes U+FFFD, two halves their character."""
+    """The text as valid UTF-8: a lone surrogate becomes U+FFFD, a surrogate pair its character."""
     if text.isascii():
         return text
     try:
@@ -187,13 +187,13 @@ def storable(text: str) -> str:
 def batches_of_lines(
     con: duckdb.DuckDBPyConnection, file: str, rejects: list[Rejection], encoding: str = "utf-8"
 ) -> Iterator[list[str]]:
-    """Batches of all lines, '' for blank ones. Raises LlmseqError for an unreadable file.
+    """All lines in batches, '' for blank ones. Raises LlmseqError for an unreadable file.
 
-    rejects: gets the lines that are not in the encoding, and in no batch, once all are read.
+    rejects: receives the lines that are not in the encoding (and in no batch) once all are read.
     """
     import duckdb
 
-    # A cursor of its own: the caller writes what it reads through the connection.
+    # Use a separate cursor: the caller writes through the connection while reading.
     reader = con.cursor()
     try:
         reader.execute(f"select line from {lines_of(file, encoding)}")

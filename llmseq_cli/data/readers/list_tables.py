@@ -1,4 +1,4 @@
-"""Files with one row a session: a column that holds lists, or lines of a user and the items, separated by spaces."""
+"""Files with one row per session: a column of lists, or lines with a user and the items, separated by spaces."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _LIST = '["VARCHAR"]'
 
 @dataclass
 class ListTable(TableFile):
-    """Another table, of which each row holds a list of items (and perhaps of times): one row for each of the items.
+    """Expands a table whose rows contain lists of items (and perhaps times) to one row per item.
 
-    lists: the aliases whose columns hold lists.
+    lists: the aliases whose columns contain lists.
     """
 
     inner: TableFile
@@ -53,7 +53,7 @@ class ListTable(TableFile):
 
     @cached_property
     def _lengths(self) -> np.ndarray:
-        """Rows of the scan for each of the inner table."""
+        """The number of expanded rows for each row of the inner table."""
         columns = self._columns
         longest = ", ".join(f"coalesce(len({_as_list(identifier(one))}), 0)" for one in self.lists if one in columns)
         with self.con.cursor() as cursor:
@@ -71,14 +71,14 @@ class ListTable(TableFile):
 
 
 def _as_list(text: str) -> str:
-    """SQL for the list that a text holds as JSON; NULL where it holds none."""
+    """SQL for a list from JSON text; NULL if the text is not a list."""
     valid = f"json_valid({text}) and json_type({text}) = 'ARRAY'"
     return f"(case when {valid} then from_json({text}, '{_LIST}') end)"
 
 
 @dataclass
 class SequenceTable(TableFile):
-    """Lines of a user and the user's items, separated by spaces, as S3-Rec's files have them."""
+    """Lines with a user and the user's items, separated by spaces, as in S3-Rec's files."""
 
     con: duckdb.DuckDBPyConnection
     file: str
@@ -108,5 +108,5 @@ def looks_like_sequences(con: duckdb.DuckDBPyConnection, file: str) -> bool:
 
 
 def holds_lists(values: list[str]) -> bool:
-    """Whether most texts of a sample are lists as JSON."""
+    """Whether most values of a sample are JSON lists."""
     return bool(values) and 2 * sum(one.startswith("[") and one.endswith("]") for one in values) > len(values)

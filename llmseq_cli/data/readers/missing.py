@@ -1,4 +1,4 @@
-"""Words that programs write where a value is missing: no user, no item and no title is called so."""
+"""Words that programs write for missing values; they are never the name of a user, item or title."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MISSING_WORDS = frozenset(
 
 
 def is_missing(text: str | None) -> bool:
-    """Whether a text says that there is none."""
+    """Whether the text stands for a missing value."""
     plain = (text or "").strip()
     return not plain or plain in MISSING_WORDS
 

@@ -44,7 +44,7 @@ def is_movies(file: str) -> bool:
 
 
 def movies_beside(file: str) -> list[str]:
-    """The file of movies that lies beside one of ratings."""
+    """The file of movies next to a file of ratings."""
     beside = [Path(file).with_name(name) for name in _MOVIES if _fits(file, name)]
     return [str(path) for path in beside if path.exists()]
 
@@ -54,7 +54,7 @@ def _fits(ratings: str, movies: str) -> bool:
 
 
 def open_ratings(reading: Reading, file: str) -> TableFile:
-    """The table in a file of ratings."""
+    """Open a file of ratings as a table."""
     names = ["user_id", "item_id", "rating", "timestamp"]
     if _kind(file) == "u.data":
         return CsvTable(reading.con, file, "\t", False, names, quote="")
@@ -64,7 +64,7 @@ def open_ratings(reading: Reading, file: str) -> TableFile:
 
 
 def read_movies(reading: Reading, file: str) -> None:
-    """Stage the movies of MovieLens."""
+    """Stage MovieLens' movies."""
     if _kind(file) == "movies.csv":
         read_items(reading, open_table(reading.con, file), required=True, words=_piped)
         return

@@ -1,4 +1,4 @@
-"""Opens a file as the table that it holds: told by its name, its first lines, and what the user says."""
+"""Open a file as a table, by its name, its first lines and the user's options."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LOOKED_AT = 20
 
 
 def open_table(con: duckdb.DuckDBPyConnection, file: str, quote: str | None = None) -> TableFile:
-    """The table in a file. quote: of CSV, as the user says. Raises LlmseqError where there is no table."""
+    """The table in a file. quote: of CSV, from the user. Raises LlmseqError if it is not a table."""
     if plain_name(file).endswith(".parquet"):
         return ParquetTable(con, file)
     lines = first_lines(con, file, _LOOKED_AT)
@@ -36,5 +36,5 @@ def open_table(con: duckdb.DuckDBPyConnection, file: str, quote: str | None = No
 
 
 def open_records(con: duckdb.DuckDBPyConnection, file: str) -> TableFile:
-    """A file of one object a line, JSON or Python literals."""
+    """Open a file with one object per line, JSON or Python literals."""
     return JsonTable(con, file) if is_document(file) or is_json(first_line(con, file)) else LiteralTable(con, file)

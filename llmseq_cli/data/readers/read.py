@@ -1,4 +1,4 @@
-"""Reads whatever format it is: finds the files, tells each one's format, calls its reader, checks what came."""
+"""Read any format: find the files, detect the format of each, call its reader, check the result."""
 
 from __future__ import annotations
 
@@ -61,14 +61,13 @@ _RECORDS = {"amazon": AMAZON, "steam": STEAM}
 
 
 def read(con: duckdb.DuckDBPyConnection, source: Source, progress: Progress) -> ReadReport:
-    """Fill the staging tables (which must exist) from what the source names; returns what was read and understood.
+    """Fill the staging tables (which must exist) from the source; return a report of what was read and how.
 
-    Rows that cannot be used are set aside in staged_rejection with file, line and reason.
-    Raises LlmseqError for files that cannot be read, columns that cannot be told, no usable row at all, and with
-    `source.strict` for the first bad row.
+    Rows that cannot be used are set aside in staged_rejection with file, line and reason. Raises LlmseqError for
+    unreadable files, unknown columns, no usable row at all and, with `source.strict`, for the first bad row.
     """
     item_files = find_files(source.items)
-    described = {os.path.realpath(file) for file in item_files}  # they may lie in a folder that is read as a whole
+    described = {os.path.realpath(file) for file in item_files}  # they may be in a folder that is read as a whole
     files = [file for file in find_files(source.paths) if os.path.realpath(file) not in described]
     chosen = _format_of(con, files, source) if source.format == "auto" else source.format
     reading = Reading(con, source, ReadReport(chosen), progress)
@@ -84,7 +83,7 @@ def read(con: duckdb.DuckDBPyConnection, source: Source, progress: Progress) -> 
             read_items(reading, table, required=False)
     repeated = merge_repeated(con)
     if repeated and item_files:
-        reading.note(f"{count(repeated, 'description repeats', 'descriptions repeat')} an item: they were put together")
+        reading.note(f"{count(repeated, 'description repeats', 'descriptions repeat')} an item: they were merged")
     _check_result(reading)
     return reading.report
 
@@ -110,7 +109,7 @@ def _format_of(con: duckdb.DuckDBPyConnection, files: list[str], source: Source)
 def _sort_files(
     reading: Reading, chosen: str, files: list[str], item_files: list[str]
 ) -> tuple[list[str], list[str], dict[str, TableFile]]:
-    """Files of interactions, further files of items, and those of interactions that were opened as tables already."""
+    """Files of interactions, more files of items, and tables of interactions that are already open."""
     if chosen in _RECORDS:
         interactions, items = _sort_records(reading, chosen, files)
         return interactions, items, {}
@@ -144,10 +143,12 @@ def _sort_records(reading: Reading, chosen: str, files: list[str]) -> tuple[list
     for file, layout in found:
         if layout is None:
             kinds = ", ".join([*(one.name for one in layouts[0]), *(one.name for one in layouts[1])])
-            raise LlmseqError(f"{file} holds none of: {kinds}", "check --format; any table reads with --format table")
+            raise LlmseqError(
+                f"{file} contains none of: {kinds}", "check --format; any table reads with --format table"
+            )
     interactions = [file for file, layout in found if isinstance(layout, InteractionLayout)]
     if not interactions:
-        raise LlmseqError("no file holds interactions", "name the file of reviews besides the one of items")
+        raise LlmseqError("no file has interactions", "also name the file of reviews, not only the one of items")
     check_folders(reading, interactions)
     return interactions, [file for file, layout in found if isinstance(layout, ItemLayout)]
 
@@ -155,7 +156,7 @@ def _sort_records(reading: Reading, chosen: str, files: list[str]) -> tuple[list
 def _sort_tables(
     reading: Reading, files: list[str], item_files: list[str]
 ) -> tuple[list[str], list[str], dict[str, TableFile]]:
-    """Of several tables one that has items but no users describes the items."""
+    """Sort several tables: one with items but no users describes items."""
     quote, given = reading.source.quote_character, dict(reading.source.columns)
     tables: dict[str, TableFile] = {}
     items = []
@@ -185,7 +186,7 @@ def _read_all_interactions(reading: Reading, chosen: str, files: list[str], tabl
                 _read_interactions(reading, chosen, file, tables, part)
             put_parts_aside(reading)
         except LlmseqError as error:
-            reading.warn(f"{', '.join(parts.files)}: not taken as parts of {parts.whole}: {error.message}")
+            reading.warn(f"{', '.join(parts.files)}: not read as parts of {parts.whole}: {error.message}")
             forget_rows(reading)
             reading.report.files.clear()
             files = [file for file in files if file not in parts.files]
@@ -200,7 +201,7 @@ def _read_all_interactions(reading: Reading, chosen: str, files: list[str], tabl
         reading.report.files += parts.files
     elif parts.files:
         named = ", ".join(f"{os.path.basename(file)} = {part}" for file, part in parts.files.items())
-        reading.note(f"parts by the names of the files: {named}")
+        reading.note(f"parts, from the names of the files: {named}")
 
 
 def _read_interactions(
@@ -219,7 +220,7 @@ def _read_interactions(
 
 
 def _items_format(reading: Reading, file: str) -> str:
-    """The format of a file of items: as --items-format says, else by its name and its first object."""
+    """The format of a file of items: from --items-format, or from its name and first object."""
     if reading.source.items_format != "auto":
         return reading.source.items_format
     if is_movies(file):
@@ -251,7 +252,7 @@ def _read_items(reading: Reading, file: str) -> None:
 
 
 def _hint_for(reason: str) -> str:
-    """What to look at where every row was set aside for such a reason."""
+    """A hint if every row was set aside for this reason."""
     if "time" in reason.partition(":")[0]:
         return "check how times are written (--time-format), and which column has them (--map time=COLUMN)"
     if reason.startswith(("no user", "no item")):
@@ -282,7 +283,7 @@ def _check_result(reading: Reading) -> None:
     tell_times(reading)
     tell_described(reading)
     if report.left_out:
-        reading.note(f"{count(report.left_out, 'row was', 'rows were')} left out, as asked for")
+        reading.note(f"{count(report.left_out, 'row was', 'rows were')} left out by these options")
     if report.rejected:
         file, line, reason = first[0]
         shown = count(report.rejected, "bad row was", "bad rows were")

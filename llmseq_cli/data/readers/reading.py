@@ -1,4 +1,4 @@
-"""What is asked of the readers, what they report, and a reading in progress."""
+"""The input of readers, their report, and a reading in progress."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Source(ReadOptions):
-    """What the user asked for.
+    """What to read.
 
-    paths: files, globs or folders, or s3:// addresses that DuckDB reads itself.
-    items: files of item metadata; without them they are looked for among the paths where a format has a convention.
+    paths: files, globs or folders, or s3:// URLs that DuckDB reads itself. items: files of item metadata; without them,
+    formats with a naming convention look for them among the paths.
     """
 
     paths: list[str]
@@ -31,10 +31,10 @@ class Source(ReadOptions):
 
 @dataclass
 class ReadReport:
-    """What was read and how it was understood; kept with the dataset.
+    """What was read and how; stored with the dataset.
 
-    rejected: rows set aside. left_out: rows that do not meet --where or the ratings asked for. duplicates: equal rows
-    of which one was kept. described_items: items with interactions that the metadata describes, where there is any.
+    rejected: rows set aside. left_out: rows excluded by --where or rating limits. duplicates: dropped repetitions of
+    rows. described_items: items with interactions that the metadata describes, if there is metadata.
     """
 
     format: str
@@ -52,16 +52,16 @@ class ReadReport:
 
 @dataclass
 class Reading:
-    """One reading in progress: the connection with the staging tables, and what is reported of it."""
+    """A reading in progress: the connection with the staging tables, and the report."""
 
     con: duckdb.DuckDBPyConnection
     source: Source
     report: ReadReport
     progress: Progress
     rows_staged: int = 0
-    """Rows of earlier files in staged_interaction; bad ones stay among them until all files are read."""
+    """Rows of earlier files in staged_interaction, including bad ones until all files are read."""
     staged_files: list[tuple[str, int, int]] = field(default_factory=list)
-    """Files with their first row in staged_interaction and the one after their last, counted from 0."""
+    """For each file, its first row in staged_interaction and the row after its last, from 0."""
 
     def first_row(self) -> int:
         """The rowid of the first row staged since the last file was finished."""

@@ -15,7 +15,7 @@ from llmseq_cli.errors import LlmseqError
 
 
 def is_recbole(file: str) -> bool:
-    """Whether a file has the ending of interactions; .item is MovieLens' too."""
+    """Whether a file has the suffix of interactions; MovieLens also uses .item."""
     return plain_name(file).endswith(".inter")
 
 
@@ -24,7 +24,7 @@ def is_recbole_items(file: str) -> bool:
 
 
 def recbole_items_beside(file: str) -> list[str]:
-    """The .item file that lies beside an .inter file."""
+    """The .item file next to an .inter file."""
     path = Path(file)
     name = path.name.partition(".")[0]
     beside = [path.with_name(f"{name}.item{ending}") for ending in ("", ".gz", ".zst")]
@@ -32,7 +32,7 @@ def recbole_items_beside(file: str) -> list[str]:
 
 
 def open_recbole(reading: Reading, file: str) -> CsvTable:
-    """The table in an atomic file. Raises LlmseqError where its header has no types."""
+    """The table in an atomic file. Raises LlmseqError if its header has no types."""
     line = first_line(reading.con, file)
     quote = reading.source.quote_character
     for delimiter in ("\t", ",", " ", ";", "|"):

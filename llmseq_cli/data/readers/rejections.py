@@ -1,4 +1,4 @@
-"""Rows that cannot be used: what DuckDB sets aside while it scans, what the SQL of a reader marks, and their lines."""
+"""Rows that cannot be used: those that DuckDB rejects in a scan, those that a reader's SQL marks, and their lines."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llmseq_cli.data.readers.reading import Reading
 
 NOT_UTF8 = "the line is not UTF-8"
-LEFT_OUT = "left out"  # instead of a reason: the row is good but was not asked for
+LEFT_OUT = "left out"  # instead of a reason: the row is good but excluded by an option
 _REASONS = {
     "INVALID ENCODING": NOT_UTF8,
     "UNQUOTED VALUE": "a quote is never closed, or text follows it",
@@ -28,20 +28,20 @@ _REASONS = {
 
 @dataclass(frozen=True)
 class Rejection:
-    """A row that cannot be used: where it stands (a line, or the place of a record) and why."""
+    """A row that cannot be used: where it is (a line, or the position of a record) and why."""
 
     line: int
     reason: str
 
 
 Locate = Callable[[np.ndarray, list[Rejection], int], tuple[np.ndarray, list[Rejection]]]
-"""int64[n] rows of a scan, counted from 1, what DuckDB set aside by record, and the rows of the scan → their lines."""
+"""Maps int64[n] rows of a scan (from 1), DuckDB's rejects by record, and the number of scanned rows to line numbers."""
 
 
 def rows_are_lines(
     numbers: np.ndarray, rejects: list[Rejection], scanned: int, header: int = 0
 ) -> tuple[np.ndarray, list[Rejection]]:
-    """Lines of rows where each line is a row, except those of the header and those that DuckDB set aside."""
+    """Line numbers if each line is a row, except the header and lines that DuckDB rejected."""
     if not rejects and not header:
         return numbers, rejects
     others = np.ones(max(header + scanned + len(rejects), *(one.line for one in rejects), 0), dtype=bool)
@@ -53,13 +53,13 @@ def rows_are_lines(
 def with_lines(
     bad: list[Rejection], rejects: list[Rejection], scanned: int, locate: Locate = rows_are_lines
 ) -> list[Rejection]:
-    """All rejections of a file by line: `bad` has rows of the scan instead, `rejects` is what DuckDB set aside."""
+    """All rejections of a file by line. bad: by row of the scan. rejects: those of DuckDB."""
     lines, rejects = locate(np.array([one.line for one in bad], dtype=np.int64), rejects, scanned)
     return rejects + [Rejection(int(line), one.reason) for line, one in zip(lines, bad, strict=True)]
 
 
 def take_rejects(con: duckdb.DuckDBPyConnection) -> list[Rejection]:
-    """What DuckDB set aside in the last scan with store_rejects, by record; its tables are dropped."""
+    """What DuckDB rejected in the last scan with store_rejects, by record; drops DuckDB's tables."""
     if not con.execute("select 1 from duckdb_tables() where table_name = 'reject_errors'").fetchall():
         return []
     rows = con.execute(query("ingest/read_rejects")).fetchall()
@@ -81,10 +81,10 @@ def finish_file(
     locate: Locate = rows_are_lines,
     torn: Sequence[Rejection] = (),
 ) -> None:
-    """Account for the rows just staged of a file, and write those that cannot be used to staged_rejection.
+    """Count the rows just staged from a file, and write unusable ones to staged_rejection.
 
-    rejects: what DuckDB set aside, so that it was never staged. torn: lines, by their numbers, that it never saw.
-    Raises LlmseqError at the first bad row where the user wants none, and for files damaged or mostly not UTF-8.
+    rejects: what DuckDB rejected and so never staged. torn: lines, by number, that it never saw. Raises LlmseqError for
+    the first bad row if the user wants that, and for files that are damaged or mostly not UTF-8.
     """
     first, scanned = reading.first_row(), reading.rows_since_last_file()
     bad = reading.con.execute(query("ingest/rejected_rows"), {"first": first, "left_out": LEFT_OUT}).fetchall()
@@ -102,12 +102,12 @@ def finish_file(
 
 
 def unstage_file(reading: Reading) -> None:
-    """Take back the rows staged since the last file was finished."""
+    """Remove the rows staged since the last file was finished."""
     reading.con.execute(query("ingest/keep_rows_before"), {"first": reading.first_row()})
 
 
 def set_aside(reading: Reading, file: str, rejected: list[Rejection], rows: int) -> None:
-    """Write rejections of a file with so many rows to staged_rejection. Raises as finish_file does."""
+    """Write rejections of a file with this many rows to staged_rejection. Raises the same errors as finish_file."""
     if not rejected:
         return
     check_archive(file)

@@ -22,7 +22,7 @@ class Condition:
 
 
 def parse_where(con: duckdb.DuckDBPyConnection, text: str, table: NamedColumns) -> Condition:
-    """The condition over aliases of a table's columns. Raises UsageError for what is no plain condition on them."""
+    """The condition over aliases of a table's columns. Raises UsageError if it is not a plain condition on them."""
     aliases: dict[str, str] = {}
 
     def alias(wanted: str) -> str:

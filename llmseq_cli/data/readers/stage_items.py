@@ -1,4 +1,4 @@
-"""Items as sources describe them, into staged_item: clean titles, classes, text attributes."""
+"""Stage item descriptions in staged_item: clean titles, classes, text attributes."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 Item = tuple[str, Any, list[str], dict[str, Any]]
 """Item id, title, category keywords, other attributes by name."""
 
-_LONGEST_TEXT = 1000  # characters of an attribute that are kept: descriptions can be whole pages
+_LONGEST_TEXT = 1000  # characters of an attribute to keep: descriptions can be whole pages
 _ITEMS_PER_INSERT = 20_000
 
 
 def clean_text(text: Any) -> str:
-    """A text in one form of Unicode (NFC), HTML entities unescaped (twice where they were escaped twice), control
-    characters and runs of space one space. Words for a missing value, such as NaN, are ''."""
+    """Clean a text: Unicode NFC, HTML entities unescaped (twice if they were escaped twice), control characters and
+    runs of spaces replaced by one space. Words for a missing value, such as NaN, become ''."""
     if text is None or is_missing(str(text)):
         return ""
     plain = unicodedata.normalize("NFC", html.unescape(html.unescape(str(text))))
@@ -35,7 +35,7 @@ def clean_text(text: Any) -> str:
 
 
 def keywords(value: Any) -> list[str]:
-    """All words of a category in whatever form: a text, a list, a list of lists; each once, in their order."""
+    """All words of a category (a text, a list or a list of lists), each once, in order."""
     if value is None or value == "":
         return []
     if isinstance(value, (list, tuple, set)):
@@ -44,7 +44,7 @@ def keywords(value: Any) -> list[str]:
 
 
 def listed(text: str | None) -> list[str]:
-    """The words of a category column: those of a list where it holds one as JSON, else the text."""
+    """The words of a category column: the entries of a JSON list, or else the text."""
     if text and text.startswith("["):
         try:
             return keywords(json.loads(text))
@@ -89,7 +89,7 @@ def _row(item_id: str, title: Any, words: list[str], attributes: dict[str, Any])
 
 
 def merge_repeated(con: duckdb.DuckDBPyConnection) -> int:
-    """Make one description of the several that an item has: of each attribute the first that is there."""
+    """Merge several descriptions of an item: for each attribute, take the first value present."""
     [(rows, items)] = con.execute("select count(*), count(distinct item_id) from staged_item").fetchall()
     if rows > items:
         con.execute(query("ingest/merge_items"))

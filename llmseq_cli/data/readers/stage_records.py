@@ -1,4 +1,4 @@
-"""Files of one object a line (JSON or Python literal): the Amazon and Steam dumps."""
+"""Files with one object per line (JSON or Python literal): the Amazon and Steam dumps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from llmseq_cli.errors import LlmseqError
 
 @dataclass(frozen=True)
 class InteractionLayout:
-    """Which keys of an object hold user, item and time; a file has this layout where it has all of them."""
+    """The keys of an object with user, item and time; a file has this layout if it has all of them."""
 
     name: str
     user: str
@@ -28,21 +28,21 @@ class InteractionLayout:
 
 @dataclass(frozen=True)
 class ItemLayout:
-    """How an object describes an item: which keys it must and must not have, and what becomes of it."""
+    """How an object describes an item: which keys it must and must not have, and how to convert it."""
 
     name: str
     has: tuple[str, ...]
     lacks: tuple[str, ...]
     convert: Callable[[dict[str, Any]], Item]
     also: tuple[str, ...] = ()
-    """Keys of which a file of this layout has one, where those of `has` are found in files of other makers, too."""
+    """Keys of which a file of this layout has one, if those of `has` also occur in other files."""
 
     def fits(self, record: dict[str, Any]) -> bool:
         keys = set(record)
         return set(self.has) <= keys and not set(self.lacks) & keys
 
     def is_told_by(self, record: dict[str, Any]) -> bool:
-        """Whether the record can be nothing else."""
+        """Whether the record can only have this layout."""
         return self.fits(record) and (not self.also or bool(set(self.also) & set(record)))
 
 
@@ -81,16 +81,18 @@ def read_described(reading: Reading, file: str, layout: ItemLayout) -> None:
 
 
 def check_folders(reading: Reading, files: list[str]) -> None:
-    """Several files of one folder may hold the same reviews (all of them, and their 5-core): the user is to choose."""
+    """Several files of one folder may contain the same reviews (all, and their 5-core): let the user choose."""
     for folder in filter(os.path.isdir, reading.source.paths):
         within = [file for file in files if os.path.realpath(os.path.dirname(file)) == os.path.realpath(folder)]
         if len(within) > 1:
             names = ", ".join(os.path.basename(file) for file in within)
-            raise LlmseqError(f"{folder} holds several files of interactions: {names}", "name the one to read, or all")
+            raise LlmseqError(
+                f"{folder} contains several files of interactions: {names}", "name the one to read, or all"
+            )
 
 
 def _items(reading: Reading, file: str, layout: ItemLayout, rejected: list[Rejection]) -> Iterator[Item]:
-    """The items of a file; `rejected` gets, after the last one, what is none."""
+    """The items of a file; invalid ones are added to `rejected` after the last item."""
     bad: list[Rejection] = []
     rejects: list[Rejection] = []
     number = 0

@@ -1,4 +1,4 @@
-"""Tables of interactions, row by row into staged_interaction."""
+"""Stage tables of interactions in staged_interaction."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ _USUAL_AFTER = 3e8  # seconds since 1970: mid 1979
 class _Layout:
     """How a table of interactions is read.
 
-    columns: {alias: column} of the scan. form: of the times; None where the order of the rows stands for them.
-    whole: aliases of ids that are floats only in writing. condition: which rows are wanted.
+    columns: {alias: column} of the scan. form: of the times; None if the order of the rows is used instead. whole:
+    aliases of ids that are written as floats but are integers. condition: which rows to keep.
     """
 
     columns: dict[str, str]
@@ -74,19 +74,19 @@ class _Layout:
         )
 
     def _id(self, alias: str) -> str:
-        """One form of Unicode for all ids, and integers where a program wrote 7.0 for 7."""
+        """Normalise an id: one Unicode form, and integers where a program wrote 7.0 for 7."""
         text = f"{alias}::varchar"
-        is_plain = f"strlen({text}) = length({text}) and not contains({text}, ' ')"  # most are, and need no care
+        is_plain = f"strlen({text}) = length({text}) and not contains({text}, ' ')"  # most ids are
         plain = f"case when {is_plain} then {text} else nfc_normalize(trim({text})) end"
         return f"regexp_replace({plain}, '^(-?\\d+)\\.0+$', '\\1')" if alias in self.whole else plain
 
 
 def check_map(given: dict[str, str], tables: list[TableFile]) -> None:
-    """Any name may be that of an attribute, but one that is nearly user, item, time, … is a slip."""
+    """Any name may be an attribute, but a near miss of user, item, time, … is a typo."""
     for role, wanted in given.items():
         nearly = get_close_matches(role, ROLES, n=1, cutoff=0.7)
         if nearly and role not in ROLES:
-            raise UsageError(f"--map knows no '{role}'", f"did you mean '{nearly[0]}'?")
+            raise UsageError(f"--map has no role '{role}'", f"did you mean '{nearly[0]}'?")
         if tables and not any(named_column(table, wanted) for table in tables):
             raise unknown_column(tables[0], wanted)
 
@@ -98,10 +98,10 @@ def read_interactions(
     name: str | None = None,
     part: str | None = None,
 ) -> None:
-    """Stage the interactions of a table. Raises LlmseqError where a column is missing.
+    """Stage the interactions of a table. Raises LlmseqError if a column is missing.
 
-    given: columns that the format itself tells; those of --map go before. name: of the format, for the note.
-    part: train, validation or test where the file is one of these.
+    given: columns defined by the format; those of --map take precedence. name: of the format, for the note. part:
+    train, validation or test if the file is one of these.
     """
     source = reading.source
     given = (given or {}) | dict(source.columns)
@@ -125,7 +125,7 @@ def read_interactions(
 
 
 def _columns(reading: Reading, table: TableFile, given: dict[str, str]) -> dict[str, str]:
-    """{alias: column} of user, item, time and what else the user names."""
+    """{alias: column} of user, item, time and other columns that the user named."""
     if "session" in given and "user" not in given:
         given = {"user": given["session"]} | {role: one for role, one in given.items() if role != "session"}
     columns = {"user_id": required_column(table, "user", given)}
@@ -135,11 +135,11 @@ def _columns(reading: Reading, table: TableFile, given: dict[str, str]) -> dict[
         others = [one for one in table.columns if role_of(one) == "user" and one != columns["user_id"]]
         if others:
             reading.note(
-                f"{table.file}: sessions are told apart by {columns['user_id']}, not by {', '.join(others)};"
+                f"{table.file}: sessions are identified by {columns['user_id']}, not by {', '.join(others)};"
                 f" --map user={others[0]} takes that, and --map user={columns['user_id']},session={others[0]} both"
             )
     if reading.source.items and guess(table.columns, "item") and not named_column(table, given.get("item", "1")):
-        given = {role: one for role, one in given.items() if role != "item"}  # it names the column of the item metadata
+        given = {role: one for role, one in given.items() if role != "item"}  # that is the column of the item metadata
     columns["item_id"] = required_column(table, "item", given)
     if "time" in given or guess(table.columns, "time"):
         columns["time_value"] = required_column(table, "time", given)
@@ -150,7 +150,7 @@ def _columns(reading: Reading, table: TableFile, given: dict[str, str]) -> dict[
 
 
 def _sample(table: TableFile, columns: dict[str, str]) -> dict[str, list[str]]:
-    """The texts of the first rows by alias, without those that are empty."""
+    """Non-empty values of the first rows, by alias."""
     rows = first_rows(table, columns)
     return {alias: [text for row in rows if (text := row[alias])] for alias in columns}
 
@@ -166,13 +166,13 @@ def _time_form(
     if column is None and reading.source.session_gap:
         raise LlmseqError(
             f"--session-gap needs times, and no column of {table.file} looks like one",
-            "name it with --map time=COLUMN, or leave --session-gap out",
+            "name it with --map time=COLUMN, or leave out --session-gap",
         )
     if column is None:
         if not isinstance(table, ListTable) or not isinstance(table.inner, SequenceTable):
             reading.warn(
-                f"{table.file}: no column looks like the time, so the rows count as they stand, the first as the"
-                " oldest; --map time=COLUMN names one"
+                f"{table.file}: no column looks like a time, so the rows are taken in file order, oldest"
+                " first; --map time=COLUMN names one"
             )
         return None
     if reading.source.time_format:
@@ -187,8 +187,8 @@ def _time_form(
     if form is None:
         shown = f" such as '{values[0]}'" if values else ""
         raise LlmseqError(
-            f"the column {column} of {table.file} holds no times{shown}",
-            "name another with --map time=COLUMN, or say how they are written: --time-format '%d/%m/%Y %H:%M'",
+            f"the column {column} of {table.file} contains no times{shown}",
+            "name another with --map time=COLUMN, or give their format: --time-format '%d/%m/%Y %H:%M'",
         )
     other = rival(form)
     return _day_or_month_first(reading, table, columns, form, other) if other else form
@@ -197,7 +197,7 @@ def _time_form(
 def _day_or_month_first(
     reading: Reading, table: TableFile, columns: dict[str, str], form: TimeForm, other: TimeForm
 ) -> TimeForm:
-    """Of two forms that the first rows may both have, the one that more of all rows have."""
+    """If the first rows fit two formats, choose the one that fits more of all rows."""
     counts = ", ".join(f"count({one.expression('time_value')})" for one in (form, other))
     scan = table.scan({alias: column for alias, column in columns.items() if alias in ("item_id", "time_value")})
     with reading.con.cursor() as cursor:
@@ -208,7 +208,7 @@ def _day_or_month_first(
             raise unreadable(table.file, error) from error
     if ours == theirs and not form.name.startswith("%d."):
         reading.warn(
-            f"{table.file}: its dates fit with the month first and with the day first; read as {order_of(form)}"
+            f"{table.file}: its dates fit month first and day first; read as {order_of(form)}"
             f" ({form.name}); --time-format '{other.name}' takes the other"
         )
     return form if ours >= theirs else other
@@ -219,7 +219,7 @@ def _positions(reading: Reading, table: CsvTable) -> dict[str, str]:
     sample = _sample(table, {f"c{name}": name for name in table.columns})
     found = {"user": "1", "item": "2"}
     if _mostly(_ASIN, sample["c1"]) and _mostly(_AMAZON_USER, sample["c2"]):
-        found = {"user": "2", "item": "1"}  # so in the ratings of Amazon's 2018 release
+        found = {"user": "2", "item": "1"}  # as in the ratings of Amazon's 2018 release
     for name in table.columns[2:]:
         values = sample[f"c{name}"]
         large = [value for value in values if value.replace(".", "", 1).isdigit() and float(value) >= 1e8]
@@ -234,7 +234,7 @@ def _mostly(pattern: str, values: list[str]) -> bool:
 
 
 def _with_condition(reading: Reading, table: TableFile, layout: _Layout, given: dict[str, str]) -> _Layout:
-    """The layout with what --where, --min-rating and --max-rating ask for."""
+    """Add the conditions of --where, --min-rating and --max-rating to the layout."""
     source = reading.source
     columns: dict[str, str] = {}
     wanted = []
@@ -259,7 +259,7 @@ def _are_numbers(values: list[str]) -> bool:
 
 
 def _say(reading: Reading, table: TableFile, layout: _Layout, name: str | None) -> None:
-    """How a file was understood."""
+    """Report how a file was interpreted."""
     roles = {
         "user_id": "user",
         "session_part": "session",
@@ -287,7 +287,7 @@ def _say(reading: Reading, table: TableFile, layout: _Layout, name: str | None) 
         if not inner.quote and inner.delimiter == "\t":
             details.append(", quotes are text")
     if isinstance(table, ListTable):
-        details.append(", a list of items a row")
+        details.append(", one list of items per row")
     reading.note(f"{table.file}: {named}{''.join(details)}")
 
 
@@ -322,9 +322,9 @@ def _execute(reading: Reading, table: TableFile, layout: _Layout) -> list[Reject
 
 
 def _mark_missing(reading: Reading) -> None:
-    """Set aside the rows just staged whose user or item is a word for none.
+    """Set aside rows just staged whose user or item is a word for a missing value.
 
-    Apart from reading, for here a scan looks only at blocks in whose range such words lie.
+    Separate from reading, because a scan of the table skips blocks whose range excludes such words.
     """
     first = reading.first_row()
     for name in ("ingest/reject_missing_users", "ingest/reject_missing_items"):
@@ -332,10 +332,10 @@ def _mark_missing(reading: Reading) -> None:
 
 
 def _mixes_units(reading: Reading, form: TimeForm) -> bool:
-    """Whether times just staged, read in one unit, lie where only those of another unit do."""
+    """Whether times just staged in one unit include values that only make sense in another unit."""
     given = {"first": reading.first_row(), "earliest": EARLIEST, "latest": LATEST}
     [(early, late)] = reading.con.execute(query("ingest/find_mixed_units"), {"first": given["first"]}).fetchall()
-    if not late and (not early or form.name == "s"):  # seconds read early are early, whatever the unit of others
+    if not late and (not early or form.name == "s"):  # early times in seconds are really early
         return False
     [(usual,)] = reading.con.execute(query("ingest/usual_time"), given).fetchall()
     return usual is not None and usual > _USUAL_AFTER

@@ -1,4 +1,4 @@
-"""Tables in files of JSON, Python literals and Parquet: rows can be selected by column. csv_files has CSV."""
+"""Tables in JSON, Python-literal and Parquet files, read by column. CSV is in csv_files."""
 
 from __future__ import annotations
 
@@ -35,31 +35,31 @@ class TableFile(ABC):
 
     @abstractmethod
     def scan(self, columns: dict[str, str]) -> str:
-        """SQL of a table with one row for each of the file, in its order: `problem` (why a row is none, '' for a blank
-        line, else NULL) and one column for each {alias: column}. What DuckDB itself sets aside take_rejects has."""
+        """SQL of a table with one row per row of the file, in order: `problem` (why a row is invalid, '' for a blank
+        line, otherwise NULL) and one column per {alias: column}. Rows that DuckDB rejects are in take_rejects."""
 
     def type_of(self, column: str) -> str:
-        """DuckDB type of a column; text unless the file itself has types."""
+        """DuckDB type of a column; text unless the file has types."""
         return "VARCHAR"
 
     def locate(self, numbers: np.ndarray, rejects: list[Rejection], scanned: int) -> tuple[np.ndarray, list[Rejection]]:
-        """The lines on which rows of the scan (counted from 1, of so many) and what DuckDB set aside stand.
+        """Line numbers of scanned rows (from 1) and of DuckDB's rejects. scanned: number of rows.
 
-        Each line is a row unless a subclass knows better.
+        Each line is a row, unless a subclass overrides this.
         """
         return rows_are_lines(numbers, rejects, scanned)
 
     @property
     def torn(self) -> list[Rejection]:
-        """Lines that were set aside before the scan, which lacks them."""
+        """Lines set aside before the scan, which does not see them."""
         return []
 
     def needs_mending(self, scanned: int, set_aside: int) -> bool:
-        """Whether the file must be mended and scanned again, so many rows having come out of it."""
+        """Whether the file must be repaired and scanned again, given the number of rows found."""
         return False
 
     def mend(self) -> None:  # noqa: B027 - only CSV has something to mend
-        """Prepare what `scan` reads so that no row swallows others."""
+        """Repair the input of `scan`, so that no row swallows others."""
 
 
 @dataclass
@@ -90,7 +90,7 @@ class ParquetTable(TableFile):
 
     def _expression(self, alias: str, column: str) -> str:
         name, kind = identifier(column), self._types[column]
-        if alias in _IDS and kind in ("DOUBLE", "FLOAT"):  # integers that were floats only to have gaps among them
+        if alias in _IDS and kind in ("DOUBLE", "FLOAT"):  # integers stored as floats because of missing values
             whole = f"{name} = trunc({name}) then coalesce(try_cast({name} as hugeint)::varchar, {name}::varchar)"
             return f"case when not isfinite({name}) then null when {whole} else {name}::varchar end"
         return f"to_json({name})::varchar" if kind.endswith("[]") else name
@@ -114,7 +114,7 @@ class JsonTable(TableFile):
         )
         problem = (
             "case when coalesce(trim(line), '') = '' then '' when not json_valid(line) then 'the line is not JSON'"
-            " when json_type(line) <> 'OBJECT' then 'the line holds no object' end"
+            " when json_type(line) <> 'OBJECT' then 'the line is not an object' end"
         )
         return f"(select {problem} as problem, {chosen} from {self._lines})"
 
@@ -128,7 +128,7 @@ def _json_path(key: str) -> str:
 
 
 class LiteralTable(JsonTable):
-    """An object a line as Python writes it, made JSON in a temporary file by `ast.literal_eval`, never by eval."""
+    """One Python literal per line, converted to JSON in a temporary file by `ast.literal_eval`, never by eval."""
 
     def __init__(self, con: duckdb.DuckDBPyConnection, file: str) -> None:
         super().__init__(con, file)
@@ -156,14 +156,14 @@ class LiteralTable(JsonTable):
 
 
 def _as_json(line: str) -> str:
-    """A line as JSON; where it holds no object, the reason after a !."""
+    """A line as JSON; if it is not an object, "!" and the reason."""
     if not line.strip():
         return ""
     record = parse_record(line)
     try:
         text = f"!{record}" if isinstance(record, str) else json.dumps(record, default=_listed, ensure_ascii=False)
     except (ValueError, TypeError, RecursionError):
-        return "!the line holds values that JSON cannot hold"
+        return "!the line has values that JSON cannot represent"
     return storable(text)
 
 
@@ -172,7 +172,7 @@ def _listed(value: object) -> object:
 
 
 Row = dict[str, str | None]
-"""Texts by alias."""
+"""Values by alias."""
 
 
 WHOLE_FLOAT = re.compile(r"\s*-?\d+\.0+\s*")
@@ -180,7 +180,7 @@ _SAMPLE_ROWS = 1000
 
 
 def first_rows(table: TableFile, aliases: dict[str, str]) -> list[Row]:
-    """The first rows of a table, to look at."""
+    """The first rows of a table, for inspection."""
     chosen = ", ".join(f"{identifier(alias)}::varchar" for alias in aliases)
     with table.con.cursor() as cursor:
         rows = list(_fetch(cursor, table, f"select {chosen} from {_SCAN} limit {_SAMPLE_ROWS}", aliases))
@@ -191,13 +191,13 @@ def first_rows(table: TableFile, aliases: dict[str, str]) -> list[Row]:
 
 
 def table_rows(table: TableFile, aliases: dict[str, str], rejected: list[Rejection]) -> Iterator[Row]:
-    """All rows of a table that are not blank; for tables of items, which are small beside those of interactions.
+    """All non-blank rows of a table; for tables of items, which are small compared with interactions.
 
-    rejected: gets, after the last row, what is no row.
+    rejected: receives invalid rows after the last row.
     """
     if table.needs_mending(*_counts(table, aliases)):
         table.mend()
-    # Two columns may differ in capitals only, which SQL does not tell apart.
+    # Two columns may differ only in case, which SQL ignores.
     safe = {"item" if alias == "item" else f"column_{at}": column for at, (alias, column) in enumerate(aliases.items())}
     chosen = ", ".join(f"{identifier(name)}::varchar" for name in safe)
     bad: list[Rejection] = []
@@ -216,14 +216,14 @@ def table_rows(table: TableFile, aliases: dict[str, str], rejected: list[Rejecti
 
 
 def _counts(table: TableFile, aliases: dict[str, str]) -> tuple[int, int]:
-    """Rows that a scan gives, and what it sets aside."""
+    """The numbers of rows that a scan returns and rejects."""
     with table.con.cursor() as cursor:
         [(rows,)] = _fetch(cursor, table, f"select count(*) from {_SCAN}", {"item": aliases["item"]})
         return rows, len(take_rejects(cursor))
 
 
 def distinct_rows(table: TableFile, aliases: dict[str, str]) -> Iterator[Row]:
-    """Of each item the first row, in the order of the file; where that lacks an attribute, the first that has it."""
+    """For each item the first row, in file order; attributes missing there come from the first row that has them."""
     chosen = ", ".join(f"arg_min({identifier(name)}::varchar, number)" for name in aliases)
     select = query("ingest/read_first_rows").format(chosen=chosen, scan=_SCAN)
     with table.con.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Times as they stand in files: seconds, milliseconds, microseconds, nanoseconds, and dates in many forms."""
+"""Formats of times in files: seconds, milliseconds, microseconds, nanoseconds, and many date formats."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from llmseq_cli.errors import UsageError
 from llmseq_cli.store.instance import scratch
 
 EARLIEST, LATEST = "1900-01-01", "2200-01-01"
-"""A time outside is taken for a mistake in the data."""
+"""Times outside this range count as errors in the data."""
 
 _UNITS = [("s", 1e11, 1e6), ("ms", 1e14, 1e3), ("µs", 1e17, 1.0), ("ns", float("inf"), 1e-3)]
 _CLOCKS = ("", " %H:%M:%S", " %H:%M", " %I:%M:%S %p", " %I:%M %p", " %H:%M:%S.%f", "T%H:%M:%S")
@@ -25,19 +25,19 @@ _LARGEST_COUNTER = 1e8  # as seconds since 1970 this is 1973
 
 @dataclass(frozen=True)
 class TimeForm:
-    """How a column's times are written: `name` for people, `sql` an expression over the text {0}."""
+    """The format of a column of times: `name` for people, `sql` an expression over the text {0}."""
 
     name: str
     sql: str
 
     def expression(self, column: str) -> str:
-        """SQL for the timestamp of a text column, NULL where the text is none."""
+        """SQL for the timestamp of a text column, NULL if the text is not a time."""
         return self.sql.format(column)
 
 
 def date_form() -> TimeForm:
-    """ISO dates and times. One without an offset is taken as UTC, one with an offset is converted to UTC."""
-    # The plain cast reads an offset and ignores it; the cast that minds it would read the others as local time.
+    """ISO dates and times. Without an offset they count as UTC; with an offset they are converted to UTC."""
+    # The plain cast ignores an offset; the cast that respects it would read the others as local time.
     return TimeForm(
         "date",
         f"case when regexp_matches({{0}}, '{_OFFSET}') then try_cast({{0}} as timestamptz) at time zone 'UTC'"
@@ -46,7 +46,7 @@ def date_form() -> TimeForm:
 
 
 def typed_form(kind: str) -> TimeForm | None:
-    """The form of a column that has a DuckDB type of its own; None where its values must be looked at as text."""
+    """The format of a column with a DuckDB time type; None if its values must be parsed as text."""
     if kind == "TIMESTAMP WITH TIME ZONE":
         return TimeForm("timestamp with time zone", "{0} at time zone 'UTC'")
     if kind.startswith(("TIMESTAMP", "DATE")) and not kind.endswith("[]"):
@@ -55,7 +55,7 @@ def typed_form(kind: str) -> TimeForm | None:
 
 
 def given_form(text: str) -> TimeForm:
-    """The form that the user names: s, ms, us, ns, iso, or a pattern as strptime has it. Raises UsageError."""
+    """The format that the user gave: s, ms, us, ns, iso, or a strptime pattern. Raises UsageError."""
     units = {name.replace("µ", "u"): factor for name, _, factor in _UNITS}
     if text in units:
         return _number_form(text, units[text], "<> 0")
@@ -67,18 +67,19 @@ def given_form(text: str) -> TimeForm:
     with scratch() as con:
         try:
             if "%" not in text:
-                raise duckdb.InvalidInputException("it has no % in it")
+                raise duckdb.InvalidInputException("it contains no %")
             con.execute(f"select ({form.expression('x')})::varchar from (select '2020'::varchar as x)").fetchall()
         except duckdb.Error as error:
             said = str(error).partition("\n")[0]
             raise UsageError(
-                f"--time-format '{text}' is no pattern: {said}", "for example '%d/%m/%Y %H:%M', or s, ms, us, ns, iso"
+                f"--time-format '{text}' is not a valid pattern: {said}",
+                "for example '%d/%m/%Y %H:%M', or s, ms, us, ns, iso",
             ) from error
     return form
 
 
 def rival(form: TimeForm) -> TimeForm | None:
-    """The form that days up to the twelfth fit as well: month and day the other way round."""
+    """The same format with day and month swapped, which also fits days up to the 12th."""
     first, sign, second = form.name[:2], form.name[2:3], form.name[3:5]
     swaps = {first, second} == {"%m", "%d"} and sign in ("/", "-", ".")
     return _dated(second + sign + first + form.name[5:]) if swaps else None
@@ -101,10 +102,10 @@ def _strptime(name: str, patterns: tuple[str, ...] | list[str]) -> TimeForm:
 
 
 def numeric_form(usual: float) -> TimeForm:
-    """Times that are numbers, the unit told by their usual size: 1.6e9 are seconds, 1.6e12 milliseconds, …
+    """Numeric times; their usual size shows the unit: 1.6e9 means seconds, 1.6e12 milliseconds, …
 
-    Small numbers are counters, which may start at 0. Among times since 1970 a 0 or -1 says that the time is missing,
-    and other numbers below 0 are times before 1970.
+    Small numbers are counters, which may start at 0. Otherwise 0 or -1 means a missing time, and other negative numbers
+    are times before 1970.
     """
     name, factor = next((name, factor) for name, bound, factor in _UNITS if abs(usual) < bound)
     return _number_form(name, factor, "not in (0, -1)" if abs(usual) >= _LARGEST_COUNTER else ">= 0")
@@ -112,13 +113,13 @@ def numeric_form(usual: float) -> TimeForm:
 
 def _number_form(name: str, factor: float, usable: str) -> TimeForm:
     number = "try_cast({0} as double)"
-    # Numbers beyond the calendar are no times; the cast would fail on them.
+    # The cast would fail on numbers beyond the calendar, which are not times.
     within = f"{number} {usable} and abs({number}) * {factor:g} < 1e16"
     return TimeForm(name, f"case when {within} then make_timestamp(({number} * {factor:g})::bigint) end")
 
 
 def mixed_units_form() -> TimeForm:
-    """Numbers of several units in one column: each is read by its own size."""
+    """Numbers of several units in one column: the size of each shows its unit."""
     number = "try_cast({0} as double)"
     cases = " ".join(
         f"when abs({number}) < {bound:g} then make_timestamp(({number} * {factor:g})::bigint)"
@@ -133,7 +134,7 @@ def is_number_form(form: TimeForm) -> bool:
 
 
 def guess_time_form(sample: list[str]) -> TimeForm | None:
-    """How the times of a sample are written; None where most of them are no times."""
+    """The format of a sample of times; None if most values are not times."""
     texts = [text.strip() for text in sample if text and text.strip()]
     if not texts:
         return None
@@ -145,7 +146,7 @@ def guess_time_form(sample: list[str]) -> TimeForm | None:
         forms = [_strptime(digits, (digits,))] if digits else []
         forms += [date_form(), *(_dated(date) for date in _DATES), _strptime("RFC 2822", _MAIL)]
         con.execute("create temp table sample as select unnest($texts) as text", {"texts": texts})
-        # The form that most of the sample follows; of several the one that stands first.
+        # The format that fits most of the sample; the first one if several do.
         within = f"between '{EARLIEST}'::timestamp and '{LATEST}'::timestamp"
         counts = []
         for form in forms:
@@ -157,11 +158,11 @@ def guess_time_form(sample: list[str]) -> TimeForm | None:
 
 
 def _date_of_digits(texts: list[str]) -> str | None:
-    """The pattern of dates such as 20200131 or 20200131235900, where all of the sample are such."""
+    """The pattern of dates such as 20200131 or 20200131235900, if all of the sample fit."""
     lengths = {len(text) for text in texts}
     if len(lengths) == 1 and all(text.isdigit() and text[:2] in ("19", "20") for text in texts):
         pattern = _DIGITS.get(lengths.pop())
-        # 12 digits that start so may be milliseconds of the 2030s or before 2001 as well; a month is one to twelve.
+        # 12 digits may also be milliseconds of the 2030s or before 2001, so check for valid months and days.
         if pattern and all("01" <= text[4:6] <= "12" and "01" <= text[6:8] <= "31" for text in texts):
             return pattern
     return None

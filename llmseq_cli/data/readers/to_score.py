@@ -1,4 +1,4 @@
-"""A table of sessions to recommend for: a session and an item column, and a time where the rows are not in order."""
+"""Read sessions to score: a table with session and item columns, and a time if rows are not in order."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def read_sessions(con: duckdb.DuckDBPyConnection, path: str, progress: Progress) -> None:
-    """Make the table staged_session_item(session_id, item_id, time, input_order) of a file's rows.
+    """Load a file's rows into the table staged_session_item(session_id, item_id, time, input_order).
 
-    Raises LlmseqError for a file that is no table, or has no column for session or item.
+    Raises LlmseqError if the file is not a table, or has no column for session or item.
     """
     import duckdb
 
     table = open_table(con, find_files([path])[0])
-    hint = "call its columns session and item (and time)"
+    hint = "name its columns session and item (and time)"
     columns = {
         "session_id": required_column(table, "user", {}, hint),
         "item_id": required_column(table, "item", {}, hint),

@@ -1,1 +1,1 @@
-"""Where vectors of texts come from: one file a source, all speak `EmbeddingSource` (base.py)."""
+"""Sources of text vectors: one file per source, each implements `EmbeddingSource` (source.py)."""

@@ -1,4 +1,4 @@
-"""Embeddings of models that run on this machine, through sentence-transformers."""
+"""Embeddings from models on this machine, through sentence-transformers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 
 _TEXTS_AT_ONCE = 1024
-"""Texts between two moments at which vectors are kept; the model itself gets `batch_size` at a time."""
+"""Texts per stored block of vectors; the model itself gets `batch_size` at a time."""
 
 _COUNTED_AT_ONCE = 8192
 _BATCH_SIZES = {"cuda": 256}
@@ -36,25 +36,25 @@ _MODEL_FILES = {".json", ".txt", ".model", ".safetensors", ".bin", ".pt"}
 
 @dataclass(frozen=True)
 class HuggingFaceSettings(Settings):
-    """Where and how the model runs. Half precision is for GPUs: there it is faster, on a CPU slower."""
+    """Where and how the model runs. Half precision is faster on GPUs, and slower on CPUs."""
 
     device: str = setting("auto", "where the model runs", choices=("auto", "cpu", "cuda", "mps"))
-    batch_size: int | None = setting(None, "texts that the model gets at once; none: 32, or 256 on cuda", low=1)
+    batch_size: int | None = setting(None, "texts per batch of the model; none: 32, or 256 on cuda", low=1)
     precision: str = setting(
         "auto",
-        "numbers that the model computes with; auto: bfloat16 (float16 where there is none) on cuda, else float32",
+        "precision of the model; auto: bfloat16 (or float16) on cuda, otherwise float32",
         choices=("auto", "float32", "bfloat16", "float16"),
     )
 
 
 class HuggingFaceSource(EmbeddingSource):
-    """A sentence-transformers model of the Hugging Face Hub or in a folder, run on this machine.
+    """A sentence-transformers model from the Hugging Face Hub or a folder, run on this machine.
 
-    A plain transformer without a configuration of sentence-transformers gets mean pooling. Models that are on this
-    machine already need no network (HF_HUB_OFFLINE=1 forbids it); code that comes with a model is never run.
+    A plain transformer without a configuration of sentence-transformers gets mean pooling. Downloaded models need no
+    network (HF_HUB_OFFLINE=1 forbids it); code that comes with a model is never run.
 
-    Raises LlmseqError where sentence-transformers is not installed, FinalError where the model cannot be loaded,
-    UsageError for dimensions, a device or a precision that it cannot have.
+    Raises LlmseqError if sentence-transformers is not installed, FinalError if the model cannot be loaded, UsageError
+    for impossible dimensions, devices or precisions.
     """
 
     name: ClassVar[str] = "huggingface"
@@ -70,7 +70,7 @@ class HuggingFaceSource(EmbeddingSource):
         self.settings = settings or HuggingFaceSettings()
         _require_library()
         folder = _folder(asked)
-        # Folders of one name are told apart by the fingerprint in `variant`.
+        # The fingerprint in `variant` distinguishes folders with the same name.
         self.model = (folder.resolve().name or asked) if folder else asked
         self.folder = str(folder.resolve()) if folder else None
         self.device = resolve_device(self.settings.device)
@@ -78,17 +78,17 @@ class HuggingFaceSource(EmbeddingSource):
         self._encoder = _load(str(folder or self.model), self.device, precision)
         width = self._encoder.get_embedding_dimension()
         if dimensions and width and dimensions > width:
-            raise UsageError(f"{self.model} has {width} dimensions, not {dimensions}", "leave --dimensions out")
+            raise UsageError(f"{self.model} has {width} dimensions, not {dimensions}", "leave out --dimensions")
         self.dimensions = None if dimensions == width else dimensions
         self.limits = Limits(_TEXTS_AT_ONCE, tokens_per_text=_longest(self._encoder))
         parts = [_fingerprint(folder)] if folder else []
         self.variant = ", ".join([*parts, *([precision] if precision != "float32" else [])])
-        # What the model itself puts before every text takes from the room that texts have.
+        # The model's own prompt before every text takes some of the available length.
         self._prompt: str = self._encoder.prompts.get(self._encoder.default_prompt_name or "") or ""
-        self._lock = threading.Lock()  # tokenizers are not made for several threads
+        self._lock = threading.Lock()  # tokenizers are not thread-safe
 
     def count_tokens(self, texts: list[str]) -> np.ndarray:
-        """Exact, by the model's own tokenizer, with the special tokens and the model's own prompt."""
+        """Exact, with the model's tokenizer, special tokens and own prompt."""
         counts = np.empty(len(texts), dtype=np.int64)
         with self._lock:
             for start in range(0, len(texts), _COUNTED_AT_ONCE):
@@ -99,7 +99,7 @@ class HuggingFaceSource(EmbeddingSource):
     def cut(self, text: str, tokens: int) -> str:
         with self._lock:
             ends = _token_ends(self._encoder.tokenizer, text)
-        # The end of a text can change how its last word is divided, so that the beginnings themselves are counted.
+        # Cutting a text can change how its last word is split into tokens, so the prefixes themselves are counted.
         fitting = bisect_right(ends, tokens, key=lambda end: int(self.count_tokens([text[:end]])[0]))
         return text[: ends[fitting - 1]] if fitting else ""
 
@@ -108,7 +108,7 @@ class HuggingFaceSource(EmbeddingSource):
 
         batch_size = self.settings.batch_size or _BATCH_SIZES.get(self.device, _BATCH_SIZE)
         try:
-            with self._lock:  # the library forms batches of texts of like length and restores the order
+            with self._lock:  # the library batches texts of similar length and restores the order
                 vectors = self._encoder.encode(
                     texts, batch_size=batch_size, show_progress_bar=False, truncate_dim=self.dimensions
                 )
@@ -121,7 +121,7 @@ class HuggingFaceSource(EmbeddingSource):
 
 
 def _require_library() -> None:
-    """Raises LlmseqError where what this source is made of is not installed."""
+    """Raises LlmseqError if a library that this source needs is not installed."""
     try:
         with quiet_libraries():
             import sentence_transformers  # noqa: F401
@@ -130,12 +130,12 @@ def _require_library() -> None:
 
 
 def _folder(model: str) -> Path | None:
-    """The folder that is meant, None for an id of the hub. Raises FinalError for a folder that is not there."""
+    """The folder of a model, None for an id of the hub. Raises FinalError for a missing folder."""
     path = Path(model).expanduser()
     if path.is_dir():
         return path
     if path.is_absolute() or model.startswith((".", "~")) or model.count("/") > 1 or "\\" in model:
-        raise FinalError(f"there is no folder '{model}'", "give --model a folder with a model, or an id of the hub")
+        raise FinalError(f"there is no folder '{model}'", "give --model an existing folder or an id of the hub")
     return None
 
 
@@ -145,10 +145,10 @@ def _precision(wanted: str, device: str) -> str:
     if wanted in ("auto", "float32"):
         if wanted == "float32" or device != "cuda":
             return "float32"
-        # bfloat16 has the range of float32: models that were trained in it overflow in float16.
+        # bfloat16 has the range of float32; models that were trained in it overflow in float16.
         return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float16"
     if device == "cpu":
-        raise UsageError(f"{wanted} is for GPUs, and the model runs on the CPU", "leave precision out")
+        raise UsageError(f"{wanted} is for GPUs, and the model runs on the CPU", "leave out precision")
     return wanted
 
 
@@ -167,22 +167,23 @@ def _load(model: str, device: str, precision: str) -> SentenceTransformer:
 
 
 def _longest(encoder: SentenceTransformer) -> int | None:
-    """Tokens that the model reads of a text; None where it reads everything."""
+    """Tokens of a text that the model reads; None if it reads everything."""
     longest = encoder.max_seq_length
-    # A tokenizer that was never told a length says 10**30.
+    # A tokenizer without a configured length reports 10**30.
     return None if longest is None or not math.isfinite(longest) or longest > 10**9 else int(longest)
 
 
 def _token_counts(tokenizer: Any, texts: list[str]) -> list[int]:
-    if not callable(tokenizer):  # models of fixed vectors a token bring one of the `tokenizers` library
+    if not callable(tokenizer):  # models with one fixed vector per token have a tokenizer of the `tokenizers` library
         return [len(encoding.ids) for encoding in tokenizer.encode_batch(texts)]
-    # Without truncation, and without the note that a text is too long.
+    # Without truncation, and without the warning that a text is too long.
     ids = tokenizer(texts, truncation=False, return_attention_mask=False, verbose=False)["input_ids"]
     return [len(row) for row in ids]
 
 
 def _token_ends(tokenizer: Any, text: str) -> list[int]:
-    """Where a text can be cut, rising: after its tokens, or after any character where the tokenizer does not tell."""
+    """Positions where a text can be cut, ascending: after its tokens, or after any character if the tokenizer gives
+    none."""
     if not callable(tokenizer):
         offsets = tokenizer.encode(text).offsets
     elif tokenizer.is_fast:
@@ -193,7 +194,7 @@ def _token_ends(tokenizer: Any, text: str) -> list[int]:
 
 
 def _fingerprint(folder: Path) -> str:
-    """BLAKE2b-64 over a model's files: one that was trained further in its folder is another model to the cache."""
+    """BLAKE2b-64 of a model's files: after further training in the same folder, the cache treats it as a new model."""
     digest = hashlib.blake2b(digest_size=8)
     for path in sorted(path for path in folder.rglob("*") if path.suffix in _MODEL_FILES and path.is_file()):
         digest.update(path.relative_to(folder).as_posix().encode() + b"\0")

@@ -1,4 +1,4 @@
-"""Local models on a Ray cluster: each worker loads the model once and embeds one batch of texts after the other."""
+"""Local models on a Ray cluster: each worker loads the model once and embeds batch after batch."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from llmseq_cli.embeddings.sources.source import EmbeddingSource, Limits, Vector
 from llmseq_cli.errors import WorkerLostError
 from llmseq_cli.ray_cluster import RayTasks
 
-_TEXTS_PER_TASK = 256  # what a worker that goes away has lost; the model itself gets `batch_size` at a time
+_TEXTS_PER_TASK = 256  # lost if a worker dies; the model itself gets `batch_size` at a time
 
 
 class RayHuggingFaceSource(EmbeddingSource):
-    """The huggingface source on the workers of a cluster; texts are counted and cut here, with the model's tokenizer.
+    """The huggingface source on the workers of a cluster; this process counts and cuts texts with the model's
+    tokenizer.
 
-    A model in a folder must lie there on all machines of the cluster. What decides the vectors (model, dimensions,
-    variant) is as the workers have it, so that vectors made here and there are the same to the cache. `embed` may be
-    called from `parallel` threads; it raises TransientError where the workers that had the texts went away.
+    A model folder must exist at the same path on all machines of the cluster. Model, dimensions and variant are those
+    of the workers, so the cache treats vectors made here and there alike. `embed` may be called from `parallel`
+    threads; it raises TransientError if the workers with the texts were lost.
 
-    backend: its workers are batches at a time, None for one a processor of the cluster, or one a GPU.
+    backend: its workers is the number of batches at a time, None for one per processor of the cluster, or per GPU.
     """
 
     name: ClassVar[str] = "huggingface"
@@ -33,7 +34,7 @@ class RayHuggingFaceSource(EmbeddingSource):
 
     def __init__(self, options: SourceOptions, backend: Backend) -> None:
         folder = Path(options.model or "").expanduser()
-        if options.model and folder.is_dir():  # workers stand in another folder
+        if options.model and folder.is_dir():  # workers have another working directory
             options = replace(options, model=str(folder.resolve()))
         self._here = _on_cpu(options)
         self._tasks = RayTasks(backend.address, backend.workers)
@@ -67,21 +68,21 @@ class RayHuggingFaceSource(EmbeddingSource):
 
 
 def _on_cpu(options: SourceOptions) -> EmbeddingSource:
-    """The source as this machine can have it, whatever the workers compute with."""
+    """The source on this machine's CPU, whatever device the workers use."""
     given = {name: value for name, value in options.settings.items() if name != "precision"}
     return make_source("huggingface", replace(options, settings=given | {"device": "cpu"}))
 
 
-# What follows runs in the workers.
+# The code below runs in the workers.
 
 _loaded: tuple[SourceOptions, EmbeddingSource] | None = None
 
 
 def _source(options: SourceOptions) -> EmbeddingSource:
-    """The source of this worker process, which loads its model once."""
+    """The source in this worker process, which loads its model once."""
     global _loaded
     if _loaded is None or _loaded[0] != options:
-        _loaded = None  # the one before gives its memory back first
+        _loaded = None  # free the previous model first
         _loaded = (options, make_source("huggingface", options))
     return _loaded[1]
 
@@ -96,6 +97,6 @@ def _embed(options: SourceOptions, variant: str, texts: list[str]) -> np.ndarray
     if source.variant != variant:
         raise FinalError(
             f"the model '{options.model}' is not the same on all machines of the cluster",
-            "copy its folder to all of them, and have them compute with the same kind of device",
+            "copy its folder to all of them, and use the same kind of device on all",
         )
     return source.embed(texts).vectors

@@ -1,4 +1,4 @@
-"""Embeddings of OpenAI and of every server that speaks its protocol (vLLM, TEI, Ollama, infinity)."""
+"""Embeddings from OpenAI and any server that speaks its protocol (vLLM, TEI, Ollama, infinity)."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ DEFAULT_MODEL = "text-embedding-3-small"
 
 _WIDTHS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 
-# Of text-embedding-3-small in the lowest paid tier; the server's headers tell the account's own.
+# The limit of text-embedding-3-small in the lowest paid tier; the server's headers give the account's own.
 _REQUESTS_PER_MINUTE = 3_000
 _TOKENS_PER_MINUTE = 1_000_000
 
 
 @dataclass(frozen=True)
 class OpenAISettings(Settings):
-    """What a server takes at once. Defaults are OpenAI's; other servers get 32 texts, which all of them take."""
+    """Limits of a request. Defaults are OpenAI's; other servers get 32 texts, which all of them accept."""
 
-    texts_per_request: int | None = setting(None, "texts in one request; none: 2048, or 32 with --base-url", low=1)
-    tokens_per_request: int | None = setting(300_000, "tokens in one request; none sets no limit", low=1)
-    tokens_per_text: int | None = setting(8192, "tokens of one text, longer ones are cut; none sets no limit", low=1)
+    texts_per_request: int | None = setting(None, "texts per request; none: 2048, or 32 with --base-url", low=1)
+    tokens_per_request: int | None = setting(300_000, "tokens per request; none sets no limit", low=1)
+    tokens_per_text: int | None = setting(8192, "tokens per text, longer texts are cut; none sets no limit", low=1)
     timeout: float = setting(120.0, "seconds to wait for an answer", low=1)
 
 
 class OpenAISource(RemoteSource):
     """OpenAI, or a compatible server at `base_url`; see `OpenAIClient`.
 
-    Raises UsageError for dimensions that the model cannot have; FinalError, at the first request, without a key.
+    Raises UsageError for dimensions that the model does not support; FinalError, at the first request, without a key.
     """
 
     name: ClassVar[str] = "openai"
@@ -56,7 +56,7 @@ class OpenAISource(RemoteSource):
         known = _WIDTHS.get(self.model) if self.client.is_openai else None
         self.dimensions = None if dimensions == known else dimensions
         if known and self.dimensions and (self.dimensions > known or self.model.endswith("ada-002")):
-            raise UsageError(f"{self.model} has {known} dimensions, not {dimensions}", "leave --dimensions out")
+            raise UsageError(f"{self.model} has {known} dimensions, not {dimensions}", "leave out --dimensions")
         self.width = self.dimensions or known
         self.limits = self._limits()
         self._encoding: Any = "base64"

@@ -1,4 +1,4 @@
-"""The sources of text embeddings by name; a new one is one file and one line here, or a plug-in of another package."""
+"""Sources of text embeddings by name; a new one is one file and one line here, or a plug-in of another package."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from llmseq_cli.settings import parse_settings
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What a user says of a source; None and {} leave it to the source."""
+    """A user's options for a source; None and {} mean the source's defaults."""
 
     model: str | None = None
     dimensions: int | None = None
@@ -50,11 +50,11 @@ _MAKERS: dict[str, Callable[[SourceOptions], EmbeddingSource]] = {
 }
 
 TEXT_SOURCES = (*_MAKERS, *(name for name in plugin_names(EMBEDDING_SOURCES) if name not in (*_MAKERS, "lexical")))
-"""Those of other packages last; none of them can take the name of one here."""
+"""Plug-ins come last and cannot replace a built-in source."""
 
 
 def make_source(name: str, options: SourceOptions) -> EmbeddingSource:
-    """The source of this name, one of TEXT_SOURCES. Raises UsageError for options that it cannot have."""
+    """The source of this name, one of TEXT_SOURCES. Raises UsageError for options that it does not support."""
     if options.base_url and name not in ("openai", "vertex"):
         raise UsageError(
             f"--base-url is for servers that speak OpenAI's or Google's protocol, not for {name}",

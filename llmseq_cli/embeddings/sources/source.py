@@ -1,4 +1,4 @@
-"""`EmbeddingSource`: what every source of text embeddings speaks, remote or local."""
+"""`EmbeddingSource`: the interface of all sources of text embeddings, remote or local."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from llmseq_cli.clients.token_estimate import TokenEstimate
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may hold, and how much may be sent a minute; None where the source sets no limit.
+    """Limits of one request, and of sending per minute; None where the source sets no limit.
 
-    requests_per_minute and tokens_per_minute are what a new account is usually allowed; the user can say otherwise.
+    requests_per_minute and tokens_per_minute are the usual limits of a new account; the user can change them.
     """
 
     texts_per_request: int
@@ -28,11 +28,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class VectorAnswer:
-    """What came back for one request.
+    """The answer to one request.
 
-    vectors: float32[n_texts, dim], in the order of the texts.
-    tokens: tokens that the provider counted, None where it does not say.
-    requests_per_minute, tokens_per_minute: limits of the account that the answer told, None where it does not.
+    vectors: float32[n_texts, dim], in the order of the texts. tokens: as counted by the provider, None if unknown.
+    requests_per_minute, tokens_per_minute: the account's limits according to the answer, None if unknown.
     """
 
     vectors: np.ndarray
@@ -44,47 +43,47 @@ class VectorAnswer:
 class EmbeddingSource(ABC):
     """Turns texts into vectors. `embed` is one request (remote) or one batch (local) and may be called from threads.
 
-    model: the model's id. dimensions: how many were asked for, None for the model's own number.
+    model: the model's id. dimensions: the requested number, None for the model's default.
     """
 
     name: ClassVar[str]
     remote: ClassVar[bool]
-    """Whether texts leave this machine: only then do rates, concurrency and money matter."""
+    """Whether texts leave this machine; only then do rates, concurrency and cost matter."""
 
     parallel: int = 1
-    """Batches that a local source takes at a time; a remote one takes as many as the user says."""
+    """Batches that a local source processes at a time; for a remote one, the user chooses."""
 
     model: str
     dimensions: int | None
     limits: Limits
     variant: str = ""
-    """What else decides the vectors of a text (a server of one's own, a pooling, a task type): vectors of another
-    variant are never taken from the cache."""
+    """Anything else that determines the vectors (the user's own server, a pooling, a task type): the cache never mixes
+    vectors of different variants."""
     folder: str | None = None
-    """Where the model lies on this machine, if it is no published one: its name alone does not find it again."""
+    """The folder of an unpublished model on this machine: its name alone would not find it again."""
 
     @abstractmethod
     def count_tokens(self, texts: list[str]) -> np.ndarray:
-        """Tokens of every text, int64[n_texts]; an upper estimate where the model's tokenizer is not at hand."""
+        """Tokens of every text, int64[n_texts]; an upper estimate if the model's tokenizer is not available."""
 
     @abstractmethod
     def cut(self, text: str, tokens: int) -> str:
-        """The longest beginning of the text that has at most so many tokens by `count_tokens`."""
+        """The longest prefix of the text with at most this many tokens by `count_tokens`."""
 
     def retirement(self, *, ask: bool) -> Retirement | None:
-        """When the model is shut down, None where nothing is announced. ask: the service may be asked."""
+        """When the model will be shut down, None if nothing is announced. ask: the service may be asked."""
         return None
 
     @abstractmethod
     def embed(self, texts: list[str]) -> VectorAnswer:
         """Vectors of non-empty texts. Raises TransientError, RefusedError or FinalError."""
 
-    def close(self) -> None:  # noqa: B027 most hold nothing
-        """Gives back what the source holds beside memory."""
+    def close(self) -> None:  # noqa: B027 most have nothing to close
+        """Release what the source holds besides memory."""
 
 
 class RemoteSource(EmbeddingSource):
-    """A source that texts are sent to. Their tokens are estimated here, before any is paid for."""
+    """A source that sends texts to a service. Tokens are estimated here, before any is paid for."""
 
     remote: ClassVar[bool] = True
     tokens: ClassVar[TokenEstimate]

@@ -1,4 +1,4 @@
-"""Embeddings of Google's models on Vertex AI."""
+"""Embeddings from Google's models on Vertex AI."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class VertexSettings(Settings):
 
     project: str | None = setting(None, "Google Cloud project; none: $GOOGLE_CLOUD_PROJECT, or the credentials' own")
     location: str | None = setting(None, f"region; none: $GOOGLE_CLOUD_LOCATION, or {DEFAULT_LOCATION}")
-    task_type: str | None = setting(None, "what vectors are made for; none leaves it to the model", choices=TASK_TYPES)
+    task_type: str | None = setting(None, "purpose of the vectors; none: the model's default", choices=TASK_TYPES)
     texts_per_request: int | None = setting(
-        None, "texts in one request; none: 250, or 1 for Gemini's models", low=1, high=_TEXTS_PER_REQUEST
+        None, "texts per request; none: 250, or 1 for Gemini's models", low=1, high=_TEXTS_PER_REQUEST
     )
     timeout: float = setting(120.0, "seconds to wait for an answer", low=1)
 
@@ -58,10 +58,10 @@ class VertexSettings(Settings):
 class VertexSource(RemoteSource):
     """Google's models on Vertex AI, through google-genai; see `VertexClient`.
 
-    Vectors are kept as they are answered: those of gemini-embedding-001 have length 1 only with all 3,072 dimensions.
-    Texts that are too long are refused (`auto_truncate` is off), so that what is cut is known.
-    Raises UsageError for dimensions or requests that the model cannot have; FinalError, at the first request, where
-    credentials or project are missing.
+    Vectors are stored unchanged: those of gemini-embedding-001 have length 1 only with all 3,072 dimensions. Texts that
+    are too long are refused (`auto_truncate` is off), so that we know which ones are cut. Raises UsageError for
+    dimensions or request sizes that the model does not support; FinalError, at the first request, if credentials or
+    project are missing.
     """
 
     name: ClassVar[str] = "vertex"
@@ -80,7 +80,7 @@ class VertexSource(RemoteSource):
         known = _WIDTHS.get(self.model)
         self.dimensions = None if dimensions == known else dimensions
         if known and self.dimensions and self.dimensions > known:
-            raise UsageError(f"{self.model} has {known} dimensions, not {dimensions}", "leave --dimensions out")
+            raise UsageError(f"{self.model} has {known} dimensions, not {dimensions}", "leave out --dimensions")
         self.width = self.dimensions or known
         self.limits = self._limits()
         self.variant = ", ".join(part for part in (given.task_type, self.client.variant) if part)
@@ -89,7 +89,7 @@ class VertexSource(RemoteSource):
         gemini, given = "gemini" in self.model, self.settings.texts_per_request
         alone = self.model != DEFAULT_MODEL and (gemini or "maas" in self.model)
         if alone and given and given > 1:
-            raise UsageError(f"{self.model} takes one text a request, not {given}", "leave texts_per_request out")
+            raise UsageError(f"{self.model} takes one text per request, not {given}", "leave out texts_per_request")
         return Limits(
             texts_per_request=given or (1 if gemini or alone else _TEXTS_PER_REQUEST),
             tokens_per_request=_TOKENS_PER_REQUEST,

@@ -1,1 +1,1 @@
-"""Training files and ready configurations for trainers elsewhere: one template a file, one format an entry."""
+"""Training files and configurations for other trainers: one template per file, one entry per format."""

@@ -1,4 +1,4 @@
-"""Training files for a trainer elsewhere: a folder with the examples, a ready configuration, and what they ask."""
+"""Training files for another trainer: a folder with examples, configuration and a description of the task."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from llmseq_cli.settings import parse_settings
 from llmseq_cli.store.connection import Store
 
 ABOUT = "llmseq.json"
-"""The file that says what the examples of a folder ask; `llmseq jobs import` reads it."""
+"""The file that describes the task of a folder's examples; `llmseq jobs import` reads it."""
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _DATA = "data"
 _QUERY_AND_VALUE = ["q_proj", "v_proj"]
 _EVERY_LINEAR = [*_QUERY_AND_VALUE, "k_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-_DPO_EPOCHS, _DPO_RATE = 1, 1e-5  # ten times TRL's rate, as its pages advise for LoRA
-_ON_THE_DEVICE = 4  # examples; the rest of a step is accumulated
+_DPO_EPOCHS, _DPO_RATE = 1, 1e-5  # ten times TRL's rate, as its documentation advises for LoRA
+_ON_THE_DEVICE = 4  # examples per device batch; the rest of a step is accumulated
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Exported:
 
 
 class Export:
-    """One call of `llmseq finetune --export-only`. Tokens are estimated: no tokenizer is downloaded."""
+    """One call of `llmseq finetune --export-only`. Token counts are estimates: no tokenizer is downloaded."""
 
     def __init__(self, store: Store, options: FinetuneOptions, format: str, progress: Progress) -> None:
         self.options, self.format, self.progress = options, format, progress
@@ -58,7 +58,7 @@ class Export:
         self.tuning = parse_settings(LocalTuning, dict(options.settings), "local")
         self.model = options.model or self.form.model
         if self.model is None:
-            raise UsageError("nothing says which model the training shall start from", "name it with --model")
+            raise UsageError("no model to start from is given", "name it with --model")
         with store.read("reading sessions") as con:
             self.dataset: Dataset = load_dataset(con, options.dataset)
         self.setup: TaskSetup = make_setup(store, self.dataset, options, progress)
@@ -71,15 +71,15 @@ class Export:
         validation = form.validation if given.validation is None else given.validation
         if validation > form.validation:
             raise UsageError(
-                f"--validation is {validation}, and {form.validation} is the most", "give a smaller number"
+                f"--validation is {validation}, above the maximum {form.validation}", "give a smaller number"
             )
         return Amounts(given.limit, validation, given.context or form.context or self.tuning.max_length)
 
     def run(self, folder: Path) -> Exported:
-        """Writes the folder, whole or not at all. Raises LlmseqError where something is there already."""
+        """Write the folder atomically. Raises LlmseqError if it already exists."""
         check_output(folder)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise LlmseqError(f"{folder} is there already", "name a new folder with --out")
+            raise LlmseqError(f"{folder} already exists", "choose a new folder with --out")
         with atomic_folder(folder, existing="fail") as partial:
             (partial / _DATA).mkdir()
             built = self.builder.write(
@@ -103,7 +103,7 @@ class Export:
         }
 
     def _values(self, built: Built, folder: Path) -> dict[str, Any]:
-        """What the templates speak of."""
+        """Values for the templates."""
         tuning = self.tuning
         batch = tuning.batch(scratch=False)
         on_device = next(size for size in range(min(_ON_THE_DEVICE, batch), 0, -1) if batch % size == 0)
@@ -139,7 +139,7 @@ class Export:
 
 
 def rendered(template: str, values: dict[str, Any]) -> str:
-    """A file of a trainer out of its template. Texts go in as JSON, which YAML and Python read, too."""
+    """Fill a trainer's template. Texts are inserted as JSON, which YAML and Python can also read."""
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=False)
@@ -149,6 +149,6 @@ def rendered(template: str, values: dict[str, Any]) -> str:
 
 
 def _number(value: float) -> str:
-    """Without an exponent, which YAML reads as a text."""
+    """Without an exponent, which YAML would read as text."""
     text = f"{value:.12f}".rstrip("0")
     return text + "0" if text.endswith(".") else text

@@ -1,4 +1,4 @@
-"""The formats of exported training files: how an example is written, and what lies beside the files."""
+"""Formats of exported training files: how an example is written, and which files come with them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from llmseq_cli.language_model.messages import Example, chat_messages, gemini_co
 
 @dataclass(frozen=True)
 class ExportFormat:
-    """line: an example as JSON. files: names of files and the templates that they are made of. how: what to do with
-    them, for people. model: to start from where the user names none. context: tokens of the longest example, None for
-    the setting max_length. validation: most examples to validate with.
+    """line: an example as JSON. files: file names and their templates. how: instructions for people. model: default
+    model to start from. context: most tokens of an example, None for the setting max_length. validation: most
+    validation examples.
     """
 
     line: Callable[[Example], dict[str, Any]]
@@ -28,12 +28,12 @@ class ExportFormat:
 
     @property
     def comes_back(self) -> bool:
-        """Whether an adapter comes of it that can be imported."""
+        """Whether training produces an adapter that can be imported."""
         return self.context is None
 
 
 def _prompt_and_completion(example: Example) -> dict[str, Any]:
-    """TRL's conversational form of a prompt and what completes it: losses count on the completion alone."""
+    """TRL's conversational format of prompt and completion: the loss is on the completion only."""
     *prompt, completion = chat_messages(example)
     return {"prompt": prompt, "completion": [completion]}
 
@@ -43,7 +43,7 @@ def _alpaca(example: Example) -> dict[str, Any]:
 
 
 def _pair(example: Example) -> dict[str, Any]:
-    """TRL's conversational form of a prompt, the better and the worse answer to it."""
+    """TRL's conversational format of a prompt with the better and the worse answer."""
     *prompt, chosen = chat_messages(example)
     return {"prompt": prompt, "chosen": [chosen], "rejected": [chosen | {"content": example.rejected}]}
 
@@ -52,7 +52,7 @@ FORMATS = {
     "trl": ExportFormat(
         _prompt_and_completion,
         {"sft.yaml": "trl.yaml", "train_unsloth.py": "unsloth.py"},
-        "`trl sft --config sft.yaml` trains a LoRA adapter with TRL; `python train_unsloth.py` does it with Unsloth.",
+        "`trl sft --config sft.yaml` trains a LoRA adapter with TRL; `python train_unsloth.py` does so with Unsloth.",
     ),
     "axolotl": ExportFormat(
         lambda example: {"messages": chat_messages(example)},
@@ -62,8 +62,8 @@ FORMATS = {
     "alpaca": ExportFormat(
         _alpaca,
         {"data/dataset_info.json": "alpaca.json"},
-        "`data/dataset_info.json` makes them known to LLaMA-Factory (`dataset_dir: data`, `dataset: llmseq`); other "
-        "trainers read the Alpaca format as it is. Save what you train as `adapter`.",
+        "`data/dataset_info.json` registers them for LLaMA-Factory (`dataset_dir: data`, `dataset: llmseq`); other "
+        "trainers read the Alpaca format directly. Save the result as `adapter`.",
     ),
     "openai": ExportFormat(
         lambda example: {"messages": chat_messages(example)},
@@ -97,7 +97,7 @@ def find_format(name: str, task: str) -> ExportFormat:
     """The format of this name for examples of a task."""
     if task == Preference.name:
         if name != "trl":
-            raise UsageError(f"preference pairs are not written in the format {name}", "use --format trl")
+            raise UsageError(f"preference pairs cannot be written in the format {name}", "use --format trl")
         return _PAIRS
     if name not in FORMATS:
         raise UsageError(f"there is no format '{name}' for training files", did_you_mean(name, list(FORMATS)))

@@ -1,1 +1,1 @@
-"""The tasks: what a model is asked, what it should answer, and how its answers are read."""
+"""The tasks: what a model is asked, what it should answer, and how its answers are parsed."""

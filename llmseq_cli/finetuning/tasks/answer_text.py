@@ -1,4 +1,4 @@
-"""Reading answers of language models: titles out of a text, whatever dress it comes in."""
+"""Parse answers of language models: extract titles from text in any common format."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ _QUOTES = "\"'“”‘’`"
 
 
 def clean(line: str) -> str:
-    """A title without bold marks and what is explained after them, and without quotes around it."""
+    """A title without bold marks, explanations after them, and surrounding quotes."""
     line = line.strip()
     bold = _BOLD.match(line)
     if bold:
         line = bold.group(1).strip()
-    elif line.endswith("**") and line.count("**") == 1:  # a bold line whose number is gone
+    elif line.endswith("**") and line.count("**") == 1:  # a bold line whose number was removed
         line = line[:-2].strip()
     if len(line) > 1 and line[0] in _QUOTES and line[-1] in _QUOTES:
         line = line[1:-1].strip()
@@ -24,7 +24,7 @@ def clean(line: str) -> str:
 
 
 def read_one(text: str) -> list[str]:
-    """[title] of an answer that names one item, [] where it names none."""
+    """[title] from an answer that names one item, [] if it names none."""
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].rstrip().endswith(":"):  # an introduction
         lines = lines[1:]
@@ -33,10 +33,10 @@ def read_one(text: str) -> list[str]:
 
 
 def read_list(text: str, *, cut_off: bool = False) -> list[str]:
-    """The titles of an answer that lists items: a line each, numbered or not, or a JSON array.
+    """The titles in a list answer: one per line, numbered or not, or a JSON array.
 
-    Where lines are numbered, those without a number are chatter. cut_off: the answer ended at a limit of tokens, so
-    that its last line is not whole.
+    If lines are numbered, lines without a number are ignored. cut_off: the answer reached the token limit, so its last
+    line is incomplete.
     """
     text = re.sub(r"^```\w*\s*|\s*```\s*$", "", text.strip())
     if text.startswith("["):

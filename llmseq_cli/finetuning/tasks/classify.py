@@ -1,5 +1,5 @@
-"""Classify (Boz et al., Section 4.3): a fixed list of popular and diverse items, of which the closest to the next item
-are to be named.
+"""Classify (Boz et al., Section 4.3): from a fixed list of popular and diverse items, name those closest to the next
+item.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def _categories(ingredients: Ingredients) -> Categories:
 def choose_categories(
     vectors: np.ndarray, counts: np.ndarray, groups: np.ndarray, clusters: int, seed: int
 ) -> np.ndarray:
-    """The items that stand for clusters, int32[c], by ascending id.
+    """The items that represent clusters, int32[c], by ascending id.
 
     k-means on the vectors (float32[n_items, dim], rows of length 1 or 0) of the titled items that occur in training;
-    each cluster is represented by its most popular item, counts (int64[n_items]) being occurrences in training. Fewer
-    than `clusters` come out where there are fewer items or titles.
+    each cluster is represented by its most popular item, with counts (int64[n_items]) of occurrences in training. There
+    are fewer than `clusters` if there are fewer items or titles.
     """
     from sklearn.cluster import KMeans
 
@@ -61,7 +61,7 @@ def choose_categories(
 def categories_of(items: np.ndarray, vectors: Any) -> Categories:
     """Categories whose closeness to an item is the dot product of vectors.
 
-    vectors: float32[n_items, dim], rows of length 1 or 0. An item without a vector is close to none.
+    vectors: float32[n_items, dim], rows of length 1 or 0. An item without a vector is close to no item.
     """
     transposed = np.ascontiguousarray(vectors[items].T)
 

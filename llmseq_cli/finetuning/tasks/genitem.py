@@ -1,4 +1,5 @@
-"""GenItem (Boz et al., Section 4.1): the answer is the next item; asked many times, answers are ranked by frequency."""
+"""GenItem (Boz et al., Section 4.1): the answer is the next item; the model is asked many times, and answers are ranked
+by frequency."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from llmseq_cli.language_model.messages import Example
 
 
 class Preference(PromptTask):
-    """The prompt is that of genitem, so that a model trained on pairs is asked like one of that task. The title that is
-    rejected is drawn from the k first candidates of a model whose title is not that of the next item.
+    """The prompt is that of genitem, so a model trained on pairs is asked in the same way. The rejected title is drawn
+    from a model's first k candidates, except those with the title of the next item.
     """
 
     name = "preference"
@@ -31,7 +31,7 @@ class Preference(PromptTask):
         return no_options(len(prompts))
 
     def material(self, prompts: Sessions, targets: np.ndarray, ingredients: Ingredients) -> Material:
-        """answers: the item that is chosen, and the one that is rejected; nothing where there is none to reject."""
+        """answers: the chosen and the rejected item; empty if there is none to reject."""
         candidates = candidates_of(prompts, ingredients)
         groups = np.where(candidates >= 0, ingredients.groups[candidates], -1)
         other = (groups >= 0) & (groups != ingredients.groups[targets][:, None])

@@ -1,4 +1,4 @@
-"""Rank (Boz et al., Section 4.4): a strong model's candidates, shuffled, are to be put in order."""
+"""Rank (Boz et al., Section 4.4): put a strong model's shuffled candidates in order."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from llmseq_cli.finetuning.tasks.task import Ingredients, Material, PromptTask, 
 
 
 class Rank(PromptTask):
-    """In training the ground truth is among the candidates (it takes the last one's place where it was not), at
-    prediction only where the model put it there.
+    """In training the ground truth is always among the candidates (if necessary in place of the last one); at
+    prediction only if the model put it there.
     """
 
     name = "rank"

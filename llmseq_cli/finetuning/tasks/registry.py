@@ -16,7 +16,7 @@ TASK_NAMES = tuple(_TASKS)
 
 
 def find_task(name: str) -> PromptTask:
-    """The task of this name. Raises UsageError with the closest name where there is none."""
+    """The task of this name. Raises UsageError with the closest name if there is none."""
     if name not in _TASKS:
         raise UsageError(f"there is no task '{name}'", did_you_mean(name, list(TASK_NAMES)))
     return _TASKS[name]

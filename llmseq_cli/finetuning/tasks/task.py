@@ -1,4 +1,4 @@
-"""`PromptTask`: what every fine-tuning task speaks."""
+"""`PromptTask`: the interface of all fine-tuning tasks."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from llmseq_cli.language_model.messages import Example
 class Categories:
     """The categories of the task classify.
 
-    items: int32[c], the item that stands for each. nearest: (targets int32[n], k) → int32[n, k], the categories
-    closest to each target, closest first.
+    items: int32[c], the item that represents each. nearest: (targets int32[n], k) → int32[n, k], the categories closest
+    to each target, closest first.
     """
 
     items: np.ndarray
@@ -30,10 +30,10 @@ class Categories:
 
 @dataclass(frozen=True)
 class Ingredients:
-    """What tasks make examples of.
+    """The inputs from which tasks make examples.
 
-    k: how many items an answer names. seed: of all that is shuffled. groups: see `arrays.title_groups`.
-    candidates: a model's lists, (prompts, k) → int32[n, k], for tasks that need them. categories: likewise.
+    k: how many items an answer names. seed: of all shuffling. groups: see `title_groups`. candidates: a model's lists,
+    (prompts, k) → int32[n, k], for tasks that need them. categories: likewise.
     """
 
     k: int
@@ -45,10 +45,9 @@ class Ingredients:
 
 @dataclass(frozen=True)
 class Material:
-    """What the examples of some sessions hold: options int32[n, m] in the order they are listed in, and answers
-    int32[n, k].
+    """The content of some sessions' examples: options int32[n, m] in the order shown, and answers int32[n, k].
 
-    Both are filled up with NO_ITEM; m is 0 for tasks without options.
+    Both are padded with NO_ITEM; m is 0 for tasks without options.
     """
 
     options: np.ndarray
@@ -58,27 +57,27 @@ class Material:
 class PromptTask(ABC):
     """One way to ask for the next item.
 
-    A subclass is one file: what is asked (`options`), what should be answered (`material`), how answers are read
+    A subclass is one file: what is asked (`options`), what should be answered (`material`), how to parse answers
     (`parse`).
     """
 
     name: ClassVar[str]
     label: ClassVar[str]
-    """The name in reports, as the paper writes it."""
+    """The name in reports, as in the paper."""
     needs: ClassVar[str] = "nothing"
-    """What is needed to ask: "nothing", "candidates" or "categories"."""
+    """Needed for questions: "nothing", "candidates" or "categories"."""
     trains_on: ClassVar[str] = "nothing"
-    """What is needed for examples to learn from; as `needs`."""
+    """Needed for training examples; as `needs`."""
     template: ClassVar[str | None] = None
-    """The template that words it; None for that of its own name."""
+    """The template with its wording; None for the one of its own name."""
     submits: ClassVar[bool] = True
-    """Whether providers train on its examples; else the files are for a trainer elsewhere."""
+    """Whether providers can train on its examples; otherwise the files are for another trainer."""
     names_one: ClassVar[bool] = False
-    """Whether an answer names one item, instead of k."""
+    """Whether an answer names one item instead of k."""
     samples: ClassVar[int] = 1
-    """How often each session is asked for, where the user does not say."""
+    """Default number of answers per session."""
     temperature: ClassVar[float] = 0.0
-    """The paper's best."""
+    """The paper's best temperature."""
 
     @property
     def lists_options(self) -> bool:
@@ -86,18 +85,18 @@ class PromptTask(ABC):
 
     @abstractmethod
     def options(self, prompts: Sessions, ingredients: Ingredients) -> np.ndarray:
-        """What is listed to choose from at prediction, int32[n, m]."""
+        """The options shown at prediction, int32[n, m]."""
 
     @abstractmethod
     def material(self, prompts: Sessions, targets: np.ndarray, ingredients: Ingredients) -> Material:
-        """What is listed and what should be answered in training, targets (int32[n]) being the right next items."""
+        """Options and answers for training; targets (int32[n]) are the true next items."""
 
     def example(self, wording: Wording, session: np.ndarray, options: np.ndarray, answer: np.ndarray) -> Example:
-        """One of the examples to learn from, in words."""
+        """One training example as text."""
         return wording.example(session, options, answer)
 
     def parse(self, text: str, *, cut_off: bool = False) -> list[str]:
-        """The titles that an answer names, best first; [] where it names none. cut_off: it ended at a limit."""
+        """The titles that an answer names, best first; [] if it names none. cut_off: it ended at a limit."""
         return read_list(text, cut_off=cut_off)
 
 

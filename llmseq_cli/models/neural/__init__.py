@@ -1,1 +1,1 @@
-"""What the neural recommenders share: batches, item vectors, losses, the training loop, scoring."""
+"""Shared by the neural recommenders: batches, item vectors, losses, the training loop, scoring."""

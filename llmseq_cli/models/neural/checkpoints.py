@@ -1,9 +1,8 @@
-"""Checkpoints of training: everything that an interrupted run needs to end as if it had not been.
+"""Checkpoints of training: everything needed to continue an interrupted run with the same result.
 
 A checkpoint is a folder `step-N` with `state.safetensors` (weights, the best weights so far, the optimizer's moments)
-and `state.json` (epoch, step, curve, settings). It is written beside its place and renamed, so it is whole or not
-there; the one before is removed afterwards. Randomness needs no keeping: it is drawn for every step from the seed
-and the step's number.
+and `state.json` (epoch, step, curve, settings). It is written atomically; then the previous one is removed. Random
+state need not be stored: every step derives it from the seed and the step's number.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _HINT = "train without --resume, or delete this folder, to start from the beginn
 
 
 def begin(folder: Path | None, resume: Resume, progress: Progress) -> None:
-    """Forget an older training, a part of which is no part of this one; or say that there is none to go on from."""
+    """Remove checkpoints of an older training or, with resume, report if there is none to continue from."""
     if resume is True and (folder is None or not folder.is_dir()):
         progress.message("no checkpoint found: training starts from the beginning")
     if folder and not resume:
@@ -38,24 +37,24 @@ def begin(folder: Path | None, resume: Resume, progress: Progress) -> None:
 
 
 class Checkpoints:
-    """The checkpoints of one run in a folder of their own."""
+    """The checkpoints of one run in their own folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def beside(self, name: str) -> Self:
-        """Those of another part of the training, in a folder beside this one."""
+        """Checkpoints of another part of the training, in a folder next to this one."""
         other = copy.copy(self)
         other.folder = self.folder.with_name(f"{self.folder.name}-{name}")
         return other
 
     def write(self, step: int, tensors: Mapping[str, Tensor], about: dict[str, Any]) -> None:
-        """Keep the state after so many steps, and forget the one before."""
+        """Store the state after this many steps, and remove the previous one."""
         from safetensors.torch import save_file
 
         older = list(self._whole())
         place = self.folder / f"step-{step:09d}"
-        if place in older:  # nothing happened since
+        if place in older:  # nothing has changed since
             return
         with atomic_folder(place, checksums=True) as partial:
             save_file(
@@ -67,7 +66,7 @@ class Checkpoints:
             shutil.rmtree(folder, ignore_errors=True)
 
     def read(self, device: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """(tensors, about) of the latest, None where there is none. Raises LlmseqError for a damaged one."""
+        """(tensors, about) of the latest checkpoint, or None. Raises LlmseqError if it is damaged."""
         from safetensors.torch import load_file
 
         for folder in sorted(self._whole(), reverse=True):
@@ -79,7 +78,7 @@ class Checkpoints:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """While a checkpoint is put to use: what is wrong with its contents becomes an LlmseqError."""
+        """While a checkpoint is being used, turn errors in its contents into LlmseqError."""
         try:
             yield
         except LlmseqError:

@@ -1,4 +1,4 @@
-"""Dropout whose random bits cost little on a CPU."""
+"""Dropout with cheap random bits on a CPU."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from torch.nn import functional
 
 
 def dropout(x: Tensor, share: float, training: bool) -> Tensor:
-    """Every number is 0 with the chance `share`, and otherwise divided by 1 − share, while training.
+    """While training, set every number to 0 with probability `share`, and otherwise divide it by 1 − share.
 
     On a CPU a share is rounded to a multiple of 1/65,536 and decided by 16 bits: drawing a Bernoulli variable for every
     number would take longer than the products of a small network.

@@ -1,7 +1,7 @@
-"""Items as short sequences of codes: residual k-means over their vectors, and the tree that the codes make.
+"""Items as short sequences of codes: residual k-means over their vectors, and the tree of the codes.
 
-The first code of an item is the cluster of its vector, the next the cluster of what that leaves over, and so on. A last
-code numbers the items whose others are the same, so that no two items have the same codes.
+The first code of an item is the cluster of its vector, the next the cluster of the residual, and so on. A last code
+numbers items with otherwise equal codes, so that no two items have the same codes.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ _ITERATIONS = 50
 
 @dataclass(frozen=True)
 class Quantized:
-    """codes: int64[n_items, levels + 1], no two rows alike. centers: float32[size, dim] of every level but the last."""
+    """codes: int64[n_items, levels + 1], all rows distinct. centers: float32[size, dim] for every level except the
+    last."""
 
     codes: np.ndarray
     centers: list[np.ndarray]
 
 
 def residual_codes(vectors: np.ndarray, levels: int, size: int, seed: int) -> Quantized:
-    """vectors: float32[n_items, dim]. size: clusters of a level, fewer where there are not so many vectors."""
+    """vectors: float32[n_items, dim]. size: clusters per level, fewer if there are fewer vectors."""
     from sklearn.cluster import KMeans
 
     rest = vectors.astype(np.float32)
@@ -37,7 +38,7 @@ def residual_codes(vectors: np.ndarray, levels: int, size: int, seed: int) -> Qu
 
 
 def _numbers(codes: np.ndarray) -> np.ndarray:
-    """0, 1, … for the rows of every group of rows that are the same, int64[n]."""
+    """Numbers 0, 1, … within every group of equal rows, int64[n]."""
     _, group = np.unique(codes, axis=0, return_inverse=True)
     group = group.reshape(-1)
     order = np.argsort(group, kind="stable")
@@ -49,12 +50,11 @@ def _numbers(codes: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class CodeTree:
-    """The beginnings of all items' codes: node v of level l is the v-th different sequence of l codes.
+    """Prefixes of all items' codes: node v of level l is the v-th distinct sequence of l codes.
 
-    nodes: for every level int64[n_items], the node that an item goes through; at level 0 there is one.
-    prefixes: for every level int64[n_nodes, l], the codes that lead to a node.
-    children: for every level int64[n_nodes, size], the node of the next level that a code leads to, −1 where no item
-    has these codes. After the last code stand the items themselves.
+    nodes: for every level int64[n_items], the node of each item; level 0 has one node. prefixes: for every level
+    int64[n_nodes, l], the codes that lead to a node. children: for every level int64[n_nodes, size], the node of the
+    next level for each code, −1 if no item has these codes. After the last code come the items themselves.
     """
 
     nodes: list[np.ndarray]

@@ -1,8 +1,7 @@
 """The one training loop of all neural models.
 
-Everything that is random in a step (which sessions, what is masked, what is dropped, which negatives) is drawn from the
-seed and the number of the epoch or step, so that a run that goes on from a checkpoint ends with the same weights, bit
-for bit, as one that was never interrupted.
+All randomness in a step (sessions, masks, dropout, negatives) derives from the seed and the number of the epoch or
+step, so a run that continues from a checkpoint ends with exactly the same weights as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from llmseq_cli.models.neural.settings import NeuralSettings
 from llmseq_cli.progress import Progress, Task
 
 _PLATEAU_FACTOR = 0.5
-_PLATEAU_EPOCHS = 2  # without a better NDCG@20 before the plateau schedule lowers the rate
+_PLATEAU_EPOCHS = 2  # epochs without a better NDCG@20 before the plateau schedule lowers the rate
 
 MakeBatch = Callable[..., Batch]
 
 
 @dataclass
 class TrainingState:
-    """How far training is.
+    """The progress of training.
 
-    curve: one dict an epoch with epoch, loss, ndcg (None without validation), seconds, rate_factor (of plateau).
+    curve: one dict per epoch with epoch, loss, ndcg (None without validation), seconds, rate_factor (for plateau).
     """
 
     epoch: int = 0
@@ -55,16 +54,15 @@ class TrainingState:
 
 @dataclass(frozen=True)
 class Job:
-    """What to train and on what.
+    """What to train, and on which data.
 
-    make_batch: (items int64[n, length], lengths int64[n], random) → Batch; where an epoch has several copies of a
-    window, also (copy int64[n]). ema_decay: of the weights' moving average, 0 for none. chunk: targets whose logits
-    are in memory at once. draw_weights: how often every row is drawn as a negative, float64[n_rows] that sum to 1,
-    None for equally. validate: () → NDCG@20 of the network as it is, None where nothing is held out. epochs: at most
-    so many; schedules go by the setting of that name. factors: of the rate in each epoch, for plateau, where they are
-    known from an earlier training. loss: Batch → the mean loss over its targets, where it is not that of the
-    network's items; of a share of a batch, what it adds to the mean over the whole. ranks: the processes that train
-    it together.
+    make_batch: (items int64[n, length], lengths int64[n], random) → Batch; if an epoch has several copies of a window,
+    also (copy int64[n]). ema_decay: of the weights' moving average, 0 for none. chunk: targets whose logits are in
+    memory at once. draw_weights: probability of every row as a negative, float64[n_rows] that sum to 1, None for
+    uniform. validate: () → NDCG@20 of the current network, None if nothing is held out. epochs: at most; schedules use
+    the setting of that name. factors: of the learning rate in each epoch, for plateau, if known from an earlier
+    training. loss: Batch → the mean loss over its targets, if it is not the loss over the network's items; for a share
+    of a batch, its contribution to the mean over the whole. ranks: the processes that train together.
     """
 
     network: nn.Module
@@ -90,10 +88,10 @@ class Job:
 
 
 def train(job: Job) -> TrainingState:
-    """Train the network in place and leave it with its best weights; returns how it went.
+    """Train the network in place, ending with its best weights; return the progress.
 
-    Raises InterruptedByUserError after Ctrl-C, with the step finished and a checkpoint written, and LlmseqError where
-    the loss is not a number any more.
+    Raises InterruptedByUserError after Ctrl-C, once the step is finished and a checkpoint written, and LlmseqError if
+    the loss is no longer a number.
     """
     return _Loop(job).run()
 
@@ -170,17 +168,17 @@ class _Loop:
         state.positions += state.epoch_positions - counted
         if not np.isfinite(state.epoch_loss):
             raise LlmseqError(
-                "the loss is not a number any more", "a smaller --set learning_rate, or --set grad_clip=1"
+                "the loss is no longer a number", "use a smaller --set learning_rate, or --set grad_clip=1"
             )
         if interrupted.is_set():
             self._stop()
 
     def _step(self, windows: np.ndarray) -> tuple[Tensor, int]:
-        """(mean loss of the step, targets it was taken over), of all ranks together."""
+        """(mean loss of the step, number of its targets), over all ranks."""
         job, state = self.job, self.state
         random = np.random.default_rng([job.seed, 2, state.step])
         torch.manual_seed(int(random.integers(2**62)) + job.ranks.rank)
-        # Which of its copies a window is matters only where an epoch has several.
+        # The copy number matters only if an epoch has several copies.
         copies = (windows // len(job.windows),) if job.windows.copies > 1 else ()
         made = job.make_batch(*job.windows.cut(windows), random, *copies)
         batch = job.ranks.share(with_times(made, job.windows.times_of(windows)))
@@ -197,7 +195,8 @@ class _Loop:
 
     @torch.no_grad()
     def _follow(self) -> None:
-        """The average follows the weights, at first closely: w̄ ← w̄ + (w − w̄) max(1 − a, 1 / (steps + 1))."""
+        """Update the moving average of the weights, closely at first: w̄ ← w̄ + (w − w̄) max(1 − a, 1 / (steps +
+        1))."""
         share = max(1 - self.job.ema_decay, 1 / (self.state.step + 1))
         for name, average in self.average.items():
             average.lerp_(self.parameters[name], share)
@@ -253,7 +252,7 @@ class _Loop:
         self._checkpoint()
 
     def _validated(self) -> float:
-        """NDCG@20 of the average where one is kept, else of the weights."""
+        """NDCG@20 of the averaged weights if there are any, otherwise of the weights."""
         assert self.job.validate is not None
         if not self.average:
             return self.job.validate()
@@ -325,7 +324,7 @@ def _optimizer(job: Job) -> torch.optim.Optimizer:
 
 
 def _compiled(job: Job) -> Callable[[Batch], tuple[Tensor, Tensor]]:
-    """The network compiled; as it is from the first failure on."""
+    """The compiled network; after a failure, the uncompiled one."""
     network: Callable[[Batch], tuple[Tensor, Tensor]] = job.network
     compiled: Callable[[Batch], tuple[Tensor, Tensor]] = torch.compile(job.network, dynamic=True)
     failed = False
@@ -344,7 +343,7 @@ def _compiled(job: Job) -> Callable[[Batch], tuple[Tensor, Tensor]]:
 
 
 def _draw(weights: np.ndarray | None, n_rows: int, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-    """Rows drawn with replacement, int64 of that shape. weights: float64[n_rows] that sum to 1, None for uniform."""
+    """Draw rows with replacement, int64 with this shape. weights: float64[n_rows] that sum to 1, None for uniform."""
     if weights is None:
         return random.integers(n_rows, size=shape)
     return np.searchsorted(np.cumsum(weights), random.random(shape)).clip(max=n_rows - 1)
@@ -356,7 +355,7 @@ def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 @contextmanager
 def _interrupted_after_the_step() -> Iterator[threading.Event]:
-    """Ctrl-C sets the event instead of stopping anywhere; a second one stops at once."""
+    """Let Ctrl-C set the event instead of stopping at an arbitrary point; a second Ctrl-C stops at once."""
     event = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield event

@@ -1,4 +1,4 @@
-"""How much memory training will take, said before it starts."""
+"""Estimate the memory of training before it starts."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from llmseq_cli.errors import LlmseqError
 from llmseq_cli.models.neural.losses import LARGE_CATALOG
 
 _CHUNK_BYTES = 2**28  # the buffer of logits: at most 256 MiB
-_MOST_TARGETS = {"cpu": 128, "mps": 1024, "cuda": 8192}  # a buffer beyond the caches slows a CPU down
+_MOST_TARGETS = {"cpu": 128, "mps": 1024, "cuda": 8192}  # buffers larger than the caches slow down a CPU
 _LEAST_TARGETS = 8
 _BLOCK_BYTES = 2**27  # what blocks of items take, where a catalog is large
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """chunk: targets whose logits stand in memory at once. bytes: parameters, gradients, optimizer, buffers."""
+    """chunk: targets whose logits are in memory at once. bytes: parameters, gradients, optimizer, buffers."""
 
     chunk: int
     bytes: int
 
 
 def forecast(n_rows: int, dim: int, parameters: int, slots: int, loss: str, negatives: int, device: str) -> Forecast:
-    """What training takes. parameters: numbers that are trained; slots: places of a batch, filled or not.
+    """Estimate the memory of training. parameters: trained numbers; slots: positions of a batch, including padding.
 
-    Raises LlmseqError where the device has not so much to give.
+    Raises LlmseqError if the device does not have that much.
     """
     most = _MOST_TARGETS.get(device, 128)
     chunk = max(_LEAST_TARGETS, min(most, _CHUNK_BYTES // (4 * n_rows))) if loss == "softmax" else 0
@@ -40,13 +40,13 @@ def forecast(n_rows: int, dim: int, parameters: int, slots: int, loss: str, nega
     if free is not None and needed > free:
         raise LlmseqError(
             f"training needs about {needed / 2**30:.1f} GiB and {device} has {free / 2**30:.1f} GiB free",
-            "a smaller --set dim or batch_size" + (", or --set loss=sampled" if loss == "softmax" else ""),
+            "use a smaller --set dim or batch_size" + (", or --set loss=sampled" if loss == "softmax" else ""),
         )
     return Forecast(chunk, needed)
 
 
 def _free(device: str) -> int | None:
-    """Bytes that can be had, None where the system does not tell."""
+    """Available bytes, None if unknown."""
     if device == "cuda":
         return int(torch.cuda.mem_get_info()[0])
     try:

@@ -1,4 +1,4 @@
-"""`Network`: item vectors, a model's encoder, and the head between its outcome and the items."""
+"""`Network`: item vectors, a model's encoder, and the head between its output and the items."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from llmseq_cli.models.neural.item_vectors import ItemVectors
 
 
 class Encoder(nn.Module, ABC):
-    """What a model's file implements: vectors of a session's items → what the network makes of the session."""
+    """Implemented in each model's file: vectors of a session's items → representation of the session."""
 
     @abstractmethod
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
@@ -26,16 +26,17 @@ class Encoder(nn.Module, ABC):
 
     @abstractmethod
     def last(self, vectors: Tensor, lengths: Tensor, times: Tensor | None = None) -> Tensor:
-        """float32[n, length, dim], lengths int64[n] → float32[n, dim], what comes next; a length may be 0.
+        """float32[n, length, dim], lengths int64[n] → float32[n, dim], the prediction of the next item; a length may be
+        0.
 
-        times: int64[n, length], microseconds, where they are known.
+        times: int64[n, length], microseconds, if known.
         """
 
 
 class ProjectionHead(nn.Module):
-    """Dense layer, activation, layer norm, then the item vectors and a bias for every item, as the paper says.
+    """Dense layer, activation, layer norm, then the item vectors and a bias for every item, as in the paper.
 
-    width: of what comes in, None for dim. norm: the paper's program has no layer norm here.
+    width: of the input, None for dim. norm: False as in the paper's program, which has no layer norm here.
     """
 
     def __init__(self, dim: int, n_rows: int, activation: str, *, width: int | None = None, norm: bool = True) -> None:
@@ -50,10 +51,10 @@ class ProjectionHead(nn.Module):
 
 
 class Network(nn.Module):
-    """The score of an item is the product of its output vector with what the network makes of the session.
+    """The score of an item is the product of its output vector with the session's vector.
 
-    n_targets: rows, the first ones, that occur in training. The others are no negatives: they would learn only that
-    they are never right.
+    n_targets: number of rows, at the start, that occur in training. The others are never negatives: they would only
+    learn that they are never right.
     """
 
     def __init__(
@@ -66,14 +67,14 @@ class Network(nn.Module):
         self.head = head
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(hidden float32[m, d] at the places that count, output vectors float32[n_targets, d])."""
+        """(hidden float32[m, d] at the loss positions, output vectors float32[n_targets, d])."""
         items = self.item_vectors()
         return self._head(self.encoder.at_places(functional.embedding(batch.items, items), batch), items)
 
     def encode(self, items: Tensor, lengths: Tensor, vectors: Tensor, times: Tensor | None = None) -> Tensor:
-        """What comes next in every session, to be multiplied with `output`: float32[n, d].
+        """Session vectors for the next item, to multiply with `output`: float32[n, d].
 
-        items: int64[n, length], rows. vectors: `item_vectors()`. times: int64[n, length], where they are known.
+        items: int64[n, length], rows. vectors: `item_vectors()`. times: int64[n, length], if known.
         """
         last = self.encoder.last(functional.embedding(items, vectors), lengths, times)
         return last if self.head is None else self.head(last)

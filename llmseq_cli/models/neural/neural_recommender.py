@@ -1,4 +1,4 @@
-"""`NeuralRecommender`: all that the neural models do alike; a model adds its encoder and its examples."""
+"""`NeuralRecommender`: the common part of neural models; a model adds its encoder and its examples."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ from llmseq_cli.models.neural.warm import grown, transferred
 from llmseq_cli.models.recommender import FitContext, ItemSpace, Recommender, WarmStart
 
 _REDUCED_DIM = 128
-_RATES = {True: 1e-3, False: 3e-3}  # what text, or what sessions say before training, is soon lost at high rates
-_EMA_DECAYS = {True: 0.998, False: 0.995}  # what starts from chance changes too fast for long averages
+_RATES = {True: 1e-3, False: 3e-3}  # at high rates, information from text or sessions before training is soon lost
+_EMA_DECAYS = {True: 0.998, False: 0.995}  # vectors that start at random change too fast for long averages
 VALIDATION_DEPTH = 20
-_A_YEAR = 365 * 86_400 * 10**6  # in the unit of times, microseconds
-_ROWS, _STEP = 64, 4  # histories are encoded so many at a time, of lengths filled up to multiples of four
+_A_YEAR = 365 * 86_400 * 10**6  # in microseconds, the unit of times
+_ROWS, _STEP = 64, 4  # histories per block, and the multiple to which lengths are padded
 
 
 class NeuralRecommender(Recommender):
-    """A network that is trained to give the next item the highest product with what it makes of a session.
+    """A network trained so that the next item has the highest product with the session's vector.
 
-    Items get new numbers for the network: `item_ids` int32[n_rows] names the item of every row, first those that
-    occur in training, then (setting `cold_items`) those that only have a text.
+    Items are renumbered for the network: `item_ids` int32[n_rows] has the item of every row, first those that occur in
+    training, then (with `cold_items`) those that only have a text.
     """
 
     Settings: ClassVar[type[NeuralSettings]] = NeuralSettings
@@ -62,13 +62,13 @@ class NeuralRecommender(Recommender):
     free_to_change = ("epochs", "patience")
     activation: ClassVar[str] = "relu"
     dense_scores: ClassVar[bool] = True
-    """Whether an item's score is the product of its vector with that of the session."""
+    """Whether an item's score is the product of its vector with the session's vector."""
 
     layouts: ClassVar[tuple[str, ...]] = LAYOUTS
-    """What the setting `layout` can be."""
+    """Possible values of the setting `layout`."""
 
     reads_times: ClassVar[tuple[str, ...]] = TIMES
-    """What the setting `time` can be."""
+    """Possible values of the setting `time`."""
 
     settings: NeuralSettings
     network: Network
@@ -81,15 +81,15 @@ class NeuralRecommender(Recommender):
         """The network between item vectors and head."""
 
     def window(self) -> int:
-        """Items of a session that a training example is made of."""
+        """Number of a session's items in a training example."""
         return self.settings.max_length + 1
 
     def history_length(self) -> int:
-        """Items of a session that are read to recommend."""
+        """Number of a session's items that are read to recommend."""
         return self.settings.max_length
 
     def copies(self) -> int:
-        """How many examples an epoch makes of every session."""
+        """Number of examples per session and epoch."""
         return 1
 
     def make_batch(self, items: np.ndarray, lengths: np.ndarray, random: np.random.Generator) -> Batch:
@@ -97,11 +97,11 @@ class NeuralRecommender(Recommender):
         return next_item(items, lengths, self.device, self.settings.last_weight)
 
     def own_loss(self) -> Callable[[Any], Tensor] | None:
-        """The loss of a batch, where it is not that of the network's items; see `Job`."""
+        """The loss of a batch, if it is not the loss over the network's items; see `Job`."""
         return None
 
     def prepare(self, job: Job, sessions: Sessions, context: FitContext) -> None:
-        """What a model does with its network before the job trains it; sessions: those that the job trains on."""
+        """Prepare the network before the job trains it; sessions: the job's training sessions."""
 
     def fit(self, train: Sessions, context: FitContext) -> dict[str, float]:
         self.device = context.device
@@ -132,19 +132,19 @@ class NeuralRecommender(Recommender):
 
     def _check_layout(self) -> None:
         if self.settings.layout not in self.layouts:
-            raise UsageError(f"{self.name} has no layout={self.settings.layout}", "leave layout out")
+            raise UsageError(f"{self.name} has no layout={self.settings.layout}", "leave out layout")
 
     def _check_times(self, train: Sessions) -> None:
-        """Raises UsageError where the network cannot read times, or the sessions have none."""
+        """Raises UsageError if the network cannot read times, or the sessions have none."""
         if self.settings.time not in self.reads_times:
             words = " or ".join(self.reads_times)
             raise UsageError(f"{self.name} has no time={self.settings.time}", f"time can be {words}")
         if self.settings.layout == "paper":
-            raise UsageError("layout=paper reads no times", "leave time out")
+            raise UsageError("layout=paper reads no times", "leave out time")
         check_times(train)
 
     def start(self, train: Sessions, context: FitContext) -> None:
-        """The model as it is before training: what `fit` starts from."""
+        """Set up the untrained model from which `fit` starts."""
         self.device = context.device
         self._check_layout()
         sessions = self._number_items(train, context.embeddings)
@@ -155,7 +155,7 @@ class NeuralRecommender(Recommender):
     def _refit(
         self, sessions: Sessions, state: TrainingState, figures: dict[str, float], context: FitContext
     ) -> dict[str, float]:
-        """Train again on all sessions for as many epochs as were best; → figures of both trainings together."""
+        """Train again on all sessions for the best number of epochs; return the figures of both trainings together."""
         factors = [1.0, *(entry["rate_factor"] for entry in state.curve)]
         again = self._train(sessions, None, sessions, context, state.best_epoch, factors)
         both = figures | {"refit_epochs": again.epoch}
@@ -165,7 +165,7 @@ class NeuralRecommender(Recommender):
         return both
 
     def _number_items(self, train: Sessions, embeddings: ItemEmbeddings | None) -> Sessions:
-        """Sets `item_ids`; the sessions with rows for items."""
+        """Set `item_ids`; return the sessions with rows instead of items."""
         seen = train.counts(self.n_items) > 0
         later = np.zeros(self.n_items, dtype=bool)
         if self.settings.cold_items:
@@ -177,7 +177,7 @@ class NeuralRecommender(Recommender):
         return self._rows(train)
 
     def _rows(self, sessions: Sessions) -> Sessions:
-        """The sessions with rows instead of items, without the items that have none."""
+        """The sessions with rows instead of items, without items that have no row."""
         row_of = np.full(self.n_items, -1, dtype=np.int32)
         row_of[self.item_ids] = np.arange(len(self.item_ids), dtype=np.int32)
         rows = row_of[sessions.items]
@@ -200,7 +200,7 @@ class NeuralRecommender(Recommender):
         return sessions.take(np.setdiff1d(np.arange(len(sessions)), chosen)), sessions.take(chosen)
 
     def _validation(self, cases: Sessions, seed: int) -> Sessions | None:
-        """The split's own cases whose target the network knows and that have a history, not too many."""
+        """A limited number of the split's validation cases that have a history and a target known to the network."""
         known = np.isin(cases.targets(), self.item_ids)
         rows = self._rows(cases.take(np.flatnonzero(known)))
         places = np.flatnonzero(rows.lengths >= 2)
@@ -210,11 +210,11 @@ class NeuralRecommender(Recommender):
         return rows.take(places) if len(places) else None
 
     def _build(self, sessions: Sessions, context: FitContext) -> Network:
-        """sessions: those that are trained on."""
+        """Build the network; sessions: the training sessions."""
         text, embeddings, warm = None, context.embeddings, context.warm
         if embeddings is not None:
             if embeddings.is_sparse:
-                raise UsageError(f"{self.name} takes dense vectors", "--reduce whiten --dim 128")
+                raise UsageError(f"{self.name} needs dense vectors", "use --reduce whiten --dim 128")
             text = np.asarray(embeddings.vectors[self.item_ids], dtype=np.float32)
             if embeddings.lengths == "unit":
                 text = unit_rows(text)
@@ -229,7 +229,7 @@ class NeuralRecommender(Recommender):
     def _grown(self, warm: WarmStart, text: np.ndarray | None) -> Network:
         """The network of an earlier run with rows for this catalog's items."""
         if type(warm.model) is not type(self):
-            raise UsageError(f"{warm.run} is no {self.name}", f"name a run of {self.name}")
+            raise UsageError(f"{warm.run} is not a run of {self.name}", f"name a run of {self.name}")
         assert isinstance(warm.model, NeuralRecommender)
         state = {name: tensor.cpu() for name, tensor in warm.model.network.state_dict().items()}
         if warm.elsewhere:
@@ -268,7 +268,7 @@ class NeuralRecommender(Recommender):
         return Network(vectors, self.make_encoder(dim), head, self.n_seen)
 
     def head_width(self) -> int | None:
-        """Width of what goes into the head with layout=paper; None: that of the item vectors."""
+        """Width of the head's input with layout=paper; None: that of the item vectors."""
         return None
 
     def _train(
@@ -280,7 +280,7 @@ class NeuralRecommender(Recommender):
         epochs: int | None = None,
         factors: list[float] | None = None,
     ) -> TrainingState:
-        """Build the network and train it. epochs, factors: of a refit, see `Job`."""
+        """Build and train the network. epochs, factors: for a refit, see `Job`."""
         settings = self.settings
         rate = settings.learning_rate
         torch.manual_seed(context.seed)
@@ -341,14 +341,14 @@ class NeuralRecommender(Recommender):
         return validate
 
     def move(self, device: str) -> None:
-        """Score on this device from now on."""
+        """Move the model to this device for scoring."""
         self.device = device
         self.network.to(device)
         self._settle()
 
     @torch.no_grad()
     def _settle(self) -> None:
-        """Item vectors as they are now, for scoring: `_vectors` and `_output`, float32[n_rows, d]."""
+        """Compute the current item vectors for scoring: `_vectors` and `_output`, float32[n_rows, d]."""
         self.network.eval()
         self._vectors = self.network.item_vectors().detach()
         self._output = self.network.output(self._vectors).detach()
@@ -356,13 +356,13 @@ class NeuralRecommender(Recommender):
 
     @torch.inference_mode()
     def _encode(self, histories: Sessions) -> Tensor:
-        """What comes next in every session, float32[n_histories, d]. histories: of rows."""
+        """Session vectors, float32[n_histories, d]. histories: of rows."""
         hidden = torch.zeros(len(histories), self._output.shape[1], device=self.device)
         if self.settings.time == "none":
             histories = replace(histories, times=None)
 
         def rows_of(length: int) -> int:
-            """Histories of this length that are encoded at once."""
+            """Number of histories of this length to encode at once."""
             if self.device != "cpu":
                 return _ROWS
             encode = partial(self._encode_some, length, histories.times is not None)
@@ -377,7 +377,7 @@ class NeuralRecommender(Recommender):
         return hidden
 
     def _encode_some(self, length: int, with_times: bool, rows: int) -> np.ndarray:
-        """Drawn histories of about this length, encoded at once: float32[rows, d], see `SmallBlocks`."""
+        """Random histories of about this length, encoded at once: float32[rows, d], see `SmallBlocks`."""
         drawn = np.random.default_rng(0)
         items = torch.from_numpy(drawn.integers(0, len(self.item_ids), (_ROWS, length))[:rows])
         lengths = torch.from_numpy(drawn.integers(max(1, length - _STEP + 1), length + 1, _ROWS)[:rows])
@@ -410,7 +410,7 @@ class NeuralRecommender(Recommender):
         return vectors
 
     def candidates(self) -> np.ndarray:
-        """bool[n_items]: the items that the network has a row for, which it reads and may recommend."""
+        """bool[n_items]: items with a row in the network, which it can read and recommend."""
         candidates = np.zeros(self.n_items, dtype=bool)
         candidates[self.item_ids] = True
         return candidates
@@ -433,7 +433,7 @@ class NeuralRecommender(Recommender):
         self.item_ids = saved_arrays.places(arrays, "item_ids", self.n_items)
         if len(np.unique(self.item_ids)) < len(self.item_ids):
             raise saved_arrays.DamagedError("'item_ids' names an item twice")
-        self.n_seen = len(self.item_ids)  # matters in training only
+        self.n_seen = len(self.item_ids)  # only used in training
         state = {
             name.removeprefix("network."): torch.from_numpy(array)
             for name, array in arrays.items()
@@ -448,7 +448,7 @@ class NeuralRecommender(Recommender):
         self._settle()
 
     def restored_network(self, state: dict[str, Tensor]) -> Network:
-        """A network into which the state fits."""
+        """A network that fits the state."""
         text = state.get("item_vectors.text")
         name = "item_vectors.vectors" if "item_vectors.vectors" in state else "item_vectors.adapter.weight"
         dim = state[name].shape[1 if name.endswith("vectors") else 0]
@@ -460,12 +460,12 @@ class NeuralRecommender(Recommender):
 
 
 def _weighted(settings: NeuralSettings) -> bool:
-    """Whether negatives are drawn by their popularity, too, and weighted."""
+    """Whether negatives are also drawn by popularity, and weighted."""
     return settings.loss == "sampled" and settings.negatives_from == "mixed"
 
 
 def _draw_weights(sessions: Sessions, n_rows: int) -> np.ndarray:
-    """How often every row is drawn as a negative: half by its popularity, half uniformly."""
+    """The probability of every row as a negative: half by popularity, half uniform."""
     counts = sessions.counts(n_rows).astype(np.float64)
     weights: np.ndarray = 0.5 * counts / counts.sum() + 0.5 / n_rows
     return weights

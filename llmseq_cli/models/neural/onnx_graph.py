@@ -1,4 +1,4 @@
-"""A trained network as an ONNX graph, which other programs and languages can run."""
+"""Export a trained network as an ONNX graph, for other programs and languages."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from llmseq_cli.models.neural.neural_recommender import NeuralRecommender
 
-_TOLERANCE = 1e-4  # of the products of two vectors, relative to the largest
+_TOLERANCE = 1e-4  # of products of two vectors, relative to the largest
 
 
 class NotExportableError(Exception):
@@ -25,8 +25,8 @@ class NotExportableError(Exception):
 
 
 class _Graph(nn.Module):
-    """items: int64[n, length], numbers of the catalog's items, filled up at the end. lengths: int64[n], at least 1.
-    → (float32[n, d], the sessions' vectors, float32[n, n_items], scores, −inf for what cannot be recommended)"""
+    """items: int64[n, length], numbers of the catalog's items, padded at the end. lengths: int64[n], at least 1. →
+    (float32[n, d], the sessions' vectors, float32[n, n_items], scores, −inf for items that cannot be recommended)"""
 
     inward: Tensor
     outward: Tensor
@@ -37,7 +37,7 @@ class _Graph(nn.Module):
         self.encoder, self.head = model.network.encoder, model.network.head
         vectors = model.network.item_vectors().detach()
         self.register_buffer("inward", model.by_item(vectors))
-        # Without a head items go in and come out by the same vectors: they are written once.
+        # Without a head, input and output vectors are the same and stored once.
         self.register_buffer(
             "outward",
             self.inward if self.head is None else model.by_item(model.network.output(vectors).detach()),
@@ -51,10 +51,10 @@ class _Graph(nn.Module):
 
 
 def write_onnx(model: NeuralRecommender, file: Path) -> None:
-    """Writes the network, for any number of sessions of up to `model.history_length()` items, and compares what comes
-    out of the file with what the network says.
+    """Write the network, for any number of sessions of up to `model.history_length()` items, and compare the file's
+    results with the network's.
 
-    Raises NotExportableError where torch cannot write it, a library is missing, or the file says something else.
+    Raises NotExportableError if torch cannot write it, a library is missing, or the results differ.
     """
     try:
         import onnxruntime
@@ -62,9 +62,9 @@ def write_onnx(model: NeuralRecommender, file: Path) -> None:
     except ImportError as error:
         raise NotExportableError(f"{error.name} is not installed: pip install 'llmseq[onnx]'") from error
     if not model.dense_scores:
-        raise NotExportableError(f"the scores of {model.name} are no products of two vectors")
+        raise NotExportableError(f"the scores of {model.name} are not products of two vectors")
     if model.settings.time != "none":
-        raise NotExportableError("the network reads the times of a session, which the graph has no place for")
+        raise NotExportableError("the network reads the times of a session, which the graph does not support")
     device = model.device
     model.move("cpu")
     try:
@@ -99,7 +99,7 @@ def _export(graph: _Graph, longest: int, file: Path) -> None:
             verbose=False,
         )
         if program is None:
-            raise NotExportableError("torch made no graph of it")
+            raise NotExportableError("torch did not export a graph")
         program.save(str(file))
 
 
@@ -115,12 +115,12 @@ def _compare(session: Any, graph: _Graph, model: NeuralRecommender) -> None:
             known = np.isfinite(mine.numpy())
             apart = np.abs(mine.numpy()[known] - theirs[known]).max(initial=0)
             if not np.array_equal(known, np.isfinite(theirs)) or apart > _TOLERANCE * np.abs(theirs[known]).max():
-                raise NotExportableError("what comes out of the graph differs from what the network says")
+                raise NotExportableError("the graph's results differ from the network's")
 
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Keeps what the exporter tells its developers off the terminal."""
+    """Keep the exporter's developer messages off the terminal."""
     names = ("torch.onnx", "onnxscript", "onnx_ir", "torch.onnx._internal.exporter")
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]

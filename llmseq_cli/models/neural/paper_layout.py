@@ -1,10 +1,10 @@
-"""The networks as the paper's authors built them in Keras, for `layout=paper`.
+"""The networks of the paper's authors, which they built in Keras, for `layout=paper`.
 
-Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339). What differs from our own networks:
+Boz et al., "Improving Sequential Recommendations with LLMs" (arXiv 2402.01339). Differences from our own networks:
 
-- A session is filled up at the front to `max_length` items, with the mask vector, and items attend to this padding.
-  So positions count from the end.
-- Dropout acts on the results of attention and feed-forward; SASRec and GRU4Rec also drop parts of the embeddings.
+- Sessions are padded at the front to `max_length` items with the mask vector, and items attend to this padding. So
+  positions count from the end.
+- Dropout is applied to the results of attention and feed-forward; SASRec and GRU4Rec also drop parts of the embeddings.
 - There is no norm after the last block and none in the head.
 - Items, the mask and positions start uniform in ±0.05, kernels as Glorot & Bengio (2010), biases at 0.
 """
@@ -24,15 +24,15 @@ from llmseq_cli.models.neural.dropout import dropout
 from llmseq_cli.models.neural.network import Encoder
 
 UNIFORM = 0.05
-"""Embeddings start between minus and plus this, as Keras has it."""
+"""Embeddings start uniformly between minus and plus this, as in Keras."""
 
 
 class PaperTransformer(Encoder):
-    """Blocks over sessions of exactly `length` places.
+    """Blocks over sessions of exactly `length` positions.
 
-    masked: the batch's places hold the mask instead of their items (BERT4Rec), and a mask is put after a session to
-    recommend; otherwise (SASRec) the last item's place says what comes next. embedding_dropout: share of the sum of
-    item and position that training drops, of SASRec.
+    masked: the batch's places contain the mask instead of their items (BERT4Rec), and a mask is appended to a session
+    to recommend; otherwise (SASRec) the last item's position predicts the next one. embedding_dropout: SASRec's dropout
+    on the sum of item and position vectors.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class PaperTransformer(Encoder):
         self.masked = masked
 
     def forward(self, vectors: Tensor, batch: Batch) -> Tensor:
-        """What every place of the batch becomes, [n, length, dim]."""
+        """The output at every position of the batch, [n, length, dim]."""
         n, length, dim = vectors.shape
         everywhere = torch.arange(n * length, device=vectors.device)
         return self._run(vectors, batch, everywhere).view(n, length, dim)
@@ -80,17 +80,17 @@ class PaperTransformer(Encoder):
         n, length, _ = vectors.shape
         size = len(self.positions)
         asking = places // length * size + places % length + (size - batch.lengths)[places // length]
-        # A place after a session's end has no place here; nobody reads what becomes of it.
+        # Positions after a session's end do not exist here, and their output is never read.
         asking = asking.clamp(max=n * size - 1)
         if not self.masked:
             return self._encode(vectors, batch.lengths, asking)
         return self._blocks(*self._masked(vectors, batch), asking)
 
     def _masked(self, vectors: Tensor, batch: Batch) -> tuple[Tensor, Tensor]:
-        """(float32[m, dim], the vectors that differ, int64[n, size], which of them stands where).
+        """(float32[m, dim], the distinct vectors; int64[n, size], which of them is at each position).
 
-        Wherever the mask stands, in padding too, it is the same vector at the same place of any session. So the first
-        products are those of a few rows.
+        At a given position, the mask (also in padding) is the same vector in every session. So the first products need
+        only a few rows.
         """
         n, length, dim = vectors.shape
         size = len(self.positions)
@@ -103,7 +103,7 @@ class PaperTransformer(Encoder):
         return torch.cat([self.mask + self.positions, items]), rows
 
     def _places(self, lengths: Tensor, length: int) -> Tensor:
-        """int64[n, size]: where in the flattened items what stands at a place comes from; negative for padding."""
+        """int64[n, size]: the source of each position in the flattened items; negative for padding."""
         size = len(self.positions)
         source = torch.arange(size, device=lengths.device) - (size - lengths)[:, None]
         rows = torch.arange(len(lengths), device=lengths.device)[:, None] * length
@@ -119,8 +119,8 @@ class PaperTransformer(Encoder):
         return self._encode(vectors, lengths, torch.arange(1, n + 1, device=vectors.device) * size - 1)
 
     def _encode(self, vectors: Tensor, lengths: Tensor, asking: Tensor) -> Tensor:
-        """vectors: float32[n, length, dim], filled up at the end. asking: flattened places of the sessions filled up
-        at the front. → float32[len(asking), dim]"""
+        """vectors: float32[n, length, dim], padded at the end. asking: flattened positions of the sessions padded at
+        the front. → float32[len(asking), dim]"""
         n, length, dim = vectors.shape
         places = self._places(lengths, length)
         real = vectors.reshape(n * length, dim)[places.clamp(min=0)]
@@ -128,7 +128,7 @@ class PaperTransformer(Encoder):
         return self._blocks(dropout(x, self.embedding_dropout, self.training), None, asking)
 
     def _blocks(self, x: Tensor, rows: Tensor | None, asking: Tensor) -> Tensor:
-        """x: [n, size, dim], or with rows what these point to, see `_masked`."""
+        """x: [n, size, dim] or, with rows, the vectors they point to, see `_masked`."""
         *first, last = self.blocks
         for block in first:
             x, rows = block(x, None, rows), None
@@ -137,15 +137,16 @@ class PaperTransformer(Encoder):
 
 
 class _Block(nn.Module):
-    """norm_first: x + f(norm(x)), as in SASRec; else norm(x + f(x)), as in BERT. causal: places see none after them."""
+    """norm_first: x + f(norm(x)), as in SASRec; otherwise norm(x + f(x)), as in BERT. causal: positions do not see
+    later ones."""
 
     def __init__(
         self, dim: int, heads: int, ffn_width: int, *, activation: str, dropout: float, norm_first: bool, causal: bool
     ) -> None:
         super().__init__()
         if dim < heads:
-            raise UsageError(f"{dim} dimensions cannot be shared among {heads} heads", f"heads can be 1 to {dim}")
-        # As in Keras a head gets dim // heads numbers, which need not be all that there are.
+            raise UsageError(f"{dim} dimensions cannot be divided among {heads} heads", f"heads can be 1 to {dim}")
+        # As in Keras, a head gets dim // heads numbers, which may leave some unused.
         self.heads, self.width = heads, dim // heads
         inner = heads * self.width
         self.inward = nn.Linear(dim, 3 * inner)
@@ -155,13 +156,14 @@ class _Block(nn.Module):
         self.norms = nn.ModuleList([nn.LayerNorm(dim), nn.LayerNorm(dim)])
         self.activation = functional.relu if activation == "relu" else functional.gelu
         self.dropout, self.norm_first, self.causal = dropout, norm_first, causal
-        # Keras counts the fans of attention's kernels, [dim, heads, width] and [heads, width, dim], by their last axes.
+        # Keras computes the fans of attention's kernels, [dim, heads, width] and [heads, width, dim], from their last
+        # axes.
         _uniform(self.inward, heads * dim, self.width * dim)
         _uniform(self.outward, inner, heads * dim)
 
     def forward(self, x: Tensor, asking: Tensor | None = None, rows: Tensor | None = None) -> Tensor:
-        """x: [n, length, dim], or [m, dim] where rows, int64[n, length], say which of the m stands where.
-        asking: flattened places whose outcome is wanted, → [len(asking), dim]; None: all."""
+        """x: [n, length, dim], or [m, dim] with rows, int64[n, length], the index of each position's vector. asking:
+        flattened positions to compute, → [len(asking), dim]; None: all."""
         first, second = self.norms
         inward = self.inward(first(x) if self.norm_first else x)
         if rows is not None:
@@ -185,10 +187,10 @@ class _Block(nn.Module):
 
 
 class PaperGRU(Encoder):
-    """A recurrent layer whose states go straight into the head.
+    """A recurrent layer whose states go directly into the head.
 
-    The padding in front of a session is the same for all: its states are computed once a step and handed to the
-    sessions by their lengths. So dropout draws once a step for the padding, and for every item as usual.
+    The padding in front of sessions is the same for all: its states are computed once per step and assigned to sessions
+    by length. So dropout draws once per step for the padding, and as usual for every item.
     """
 
     def __init__(self, dim: int, *, hidden: int, length: int, dropout: float) -> None:
@@ -220,7 +222,7 @@ class PaperGRU(Encoder):
 
 
 def glorot(layer: nn.Linear) -> nn.Linear:
-    """The layer with its kernel drawn as Glorot & Bengio say, and no bias."""
+    """The layer with its kernel initialised after Glorot & Bengio, and bias 0."""
     _uniform(layer, layer.in_features, layer.out_features)
     return layer
 

@@ -1,4 +1,4 @@
-"""Self-supervised pre-training of S3-Rec: four tasks that tie items, attributes, contexts and segments together.
+"""Self-supervised pre-training of S3-Rec: four tasks that relate items, attributes, contexts and segments.
 
 Zhou et al., "S3-Rec: Self-supervised learning for sequential recommendation with mutual information maximization" (CIKM
 2020). Every task raises InfoNCE, a lower bound of the mutual information of two views, with a bilinear critic xᵀWy:
@@ -8,10 +8,10 @@ Zhou et al., "S3-Rec: Self-supervised learning for sequential recommendation wit
     MAP  a context with a masked item  and the item's attributes
     SP   a context with a segment out  and the segment
 
-Attributes are few and an item has several, so that AAP and MAP are binary cross-entropies over all of them. The paper
-sets one random item against the masked one; here MIP is the softmax over the whole catalog, the same bound with all
-other items as negatives (tighter, and cheap with the chunked softmax), or over drawn ones where the setting `loss`
-says so for next items. SP takes the segments of a step's other sessions as negatives.
+There are few attributes and an item has several, so AAP and MAP are binary cross-entropies over all of them. The paper
+contrasts the masked item with one random item; here MIP is the softmax over the whole catalog, the same bound with all
+other items as negatives (tighter, and cheap with the chunked softmax), or over sampled ones if the setting `loss` says
+so. SP uses the segments of a step's other sessions as negatives.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from llmseq_cli.models.neural.ranks import ALONE, Ranks
 
 TASKS = ("aap", "mip", "map", "sp")
 _ATTRIBUTE_TASKS = ("aap", "map")
-_MOST_ATTRIBUTES = 1000  # so that classes which are free text do not fill the memory
+_MOST_ATTRIBUTES = 1000  # so that free-text classes do not fill the memory
 
 
 @dataclass(frozen=True)
 class Attributes:
-    """The keywords of items, by their class: items are many, classes are few.
+    """The keywords of items, stored by class, because there are many items but few classes.
 
-    names: the keywords, sorted. class_of: int64[n_rows], the class of every row.
-    of_class: bool[n_classes, n_attributes], which keywords a class has; the class without any tells nothing.
+    names: the keywords, sorted. class_of: int64[n_rows], the class of every row. of_class: bool[n_classes,
+    n_attributes], which keywords a class has; a class without keywords means unknown.
     """
 
     names: list[str]
@@ -50,8 +50,8 @@ class Attributes:
 
     @classmethod
     def of(cls, classes: np.ndarray, most: int = _MOST_ATTRIBUTES) -> Attributes:
-        """classes: str[n_rows], keywords joined by "_"; '' means that they are not known. most: keywords that are
-        kept, those of the most items."""
+        """classes: str[n_rows], keywords joined by "_"; '' means unknown. most: number of keywords to keep, the most
+        frequent ones."""
         known, class_of, sizes = np.unique(classes.astype(str), return_inverse=True, return_counts=True)
         keywords = [sorted({word for word in name.split("_") if word}) for name in known]
         names, places = np.unique([word for words in keywords for word in words], return_inverse=True)
@@ -66,7 +66,7 @@ class Attributes:
         return cls(names[kept].tolist(), class_of.astype(np.int64), of_class)
 
     def log_odds(self) -> np.ndarray:
-        """Of every keyword among the rows with any, float32[n_attributes]."""
+        """Log-odds of every keyword among the rows with keywords, float32[n_attributes]."""
         rows = np.bincount(self.class_of, minlength=len(self.of_class)) * self.of_class.any(axis=1)
         have = rows @ self.of_class
         weights: np.ndarray = np.log((have + 0.5) / (rows.sum() - have + 0.5)).astype(np.float32)
@@ -75,7 +75,7 @@ class Attributes:
 
 @dataclass(frozen=True)
 class PretrainingBatch(Batch):
-    """places, targets: of the masked items. segment: bool[n, length], the items that SP takes out."""
+    """places, targets: of the masked items. segment: bool[n, length], the items that SP removes."""
 
     segment: Tensor
 
@@ -87,7 +87,7 @@ class PretrainingBatch(Batch):
 def mask_items_and_segment(
     items: np.ndarray, lengths: np.ndarray, random: np.random.Generator, share: float, device: str
 ) -> PretrainingBatch:
-    """Masks that share of a session's items, at least one, and takes out up to half of them in a row.
+    """Mask this share of a session's items, at least one, and remove a segment of up to half of the items.
 
     items: int64[n, length]. lengths: int64[n], at least 2.
     """
@@ -102,12 +102,12 @@ def mask_items_and_segment(
 
 
 class Pretraining(nn.Module):
-    """The network with what only pre-training needs: the mask, attribute vectors and the critics' matrices.
+    """The network plus the parts only used in pre-training: the mask, attribute vectors and the critics' matrices.
 
-    both_ways: the network's encoder, every place seeing all places of its session: (float32[n, length, dim], lengths
-    int64[n]) → float32[n, length, dim]. weights: of the tasks (see `TASKS`) in the sum; those at 0 are not computed.
-    attributes: None where there are none, and the tasks about them are left out. item_loss: of MIP, (hidden float32[m,
-    dim], items float32[n_rows, dim], targets int64[m]) → mean loss. ranks: that share the batches.
+    both_ways: the network's encoder, in which every position sees its whole session: (float32[n, length, dim], lengths
+    int64[n]) → float32[n, length, dim]. weights: of the tasks (see `TASKS`) in the sum; tasks with weight 0 are not
+    computed. attributes: None leaves out the tasks about them. item_loss: of MIP, (hidden float32[m, dim], items
+    float32[n_rows, dim], targets int64[m]) → mean loss. ranks: processes that share the batches.
     """
 
     class_of: Tensor
@@ -144,7 +144,7 @@ class Pretraining(nn.Module):
     def losses(self, batch: PretrainingBatch) -> dict[str, Tensor]:
         """The mean loss of every task: in nats per item (AAP), per masked item (MIP, MAP) or per session (SP).
 
-        Of a share of a batch: what it adds to the means over the whole batch.
+        For a share of a batch: its contribution to the means over the whole batch.
         """
         items = self.network.item_vectors()
         vectors = functional.embedding(batch.items, items)
@@ -169,9 +169,9 @@ class Pretraining(nn.Module):
         return self.both_ways(torch.where(masked[..., None], self.mask, vectors), lengths)
 
     def _attribute_loss(self, views: Tensor, rows: Tensor, whole: Tensor | None = None) -> Tensor:
-        """Cross-entropy of all attributes, mean over the rows whose attributes are known.
+        """Mean cross-entropy of all attributes over the rows with known attributes.
 
-        rows: int64[m] of the views. whole: int64[n], those of the whole batch, over which the mean is; None: the same.
+        rows: int64[m] of the views. whole: int64[n], rows of the whole batch for the mean; None: the same.
         """
         has = self.of_class[self.class_of[rows]]
         logits = torch.addmm(self.frequency, views, self.attributes.T)
@@ -181,7 +181,7 @@ class Pretraining(nn.Module):
         return (each * known).sum() / counted.sum().clamp(min=1)
 
     def _segment_loss(self, vectors: Tensor, batch: PretrainingBatch) -> Tensor:
-        """A view of a session is what stands at its last place, as in the paper."""
+        """A session's view is the output at its last position, as in the paper."""
         masked = torch.cat([batch.segment, ~batch.segment])
         hidden = self._encode(vectors.repeat(2, 1, 1), masked, batch.lengths.repeat(2))
         last = hidden[torch.arange(len(hidden), device=hidden.device), batch.lengths.repeat(2) - 1]
@@ -190,25 +190,25 @@ class Pretraining(nn.Module):
         if batch.whole is not None and batch.sessions is not None:
             n, own = len(batch.whole.lengths), batch.sessions
             segments = self.ranks.gather(segments, n)
-        # Both come out of a layer norm: their products grow with the dimensions.
+        # Both are outputs of a layer norm, so their products grow with the dimensions.
         logits = self.critics["sp"](contexts) @ segments.T / contexts.shape[1] ** 0.5
         return functional.cross_entropy(logits, own) * (len(own) / n)
 
 
 def _inside(batch: Batch) -> Tensor:
-    """bool[n, length]: where a session has an item."""
+    """bool[n, length]: positions with an item of the session."""
     return torch.arange(batch.items.shape[1], device=batch.items.device) < batch.lengths[:, None]
 
 
 def drawn_softmax_loss(hidden: Tensor, items: Tensor, targets: Tensor, negatives: int) -> Tensor:
-    """The sampled softmax with so many negatives drawn uniformly, by torch's generator."""
+    """The sampled softmax with this many negatives, drawn uniformly by torch's generator."""
     drawn = torch.randint(len(items), (negatives,), device=items.device)
     expected = torch.full((negatives,), math.log(negatives / len(items)), device=items.device)
     return sampled_softmax_loss(hidden, items, targets, drawn, expected)
 
 
 def _critic(dim: int) -> nn.Linear:
-    """The matrix W of a bilinear critic, at first the identity."""
+    """The matrix W of a bilinear critic, initialised as the identity."""
     critic = nn.Linear(dim, dim, bias=False)
     nn.init.eye_(critic.weight)
     return critic

@@ -1,10 +1,10 @@
 """Several processes that train one network together, data-parallel.
 
-Every rank holds the whole network, draws the same batches, masks and negatives from the same seeds, and computes its
+Every rank has the whole network, draws the same batches, masks and negatives from the same seeds, and computes its
 share of every batch (see `Batch.share`). The gradient of the mean loss over the m targets of a batch is the sum over
-ranks of (m_r / m) ∇L_r, with L_r the mean over the m_r targets of a rank. What ranks compute is added up before
-clipping and the optimizer's step, which all make alike. So the outcome is that of one process but for the order in
-which numbers are added, and for what dropout drops, which every rank draws for its own share.
+ranks of (m_r / m) ∇L_r, with L_r the mean over the m_r targets of a rank. These contributions are summed before
+clipping and the optimizer's step, which are the same on all ranks. So the result equals that of one process, except for
+the order of additions and for dropout, which every rank draws for its own share.
 """
 
 from __future__ import annotations
@@ -22,42 +22,42 @@ from llmseq_cli.models.neural.checkpoints import Checkpoints
 
 
 class Ranks:
-    """The processes that train a network, and which of them this one is: by itself, the only one."""
+    """The processes that train a network, and the number of this one. This base class is a single process."""
 
     rank = 0
     size = 1
 
     def checkpoints(self, folder: Path) -> Checkpoints:
-        """Where the state of the training is kept; rank 0 writes, all read."""
+        """Where training state is stored; rank 0 writes, all read."""
         return Checkpoints(folder)
 
     def share(self, batch: Batch) -> Any:
-        """What this rank computes of a batch, itself of the batch's class."""
+        """This rank's share of a batch, in the batch's class."""
         return batch
 
     def add_up(self, loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
-        """The loss of all ranks, whose gradients become the sum over the ranks on all of them."""
+        """The loss over all ranks; afterwards every rank has the sum of the gradients."""
         return loss
 
     def gather(self, rows: Tensor, n: int) -> Tensor:
-        """The rows of all n sessions of a batch, [n, …], of those of the ranks' shares; gradients flow back."""
+        """Combine the rows of the ranks' shares to those of all n sessions of a batch, [n, …]; gradients flow back."""
         return rows
 
     def from_first(self, compute: Callable[[], float]) -> float:
-        """What rank 0 computes."""
+        """The value computed by rank 0."""
         return compute()
 
     def copy_from_first(self, tensors: Iterable[Tensor]) -> None:
-        """All ranks get the tensors of rank 0, whose processor may round in its own way."""
+        """Copy rank 0's tensors to all ranks, since processors may round differently."""
 
 
 ALONE = Ranks()
 
 
 class ProcessGroup(Ranks):
-    """The processes of torch's process group, which is there already: of gloo, or of nccl for CUDA.
+    """The processes of torch's existing process group: gloo, or nccl for CUDA.
 
-    device: where the network lies. make_checkpoints: from a folder, where it is not one that this process sees.
+    device: of the network. make_checkpoints: creates them from a folder, if this process cannot access the folder.
     """
 
     def __init__(self, device: str = "cpu", make_checkpoints: Callable[[Path], Checkpoints] = Checkpoints) -> None:
@@ -74,7 +74,7 @@ class ProcessGroup(Ranks):
     def add_up(self, loss: Tensor, parameters: Iterable[Tensor]) -> Tensor:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         flat = torch.cat([loss.detach().view(1), *[gradient.reshape(-1) for gradient in gradients]])
-        dist.all_reduce(flat)  # one message a step: many small ones would cost more than what they carry
+        dist.all_reduce(flat)  # one message per step is cheaper than many small ones
         parts = flat.split([1, *[gradient.numel() for gradient in gradients]])
         for gradient, part in zip(gradients, parts[1:], strict=True):
             gradient.copy_(part.view_as(gradient))

@@ -1,4 +1,4 @@
-"""Lists for histories from session vectors and item vectors: selected in numpy on the CPU, on the device elsewhere."""
+"""Make lists from session vectors and item vectors, with numpy on the CPU or on another device."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from llmseq_cli.evaluation.small_blocks import SmallBlocks, some_rows
 from llmseq_cli.evaluation.top_k import block_size, rank_in_blocks
 
 _NOISE_BITS = 6  # as in `without_noise`
-_BLOCK_NUMBERS = 2**26  # scores that stand in memory at once, where nothing but ranks is wanted
+_BLOCK_NUMBERS = 2**26  # scores in memory at once, if only ranks are needed
 
 
 def rank_sessions(
@@ -59,10 +59,10 @@ def rank_sessions(
 def _rank_on_device(
     hidden: Tensor, output: Tensor, candidates: np.ndarray, histories: Sessions, k: int, exclude_history: bool
 ) -> Ranking:
-    """The same with products and selection on the device, under the same tie rule.
+    """As `rank_sessions`, with products and selection on the device, under the same tie rule.
 
-    A score and the item's id are packed into one whole number, so that the largest numbers are the best items and
-    among equal scores the lower ids.
+    A score and the item's id are packed into one integer, so that the largest integers are the best items and, with
+    equal scores, the lower ids.
     """
     device, n_items = hidden.device, len(output)
     barred = torch.from_numpy(~candidates).to(device)
@@ -100,8 +100,9 @@ def _rank_on_device(
 def target_ranks(
     hidden: Tensor, output: Tensor, histories: Sessions, targets: np.ndarray, *, exclude_history: bool = True
 ) -> np.ndarray:
-    """1-based rank of every history's target among all items, int64[n_histories]; with exclude_history among all but
-    those of the history, and 0 where the target is one of these. Of items with the target's score half stand before it.
+    """1-based rank of every history's target among all items, int64[n_histories]; with exclude_history, items of the
+    history do not count, and the rank is 0 if the target is one of them. Half of the items with the target's score
+    count as before it.
 
     hidden: float32[n_histories, d]. output: float32[n_items, d]. targets: int[n_histories].
     """

@@ -1,4 +1,4 @@
-"""Settings that all neural recommenders share."""
+"""Settings shared by all neural recommenders."""
 
 from __future__ import annotations
 
@@ -24,23 +24,22 @@ PRECISIONS = ("auto", "float32", "bfloat16")
 class NeuralSettings(Settings):
     """Settings of every neural model; each model's file adds its own.
 
-    The defaults are the best of those tried with whitened embeddings, by NDCG@20 on the most recent 10 % of the
-    training sessions of Amazon Beauty. Where several are equally good, the smaller or simpler one. Those of
-    leave-one-out are the best by NDCG@10 on its validation items: there, training ends at the item before these in
-    every session, so that the last item is no more like what is asked than the others, and long sessions are not
-    rarer in training than in the test.
+    The defaults are the best of those tried with whitened embeddings, by NDCG@20 on the most recent 10 % of Amazon
+    Beauty's training sessions; of equally good values, the smaller or simpler one. Those for leave-one-out are the best
+    by NDCG@10 on its validation items: there, training ends just before these in every session, so the last training
+    item resembles the target no more than the others do, and long sessions are as common in training as in the test.
     """
 
     dim: int | None = setting(
         None,
-        "size of the item vectors; none: that of the embeddings, or dim_without_embeddings",
+        "size of the item vectors; none: as the embeddings, or dim_without_embeddings",
         low=1,
         high=8192,
         tune=(16, 32, 64, 128, 256, 512),
     )
     dim_without_embeddings: int = setting(
         64,
-        "size of the item vectors where neither dim nor embeddings are given",
+        "size of the item vectors without dim and embeddings",
         low=1,
         high=8192,
         by_split={"leave-one-out": 128},
@@ -50,7 +49,7 @@ class NeuralSettings(Settings):
     )
     windows: str = setting(
         "last",
-        "what training reads of longer sessions: only the last items, or all of them, window by window",
+        "which items of longer sessions training reads: only the last ones, or all, window by window",
         choices=WINDOWS,
     )
     last_weight: int = setting(
@@ -62,7 +61,7 @@ class NeuralSettings(Settings):
     )
     recency: float | None = setting(
         None,
-        "sample recent sessions more: the chance halves with every such share of the sessions; none: all alike",
+        "sample recent sessions more: the probability halves with every such share of sessions; none: uniform",
         low=1e-3,
         high=1e3,
     )
@@ -70,7 +69,7 @@ class NeuralSettings(Settings):
     batch_size: int = setting(128, "sessions per step", low=1, high=65536, tune=(32, 512), log=True)
     learning_rate: float | None = setting(
         None,
-        "learning rate of AdamW; none: 0.001 with embeddings or item_init=sessions, else 0.003",
+        "learning rate of AdamW; none: 0.001 with embeddings or item_init=sessions, otherwise 0.003",
         low=0,
         high=10,
         tune=(1e-4, 1e-2),
@@ -81,7 +80,7 @@ class NeuralSettings(Settings):
         None, "clip the norm of the gradient at this; none: do not clip", low=0, tune=(1, 100), log=True
     )
     epochs: int = setting(
-        100, "passes over the training sessions, at most; 0: none, to use --warm as it is", low=0, high=100_000
+        100, "most passes over the training sessions; 0: do not train, to use --warm unchanged", low=0, high=100_000
     )
     patience: int = setting(
         5, "stop after this many epochs without a better NDCG@20; 0: train on all sessions for all epochs", low=0
@@ -89,25 +88,25 @@ class NeuralSettings(Settings):
     schedule: str = setting("constant", "learning rate schedule", choices=SCHEDULES)
     ema_decay: float | None = setting(
         None,
-        "decay of the moving average of the weights, which is what is validated and kept; 0: no average; none: 0.998 "
-        "with embeddings or item_init=sessions, else 0.995",
+        "decay of the moving average of the weights, which is validated and stored; 0: no average; none: 0.998 "
+        "with embeddings or item_init=sessions, otherwise 0.995",
         low=0,
         high=0.99999,
     )
     validation: str = setting(
         "temporal",
-        "which sessions are held out for early stopping: the most recent, or random ones",
+        "which sessions to hold out for early stopping: the most recent, or random ones",
         choices=VALIDATIONS,
     )
     validation_sessions: int = setting(
-        5000, "sessions to validate on, at most; of those held out no more than a tenth of all", low=1, high=10**9
+        5000, "most sessions to validate on; at most a tenth of all if they are held out of training", low=1, high=10**9
     )
     refit: bool = setting(True, "afterwards, train again on all sessions for the best number of epochs")
     loss: str = setting("softmax", "softmax over the whole catalog, sampled softmax, or gBCE", choices=LOSSES)
     negatives: int = setting(512, "negatives that a sampled loss draws per step", low=1, high=1_000_000)
     negatives_for: int | None = setting(
         None,
-        "how many of a step's targets share the negatives of the sampled softmax; none: all of them",
+        "number of a step's targets that share the negatives of the sampled softmax; none: all",
         low=1,
         high=1_000_000,
     )
@@ -120,26 +119,26 @@ class NeuralSettings(Settings):
     gbce_t: float = setting(0.75, "t of gBCE: 0 is binary cross-entropy, 1 is fully calibrated", low=0, high=1)
     item_vectors: str = setting(
         "trained",
-        "how embeddings are used: to initialise trained vectors, or frozen, with a trained map, a free vector, or both",
+        "how to use embeddings: to initialise trained vectors, or frozen, with a trained map, a free vector, or both",
         choices=ITEM_VECTORS,
     )
     item_init: str = setting(
         "random",
-        "where item vectors start without embeddings: at random, or at what occurs together in the training sessions; "
-        "with embeddings, whether that is appended to them",
+        "initial item vectors without embeddings: random, or from co-occurrence in the training sessions; "
+        "with embeddings, whether to append the latter to them",
         choices=ITEM_INITS,
     )
     scale: float = setting(1.0, "norm of the item vectors before training", low=1e-6, high=1e6)
     time: str = setting(
         "none",
-        "what the network reads of the times of a session: nothing, the gaps between items as input, their ages as a "
+        "how the network uses the times of a session: not at all, the gaps between items as input, their ages as a "
         "bias of attention, or both",
         choices=TIMES,
     )
     layout: str = setting(
         "ours",
-        "the network's layers, padding and initial values: ours, or the paper's, which leaves head, init, norm_first, "
-        "attend_masks and residual without effect",
+        "layers, padding and initial values: ours, or the paper's, for which head, init, norm_first, "
+        "attend_masks and residual have no effect",
         choices=LAYOUTS,
     )
     head: str = setting(
@@ -148,11 +147,11 @@ class NeuralSettings(Settings):
     cold_items: bool = setting(False, "also recommend items that never occur in training, by their text")
     precision: str = setting(
         "auto",
-        "number format of the products with the catalog; auto: bfloat16 where the device has it natively",
+        "precision of the products with the catalog; auto: bfloat16 if the device supports it natively",
         choices=PRECISIONS,
     )
     threads: int | None = setting(None, "CPU threads; none: torch's default", low=1, high=4096)
-    warm: str = setting("", "the run that training continues from (--warm)")
+    warm: str = setting("", "the run to continue training from (--warm)")
     compile: bool = setting(False, "use torch.compile; train without it if it fails")
 
 

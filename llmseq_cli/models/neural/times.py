@@ -1,7 +1,8 @@
-"""The times of a session as a network reads them: gaps between interactions as input, their ages as a bias.
+"""Times of a session as a network's input: gaps between interactions as vectors, ages as a bias of attention.
 
-Both are sorted into steps of equal ratio. What is learnt for a step starts at zero, so that a network with times starts
-as one without. Training hides the times of one session in ten: a session without times, typed in say, is read as that.
+Both are grouped into steps of equal ratio. Parameters of a step start at zero, so a network with times starts like one
+without. Training hides the times of one session in ten, so that sessions without times, such as typed ones, can be
+read.
 """
 
 from __future__ import annotations
@@ -16,26 +17,26 @@ from llmseq_cli.errors import UsageError
 
 TIMES = ("none", "input", "bias", "both")
 
-_STEPS = 72  # a step is a third longer than the one before: the last begins at a hundred years
+_STEPS = 72  # each step is a third longer than the previous one; the last starts at a hundred years
 _UNKNOWN = 0
 _HIDDEN = 0.1
 _MICROSECONDS = 1e6
 
 
 def check_times(sessions: Sessions) -> None:
-    """Raises UsageError where the sessions' times tell nothing beyond their order."""
+    """Raises UsageError if the sessions' times only give their order."""
     times = sessions.times
     if times is None:
-        raise UsageError("the training sessions come without times", "leave time out")
+        raise UsageError("the training sessions have no times", "leave out time")
     gaps = np.diff(times)[np.diff(sessions.rows()) == 0]
     if not len(gaps) or (gaps == gaps[0]).all():
-        raise UsageError("the dataset's times tell nothing but the order of the interactions", "leave time out")
+        raise UsageError("the dataset's times only give the order of the interactions", "leave out time")
 
 
 class SessionTimes(nn.Module):
-    """use: "input" adds a vector to every item by the gap since the item before it, "bias" a number to the logits of
-    attention by how much older an item is than the one that looks at it, "both" does both, "none" nothing.
-    heads: of the attention, each with numbers of its own.
+    """use: "input" adds a vector to every item for the gap since the previous item, "bias" adds a number to attention
+    logits for the age of an item relative to the query, "both" does both, "none" neither. heads: of the attention, each
+    with its own numbers.
     """
 
     gaps: nn.Parameter | None
@@ -51,9 +52,9 @@ class SessionTimes(nn.Module):
             self.ages = nn.Parameter(torch.zeros(_STEPS, heads))
 
     def forward(self, x: Tensor, times: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """(x with what the gaps add, the bias float32[n, heads, length, length] or None).
+        """(x plus the vectors of the gaps, the bias float32[n, heads, length, length] or None).
 
-        x: float32[n, length, dim]. times: int64[n, length], microseconds, or None where they are not known.
+        x: float32[n, length, dim]. times: int64[n, length], microseconds, or None if unknown.
         """
         if times is None or (self.gaps is None and self.ages is None):
             return x, None

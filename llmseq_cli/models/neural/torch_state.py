@@ -1,4 +1,4 @@
-"""How torch computes while a network is trained or recommends: seed, threads, order of sums, number format."""
+"""Torch's state while a network trains or recommends: seed, threads, order of sums, precision."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from llmseq_cli.devices import has_native_bfloat16
 
 @contextmanager
 def torch_state(threads: int | None, seed: int | None, device: str) -> Iterator[None]:
-    """Seeds torch, sets its threads, and on CUDA has sums added in one order; what was before comes back afterwards.
+    """Seed torch, set its threads, and make sums on CUDA deterministic; restore the previous state afterwards.
 
-    seed: None where nothing is drawn, as in recommending. (Every seeding leaves a note for a GPU that may yet be used.)
+    seed: None if nothing is random, as in recommending. (Seeding queues work for a GPU that may be initialised later.)
     """
     before = torch.get_num_threads()
     deterministic = torch.are_deterministic_algorithms_enabled()
     if device == "cuda":
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it cuBLAS may add in any order
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it, cuBLAS may add in any order
         torch.use_deterministic_algorithms(True, warn_only=True)
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
@@ -35,7 +35,7 @@ def torch_state(threads: int | None, seed: int | None, device: str) -> Iterator[
 
 
 def precision(wanted: str, device: str) -> torch.dtype:
-    """The number format of products with the catalog; wanted: as the setting `precision` has it."""
+    """The precision of products with the catalog; wanted: value of the setting `precision`."""
     if wanted == "auto":
         return torch.bfloat16 if has_native_bfloat16(device) else torch.float32
     return torch.bfloat16 if wanted == "bfloat16" else torch.float32

@@ -1,4 +1,4 @@
-"""Transformer blocks of SASRec and BERT4Rec on short sessions that are filled up at the end."""
+"""Transformer blocks of SASRec and BERT4Rec for short sessions, padded at the end."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from torch.nn import functional
 from llmseq_cli.errors import UsageError
 from llmseq_cli.models.neural.dropout import dropout
 
-_OWN = 64  # how far away a mask is from itself: it has nothing to tell itself
+_OWN = 64  # distance of a mask from itself: it has no information for itself
 
 INITS = ("pool", "zero", "random")
 
 
 def check_heads(dim: int, heads: int) -> None:
-    """Raises UsageError where vectors of `dim` numbers cannot be shared among the heads."""
+    """Raises UsageError if `dim` is not divisible by the number of heads."""
     if dim % heads:
         fitting = [str(n) for n in range(1, 13) if dim % n == 0]
-        raise UsageError(f"{dim} dimensions cannot be shared among {heads} heads", f"heads can be {', '.join(fitting)}")
+        raise UsageError(
+            f"{dim} dimensions cannot be divided among {heads} heads", f"heads can be {', '.join(fitting)}"
+        )
 
 
 class Attention(nn.Module):
@@ -49,9 +51,9 @@ class Attention(nn.Module):
 
     @torch.no_grad()
     def start_as_mean(self) -> None:
-        """At first the mean of what may be seen, weighted as the mask says, at the length of an item vector."""
+        """Start as the mean of the visible positions, weighted by the mask, with the length of an item vector."""
         dim = self.outward.in_features
-        self.inward.weight[: 2 * dim].mul_(0.1)  # queries and keys: hardly any preference
+        self.inward.weight[: 2 * dim].mul_(0.1)  # queries and keys: nearly uniform attention
         self.inward.weight[2 * dim :].copy_(torch.eye(dim))
         self.outward.weight.copy_(torch.eye(dim) / dim**0.5)
         for bias in (self.inward.bias, self.outward.bias):
@@ -68,11 +70,11 @@ def attention_mask(
     device: torch.device,
     bias: Tensor | None = None,
 ) -> Tensor | None:
-    """What is added to the logits of attention, or which places may be seen: broadcast to [n, heads, asking, length].
+    """A bias for the logits of attention, or the visible positions: broadcast to [n, heads, asking, length].
 
-    inside: bool[n, length], where a session has an item. at: int64[n], the only places that ask. decay: attention
-    starts from weights 1, 1/2, 1/3, … for the places from the asking one on, which is the harmonic pooling of
-    LLMSeqSim. bias: float32[n, heads, asking, length], added as well. None: what `is_causal` of torch means.
+    inside: bool[n, length], positions with an item. at: int64[n], the only query positions. decay: attention starts
+    from weights 1, 1/2, 1/3, … by distance from the query position, like the harmonic pooling of LLMSeqSim. bias:
+    float32[n, heads, asking, length], also added. Returns None for plain causal attention (torch's `is_causal`).
     """
     if causal and not decay and inside is None and at is None and bias is None:
         return None
@@ -119,7 +121,7 @@ class FeedForward(nn.Module):
 
 
 class Block(nn.Module):
-    """norm_first: x + f(norm(x)), as in SASRec; else norm(x + f(x)), as in BERT."""
+    """norm_first: x + f(norm(x)), as in SASRec; otherwise norm(x + f(x)), as in BERT."""
 
     def __init__(self, dim: int, heads: int, inner: int, activation: str, dropout: float, norm_first: bool) -> None:
         super().__init__()
@@ -145,19 +147,19 @@ class Block(nn.Module):
         return _only(x if at is None else x[torch.arange(x.shape[0], device=x.device), at].unsqueeze(1), places)
 
     def start_at_zero(self) -> None:
-        """Both branches say nothing at first: the block hands on what it gets."""
+        """Both branches start at zero, so the block passes on its input."""
         for layer in (self.attention.outward, self.feed_forward.outward):
             for parameter in layer.parameters():
                 nn.init.zeros_(parameter)
 
 
 class Transformer(nn.Module):
-    """Blocks in turn, before training: "pool" adds to every place the harmonic mean of what it sees, "zero" hands on
-    what comes in, "random" is the usual start. The first two need norm_first.
+    """A stack of blocks. Initialisation: "pool" adds the harmonic mean of the visible positions to every position,
+    "zero" passes on the input, "random" is the usual start. The first two need norm_first.
 
-    make_block: makes a block other than `Block`, which then says by itself how wide its layers are.
+    make_block: creates a block other than `Block`, which then defines its own layer width.
 
-    Raises UsageError where vectors of `dim` numbers cannot be shared among the heads.
+    Raises UsageError if `dim` is not divisible by the number of heads.
     """
 
     def __init__(
@@ -194,7 +196,7 @@ class Transformer(nn.Module):
         bias: Tensor | None = None,
         places: Tensor | None = None,
     ) -> Tensor:
-        """x: float32[n, length, dim]. causal: a place sees only itself and those before it.
+        """x: float32[n, length, dim]. causal: a position sees only itself and earlier ones.
 
         inside: bool[n, length], which places may be looked at. at: int64[n], the only place of every session whose
         outcome is wanted, None for all. bias: float32[n, heads, length, length], added to the logits of attention.
@@ -219,5 +221,5 @@ def _only(x: Tensor, places: Tensor | None) -> Tensor:
 
 
 def only_at(bias: Tensor, at: Tensor) -> Tensor:
-    """What is added where only the places `at`, int64[n], ask: [n, heads, 1, length] of [n, heads, length, length]."""
+    """The bias for the query positions `at`, int64[n], only: [n, heads, 1, length] from [n, heads, length, length]."""
     return bias[torch.arange(len(at), device=at.device), :, at].unsqueeze(2)

@@ -1,4 +1,4 @@
-"""A network that goes on from another one's weights, with rows for items that the other did not know."""
+"""Start a network from another one's weights, with rows for items that the other does not know."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from llmseq_cli.errors import UsageError
 from llmseq_cli.models.neural.network import Network
 
-_RIDGE = 1e-3  # of the mean square of the vectors' numbers
+_RIDGE = 1e-3  # relative to the mean square of the vectors' numbers
 
 MakeNetwork = Callable[[int, np.ndarray | None], Network]
 
@@ -20,18 +20,19 @@ def grown(
 ) -> Network:
     """A network with the old one's weights.
 
-    old: its state. rows: int64[n_rows], where an item stood in it, −1 for new ones. text: float32[n_rows, d], vectors
-    of the items' texts, or None. make: (dim, text vectors) → a network that knows nothing. run: the old one's name.
+    old: its state. rows: int64[n_rows], the row of an item in it, −1 for new items. text: float32[n_rows, d], vectors
+    of the items' texts, or None. make: (dim, text vectors) → an untrained network. run: the old one's name.
 
-    A new item starts where a linear map puts it that takes the texts' vectors of known items to their learnt ones; the
-    map makes up for what training, another reduction or another vocabulary has moved. Without text it starts at random.
+    A new item starts at its text vector under a linear map, fitted from text vectors of known items to their learnt
+    vectors; the map accounts for changes by training, another reduction or another vocabulary. Without text it starts
+    at random.
     """
     known = rows >= 0
     state = dict(old)
     placed = {}
     for name in ("item_vectors.text", "item_vectors.vectors"):
         if name in old:
-            has_own = name.endswith("vectors") and "item_vectors.text" in old  # what an item has beside its text
+            has_own = name.endswith("vectors") and "item_vectors.text" in old  # an item's own part, besides its text
             learnt = old[name][torch.from_numpy(rows[known])]
             table = torch.zeros(len(rows), learnt.shape[1])
             table[torch.from_numpy(known)] = learnt
@@ -49,7 +50,7 @@ def grown(
     network = make(dim, None if kept is None else kept.numpy())
     fresh = network.state_dict()
     _check_same(fresh, state, run)
-    if kept is None:  # what has no text starts at random, as in a network that starts from chance
+    if kept is None:  # items without text start at random, as in a new network
         unplaced = torch.from_numpy(~known if text is None else ~known & ~text.any(axis=1))
         state["item_vectors.vectors"][unplaced] = fresh["item_vectors.vectors"][unplaced]
     network.load_state_dict(state)
@@ -57,19 +58,19 @@ def grown(
 
 
 def transferred(old: dict[str, torch.Tensor], text: np.ndarray | None, make: MakeNetwork, run: str) -> Network:
-    """A network for items of another dataset, with the old one's weights but for what it knows of its own items.
+    """A network for items of another dataset, with the old one's weights except those of its own items.
 
-    text: float32[n_rows, d], the vectors of the items' texts in the space of the old one's. Vectors of the items' own,
-    and biases, start at 0.
+    text: float32[n_rows, d], the items' text vectors in the old network's space. The items' own vectors and biases
+    start at 0.
     """
     name = "item_vectors.text"
     if name not in old:
         raise UsageError(
-            f"{run} knows its items by vectors of their own, not by their texts",
+            f"{run} knows its items by their own vectors, not by their texts",
             "train it with --embeddings and --set item_vectors=adapter",
         )
     if text is None or text.shape[1] != old[name].shape[1]:
-        raise UsageError(f"the embeddings are none of {run}'s", "use the same --embeddings, --reduce and --dim")
+        raise UsageError(f"the embeddings are not those of {run}", "use the same --embeddings, --reduce and --dim")
     adapter = old.get("item_vectors.adapter.weight")
     network = make(text.shape[1] if adapter is None else adapter.shape[0], text)
     fresh = network.state_dict()
@@ -84,12 +85,13 @@ def _check_same(fresh: dict[str, torch.Tensor], state: dict[str, torch.Tensor], 
     wrong = sorted(set(fresh) ^ set(state)) or [name for name in state if fresh[name].shape != state[name].shape]
     if wrong:
         raise UsageError(
-            f"these settings make another network than {run} has: {wrong[0]}", "leave --set to what training alone uses"
+            f"with these settings the network differs from {run}'s: {wrong[0]}",
+            "only change settings of training with --set",
         )
 
 
 def _mapped(text: np.ndarray, learnt: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """new @ W for the W that gives the learnt vectors of the texts' vectors best, by ridge regression."""
+    """new @ W, where W is the ridge regression from text vectors to learnt vectors."""
     x = text.astype(np.float64)
     square = x.T @ x
     square[np.diag_indices_from(square)] += _RIDGE * max(np.trace(square) / len(square), 1e-12)

@@ -79,7 +79,7 @@ def test_a_dimension_that_the_embeddings_do_not_have():
 
 @pytest.mark.parametrize("name", ["sasrec", "bert4rec"])
 def test_heads_must_share_the_dimensions(name):
-    with pytest.raises(UsageError, match="cannot be shared among 3 heads"):
+    with pytest.raises(UsageError, match="cannot be divided among 3 heads"):
         fitted(name, {"heads": 3, "dim": 32})
 
 

@@ -85,7 +85,7 @@ def test_a_causal_network_says_at_every_place_what_it_says_of_the_session_up_to_
 
 def test_heads_need_not_divide_the_dimensions():
     assert transformer(masked=False, heads=5).last(torch.randn(2, 4, DIM), torch.tensor([4, 2])).shape == (2, DIM)
-    with pytest.raises(UsageError, match="cannot be shared among 13 heads"):
+    with pytest.raises(UsageError, match="cannot be divided among 13 heads"):
         transformer(masked=False, heads=13)
 
 

@@ -63,12 +63,12 @@ def test_times_count_only_where_they_are_asked_for():
     [
         ("gru4rec", {"time": "bias"}, timed(60), "time can be none or input"),
         ("sasrec", {"time": "input", "layout": "paper"}, timed(60), "layout=paper reads no times"),
-        ("sasrec", {"time": "bias"}, replace(timed(60), times=None), "come without times"),
+        ("sasrec", {"time": "bias"}, replace(timed(60), times=None), "have no times"),
         (
             "sasrec",
             {"time": "bias"},
             replace(timed(60), times=np.arange(len(timed(60).items))),
-            "nothing but the order",
+            "only give the order",
         ),
     ],
 )

@@ -62,9 +62,9 @@ def test_what_cannot_move(llmseq, shops):
     assert llmseq("train", "sasrec", "--dataset", "old", *TRAIN, *SMALL, "--set", "epochs=1").status == 0
     assert llmseq("train", "gru4rec", "--dataset", "old", "--set", "epochs=1", "--set", "dim=16").status == 0
     for words, said in [
-        (["sasrec", "--warm", "sasrec-1"], "vectors of their own, not by their texts"),
+        (["sasrec", "--warm", "sasrec-1"], "own vectors, not by their texts"),
         (["sasrec", "--warm", "sasrec-1", "--reduce", "pca"], "leave --reduce and --dim out"),
-        (["gru4rec", "--warm", "gru4rec-2"], "vectors of their own, not by their texts"),
+        (["gru4rec", "--warm", "gru4rec-2"], "own vectors, not by their texts"),
     ]:
         refused = llmseq("train", *words, "--dataset", "new")
         assert (refused.status, said in refused.err) == (2, True), refused.err

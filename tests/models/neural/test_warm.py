@@ -116,7 +116,7 @@ def test_words_that_are_off(llmseq, grown, shop_files):
         (["gru4rec", "--warm", "sasrec-1"], "a run of sasrec, not of gru4rec"),
         (["sasrec", "--warm", "sasrec-1", "--from-tuning"], "use one of them"),
         (["sasrec", "--set", "warm=sasrec-1"], "use --warm sasrec-1"),
-        (["sasrec", "--warm", "sasrec-1", "--set", "layers=2"], "make another network than sasrec-1"),
+        (["sasrec", "--warm", "sasrec-1", "--set", "layers=2"], "the network differs from sasrec-1's"),
         (["sasrec", "--warm", "sasrec-1", "--set", "dim=16"], None),
     ]:
         done = llmseq("train", *words, "--dataset", "shop")
