@@ -68,7 +68,7 @@ class Bundle:
     def recommend(
         self, items: Sequence[str], *, k: int = 20, times: Sequence[Moment] | None = None
     ) -> list[dict[str, Any]]:
-        """The next items for a session of ids or titles, oldest first: one dict an item, best first.
+        """The next items for a session of ids or titles, oldest first: one dict per item, best first.
 
         times: of the items (dates, datetimes, or seconds since 1970), for a network trained with times; others ignore
         them.
@@ -82,7 +82,7 @@ class Bundle:
         k: int = 20,
         times: Sequence[Sequence[Moment] | None] | None = None,
     ) -> list[list[dict[str, Any]]]:
-        """The same for many sessions at once; times: None for a session without."""
+        """As `recommend`, for many sessions at once; times: None for a session without times."""
         return self.ready.next_items(sessions, k, times)
 
     def session_vector(self, items: Sequence[str]) -> np.ndarray:

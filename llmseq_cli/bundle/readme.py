@@ -38,7 +38,7 @@ A session is a list of item ids or titles, oldest first. {repeats}{times}
 _TIMES = """
 The network reads when items were used: `times=["2024-05-01", "2024-05-09T18:30"]`, or seconds since 1970. Without
 times it treats the gaps between items as unknown."""
-_VECTORS = "| `vectors.safetensors` | `vectors`: one row an item; a score is its {similarity} with the session's |\n"
+_VECTORS = "| `vectors.safetensors` | `vectors`: one row per item; a score is its {similarity} with the session's |\n"
 _GRAPH = "| `model.onnx` | the network: `items`, `lengths` → `session` (its vector), `scores` (of all items) |\n"
 
 _ONNX = """
@@ -79,9 +79,9 @@ def readme(about: dict[str, Any], examples: list[str]) -> str:
         dataset=about["dataset"],
         words=shlex.join(examples),
         session=session,
-        repeats="Lists hold no item of the session." if excludes else "Lists may hold items of the session.",
+        repeats="Lists contain no item of the session." if excludes else "Lists may contain items of the session.",
         times=_TIMES if about["settings"].get("time", "none") != "none" else "",
-        members=" and those it is made of" if "," in str(about["settings"].get("runs", "")) else "",
+        members=" and its base models" if "," in str(about["settings"].get("runs", "")) else "",
         more=more + (_GRAPH if about["onnx"] else ""),
         metrics=f"On {about['sessions']:,} test sessions: {metrics}." if metrics else "",
     )

@@ -122,7 +122,7 @@ def build_dataset(
                 f"no session is left after k-core {protocol.k_core} and --min-session {protocol.min_session}",
                 "lower them, for example --k-core 0"
                 if protocol.k_core
-                else "are users and sessions what you mean? A longer --session-gap makes longer sessions",
+                else "check which columns are users and sessions; a longer --session-gap makes longer sessions",
             )
         dataset_id, statistics = _store(con, name, protocol, source)
         task.advance()

@@ -301,8 +301,8 @@ def _store_targets(con: duckdb.DuckDBPyConnection, ids: dict[str, int], part: st
 def _hint(rule: SplitRule) -> str:
     return {
         "global-time": "give another --point; `llmseq describe` shows the times",
-        "files": "the test part is what is read from a file named test: x.test.inter or test.csv",
-        "leave-one-out": "sessions need two items besides the one that is tested: ingest with --min-session 3",
+        "files": "the test part must be in a file named test: x.test.inter or test.csv",
+        "leave-one-out": "sessions need two items besides the test item: ingest with --min-session 3",
     }.get(rule.kind, "ingest more data")
 
 

@@ -18,14 +18,14 @@ from llmseq_cli.evaluation.ranking import NO_ITEM, Ranking
 
 DRAWS = ("uniform", "popular")
 CUTOFFS = (1, 5, 10)
-_CELLS = 2**22  # of the tables of a block of histories
+_CELLS = 2**22  # cells in the tables of a block of histories
 _NONE = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """metrics: {"ndcg@10": …, "hr@10": …, "mrr@10": …}. fewest, most: items drawn for a target; of a small catalog
-    there may be fewer than asked for."""
+    """metrics: {"ndcg@10": …, "hr@10": …, "mrr@10": …}. fewest, most: items sampled for a target; a small catalog may
+    have fewer than requested."""
 
     metrics: dict[str, float]
     fewest: int
@@ -35,7 +35,7 @@ class Sampled:
 def sampled_metrics(
     recommend: Callable[[Sessions, int], Ranking], test: Sessions, popularity: np.ndarray, n: int, draw: str, seed: int
 ) -> Sampled:
-    """Metrics of each target among it and n drawn items.
+    """Metrics of each target ranked among n sampled items.
 
     recommend: (histories, k) → Ranking. popularity: int64[n_items], interactions of every item in training. draw:
     "uniform" over all other items, or "popular", in proportion to popularity; without repetition, and without items of
@@ -69,8 +69,8 @@ def _ranks(
     draw: str,
     random: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(int64[n_cases], int64[n_cases]): the 1-based rank of each target among it and the drawn items, 0 where it is not
-    ranked; how many items were drawn."""
+    """(int64[n_cases], int64[n_cases]): the 1-based rank of each target among itself and the sampled items, 0 if it is
+    not ranked; the number of sampled items."""
     n_items, rows = len(popularity), np.arange(len(block))
     histories, targets = block.histories(), block.targets()
     lists = recommend(histories, n_items).items

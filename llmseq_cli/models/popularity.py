@@ -61,7 +61,7 @@ class MostPopular(Recommender):
             self.counts = train.counts(self.n_items)
             return {}
         if train.times is None:
-            raise LlmseqError("the training sessions come without times", "leave window, last and half_life out")
+            raise LlmseqError("the training sessions have no times", "leave out window, last and half_life")
         if (self.settings.window or self.settings.half_life) and are_numbers(train.times):
             raise UsageError("the dataset has no times, its interactions are numbered", "use --set last=N instead")
         age = train.times.max(initial=0) - train.times

@@ -44,8 +44,8 @@ class Ask(BaseModel):
         "Dates and times of ISO 8601 (UTC without an offset), or seconds since 1970. With sessions: a list for each, "
         "or null. Without times such a network treats the gaps between items as unknown.",
     )
-    k: int = Field(20, ge=1, le=MOST_RECOMMENDATIONS, description="Recommendations a session.")
-    run: str | None = Field(None, description="The run to ask; else the first that is served.")
+    k: int = Field(20, ge=1, le=MOST_RECOMMENDATIONS, description="Recommendations per session.")
+    run: str | None = Field(None, description="The run to ask; default: the first one served.")
 
 
 class Recommendation(BaseModel):

@@ -55,7 +55,8 @@ class Batches:
         k: int,
         times: Sequence[np.ndarray | None] | None = None,
     ) -> list[dict[str, Any]]:
-        """See `Served.answers`; times: None where no session has any. Raises BusyError where too much is waiting."""
+        """See `Served.answers`; times: None if no session has any. Raises BusyError if too many sessions are
+        waiting."""
         if self._waiting >= MOST_WAITING:
             raise BusyError("too many requests are waiting", "ask again later, or serve with more --workers")
         answer: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()
@@ -93,7 +94,7 @@ def _answer(together: list[_Asked]) -> None:
     try:
         sessions = [session for one in together for session in one.sessions]
         answers = first.served.answers(sessions, [times for one in together for times in one.times], first.k)
-    except Exception as error:  # whoever asked gets it
+    except Exception as error:  # each caller gets the error
         for one in together:
             _settle(one, error=error)
         return

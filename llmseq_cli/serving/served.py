@@ -34,8 +34,8 @@ class Served:
     def answers(
         self, sessions: Sequence[Sequence[str]], times: Sequence[np.ndarray | None], k: int
     ) -> list[dict[str, Any]]:
-        """One dict a session: "recommendations" as `ReadyModel.next_items` has them, and in "unknown" what the catalog
-        does not know, which is left out. times: microseconds of the items of each session, None where it has none."""
+        """One dict per session: "recommendations" from `ReadyModel.next_items`, and "unknown": items not in the
+        catalog, which are ignored. times: microseconds of each session's items, or None."""
         lists = _lists(self.ready, sessions, times, k)
         empty = [place for place, one in enumerate(lists) if not one]
         if self.fallback is not None and empty:

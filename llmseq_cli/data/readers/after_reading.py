@@ -12,7 +12,7 @@ from llmseq_cli.data.readers.files import count
 from llmseq_cli.data.readers.reading import Reading
 from llmseq_cli.store.queries import query
 
-_COUNTED_WHOLE = 100_000  # rows; of more a sample is looked at
+_COUNTED_WHOLE = 100_000  # rows; of more, only a sample is checked
 _LONGEST_SPAN = timedelta(days=40 * 365)
 _LONGEST_JUMP = timedelta(days=10 * 365)
 
@@ -127,7 +127,7 @@ def tell_times(reading: Reading) -> None:
     [(first, last)] = con.execute("select min(time), max(time) from staged_interaction").fetchall()
     reading.report.first_time, reading.report.last_time = first.isoformat(), last.isoformat()
     if last < NUMBERS_UNTIL and first >= datetime(1970, 1, 1):
-        return  # numbers that count, not times
+        return  # counters, not times
     shown = f"the times run from {first:%Y-%m-%d} to {last:%Y-%m-%d}"
     hint = "check the unit and format of the times (--time-format), or leave out rows with --where"
     if last > datetime.now() + timedelta(days=2):

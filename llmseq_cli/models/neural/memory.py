@@ -34,7 +34,7 @@ def forecast(n_rows: int, dim: int, parameters: int, slots: int, loss: str, nega
     logits = 4 * (n_rows * min(chunk, slots) if loss == "softmax" else 3 * slots * negatives)
     if loss == "softmax" and n_rows > LARGE_CATALOG:
         logits = _BLOCK_BYTES
-    # Parameters with gradients, two moments and the best so far; gradients of the catalog on their way; activations.
+    # Parameters with gradients, two moments and the best weights; temporary gradients of the catalog; activations.
     needed = 20 * parameters + 12 * n_rows * dim + logits + 40 * 4 * slots * dim
     free = _free(device)
     if free is not None and needed > free:

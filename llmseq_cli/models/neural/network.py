@@ -20,7 +20,7 @@ class Encoder(nn.Module, ABC):
         """vectors: float32[n, length, dim] of `batch.items` → float32[n, length, dim], for training."""
 
     def at_places(self, vectors: Tensor, batch: Batch) -> Tensor:
-        """float32[m, d], what becomes of the batch's places, for the loss."""
+        """float32[m, d], the representation at the batch's places, for the loss."""
         hidden: Tensor = self(vectors, batch)
         return hidden.flatten(0, 1).index_select(0, batch.places)
 

@@ -37,9 +37,9 @@ class Attention(nn.Module):
         self.outward = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, mask: Tensor | None, at: Tensor | None, places: Tensor | None = None) -> Tensor:
-        """x: [n, length, dim]. mask: as `attention_mask` makes it; None: every place sees itself and those before it.
-        at: int64[n], the only place of every session that asks; None means that all do. → [n, length or 1, dim]
-        places: int64[m], of all places of all sessions those that are wanted: → [m, dim]"""
+        """x: [n, length, dim]. mask: from `attention_mask`; None: every position sees itself and earlier ones. at:
+        int64[n], the only query position of every session; None: all. → [n, length or 1, dim] places: int64[m], the
+        query positions among all positions of all sessions: → [m, dim]"""
         n, length, dim = x.shape
         q, k, v = self.inward(x).view(n, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         if at is not None:
