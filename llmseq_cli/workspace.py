@@ -1,4 +1,4 @@
-"""`Workspace`: everything that the command line does, from Python.
+"""`Workspace`: everything that the command line can do, from Python.
 
 One folder holds all state: `llmseq.duckdb` and `artifacts/`. Each verb opens the store only for as long as it needs
 it, so several processes and notebooks can share a workspace.
@@ -35,9 +35,8 @@ if TYPE_CHECKING:
 class Workspace:
     """A folder of datasets, embeddings and runs.
 
-    folder: see `workspace_folder`; it is made by the first verb that writes.
-    wait_for_lock: wait while another process writes, instead of raising WorkspaceBusyError.
-    progress: who is told how long work gets on; silent by default.
+    folder: see `workspace_folder`; the first verb that writes creates it. wait_for_lock: wait while another process
+    writes, instead of raising WorkspaceBusyError. progress: receives progress reports; silent by default.
     """
 
     def __init__(
@@ -51,12 +50,12 @@ class Workspace:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is held open between verbs, so there is nothing to close."""
+        """Nothing stays open between verbs, so there is nothing to close."""
 
     def ingest(self, options: IngestOptions) -> dict[str, Any]:
         """Read interactions (and item metadata) into a dataset; returns its statistics.
 
-        All or nothing: where anything fails the workspace is as before. Raises LlmseqError for files that cannot be
+        All or nothing: if anything fails, the workspace does not change. Raises LlmseqError for files that cannot be
         read or leave nothing to train on.
         """
         from llmseq_cli.data.ingest_files import ingest_files
@@ -64,25 +63,25 @@ class Workspace:
         return ingest_files(self.store, options, self.progress)
 
     def append(self, options: AppendOptions) -> dict[str, Any]:
-        """Add interactions and items to a dataset as a new version, which takes its name; returns what came in.
+        """Add interactions and items to a dataset as a new version, which takes its name; returns what was added.
 
-        The version before is called NAME@1, NAME@2, …, and keeps its splits, embeddings and runs. All or nothing.
+        The previous version is renamed NAME@1, NAME@2, …, and keeps its splits, embeddings and runs. All or nothing.
         """
         from llmseq_cli.data.ingest_files import append_files
 
         return append_files(self.store, options, self.progress)
 
     def split(self, rule: SplitRule, *, dataset: str | None = None, name: str | None = None) -> dict[str, Any]:
-        """Split a dataset in another way; returns what the split holds.
+        """Add another split to a dataset; returns its statistics.
 
-        name: of the split; else the kind of its rule. Other verbs take it as `dataset="DATASET/NAME"`.
+        name: of the split; default: the kind of its rule. Other verbs take it as `dataset="DATASET/NAME"`.
         """
         from llmseq_cli.data.splits import add_split
 
         return add_split(self.store, dataset, name or rule.kind, rule, self.progress)
 
     def datasets(self) -> list[dict[str, Any]]:
-        """One dict a dataset."""
+        """One dict per dataset."""
         from llmseq_cli.data.describe import list_datasets
 
         with self.store.read("listing datasets") as con:
@@ -96,40 +95,41 @@ class Workspace:
             return describe(con, dataset)
 
     def audit(self, dataset: str | None = None) -> list[dict[str, Any]]:
-        """What in a dataset endangers an evaluation: one dict a finding."""
+        """Risks for an evaluation in a dataset: one dict per finding."""
         from llmseq_cli.data.describe import audit
 
         with self.store.read("auditing a dataset") as con:
             return audit(con, dataset)
 
     def embed(self, options: EmbedOptions) -> dict[str, Any]:
-        """Make and keep embeddings of all items; returns what was made."""
+        """Make and store embeddings of all items; returns what was made."""
         from llmseq_cli.embeddings.make import embed_dataset
 
         return embed_dataset(self.store, options, self.progress)
 
     def plan_embed(self, options: EmbedOptions) -> dict[str, Any]:
-        """What `embed` would take: texts, tokens, requests, US dollars, minutes. Sends and writes nothing."""
+        """Estimate `embed`: texts, tokens, requests, US dollars, minutes. Sends and writes nothing."""
         from llmseq_cli.embeddings.make import plan_dataset
 
         return plan_dataset(self.store, options)
 
     def embeddings(self, dataset: str | None = None) -> list[dict[str, Any]]:
-        """One dict a stored set of item embeddings."""
+        """One dict per stored set of item embeddings."""
         from llmseq_cli.embeddings.stored import list_embeddings
 
         with self.store.read("listing embeddings") as con:
             return list_embeddings(con, dataset)
 
     def embedding_batches(self) -> list[dict[str, Any]]:
-        """One dict a batch of texts that a batch service has taken, or may have taken, and that is not collected."""
+        """One dict per open batch: texts that a batch service has accepted, or may have accepted, and that are not
+        collected."""
         from llmseq_cli.embeddings.batch_store import list_batches
 
         with self.store.read("listing batches") as con:
             return list_batches(con)
 
     def forget_batch(self, number: int) -> dict[str, Any]:
-        """Gives up a batch: its texts are sent again. The service is not told, and may still charge for it."""
+        """Drop a batch: its texts will be sent again. The service is not notified, and may still charge for it."""
         from llmseq_cli.embeddings.batch_store import forget_batch
 
         with self.store.write("forgetting a batch") as con:
@@ -146,9 +146,9 @@ class Workspace:
         k: int = 20,
         seed: int = 0,
     ) -> dict[str, Any]:
-        """The items whose vectors are nearest to an item's (id or title) by cosine, to look at; reduce as for `train`.
+        """The items whose vectors are nearest to an item's (id or title) by cosine; reduce as for `train`.
 
-        Returns the item, what the vectors are, and in "neighbors" one dict an item: rank, item, title, similarity.
+        Returns the item, facts about the vectors, and "neighbors", one dict per item: rank, item, title, similarity.
         """
         from llmseq_cli.embeddings.nearest import neighbors_of
 
@@ -157,7 +157,7 @@ class Workspace:
         )
 
     def train(self, options: TrainOptions) -> list[str]:
-        """Train a model, score the evaluated sessions and store one run a seed; returns the runs' names."""
+        """Train a model, score the test sessions and store one run per seed; returns the runs' names."""
         from llmseq_cli.training.experiment import run_experiment
 
         if options.from_tuning:
@@ -173,7 +173,7 @@ class Workspace:
         return self.study(Tuning(self.store, options, self.progress).run())
 
     def studies(self) -> list[dict[str, Any]]:
-        """One dict a study, as `study` gives them."""
+        """One dict per study, as `study` returns it."""
         from llmseq_cli.tuning.results import list_studies
 
         return [self.study(name) for name in list_studies(self.folder)]
@@ -193,19 +193,19 @@ class Workspace:
         return about(work.ledger, work.run())
 
     def plan_finetune(self, options: FinetuneOptions) -> dict[str, Any]:
-        """What the job would take: examples, tokens, epochs, US dollars, minutes. Sends nothing."""
+        """Estimate the job: examples, tokens, epochs, US dollars, minutes. Sends nothing."""
         from llmseq_cli.finetuning.finetune import FineTuning
 
         return FineTuning(self.store, options, self.progress).plan()
 
     def show_examples(self, options: FinetuneOptions, n: int = 3) -> list[dict[str, Any]]:
-        """The first n training examples in words, and what is read of their answers. Sends nothing."""
+        """The first n training examples as text, and how their answers are parsed. Sends nothing."""
         from llmseq_cli.finetuning.finetune import FineTuning
 
         return FineTuning(self.store, options, self.progress).show(n)
 
     def export_examples(self, options: FinetuneOptions, format: str, folder: str | Path) -> dict[str, Any]:
-        """Writes training files for a trainer elsewhere (trl, axolotl, alpaca, openai, vertex) into a new folder."""
+        """Write training files for another trainer (trl, axolotl, alpaca, openai, vertex) into a new folder."""
         from llmseq_cli.finetuning.exports.export import Export
 
         return Export(self.store, options, format, self.progress).run(Path(folder)).to_dict()
@@ -218,7 +218,7 @@ class Workspace:
         dataset: str | None = None,
         base_model: str | None = None,
     ) -> dict[str, Any]:
-        """Makes a job of a model that was trained elsewhere: an adapter of PEFT, or a whole model; returns the job."""
+        """Import a model that was trained elsewhere, a PEFT adapter or a whole model, as a job; returns the job."""
         from llmseq_cli.finetuning.imports import ImportOptions, import_model
         from llmseq_cli.finetuning.jobs import about
         from llmseq_cli.finetuning.ledger import Ledger
@@ -234,7 +234,7 @@ class Workspace:
         base_url: str | None = None,
         prices: str | None = None,
     ) -> list[dict[str, Any]]:
-        """One dict a fine-tuning job, oldest first; refresh: ask the provider for those that are not over."""
+        """One dict per fine-tuning job, oldest first; refresh: ask the provider about unfinished jobs."""
         from llmseq_cli.finetuning.job_list import list_jobs
 
         return list_jobs(self.store, self.progress, dataset, refresh=refresh, base_url=base_url, prices=prices)
@@ -250,9 +250,9 @@ class Workspace:
         base_url: str | None = None,
         prices: str | None = None,
     ) -> dict[str, Any]:
-        """Look at a fine-tuning job: show, wait, cancel or download; returns it with its steps.
+        """Act on a fine-tuning job: show, wait, cancel or download; returns it with its steps.
 
-        out: the folder that download writes to, else the job's own.
+        out: the folder for downloads; default: the job's own.
         """
         from llmseq_cli.finetuning.job_list import act_on_job
 
@@ -261,65 +261,66 @@ class Workspace:
         )
 
     def retiring_jobs(self) -> list[dict[str, Any]]:
-        """One dict a fine-tuning job whose model is shut down, or will be: job, base_model, shutdown, instead."""
+        """One dict per fine-tuning job whose model has been or will be shut down: job, base_model, shutdown,
+        instead."""
         from llmseq_cli.finetuning.job_list import retiring_jobs
 
         return retiring_jobs(self.store)
 
     def prompt(self, options: PromptOptions) -> str:
-        """Ask a language model for the test sessions, map its answers to the catalog, store a run; returns its name.
+        """Ask a language model about the test sessions, map its answers to the catalog, store a run; returns its name.
 
-        Every answer is kept as it comes: a call that was interrupted and is made again asks only for what is missing.
+        Every answer is stored as it arrives: repeating an interrupted call asks only for what is missing.
         """
         from llmseq_cli.prompting.predict import Prompting
 
         return Prompting(self.store, options, self.progress).run()
 
     def plan_prompt(self, options: PromptOptions) -> dict[str, Any]:
-        """What `prompt` would take: requests, tokens, US dollars, minutes. Sends nothing."""
+        """Estimate `prompt`: requests, tokens, US dollars, minutes. Sends nothing."""
         from llmseq_cli.prompting.predict import Prompting
 
         return Prompting(self.store, options, self.progress).plan()
 
     def rerank(self, options: RerankOptions) -> str:
-        """Ask a language model to put the first items of a run's lists in order, store a run; returns its name.
+        """Let a language model reorder the first items of a run's lists, store a run; returns its name.
 
-        Answers are kept as `prompt` keeps them.
+        Answers are stored as they arrive.
         """
         from llmseq_cli.prompting.rerank.work import Reranking
 
         return Reranking(self.store, options, self.progress).run()
 
     def plan_rerank(self, options: RerankOptions) -> dict[str, Any]:
-        """What `rerank` would take: requests, tokens, US dollars, minutes. Sends nothing."""
+        """Estimate `rerank`: requests, tokens, US dollars, minutes. Sends nothing."""
         from llmseq_cli.prompting.rerank.work import Reranking
 
         return Reranking(self.store, options, self.progress).plan()
 
     def audit_llm(self, options: AuditOptions) -> dict[str, Any]:
-        """Ask a language model what it knows of a dataset by heart; stores and returns what was found.
+        """Test whether a language model has memorised a dataset; stores and returns the findings.
 
-        Reports mark the runs of a model that recites. Answers are kept as `prompt` keeps them.
+        Reports mark the runs of a model that recites. Answers are stored as they arrive.
         """
         from llmseq_cli.prompting.memory.audit import Audit
 
         return Audit(self.store, options, self.progress).run()
 
     def plan_audit_llm(self, options: AuditOptions) -> dict[str, Any]:
-        """What `audit_llm` would take: requests, tokens, US dollars, minutes. Sends nothing."""
+        """Estimate `audit_llm`: requests, tokens, US dollars, minutes. Sends nothing."""
         from llmseq_cli.prompting.memory.audit import Audit
 
         return Audit(self.store, options, self.progress).plan()
 
     def llm_audits(self, dataset: str | None = None) -> list[dict[str, Any]]:
-        """What audits of language models found: one dict a model and probe."""
+        """Findings of audits of language models: one dict per model and probe."""
         from llmseq_cli.prompting.memory.audit import list_audits
 
         with self.store.read("listing audits") as con:
             return list_audits(con, dataset)
 
     def prompting_figures(self, run: str) -> dict[str, Any]:
-        """What is kept of a run of `prompt` or `rerank` beside its metrics: answers, hallucinations, tokens, money."""
+        """Figures of a run of `prompt` or `rerank` besides its metrics: answers, hallucinations, tokens, costs."""
         from llmseq_cli.store.runs import stored_figures
 
         with self.store.read("reading a run") as con:
@@ -335,12 +336,12 @@ class Workspace:
         dataset: str | None = None,
         fallback: str | None = None,
     ) -> list[dict[str, Any]]:
-        """The next items for a session typed in (ids or titles, oldest first): one dict an item, best first.
+        """The next items for a session (ids or titles, oldest first): one dict per item, best first.
 
-        run: a run, "latest" or a model's name (its best run by validation, else its newest); with a dataset, of the
-        runs on it. Or the folder of a bundle, as a path with a slash in it. fallback: the run to ask where that one has
-        nothing to recommend, as for an empty session. times: of the items (dates, datetimes, or seconds since 1970),
-        for a network trained with times; others ignore them.
+        run: a run, "latest" or a model's name (its best run by validation, or its newest); with a dataset, among runs
+        on it. Or the folder of a bundle, as a path with a slash. fallback: the run to use if that one has nothing to
+        recommend, for example for an empty session. times: of the items (dates, datetimes, or seconds since 1970), for
+        a network trained with times; others ignore them.
         """
         from llmseq_cli.bundle.read import open_model
 
@@ -351,7 +352,7 @@ class Workspace:
         return rows
 
     def score(self, options: ScoreOptions) -> dict[str, Any]:
-        """Recommend for all sessions of a file; writes session, rank, item and score."""
+        """Recommend for all sessions in a file; writes session, rank, item and score."""
         from llmseq_cli.training.use import score_file
 
         return score_file(self.store, options, self.progress)
@@ -359,7 +360,7 @@ class Workspace:
     def serve(self, options: ServeOptions, ready: Callable[[dict[str, Any]], None] = lambda about: None) -> None:
         """Serve runs or bundles over HTTP until the process gets SIGTERM; Ctrl-C raises KeyboardInterrupt.
 
-        ready: called with {"url", "runs", "workers"} once requests are taken.
+        ready: called with {"url", "runs", "workers"} once the service accepts requests.
         """
         from llmseq_cli.serving.serve import serve
 
@@ -373,13 +374,13 @@ class Workspace:
         models: list[str] | None = None,
         cutoffs: tuple[int, ...] = (10, 20),
     ) -> list[dict[str, Any]]:
-        """The leaderboard: one dict a run, best first; `leaderboard` does more."""
+        """The leaderboard: one dict per run, best first; `leaderboard` has more options."""
         from llmseq_cli.reporting.options import ReportOptions
 
         return self.leaderboard(dataset, ReportOptions(sort=sort, models=models, cutoffs=cutoffs)).rows
 
     def leaderboard(self, dataset: str | None = None, options: ReportOptions | None = None) -> Report:
-        """The leaderboard with all that tables of it need; `write_report` (reporting.formats) makes text of it."""
+        """The leaderboard with everything for tables; `write_report` (reporting.formats) turns it into text."""
         from llmseq_cli.reporting.leaderboard import make_report
         from llmseq_cli.reporting.options import ReportOptions
 
@@ -387,7 +388,7 @@ class Workspace:
             return make_report(con, dataset, options or ReportOptions(), self.store)
 
     def prompting_report(self, dataset: str | None = None, *, paper: bool = False) -> Report:
-        """The paper's Table 7 of our runs of `prompt`: hallucinations, unique recommendations, tokens, money."""
+        """The paper's Table 7 for our runs of `prompt`: hallucinations, unique recommendations, tokens, costs."""
         from llmseq_cli.reporting.prompting_table import make_prompting_report
 
         with self.store.read("reporting") as con:
@@ -396,7 +397,8 @@ class Workspace:
     def show(
         self, run: str, *, dataset: str | None = None, sessions: int = 10, k: int = 5, seed: int = 0
     ) -> dict[str, Any]:
-        """All that is kept of a run: settings, versions, device, figures, metrics, training history, and some sessions.
+        """Everything stored about a run: settings, versions, device, figures, metrics, training history, and some
+        sessions.
 
         run: as for `recommend`. sessions: how many to draw at random, with their first k recommendations as titles.
         """
@@ -408,10 +410,10 @@ class Workspace:
     def sampled_metrics(
         self, run: str, n: int = 100, *, drawn: str = "uniform", seed: int = 0, dataset: str | None = None
     ) -> dict[str, Any]:
-        """Metrics of a run's targets among n drawn items each ("uniform" or "popular"), in "metrics".
+        """Metrics of a run's targets, each ranked among n sampled items ("uniform" or "popular"), in "metrics".
 
-        They are not stored and compare with no figure over the whole catalog: "comparable" is False. "fewest" and
-        "most" say how many items were drawn for a target: of a small catalog fewer than n.
+        They are not stored and not comparable with figures over the whole catalog: "comparable" is False. "fewest" and
+        "most" are the numbers of items sampled for a target: fewer than n in a small catalog.
         """
         from llmseq_cli.training.use import sampled_metrics_of
 
@@ -420,9 +422,9 @@ class Workspace:
     def compare(
         self, first: str, second: str, *, dataset: str | None = None, k: int = 20, sessions: int = 5, test: str = "t"
     ) -> dict[str, Any]:
-        """Two runs on one dataset: metrics with paired significance, who finds what, overlap of their lists.
+        """Compare two runs on one dataset: metrics with paired significance, what each finds, overlap of their lists.
 
-        test: t, permutation or wilcoxon. sessions: how many to show where one of them finds what the other misses.
+        test: t, permutation or wilcoxon. sessions: how many to show that only one of them gets right.
         """
         from llmseq_cli.reporting.comparison import compare_runs
 
@@ -438,21 +440,21 @@ class Workspace:
         k: int | None = None,
         safe_cells: bool = True,
     ) -> dict[str, Any]:
-        """Write runs for other programs; returns what was written.
+        """Export runs for other programs; returns what was written.
 
-        format: parquet, csv, json (recommendations, one file), trec (a folder: a run file a run, and qrels), recbole (a
+        format: parquet, csv, json (recommendations, one file), trec (a folder: one file per run, and qrels), recbole (a
         folder: atomic files of the dataset) or mlflow (a folder or tracking server) or bundle (a new folder that
-        recommends without a workspace; one run). k: the first k items of a list.
-        safe_cells: in CSV, put a ' before texts that a spreadsheet would take for a formula.
+        recommends without a workspace; one run). k: the first k items of a list. safe_cells: in CSV, put a ' before
+        text that a spreadsheet would run as a formula.
         """
         from llmseq_cli.reporting.export import export_runs
 
         return export_runs(self.store, list(runs), format, str(out), dataset=dataset, k=k, safe_cells=safe_cells)
 
     def plot(self, kind: str, options: PlotOptions | None = None) -> Plot:
-        """What a plot shows: of a dataset (popularity, lengths, diversity) or of runs (training, time, …).
+        """The content of a plot of a dataset (popularity, lengths, diversity) or of runs (training, time, …).
 
-        kind: one of `reporting.make_plot.KINDS`. `reporting.draw_files.draw` makes PNG or SVG of it.
+        kind: one of `reporting.make_plot.KINDS`. `reporting.draw_files.draw` draws it as PNG or SVG.
         """
         from llmseq_cli.reporting.make_plot import make_plot
         from llmseq_cli.reporting.options import PlotOptions
@@ -460,7 +462,7 @@ class Workspace:
         return make_plot(self.store, kind, options or PlotOptions(), self.progress)
 
     def own_leaderboard(self, statement: str) -> Report:
-        """The leaderboard that a query of the user's gives; errors as for `sql`."""
+        """The leaderboard of a user's query; errors as for `sql`."""
         from llmseq_cli.reporting.leaderboard import own_report
 
         columns, rows = self.sql(statement)
@@ -470,11 +472,11 @@ class Workspace:
     def sql(
         self, statement: str, *, write: bool = False, most: int | None = None
     ) -> tuple[list[str], list[tuple[Any, ...]]]:
-        """(column names, rows) of a user's query; most: only the first rows, so many of them.
+        """(column names, rows) of a user's query; most: return only this many rows.
 
-        It reads this workspace's tables and nothing else. With `write` it may also change them, and read and write the
-        files that it names, but for the workspace's own.
-        Raises UsageError for an empty query, LlmseqError for one that has a mistake or goes where it may not.
+        It can read this workspace's tables and nothing else. With `write` it can also change them, and read and write
+        files that it names, except the workspace's own. Raises UsageError for an empty query, LlmseqError for an
+        invalid or forbidden one.
         """
         from llmseq_cli.store.sandbox import run_sql
 
@@ -482,7 +484,7 @@ class Workspace:
             return run_sql(con, statement, workspace=self.folder if write else None, most=most)
 
     def health(self) -> list[str]:
-        """What is wrong with the workspace, one line each: runs without files, files without runs, leftovers."""
+        """Problems of the workspace, one line each: runs without files, files without runs, leftovers."""
         from llmseq_cli.training.stored_runs import find_problems
 
         return find_problems(self.store)

@@ -1,4 +1,4 @@
-"""What can be said of asking a language model for recommendations."""
+"""Options for asking a language model for recommendations."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from llmseq_cli.finetuning.options import TaskOptions
 
 @dataclass(frozen=True, kw_only=True)
 class AskingOptions(SendingOptions):
-    """Where a model is asked, and at which pace and cost.
+    """Where to ask a model, and limits on rate and cost.
 
-    settings: of the provider, by name. context: tokens of the model's context.
+    settings: of the provider, by name. context: the model's context length in tokens.
     """
 
     provider: str = "openai"
@@ -26,12 +26,12 @@ class AskingOptions(SendingOptions):
 
 @dataclass(frozen=True)
 class PromptOptions(TaskOptions, AskingOptions):
-    """Whom to ask, what, and how; None leaves it to the task or the provider.
+    """Whom to ask, what, and how; None means the default of the task or provider.
 
-    job: a fine-tuning job, or "latest": its model is asked what it was trained for. base_model: any model instead; with
-    a job it is asked what the job's would be, else the task, by default genitem. temperature, top_p, samples (answers
-    a session) and max_tokens shape the answers. limit: sessions to ask for, drawn at random. constrain: local models
-    name nothing but titles of the catalog or options.
+    job: a fine-tuning job, or "latest": its model is asked the task it was trained for. base_model: any model instead;
+    with a job it gets the job's questions, otherwise those of the task, by default genitem. temperature, top_p, samples
+    (answers per session) and max_tokens: of the answers. limit: sessions to ask about, drawn at random. constrain:
+    local models may only answer titles of the catalog or options.
     """
 
     job: str | None = None
@@ -47,7 +47,7 @@ class PromptOptions(TaskOptions, AskingOptions):
 
     @property
     def says_what_is_asked(self) -> bool:
-        """Whether anything is set that a fine-tuning job decides."""
+        """Whether any option is set that a fine-tuning job determines."""
         return any(
             getattr(self, one.name) != one.default
             for one in fields(TaskOptions)
@@ -57,4 +57,4 @@ class PromptOptions(TaskOptions, AskingOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.job is None and self.base_model is None:
-            raise UsageError("nothing says whom to ask", "name a job, or a model with --base-model")
+            raise UsageError("no model is given", "name a job, or a model with --base-model")

@@ -1,4 +1,4 @@
-"""What can be said of training a model, and of scoring sessions with it."""
+"""Options for training a model, and for scoring sessions with it."""
 
 from __future__ import annotations
 
@@ -16,26 +16,25 @@ if TYPE_CHECKING:
     from llmseq_cli.models.neural.checkpoints import Resume
 
 DEFAULT_LIST_LENGTH = 100
-"""How many items a session's stored list holds: metrics at any k up to it need no scoring again."""
+"""Length of a session's stored list: metrics at any k up to it need no new scoring."""
 
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """What to train and on what.
+    """What to train, and on which data.
 
-    model: its name, as `llmseq models` lists them. embeddings: SOURCE[:MODEL]. reduce, dim: what is done to the
-    embeddings before the model gets them: none, pca, whiten (or whiten@POWER), lda, autoencoder or random, to so many
-    dimensions; with None dense ones are whitened and sparse ones left as they are, unless the model needs dense ones.
-    lengths: unit for reduced vectors of length 1, keep for the lengths that the reduction leaves. permute: then deal
-    the vectors out among the items at random (see `ItemEmbeddings.permute`), a control. runs: what a model that is
-    made of others is made of, by name. settings: of the model, by name.
+    model: its name, as `llmseq models` lists them. embeddings: SOURCE[:MODEL]. reduce, dim: reduction of the
+    embeddings: none, pca, whiten (or whiten@POWER), lda, autoencoder or random, to this many dimensions; None whitens
+    dense ones and keeps sparse ones, unless the model needs dense ones. lengths: unit for reduced vectors of length 1,
+    keep for the lengths after the reduction. permute: then shuffle the vectors across items (see
+    `ItemEmbeddings.permute`), as a control. runs: names of the runs that a hybrid, blend or stack combines. settings:
+    of the model, by name.
 
-    seed: the first. seeds: how many are trained, one run each. list_length: recommendations to store per session.
-    resume: keep finished runs, and continue one that was interrupted ("if-begun": do not say so where there is
-    nothing to continue). from_tuning: take settings
-    and embeddings of the best trial of any study of the model on the dataset, or of the study that is named; what
-    is given here goes first. warm: a run of the model to go on from, which lends settings and embeddings that are
-    not given here. backend: the workers of a Ray cluster can train a neural model together.
+    seed: the first. seeds: number of seeds, one run each. list_length: recommendations to store per session. resume:
+    keep finished runs, and continue an interrupted one ("if-begun": without a message if there is nothing to continue).
+    from_tuning: use settings and embeddings of the best trial of any study of the model on the dataset, or of the named
+    study; values given here take precedence. warm: a run of the model to continue from, which also provides settings
+    and embeddings that are not given here. backend: the workers of a Ray cluster can train a neural model together.
     """
 
     model: str
@@ -74,11 +73,11 @@ class TrainOptions:
 class ScoreOptions:
     """A file of sessions to recommend for.
 
-    run: a run, "latest" or a model's name, see `store.runs.find_run`. sessions: a table with a session and an item
-    column, and a time column where its rows are not in order. out: Parquet, CSV or JSON lines, by its ending. k:
-    recommendations per session. dataset: look among the runs on this one. fallback: the run whose lists sessions get
-    that `run` has nothing for, such as those without a known item. backend: the workers of a Ray cluster can score; the
-    lists are the same. safe_cells: in CSV, put a ' before texts that a spreadsheet would run as a formula.
+    run: a run, "latest" or a model's name, see `store.runs.find_run`. sessions: a table with session and item columns,
+    and a time column if its rows are not in order. out: Parquet, CSV or JSON lines, by its suffix. k: recommendations
+    per session. dataset: only use runs on it. fallback: the run for sessions where `run` has nothing to recommend, such
+    as those without a known item. backend: the workers of a Ray cluster can score; the lists are the same. safe_cells:
+    in CSV, put a ' before texts that a spreadsheet would run as a formula.
     """
 
     run: str

@@ -1,4 +1,4 @@
-"""What can be said of searching for a model's best settings."""
+"""Options for tuning a model's settings."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class TuneOptions:
     """What to tune and for how long.
 
     study: its name; None for DATASET-MODEL. trials: of the whole study, None for no limit. timeout: in seconds.
-    patience: end after so many trials without a better one; 0: never. startup: random trials before TPE begins.
-    settings: that have a fixed value. search: ranges ("50..800") or choices ("cosine,dot") in place of the model's own.
-    embeddings, reduce, dims: what is tried of each. runs: what a model that is made of others is made of. resume: go on
-    with a study, alone or beside other processes that work on it. backend: its workers are the trials at a time.
+    patience: stop after this many trials without a better one; 0: never. startup: random trials before TPE begins.
+    settings: with a fixed value. search: ranges ("50..800") or choices ("cosine,dot") instead of the model's own.
+    embeddings, reduce, dims: values to try. runs: names of the runs that a hybrid, blend or stack combines. resume:
+    continue a study, alone or together with other processes. backend: its workers is the number of trials at a time.
     """
 
     model: str

@@ -1,1 +1,1 @@
-"""The vectors that a model scores items by, for the vector stores that people have."""
+"""Export a model's item vectors to common vector stores."""

@@ -1,4 +1,4 @@
-"""What goes into a vector store: one row an item that the model can recommend."""
+"""The content of a vector store: one row per item that the model can recommend."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ItemTable:
         if space is None:
             raise UsageError(
                 f"{run} does not score items by dense vectors",
-                "take a run of a neural model, or of llmseqsim with dense embeddings (--reduce whiten --dim 128)",
+                "use a run of a neural model, or of llmseqsim with dense embeddings (--reduce whiten --dim 128)",
             )
         numbers = np.flatnonzero(space.candidates)
         columns = (catalog.external_ids, catalog.titles, catalog.classes)

@@ -28,12 +28,12 @@ _POINTS = 500  # of a request to Qdrant
 
 
 def write_vectors(store: Store, run: str, kind: str, out: Path, dataset: str | None = None) -> dict[str, Any]:
-    """Writes the vectors of a run's items into a new folder, whole or not at all; returns run, items and dimensions.
+    """Write a run's item vectors to a new folder, atomically; return run, items and dimensions.
 
     kind: one of VECTOR_STORES. Raises UsageError for a folder that is not empty and for models without dense vectors.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} is there already", "name a new folder")
+        raise UsageError(f"{out} already exists", "choose a new folder")
     if kind == "lancedb":
         _check_lancedb()
     with store.read("reading a run") as con:

@@ -100,7 +100,7 @@ def test_numbers_out_of_bounds_without_checksums(whole, tmp_path, kind, name, ch
 
 def test_a_model_of_another_catalog_is_refused(whole, monkeypatch):
     monkeypatch.setattr(damage, "N_ITEMS", 41)
-    with pytest.raises(LlmseqError, match="is of 40 items, and the catalog has 41"):
+    with pytest.raises(LlmseqError, match="has 40 items, and the catalog has 41"):
         damage.use("sknn", whole / "whole")
 
 

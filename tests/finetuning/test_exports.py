@@ -109,7 +109,7 @@ def test_configurations_say_what_the_settings_say(llmseq, ready, tmp_path):
         (["--export-only", "--format", "yaml"], 2, "no format 'yaml'"),
         (["--format", "trl"], 2, "need --export-only"),
         (["--export-only", "--format", "openai"], 2, "--model"),
-        (["--export-only", "--out", "full"], 1, "full is there already"),
+        (["--export-only", "--out", "full"], 1, "full already exists"),
         (["--export-only", "--validation", "1001"], 2, "above the maximum 1000"),
         (["--export-only", "--context", "3"], 1, "too few"),
         (["--export-only", "--set", "rnk=3"], 2, "rank"),

@@ -363,5 +363,5 @@ def test_weights_are_relative():
 
 
 def test_a_blend_needs_two_runs():
-    with pytest.raises(UsageError, match="made of 2 runs or more, not of 1"):
+    with pytest.raises(UsageError, match="takes 2 runs or more, not 1"):
         blend(base_model("a-1", on_paper("a-1", np.arange(5)).model), weights="1")

@@ -150,9 +150,9 @@ def test_no_prompts():
 @pytest.mark.parametrize(
     ("cls", "base_models", "said"),
     [
-        (HybridSequential, lambda: [sim()], "made of 2 runs, not of 1"),
+        (HybridSequential, lambda: [sim()], "takes 2 runs, not 1"),
         (HybridSequential, lambda: [on_paper("sasrec-2", np.arange(8.0)), sim()], "run 1 of hybrid-sequential must be"),
-        (HybridPopularity, lambda: [sim(), sim("llmseqsim-2")], "made of 1 run, not of 2"),
+        (HybridPopularity, lambda: [sim(), sim("llmseqsim-2")], "takes 1 run, not 2"),
         (EmbeddingEnsemble, lambda: [sim(), on_paper("sasrec-2", np.arange(8.0))], "run 2 of embedding-ensemble"),
         (EmbeddingEnsemble, lambda: [sim(), sim()], "names llmseqsim-1 twice"),
     ],

@@ -273,5 +273,5 @@ def test_nothing_to_learn_from():
         stack(on_paper("a-1", never), on_paper("b-2", never), train=far)
     with pytest.raises(LlmseqError, match="too few training sessions"):
         stack(*halves(), train=Sessions.from_lists([[0, 1], [1, 2]]))
-    with pytest.raises(UsageError, match="made of 2 runs or more, not of 1"):
+    with pytest.raises(UsageError, match="takes 2 runs or more, not 1"):
         stack(base_model("a-1", halves()[0].model), train=successions())

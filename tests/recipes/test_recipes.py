@@ -238,7 +238,7 @@ def test_embeddings_that_cannot_be_are_told_before_anything_is_ingested(llmseq, 
         misspelt = llmseq(*words, "opnai:small", *more)
         assert (misspelt.status, "did you mean 'openai'?" in misspelt.err) == (2, True), misspelt.err
     paid = llmseq(*words, "openai")
-    assert (paid.status, "there is no dataset 'beauty' yet" in paid.err) == (1, True), paid.err
+    assert (paid.status, "the dataset 'beauty' does not exist yet" in paid.err) == (1, True), paid.err
     assert not Path(os.environ["LLMSEQ_WORKSPACE"], "llmseq.duckdb").exists()
 
 

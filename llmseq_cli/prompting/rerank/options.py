@@ -1,4 +1,4 @@
-"""What can be said of re-ranking."""
+"""Options for re-ranking."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ METHODS = ("listwise", "pairwise", "pointwise-yes", "pointwise-title")
 
 @dataclass(frozen=True)
 class RerankOptions(AskingOptions):
-    """Which run's lists are put in order, by whom and how.
+    """Which run's lists to reorder, with which model and how.
 
-    run: as `llmseq report` names it. model: to ask; an id of the provider's, or a fine-tuning job. top: how many items
-    of each list are put in order. method: one of METHODS. window, step: how many items a listwise question shows, and
-    how far the next window stands above. shuffles: orders in which they are shown, whose ranks are averaged; 0: the
-    run's order. rounds: of a pairwise tournament, None for as many as single out the best. validation: re-rank lists
-    for the validation sessions, too. limit: sessions to ask about, drawn at random. template: a TOML file with the
-    wording.
+    run: its name in `llmseq report`. model: an id of the provider, or a fine-tuning job. top: how many items of each
+    list to reorder. method: one of METHODS. window, step: items in a listwise question, and how far the next window
+    moves up. shuffles: number of random orders to show, whose ranks are averaged; 0: the run's order. rounds: of a
+    pairwise tournament, None for enough to single out the best. validation: also re-rank lists for the validation
+    sessions. limit: sessions to ask about, drawn at random. template: a TOML file with the wording.
     """
 
     run: str
