@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from llmseq_cli.clients.errors import FinalError
+from llmseq_cli.language_model.beginning import Beginning, read_beginning
 from llmseq_cli.language_model.chat import plain_tokens, prompt_tokens
 from llmseq_cli.language_model.generation import Drawing, GeneratedAnswer, generate
 from llmseq_cli.language_model.guide import AnswerForm, CatalogGuide
@@ -30,12 +31,14 @@ class Answerer:
     def answer(self, requests: Sequence[ChatRequest]) -> Iterator[list[tuple[int, Completions]]]:
         """(place of the question, answers), batch by batch, the longest questions first."""
         prompts = prompt_tokens(self.tokenizer, [(request.system, request.user) for request in requests])
+        begun = read_beginning(self.model, prompts)
         places = sorted(range(len(requests)), key=lambda place: (_way(requests[place]), -len(prompts[place])))
         while places:
             way, most = _way(requests[places[0]]), max(1, self.tokens_at_once // max(1, len(prompts[places[0]])))
             batch = [place for place in places[:most] if _way(requests[place]) == way]
             try:
-                answered = self._batch([requests[place] for place in batch], [prompts[place] for place in batch])
+                asked = [requests[place] for place in batch]
+                answered = self._batch(asked, [prompts[place] for place in batch], begun)
             except torch.OutOfMemoryError:
                 if len(batch) == 1:
                     raise FinalError(
@@ -46,7 +49,7 @@ class Answerer:
             yield list(zip(batch, answered, strict=True))
             places = places[len(batch) :]
 
-    def _batch(self, requests: list[ChatRequest], prompts: list[list[int]]) -> list[Completions]:
+    def _batch(self, requests: list[ChatRequest], prompts: list[list[int]], begun: Beginning) -> list[Completions]:
         first, seed = requests[0], _seed(requests)
         random = torch.Generator(self.model.device).manual_seed(seed)
         constraints = [request.constraint for request in requests if request.constraint is not None]
@@ -56,7 +59,7 @@ class Answerer:
             guide = CatalogGuide(form, constraints, str(self.model.device))
             most = form.most_tokens(max(constraint.names for constraint in constraints))
         drawing = Drawing(first.temperature, first.top_p, most, self.ends)
-        answers = generate(self.model, prompts, [request.n for request in requests], drawing, random, guide)
+        answers = generate(self.model, prompts, [request.n for request in requests], drawing, random, guide, begun)
         shuffle = np.random.default_rng(seed)
         return [
             self._completions(request, len(prompt), of_one, shuffle)
@@ -67,6 +70,7 @@ class Answerer:
         """(place of the question, log-probabilities of its answers), batch by batch, the longest questions first."""
         prompts = prompt_tokens(self.tokenizer, [(request.system, request.user) for request in requests])
         answers = [self._weighed(request) for request in requests]
+        begun = read_beginning(self.model, prompts)
         lengths = [
             len(of_one) * (len(prompt) + max(len(answer) for answer in of_one))
             for prompt, of_one in zip(prompts, answers, strict=True)
@@ -76,7 +80,7 @@ class Answerer:
             batch = places[: max(1, self.tokens_at_once // lengths[places[0]])]
             try:
                 found = log_likelihoods(
-                    self.model, [prompts[place] for place in batch], [answers[place] for place in batch]
+                    self.model, [prompts[place] for place in batch], [answers[place] for place in batch], begun
                 )
             except torch.OutOfMemoryError:
                 if len(batch) == 1:

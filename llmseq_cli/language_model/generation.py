@@ -11,9 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from llmseq_cli.language_model.beginning import NOTHING, Beginning, read_prompts
 
 
 @dataclass(frozen=True)
@@ -67,27 +68,21 @@ def generate(
     drawing: Drawing,
     random: torch.Generator,
     guide: Guide | None = None,
+    begun: Beginning = NOTHING,
 ) -> list[list[GeneratedAnswer]]:
-    """Generate `counts` answers to each prompt (its tokens); equal answers are merged."""
+    """Generate `counts` answers to each prompt (its tokens); equal answers are merged.
+
+    begun: the common beginning of the prompts, already read.
+    """
     device = model.device
-    tokens, mask = padded(prompts, device)
+    read = read_prompts(model, prompts, begun)
+    logits, cache, mask, positions = read.logits, read.cache, read.mask, read.positions
     owner = torch.arange(len(prompts), device=device)
     count = torch.as_tensor(list(counts), device=device)
     written = torch.empty(len(prompts), 0, dtype=torch.int64, device=device)
     answers: list[list[GeneratedAnswer]] = [[] for _ in prompts]
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    cache = None
     ends = torch.tensor(sorted(drawing.ends), device=device)
     for length in range(1, drawing.max_tokens + 1):
-        out = model(
-            input_ids=tokens,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
-        cache, logits = out.past_key_values, out.logits[:, -1].float()
         if guide is not None:
             logits = guide.narrow(logits)
         parents, drawn, count = _draw(logits, count, drawing, random)
@@ -101,7 +96,7 @@ def generate(
             text = written[row, : -1 if stops else None].tolist()
             answers[int(owner[row])].append(GeneratedAnswer(text, int(count[row]), stops, said))
         going = torch.nonzero(~ended)[:, 0]
-        if not len(going):
+        if not len(going) or length == drawing.max_tokens:
             break
         owner, written, count, kept = owner[going], written[going], count[going], parents[going]
         if guide is not None and len(going) < len(parents):
@@ -111,8 +106,16 @@ def generate(
             mask = mask[kept]
             positions = positions[kept]
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        positions = positions[:, -1:] + 1
-        tokens = drawn[going][:, None]
+        positions = positions + 1
+        out = model(
+            input_ids=drawn[going][:, None],
+            attention_mask=mask,
+            position_ids=positions[:, None],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache, logits = out.past_key_values, out.logits[:, -1].float()
     return answers
 
 
@@ -136,13 +139,3 @@ def _nucleus(shares: Tensor, top_p: float) -> Tensor:
     ordered, places = shares.sort(dim=1, descending=True)
     beyond = ordered.cumsum(1) - ordered >= top_p
     return torch.zeros_like(shares).scatter(1, places, ordered.masked_fill(beyond, 0))
-
-
-def padded(prompts: Sequence[Sequence[int]], device: Any) -> tuple[Tensor, Tensor]:
-    """Tokens and mask int64[n, longest], padded on the left."""
-    width = max(len(prompt) for prompt in prompts)
-    tokens, mask = np.zeros((2, len(prompts), width), dtype=np.int64)
-    for row, prompt in enumerate(prompts):
-        tokens[row, width - len(prompt) :] = prompt
-        mask[row, width - len(prompt) :] = 1
-    return torch.from_numpy(tokens).to(device), torch.from_numpy(mask).to(device)

@@ -196,5 +196,13 @@ def _trainable(base: str, method: str, tuning: LocalTuning, loading: Loading, se
                 why = " ".join(str(error).split())[:200]
                 raise LlmseqError(f"LoRA cannot adapt this model: {why}", "--set modules=all-linear") from None
     if tuning.checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        _compute_activations_twice(model)
     return model
+
+
+def _compute_activations_twice(model: Any) -> None:
+    """Without reentrance, which needs inputs that require gradients. transformers 5 has two names for it."""
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})

@@ -9,27 +9,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from llmseq_cli.language_model.generation import padded
+from llmseq_cli.language_model.beginning import NOTHING, Beginning, read_prompts
 
 
 @torch.inference_mode()
 def log_likelihoods(
-    model: Any, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[Sequence[int]]]
+    model: Any,
+    prompts: Sequence[Sequence[int]],
+    answers: Sequence[Sequence[Sequence[int]]],
+    begun: Beginning = NOTHING,
 ) -> list[np.ndarray]:
-    """For each prompt (tokens) the log-probabilities float64[n] of its answers (tokens, at least one each)."""
+    """For each prompt (tokens) the log-probabilities float64[n] of its answers (tokens, at least one each).
+
+    begun: the common beginning of the prompts, already read.
+    """
     device = model.device
-    tokens, mask = padded(prompts, device)
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    read = model(input_ids=tokens, attention_mask=mask, position_ids=positions, use_cache=True, logits_to_keep=1)
+    read = read_prompts(model, prompts, begun)
     counts = [len(one) for one in answers]
     owner = torch.repeat_interleave(torch.arange(len(prompts), device=device), torch.tensor(counts, device=device))
     said, held = _padded_right([answer for one in answers for answer in one], device)
-    total = _log_probability(read.logits[:, -1].float()[owner], said[:, 0])
+    total = _log_probability(read.logits[owner], said[:, 0])
     if said.shape[1] > 1:
-        cache = read.past_key_values
+        cache = read.cache
         cache.batch_select_indices(owner)
-        whole = torch.cat([mask[owner], held[:, :-1]], dim=1)
-        after = positions[owner, -1:] + 1 + torch.arange(said.shape[1] - 1, device=device)
+        whole = torch.cat([read.mask[owner], held[:, :-1]], dim=1)
+        after = read.positions[owner, None] + 1 + torch.arange(said.shape[1] - 1, device=device)
         out = model(
             input_ids=said[:, :-1], attention_mask=whole, position_ids=after, past_key_values=cache, use_cache=True
         )

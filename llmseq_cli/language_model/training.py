@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +26,7 @@ _CLIP = 1.0
 _WARMUP = 0.05
 _WEIGHT_DECAY = 0.01
 _BATCHES_PER_WINDOW = 50  # window of examples to sort by length, so that batches need little padding
-_PAD = 0  # any token: it is masked
+_PAD = 0  # any token: no other token attends to it
 
 
 @dataclass(frozen=True)
@@ -174,24 +174,20 @@ class Trainer:
 
     def _loss(self, examples: Encoded, places: np.ndarray) -> Tensor:
         """Cross-entropy, summed over the tokens of answers and, weighted, of prompts."""
-        tokens, mask, weights = _padded(examples, places, self.course.prompt_weight)
-        # Answers are at the right end of every row, so only the logits they need are computed.
-        longest = max(len(examples.completions[place]) for place in places)
-        keep = tokens.shape[1] if self.course.prompt_weight else longest + 1
-        tokens, mask, weights = (array.to(self.device) for array in (tokens, mask, weights))
-        amp = torch.autocast(self.device.type, torch.bfloat16) if self.course.autocast else nullcontext()
-        with amp:
-            out = self.model(
-                input_ids=tokens,
-                attention_mask=mask,
-                position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-                logits_to_keep=keep,
-                use_cache=False,
-            )
-        logits = out.logits[:, -keep:][:, :-1].float()
-        targets = tokens[:, -keep:][:, 1:]
-        losses = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), reduction="none")
-        return (losses * weights[:, -keep:][:, 1:].flatten()).sum()
+        arrays = _padded(examples, places, self.course.prompt_weight)
+        tokens, weights = (array.to(self.device) for array in arrays)
+        counts = weights[:, 1:] > 0  # whether the token that follows a place counts
+        columns = counts.any(0).nonzero()[:, 0]
+        # Padding is at the end, where no token attends to it: no mask is needed.
+        with self._autocast(), _logits_at(self.model, counts[:, columns]):
+            logits = self.model(input_ids=tokens, logits_to_keep=columns, use_cache=False).logits
+        if logits.dim() == 3:  # of a model whose head is no layer
+            logits = logits[counts[:, columns]]
+        losses = nn.functional.cross_entropy(logits.float(), tokens[:, 1:][counts], reduction="none")
+        return (losses * weights[:, 1:][counts]).sum()
+
+    def _autocast(self) -> AbstractContextManager[Any]:
+        return torch.autocast(self.device.type, torch.bfloat16) if self.course.autocast else nullcontext()
 
     @torch.no_grad()
     def _validate(self, examples: Encoded) -> float:
@@ -258,18 +254,30 @@ def _parts(lengths: np.ndarray, places: np.ndarray, tokens_at_once: int) -> Iter
         start += count
 
 
-def _padded(examples: Encoded, places: np.ndarray, prompt_weight: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Tokens int64, mask int64 and weights of losses float32, each [n, longest], padded on the left."""
+@contextmanager
+def _logits_at(model: Any, places: Tensor) -> Iterator[None]:
+    """Inside, the model makes logits [n, vocabulary] for these places alone (bool[rows, kept]), row by row."""
+    head = model.get_output_embeddings()
+    if head is None:
+        yield
+        return
+    hook = head.register_forward_pre_hook(lambda _, given: (given[0][places], *given[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+def _padded(examples: Encoded, places: np.ndarray, prompt_weight: float) -> tuple[Tensor, Tensor]:
+    """Tokens int64 and weights of losses float32, each [n, longest], padded on the right."""
     width = int(examples.lengths[places].max())
     tokens = np.full((len(places), width), _PAD, dtype=np.int64)
-    mask = np.zeros((len(places), width), dtype=np.int64)
     weights = np.zeros((len(places), width), dtype=np.float32)
     for row, place in enumerate(places):
         prompt, completion = examples.prompts[place], examples.completions[place]
-        start = width - len(prompt) - len(completion)
-        tokens[row, start : start + len(prompt)] = prompt
-        tokens[row, start + len(prompt) :] = completion
-        mask[row, start:] = 1
-        weights[row, start + 1 : start + len(prompt)] = prompt_weight  # no token predicts the first one
-        weights[row, start + len(prompt) :] = 1
-    return torch.from_numpy(tokens), torch.from_numpy(mask), torch.from_numpy(weights)
+        end = len(prompt) + len(completion)
+        tokens[row, : len(prompt)] = prompt
+        tokens[row, len(prompt) : end] = completion
+        weights[row, 1 : len(prompt)] = prompt_weight  # no token predicts the first one
+        weights[row, len(prompt) : end] = 1
+    return torch.from_numpy(tokens), torch.from_numpy(weights)

@@ -1,6 +1,7 @@
 """Fireworks AI: LoRA on open models; datasets, jobs and adapters over its REST API, chat in OpenAI's protocol.
 
-Routes as documented at docs.fireworks.ai (fine-tuning/fine-tuning-via-api, api-reference). Names are ours to choose,
+Routes as documented at docs.fireworks.ai (fine-tuning/fine-tuning-via-api; api-reference, among it
+get-model-download-endpoint). Names are ours to choose,
 and each holds the job's token: what a lost answer was about is found again by its name.
 """
 
@@ -18,14 +19,26 @@ from llmseq_cli.clients.fireworks_answers import FireworksDataset, FireworksFile
 from llmseq_cli.clients.openai import OpenAIClient
 from llmseq_cli.files import atomic_path
 from llmseq_cli.language_model.messages import JobEvent, RemoteJob
-from llmseq_cli.providers.hosted import HostedProvider
+from llmseq_cli.providers.hosted import HostedProvider, HostedTuning
 from llmseq_cli.providers.provider import ProviderLimits, Submission
 from llmseq_cli.settings import Settings, setting
 
 ACCOUNT_VARIABLE = "FIREWORKS_ACCOUNT_ID"
 
-_QUEUED = ("CREATING", "PENDING", "VALIDATING", "UNSPECIFIED", "PAUSED")
-_ENDED = {"COMPLETED": "succeeded", "CANCELLED": "cancelled", "FAILED": "failed", "EXPIRED": "failed"}
+# States as docs.fireworks.ai/api-reference lists them (gatewayJobState); those that are in neither are running.
+_QUEUED = (
+    *("UNSPECIFIED", "CREATING", "CREATING_INPUT_DATASET", "VALIDATING", "PENDING"),
+    *("RE_QUEUEING", "IDLE", "PAUSED"),
+)
+_ENDED = {
+    "COMPLETED": "succeeded",
+    "EARLY_STOPPED": "succeeded",
+    "CANCELLED": "cancelled",
+    "DELETING": "cancelled",
+    "DELETING_CLEANING_UP": "cancelled",
+    "FAILED": "failed",
+    "EXPIRED": "failed",
+}
 _LARGEST_FILE = 150_000_000  # bytes: "file sizes less than 150 MB" for the one-step upload
 _CONTEXT = 8_192  # tokens; what a model takes differs, --context says more
 _VALIDATION = 5_000
@@ -34,16 +47,10 @@ _MOST_PAGES = 50
 
 
 @dataclass(frozen=True)
-class FireworksTuning(Settings):
+class FireworksTuning(HostedTuning):
     """LoRA; none leaves a value to Fireworks."""
 
-    epochs: int = setting(3, "passes over the examples", low=1, high=100)
-    learning_rate: float | None = setting(None, "learning rate; none: Fireworks decides", low=1e-8, high=1)
-    rank: int | None = setting(None, "rank of LoRA's matrices; none: Fireworks decides", low=1, high=1024)
     account: str | None = setting(None, f"id of the account; none: ${ACCOUNT_VARIABLE}")
-    deployment: str | None = setting(None, "model or deployment to ask; none: the tuned model by its own name")
-    reasoning: str | None = setting(None, "as the server takes it; none: not sent")
-    timeout: float = setting(300.0, "seconds to wait for an answer", low=1)
 
 
 class FireworksClient(OpenAIClient):
@@ -77,9 +84,6 @@ class FireworksProvider(HostedProvider):
                 f"set {ACCOUNT_VARIABLE}, or --set account=ID; app.fireworks.ai shows it",
             )
         return f"/accounts/{account}"
-
-    def epochs(self, examples: int) -> int:
-        return self.settings.epochs
 
     # Fine-tuning.
 

@@ -18,6 +18,7 @@ from llmseq_cli.clients.log_probabilities import MOST_TOKENS, NO_LOG_PROBABILITI
 from llmseq_cli.clients.openai import OPENAI_TOKENS, OPENAI_URL, OpenAIClient, told_limits
 from llmseq_cli.clients.openai_answers import File, TuningEvent, TuningJob, openai_chat
 from llmseq_cli.clients.retirements import Retirement, TuningEnd, tuning_end
+from llmseq_cli.files import write_whole
 from llmseq_cli.language_model.messages import ChatRequest, Completions, JobEvent, RemoteJob
 from llmseq_cli.providers.provider import FineTuneProvider, ProviderLimits, Submission, Surroundings
 from llmseq_cli.settings import Settings, setting
@@ -206,7 +207,7 @@ class OpenAIProvider(FineTuneProvider):
             job = self.client.answer(self._jobs.retrieve(remote_id)).read(TuningJob, "is no fine-tuning job")
             for file_id in job.result_files:
                 path = folder / f"{file_id}.csv"
-                path.write_bytes(self.client.sdk.files.content(file_id).read())
+                write_whole(path, self.client.sdk.files.content(file_id).read())
                 written.append(path)
             return written
 

@@ -16,10 +16,11 @@ from llmseq_cli.clients.openai_answers import File
 from llmseq_cli.clients.together_answers import TogetherEvent, TogetherJob
 from llmseq_cli.files import write_whole
 from llmseq_cli.language_model.messages import JobEvent, RemoteJob
-from llmseq_cli.providers.hosted import HostedProvider
+from llmseq_cli.providers.hosted import HostedProvider, HostedTuning
 from llmseq_cli.providers.provider import ProviderLimits, Submission
 from llmseq_cli.settings import Settings, setting
 
+# States as docs.together.ai/reference lists them (FinetuneJobStatus).
 _STATUS = {
     "pending": "queued",
     "queued": "queued",
@@ -29,7 +30,7 @@ _STATUS = {
     "cancel_requested": "running",
     "cancelled": "cancelled",
     "error": "failed",
-    "user_error": "failed",
+    "user_error": "failed",  # not in the list, seen in its SDK
     "completed": "succeeded",
 }
 _LONGEST_SUFFIX = 40
@@ -40,18 +41,14 @@ _ARCHIVES = {b"\x28\xb5\x2f\xfd": "adapter.tar.zst", b"\x1f\x8b": "adapter.tar.g
 
 
 @dataclass(frozen=True)
-class TogetherTuning(Settings):
-    """LoRA; none leaves a value to Together."""
+class TogetherTuning(HostedTuning):
+    """LoRA; none leaves a value to Together, which wants to be told rank and alpha."""
 
     epochs: int = setting(3, "passes over the examples", low=1, high=20)
-    batch_size: int | None = setting(None, "examples a step; none: the largest", low=1, high=1024)
-    learning_rate: float | None = setting(None, "peak learning rate; none: Together decides", low=1e-8, high=1)
-    rank: int | None = setting(None, "rank of LoRA's matrices; none: Together decides", low=1, high=1024)
-    alpha: int | None = setting(None, "scale of LoRA's matrices; none: Together decides", low=1, high=10_000)
+    rank: int = setting(8, "rank of LoRA's matrices", low=1, high=1024)
+    alpha: int = setting(32, "scale of LoRA's matrices, divided by the rank", low=1, high=10_000)
     dropout: float | None = setting(None, "dropout before LoRA's matrices; none: 0", low=0, high=0.9)
-    deployment: str | None = setting(None, "endpoint that the tuned model answers at; none: called as the model")
-    reasoning: str | None = setting(None, "as the server takes it; none: not sent")
-    timeout: float = setting(300.0, "seconds to wait for an answer", low=1)
+    batch_size: int | None = setting(None, "examples a step; none: the largest", low=1, high=1024)
 
 
 class TogetherClient(OpenAIClient):
@@ -64,7 +61,7 @@ class TogetherClient(OpenAIClient):
 
 
 class TogetherProvider(HostedProvider):
-    """Jobs have no metadata: one is found again by its suffix, which holds its token, or by its training file."""
+    """Jobs have no seed and no metadata: they are found again by the token in their suffix, or their training file."""
 
     name = "together"
     Settings: ClassVar[type[Settings]] = TogetherTuning
@@ -74,9 +71,6 @@ class TogetherProvider(HostedProvider):
     def __init__(self, base_url: str | None, settings: TogetherTuning) -> None:
         super().__init__(base_url, settings)
         self.limits = ProviderLimits(_CONTEXT, _VALIDATION, usual_validation=500, largest_file=_LARGEST_FILE)
-
-    def epochs(self, examples: int) -> int:
-        return self.settings.epochs
 
     # Fine-tuning.
 
@@ -109,7 +103,6 @@ class TogetherProvider(HostedProvider):
             "suffix": f"{prefix}-{submission.token}",
             "training_type": {"type": "Lora"} | {name: value for name, value in lora.items() if value is not None},
             "training_method": {"method": "sft", "train_on_inputs": False},
-            "random_seed": submission.seed,
         }
         if chosen.learning_rate is not None:
             asked["learning_rate"] = chosen.learning_rate

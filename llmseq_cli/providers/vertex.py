@@ -26,6 +26,7 @@ from llmseq_cli.clients.vertex import DEFAULT_LOCATION, VERTEX_TOKENS, VertexCli
 from llmseq_cli.clients.vertex_answers import vertex_chat
 from llmseq_cli.clients.vertex_tuning import TuningJobs
 from llmseq_cli.errors import UsageError
+from llmseq_cli.files import write_whole
 from llmseq_cli.language_model.messages import ChatRequest, Completions, Example, JobEvent, RemoteJob, gemini_contents
 from llmseq_cli.providers.provider import FineTuneProvider, ProviderLimits, Submission
 from llmseq_cli.providers.vertex_storage import TrainingBucket
@@ -225,7 +226,7 @@ class VertexProvider(FineTuneProvider):
             always_print_fields_with_no_presence=False,
             preserving_proto_field_name=True,
         )
-        path.write_text(described, "utf-8")
+        write_whole(path, described)
         return [path]
 
     def _remote_job(self, job: TuningJob) -> RemoteJob:

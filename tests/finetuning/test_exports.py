@@ -91,6 +91,7 @@ def test_configurations_say_what_the_settings_say(llmseq, ready, tmp_path):
     axolotl = yaml.safe_load((tmp_path / "axolotl/axolotl.yaml").read_text())
     assert (axolotl["base_model"], axolotl["lora_target_modules"]) == ("Qwen/Qwen3-0.6B", ["q_proj", "v_proj"])
     assert (axolotl["learning_rate"], axolotl["bf16"], "test_datasets" in axolotl) == (0.00002, "auto", False)
+    assert not axolotl.get("sample_packing"), "examples in one row see each other, unless flash-attn is there"
     exported(llmseq, tmp_path / "openai", "--format", "openai", "--model", "m", "--validation", "0")
     job = json.loads((tmp_path / "openai/job.json").read_text())
     assert job["method"]["supervised"]["hyperparameters"] == {"n_epochs": "auto"}
@@ -124,34 +125,32 @@ def test_what_cannot_be_exported(llmseq, ready, tmp_path, monkeypatch, words, st
     assert not list(tmp_path.glob("*-trl"))
 
 
+def one_step(script, config: str) -> None:
+    """One step of a program of TRL as it is installed, by a configuration as it was written."""
+    words = ["--max_steps", "1", "--use_cpu", "true", "--bf16", "false", "--disable_tqdm", "true"]
+    parsed = script.make_parser().parse_args_and_config(["--config", config, *words], fail_with_unknown_args=False)
+    script.main(*parsed[:4])
+
+
+def with_adapter(base: Path, adapter: Path) -> torch.Tensor:
+    """Logits as peft itself makes them."""
+    from peft import PeftModel
+
+    reference = PeftModel.from_pretrained(load_model(str(base), HERE), str(adapter)).eval()
+    with torch.inference_mode():
+        return reference(**load_tokenizer(str(base))("red wool sock", return_tensors="pt")).logits
+
+
 def test_trl_trains_what_is_exported_and_the_adapter_comes_back(llmseq, ready, tiny, tmp_path, monkeypatch):
-    """One step of TRL as it is installed, by the configuration as it was written; then the same logits by `import`."""
     trl_sft = pytest.importorskip("trl.scripts.sft", reason="trl is not installed")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
     exported(llmseq, "genitem-trl", "--model", tiny, "--limit", "16", "--set", "learning_rate=0.5")
     monkeypatch.chdir(tmp_path / "genitem-trl")
-    given = [
-        "--config",
-        "sft.yaml",
-        "--max_steps",
-        "1",
-        "--use_cpu",
-        "true",
-        "--bf16",
-        "false",
-        "--disable_tqdm",
-        "true",
-    ]
-    parsed = trl_sft.make_parser().parse_args_and_config(given, fail_with_unknown_args=False)
-    trl_sft.main(*parsed[:4])
+    one_step(trl_sft, "sft.yaml")
     adapter = tmp_path / "genitem-trl" / "adapter"
     assert (adapter / "training_args.bin").exists(), "a pickle, which the import must leave out"
-    from peft import PeftModel
-
-    reference = PeftModel.from_pretrained(load_model(str(tiny), HERE), str(adapter)).eval()
-    with torch.inference_mode():
-        expected = reference(**load_tokenizer(str(tiny))("red wool sock", return_tensors="pt")).logits
+    expected = with_adapter(tiny, adapter)
     assert not torch.allclose(expected, logits(tiny), atol=1e-3), "the step changed nothing"
     job = llmseq("jobs", "import", "adapter", "--json")
     assert job.status == 0, job.err
@@ -164,6 +163,22 @@ def test_trl_trains_what_is_exported_and_the_adapter_comes_back(llmseq, ready, t
     assert again.json["job"] == "genitem-1"
     run = prompt(llmseq, "latest", "--samples", "1", "--limit", "3", "--max-tokens", "8")
     assert (run["label"], run["figures"]["answers"]) == ("LLMSeqPromptGenItem", 3)
+
+
+@pytest.mark.slow
+def test_trl_prefers_what_pairs_prefer(llmseq, ready, tiny, tmp_path, monkeypatch):
+    trl_dpo = pytest.importorskip("trl.scripts.dpo", reason="trl is not installed")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    words = ["--task", "preference", "-k", "5", "--model", tiny, "--limit", "16", "--set", "learning_rate=0.5"]
+    exported(llmseq, "pairs", *words)
+    monkeypatch.chdir(tmp_path / "pairs")
+    one_step(trl_dpo, "dpo.yaml")
+    expected = with_adapter(tiny, tmp_path / "pairs" / "adapter")
+    assert not torch.allclose(expected, logits(tiny), atol=1e-3), "the step changed nothing"
+    job = llmseq("jobs", "import", "adapter", "--json")
+    assert job.status == 0, job.err
+    torch.testing.assert_close(logits(Path(job.json["folder"], "model")), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_a_merged_model_comes_back(llmseq, ready, tiny):

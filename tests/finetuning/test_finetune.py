@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 from collections import Counter
 from pathlib import Path
 
@@ -96,30 +95,6 @@ def test_killed_around_a_call(llmseq, server, ready, monkeypatch, when):
     assert (made["job"], made["status"]) == ("genitem-1", "succeeded")
     assert len(server.jobs) == 1
     assert Counter(name for name, _ in server.files.values())[f"llmseq-{token(ready)}-training.jsonl"] == 1
-
-
-@pytest.mark.parametrize("at", ["/v1/files", "/v1/fine_tuning/jobs", "/v1/fine_tuning/jobs/ftjob-0"])
-def test_kill_9_while_the_server_works(llmseq, server, ready, at):
-    """A real process, killed while it uploads, submits or waits; then the same command again."""
-    words = ["finetune", *ON, "--wait"]
-    process, seen = [], []
-
-    def kill(path):
-        if path == at and not seen:
-            seen.append(path)
-            process[0].send_signal(signal.SIGKILL)
-            process[0].wait()
-
-    server.after = kill
-    process.append(Command(*words, "--workspace", ready.folder))
-    process[0].wait(120)
-    assert (process[0].returncode, seen) == (-signal.SIGKILL, [at])
-    [listed] = llmseq("jobs", "--json").json
-    assert listed["status"] == {"/v1/files": "uploading"}.get(at, listed["status"])
-    made = llmseq(*words, "--json").json
-    assert (made["job"], made["status"], len(server.jobs)) == ("genitem-1", "succeeded", 1)
-    names = Counter(name for name, _ in server.files.values())
-    assert names[f"llmseq-{token(ready)}-training.jsonl"] == names[f"llmseq-{token(ready)}-validation.jsonl"] == 1
 
 
 def test_files_that_are_too_large_are_never_sent(llmseq, server, ready, monkeypatch):

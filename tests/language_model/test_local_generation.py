@@ -73,6 +73,28 @@ def test_greedy_answers_are_those_of_transformers(tokenizer, model):
     assert [one.count for [one] in made] == [2, 1, 1]
 
 
+def test_what_all_prompts_begin_with_is_read_once(tokenizer, model, monkeypatch):
+    from llmseq_cli.language_model.beginning import NOTHING, read_beginning, shared_tokens
+
+    shared = plain_tokens(tokenizer, ["blue hat, warm red silk red wool sock"])[0]
+    prompts = [shared + rest for rest in prompts_of(tokenizer)]
+    assert len(shared) >= 8
+    assert shared_tokens(prompts) == len(shared)
+    assert (shared_tokens(prompts[:1]), shared_tokens([[1, 2], [1, 2]]), shared_tokens([[1], [2]])) == (0, 1, 0)
+    begun = read_beginning(model, prompts)
+    assert begun.length == len(shared)
+    drawing = Drawing(0.0, 1.0, 12, frozenset([tokenizer.eos_token_id]))
+    alone = generate(model, prompts, [2, 1, 1], drawing, torch.Generator())
+    assert generate(model, prompts, [2, 1, 1], drawing, torch.Generator(), begun=begun) == alone
+    answers = [plain_tokens(tokenizer, TITLES[:3])] * 3
+    weighed = log_likelihoods(model, prompts, answers, begun)
+    for prompt, values in zip(prompts, weighed, strict=True):
+        assert values == pytest.approx([plain_log_likelihood(model, prompt, one) for one in answers[0]], abs=1e-4)
+    assert read_beginning(model, prompts_of(tokenizer)) is NOTHING
+    monkeypatch.setattr("transformers.cache_utils.DynamicLayer", type("Another", (), {}))  # as of sliding windows
+    assert read_beginning(model, prompts) is NOTHING
+
+
 def test_equal_beginnings_are_drawn_as_often_as_alone(tokenizer, model):
     """Two tokens drawn 20,000 times: shares are the products of the model's own probabilities."""
     prompt, n = prompts_of(tokenizer)[0], 20_000
@@ -154,6 +176,27 @@ def test_the_loss_is_on_the_answer_alone_however_a_batch_is_divided(tokenizer, m
                 by_hand -= float(logits[place - 1, token])
     assert together == pytest.approx(by_hand, rel=1e-4)
     assert apart == pytest.approx(by_hand, rel=1e-4)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.5])
+def test_logits_are_made_where_something_is_to_be_learnt(tokenizer, model, weight):
+    prompts = prompts_of(tokenizer)
+    completions = [[*row, tokenizer.eos_token_id] for row in plain_tokens(tokenizer, ["blue", "red silk", "red"])]
+    examples = Encoded(prompts, completions)
+    trainer = Trainer(model, examples, None, Course(1, 3, 1e-3, 0, prompt_weight=weight))
+    made, head = [], model.get_output_embeddings()
+    hook = head.register_forward_hook(lambda _, given, logits: made.append(logits.shape[:-1].numel()))
+    with torch.no_grad():
+        usual = trainer._loss(examples, np.arange(3))
+        hook.remove()
+        model.get_output_embeddings = lambda: torch.nn.Identity()  # as of a model whose head is no layer
+        try:
+            without = trainer._loss(examples, np.arange(3))
+        finally:
+            del model.get_output_embeddings
+    learnt = sum(map(len, completions)) + (sum(len(prompt) - 1 for prompt in prompts) if weight else 0)
+    assert made == [learnt]
+    assert float(usual) == pytest.approx(float(without), rel=1e-5)
 
 
 def test_a_model_without_a_chat_template_reads_paragraphs(tokenizer):

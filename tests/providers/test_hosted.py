@@ -1,14 +1,12 @@
-"""Together, Fireworks and Azure against loopbacks of their documentation: faults, kills, keys, adapters."""
+"""Together, Fireworks and Azure against loopbacks made from their documentation. For kills see test_kills."""
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import pytest
 from support.hosted_servers import ADAPTER, AzureServer, FireworksServer, TogetherServer
 from support.prompting_steps import clairvoyant, dataset_of, prompt
-from support.warm import Command
 
 from llmseq_cli import FinetuneOptions
 from llmseq_cli.finetuning import jobs as job_module
@@ -109,27 +107,6 @@ def test_killed_around_a_call(llmseq, hosted, ready, monkeypatch, name, step, wh
     [job] = Ledger(ready.store).jobs()
     uploaded = [file for file, _ in server.files.values() if file == f"llmseq-{job.token}-training.jsonl"]
     assert len(uploaded) == 1
-
-
-@pytest.mark.parametrize("name", ["together", *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])])
-def test_kill_9_while_the_service_takes_the_job(llmseq, hosted, ready, name):
-    """A real process, killed while its job is being taken; then the same command again."""
-    server = hosted(name)
-    words = ["finetune", *on(name), "--limit", "20", "--wait"]
-    process, seen = [], []
-
-    def kill(path):
-        if len(server.jobs) == 1 and not seen:
-            seen.append(path)
-            process[0].send_signal(signal.SIGKILL)
-            process[0].wait()
-
-    server.after = kill
-    process.append(Command(*words, "--workspace", ready.folder))
-    process[0].wait(120)
-    assert (process[0].returncode, len(seen)) == (-signal.SIGKILL, 1)
-    made = llmseq(*words, "--json").json
-    assert (made["job"], made["status"], len(server.jobs)) == ("genitem-1", "succeeded", 1)
 
 
 def test_what_is_downloaded(llmseq, hosted, ready, tmp_path, monkeypatch):

@@ -16,6 +16,15 @@ ADAPTER = {
 }
 
 
+# Keys of a request, and those that LoRA must have, as docs.together.ai/reference/post-fine-tunes lists them.
+TOGETHER_KEYS = {
+    *("training_file", "validation_file", "model", "n_epochs", "n_checkpoints", "n_evals", "batch_size"),
+    *("learning_rate", "lr_scheduler", "warmup_ratio", "max_grad_norm", "weight_decay", "suffix", "training_method"),
+    *("training_type", "from_checkpoint"),
+}
+TOGETHER_LORA = {"type", "lora_r", "lora_alpha"}
+
+
 class TogetherHandler(Handler):
     """docs.together.ai/reference: upload-file, get-files, post-fine-tunes, get-finetune-download."""
 
@@ -32,7 +41,10 @@ class TogetherHandler(Handler):
             listed = [server.file_object(file_id) | {"bytes": 0} for file_id in server.files]
             return 200, {"data": listed}
         if self.command == "POST" and parts == ["fine-tunes"]:
-            return server.create(json.loads(body))
+            asked = json.loads(body)
+            if set(asked) - TOGETHER_KEYS or TOGETHER_LORA - set(asked["training_type"]):
+                return 400, error("unknown fields, or LoRA without its rank and alpha")
+            return server.create(asked)
         if parts == ["fine-tunes"]:
             return 200, {"data": list(server.jobs.values())}
         if parts[0] == "fine-tunes" and parts[1] in server.jobs:
