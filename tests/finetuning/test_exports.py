@@ -18,6 +18,15 @@ from llmseq_cli.language_model.settings import LocalTuning
 
 HERE = make_loading("cpu", "float32", False)
 
+# Keys that Axolotl's published description of its configuration knows, of those that an export may need.
+AXOLOTL = {
+    *("base_model", "adapter", "load_in_4bit", "datasets", "test_datasets", "output_dir", "lora_r", "lora_alpha"),
+    *("lora_dropout", "lora_target_modules", "lora_target_linear", "num_epochs", "micro_batch_size", "optimizer"),
+    *("gradient_accumulation_steps", "learning_rate", "lr_scheduler", "sequence_len", "sample_packing"),
+    *("flash_attention", "gradient_checkpointing", "bf16", "seed"),
+}
+AXOLOTL_DATASET = {"path", "ds_type", "split", "type", "field_messages", "roles_to_train"}
+
 
 @pytest.fixture(scope="module")
 def tiny_saved(tmp_path_factory) -> Path:
@@ -92,6 +101,8 @@ def test_configurations_say_what_the_settings_say(llmseq, ready, tmp_path):
     assert (axolotl["base_model"], axolotl["lora_target_modules"]) == ("Qwen/Qwen3-0.6B", ["q_proj", "v_proj"])
     assert (axolotl["learning_rate"], axolotl["bf16"], "test_datasets" in axolotl) == (0.00002, "auto", False)
     assert not axolotl.get("sample_packing"), "examples in one row see each other, unless flash-attn is there"
+    assert set(axolotl) <= AXOLOTL
+    assert set(axolotl["datasets"][0]) <= AXOLOTL_DATASET
     exported(llmseq, tmp_path / "openai", "--format", "openai", "--model", "m", "--validation", "0")
     job = json.loads((tmp_path / "openai/job.json").read_text())
     assert job["method"]["supervised"]["hyperparameters"] == {"n_epochs": "auto"}
@@ -114,6 +125,7 @@ def test_configurations_say_what_the_settings_say(llmseq, ready, tmp_path):
         (["--export-only", "--validation", "1001"], 2, "above the maximum 1000"),
         (["--export-only", "--context", "3"], 1, "too few"),
         (["--export-only", "--set", "rnk=3"], 2, "rank"),
+        (["--export-only", "--set", "alpha=12.5"], 2, "whole numbers"),
     ],
 )
 def test_what_cannot_be_exported(llmseq, ready, tmp_path, monkeypatch, words, status, says):

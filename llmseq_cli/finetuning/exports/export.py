@@ -56,6 +56,8 @@ class Export:
         self.options, self.format, self.progress = options, format, progress
         self.form: ExportFormat = find_format(format, options.task or DEFAULT_TASK)
         self.tuning = parse_settings(LocalTuning, dict(options.settings), "local")
+        if self.form.comes_back and not float(self.tuning.alpha).is_integer():
+            raise UsageError(f"alpha is {self.tuning.alpha:g}", "trainers elsewhere take whole numbers: --set alpha=16")
         self.model = options.model or self.form.model
         if self.model is None:
             raise UsageError("no model to start from is given", "name it with --model")
