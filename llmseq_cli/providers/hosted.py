@@ -26,9 +26,6 @@ class HostedProvider(OpenAIProvider):
 
     not_of_the_job = (*OpenAIProvider.not_of_the_job, "deployment", "account")
 
-    def epochs(self, examples: int) -> int:
-        return int(self.settings.epochs)
-
     def minutes(self, tokens: int) -> float | None:
         return None
 

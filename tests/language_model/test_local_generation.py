@@ -1,6 +1,7 @@
 """Parts of local models: the trie, generation, the loss."""
 
 import json
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -197,6 +198,25 @@ def test_logits_are_made_where_something_is_to_be_learnt(tokenizer, model, weigh
     learnt = sum(map(len, completions)) + (sum(len(prompt) - 1 for prompt in prompts) if weight else 0)
     assert made == [learnt]
     assert float(usual) == pytest.approx(float(without), rel=1e-5)
+
+
+def test_activations_computed_twice_are_the_same(tokenizer):
+    from llmseq_cli.language_model.job import _compute_activations_twice
+
+    prompts = prompts_of(tokenizer)
+    examples = Encoded(prompts, [[5, tokenizer.eos_token_id]] * 3)
+    gradients = []
+    for twice in (False, True):
+        model = _make_model(tokenizer, LocalTuning(dim=32, layers=2, heads=2, max_length=256), seed=3).train()
+        if twice:
+            with warnings.catch_warnings(action="error"):
+                _compute_activations_twice(model)
+            assert model.is_activation_checkpointing
+        trainer = Trainer(model, examples, None, Course(1, 3, 1e-3, 0))
+        trainer._loss(examples, np.arange(3)).backward()
+        gradients.append([weight.grad for weight in model.parameters()])
+    for once, again in zip(*gradients, strict=True):
+        assert torch.allclose(once, again, atol=1e-5)
 
 
 def test_a_model_without_a_chat_template_reads_paragraphs(tokenizer):
