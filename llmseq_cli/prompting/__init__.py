@@ -1,1 +1,1 @@
-"""Asking language models: questions, replies, from answers to recommendations and a stored run."""
+"""Ask language models: questions, replies, and the way from answers to recommendations and a stored run."""

@@ -1,4 +1,4 @@
-"""Which titles an answer may name, where a model is held to the catalog."""
+"""The titles that an answer may name, if a model is restricted to the catalog."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from llmseq_cli.language_model.messages import Constraint
 
 
 class Constraints:
-    """What may be answered to each session: its options where it has some, else the titles of items that occur in
-    training, without those of the session, which are no recommendations.
+    """Allowed answers for each session: its options or, if it has none, the titles of training items, except items of
+    the session.
     """
 
     def __init__(self, wording: Wording, catalog: Catalog, names: int) -> None:
@@ -25,7 +25,7 @@ class Constraints:
         self.titles = list(places)
         self.learnt = np.unique(self.of_item[catalog.in_train & (self.of_item >= 0)])
         if not len(self.learnt):
-            raise LlmseqError("no item that occurs in training has a title", "leave --constrain out")
+            raise LlmseqError("no item that occurs in training has a title", "leave out --constrain")
 
     def of(self, session: np.ndarray, options: np.ndarray) -> Constraint:
         """session: int32[n]; options: int32[m], NO_ITEM fills."""

@@ -1,4 +1,4 @@
-"""From items that a model named to recommendations."""
+"""Turn the items that a model named into recommendations."""
 
 from __future__ import annotations
 
@@ -26,13 +26,12 @@ class Named:
 
 
 def rank(named: Named, prompts: Sessions, n_items: int, k: int, *, exclude_history: bool = True) -> Ranking:
-    """The k items of each session that most of its answers name; among equals those named earlier in the answers, then
-    those more similar to what was said, by the mean, then the lower id.
+    """The k items that most answers of a session name; ties go to items named earlier in the answers, then to those
+    with a higher mean similarity to the answers, then to the lower id.
 
-    So a list that was asked for once keeps its order, and single items are ranked by frequency, then mean similarity
-    (Boz et al., Section 4.1). Items that an answer repeats count once, with
-    exclude_history items of the prompt not at all. Scores are (answers that name the item) + 1 / (1 + its place in the
-    list).
+    So a single list answer keeps its order, and single-item answers are ranked by frequency, then mean similarity (Boz
+    et al., Section 4.1). Items that an answer repeats count once, with exclude_history items of the prompt not at all.
+    Scores are (answers that name the item) + 1 / (1 + its place in the list).
     """
     keys = named.rows * n_items + named.items
     barred = exclude_history & np.isin(keys, prompts.rows() * n_items + prompts.items)

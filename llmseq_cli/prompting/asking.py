@@ -1,4 +1,5 @@
-"""Asking a chat model: one question a session, several answers to each, refusals held back until one is answered."""
+"""Ask a chat model: one question per session with several answers; refusals are held back until a question is
+answered."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from llmseq_cli.progress import Progress, Task
 from llmseq_cli.providers.provider import FineTuneProvider
 
 _GRACE_SECONDS = 30.0
-"""How long to wait for answers that are under way after a failure or Ctrl-C: they are paid for."""
+"""How long to wait after a failure or Ctrl-C for answers in flight, which are paid for."""
 
 _REFUSALS_BEFORE_FIRST_ANSWER = 10
 _QUESTIONS_PER_BLOCK = 8192  # of a model on this machine
@@ -28,7 +29,7 @@ MOST_TOKENS = 10**12
 
 @dataclass(frozen=True)
 class Question:
-    """What one session is asked. first: number of the first sample that is missing. prompt_tokens: estimated.
+    """The question for one session. first: number of the first missing sample. prompt_tokens: estimated.
 
     prompt_hash: of what is asked, kept with the answers.
     """
@@ -61,7 +62,7 @@ class AskOptions:
 
 @dataclass(frozen=True)
 class Answered:
-    """What came of a question: texts, why each ended, tokens (estimated where not counted), US dollars if known."""
+    """The answers to a question: texts, why each ended, tokens (estimated if not counted), US dollars if known."""
 
     question: Question
     texts: list[str]
@@ -117,12 +118,12 @@ def ask(
     progress: Progress,
     in_flight: InFlight | None = None,
 ) -> AskUsage:
-    """Asks all questions and hands answers to `keep` as they come, several at a time where they come fast.
+    """Ask all questions and pass answers to `keep` as they arrive, several at a time if they arrive fast.
 
-    total: answers that are missing, for the progress bar. in_flight: where requests are noted before they are sent.
+    total: number of missing answers, for the progress bar. in_flight: where requests are recorded before they are sent.
     Questions are taken from their iterable one by one as there is room. A question that the provider refuses gets empty
-    answers of the finish "refused".
-    Raises FinalError or LlmseqError where it cannot go on; what was answered until then has been kept.
+    answers of the finish "refused". Raises FinalError or LlmseqError if it cannot continue; answers until then are
+    stored.
     """
     with progress.task(f"Asking for {total:,} answers", total=total, unit="answers") as task:
         if not provider.remote:

@@ -1,4 +1,4 @@
-"""What asking would take: requests, tokens, US dollars, minutes."""
+"""Estimate the cost of asking: requests, tokens, US dollars, minutes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from llmseq_cli.prompting.options import AskingOptions
 from llmseq_cli.prompting.whom import Whom
 
 _SECONDS_PER_REQUEST = 2.0
-"""What a request is taken to need."""
+"""Assumed duration of a request."""
 
 
 def cost_plan(

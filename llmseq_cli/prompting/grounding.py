@@ -1,4 +1,4 @@
-"""From what a model says to items of the catalog: exact title, normalised title, nearest embedding."""
+"""Map a model's answers to items of the catalog: by exact title, normalised title, or nearest embedding."""
 
 from __future__ import annotations
 

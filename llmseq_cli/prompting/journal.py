@@ -1,7 +1,7 @@
-"""A journal of answers: each is on the disk as soon as it comes, whatever happens to the program or the store.
+"""A journal of answers: each is on disk as soon as it arrives, whatever happens to the program or the store.
 
-The store takes answers over some seconds later, many in one transaction; what a killed program left in the journal is
-taken over by the next one. The journal is locked while it is written, so that two programs never ask the same.
+Answers move to the store some seconds later, many in one transaction; the next program takes over what a killed one
+left in the journal. The journal is locked while it is in use, so that two programs never ask the same questions.
 """
 
 from __future__ import annotations

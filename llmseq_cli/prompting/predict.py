@@ -1,4 +1,4 @@
-"""Prediction: ask a model for the test sessions, map its answers to the catalog, store a run."""
+"""Prediction: ask a model about the test sessions, map its answers to the catalog, store a run."""
 
 from __future__ import annotations
 

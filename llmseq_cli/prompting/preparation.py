@@ -1,4 +1,4 @@
-"""What asking needs, found and checked before anything is paid for: whom to ask, what, and with which vectors."""
+"""Collect and check everything before paying: whom to ask, what, and with which vectors."""
 
 from __future__ import annotations
 
@@ -105,13 +105,13 @@ class Preparation:
         """The job's model, or with --base-model another one that is asked the same."""
         if self.options.says_what_is_asked:
             raise UsageError(
-                f"the job {name} says what is asked", "leave --template, --candidates, -k, --clusters and --seed out"
+                f"the job {name} says what is asked", "leave out --template, --candidates, -k, --clusters and --seed"
             )
         ledger = Ledger(self.store)
         job = ledger.find(name, self.options.dataset)
         whom = model_of_job(ledger, job, self._address, self.progress, self.options.base_model)
         if self.options.task not in (None, job.task):
-            raise UsageError(f"{job.job} is a job for {job.task}, not {self.options.task}", "leave --task out")
+            raise UsageError(f"{job.job} is a job for {job.task}, not {self.options.task}", "leave out --task")
         with self.store.read("reading sessions") as con:
             self.dataset = load_dataset(con, job.dataset, one_split=False)
         setup = TaskSetup.from_dict(job.settings["setup"])

@@ -1,4 +1,4 @@
-"""What the test sessions are asked: prompts in words, their hashes, which answers are missing."""
+"""Questions for the test sessions: prompts as text, their hashes, and which answers are missing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replies in the store: kept as they come, counted, and read again."""
+"""Replies in the store: saved as they arrive, counted, and read back."""
 
 from __future__ import annotations
 

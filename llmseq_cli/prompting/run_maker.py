@@ -1,4 +1,4 @@
-"""From kept replies to a run on the leaderboard: titles, items, lists, figures."""
+"""Turn stored replies into a run on the leaderboard: titles, items, lists, figures."""
 
 from __future__ import annotations
 

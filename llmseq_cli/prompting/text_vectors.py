@@ -1,4 +1,4 @@
-"""Vectors of answers that name no item of the catalog, from whoever made the items' vectors."""
+"""Vectors of answers that name no item of the catalog, from the source of the items' vectors."""
 
 from __future__ import annotations
 

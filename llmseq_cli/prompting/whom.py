@@ -51,7 +51,7 @@ class Whom:
         if max_cost is not None and None in known:
             raise UsageError(
                 f"no price is known for {self.provider.name}:{self.base_model}, which --max-cost needs",
-                "name a file of prices with --prices",
+                "give a file of prices with --prices",
             )
         return known
 

@@ -1,4 +1,4 @@
-"""What services have in common whose tuned models answer at a deployment that the user makes."""
+"""The common base of services whose tuned models answer at a deployment that the user creates."""
 
 from __future__ import annotations
 

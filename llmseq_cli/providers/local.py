@@ -54,7 +54,7 @@ class LocalProvider(FineTuneProvider):
 
     def __init__(self, base_url: str | None, settings: LocalTuning) -> None:
         if base_url not in (None, _ADDRESS):
-            raise UsageError("models on this machine have no address", "leave --base-url out")
+            raise UsageError("models on this machine have no address", "leave out --base-url")
         self.settings, self.address = settings, _ADDRESS
         self.limits = ProviderLimits(tokens_per_example=settings.max_length, validation=_VALIDATION)
 

@@ -1,4 +1,4 @@
-"""`FineTuneProvider`: what everyone who fine-tunes and answers speaks.
+"""`FineTuneProvider`: the interface of all services that fine-tune and answer.
 
 Each method is one attempt, which raises TransientError for what may pass, RefusedError for what this very content is
 to blame for, and FinalError where nothing further can succeed; `llmseq_cli.clients.retries` decides what follows.

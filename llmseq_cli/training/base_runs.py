@@ -1,4 +1,4 @@
-"""The runs that a model is made of: found by name, loaded, and trained again where weights are to be learnt."""
+"""The base runs of a model: find them by name, load them, and train them again if weights must be learnt."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class BaseRuns:
         """The runs that are meant, none of them loaded; errors as for `open`."""
         if not issubclass(cls, MadeOfRuns):
             if names:
-                raise UsageError(f"{cls.name} is not made of other runs", "leave --runs out")
+                raise UsageError(f"{cls.name} is not made of other runs", "leave out --runs")
             return []
         if not names:
             raise UsageError(f"{cls.name} is made of other runs", f"name them: {cls.example()}")

@@ -1,4 +1,4 @@
-"""What a run was made with: versions, device, threads, processor, memory."""
+"""The environment of a run: versions, device, threads, processor, memory."""
 
 from __future__ import annotations
 

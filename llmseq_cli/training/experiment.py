@@ -1,4 +1,4 @@
-"""Train a model, score the evaluated sessions, store the run."""
+"""Train a model, score the test sessions, store the run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def run_experiment(store: Store, options: TrainOptions, progress: Progress) -> l
     options, earlier = going_on(store, cls, options, progress)
     parse_settings(cls.Settings, options.settings, options.model)  # what is wrong is told before anything is read
     if options.embeddings and cls.embeddings_use == "none":
-        raise UsageError(f"{options.model} does not use item embeddings", "leave --embeddings out")
+        raise UsageError(f"{options.model} does not use item embeddings", "leave out --embeddings")
     if not options.embeddings and cls.embeddings_use == "required":
         raise UsageError(
             f"{options.model} needs item embeddings",

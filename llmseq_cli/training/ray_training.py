@@ -43,7 +43,7 @@ def check_backend(cls: type[Recommender], backend: Backend) -> None:
     if not cls.data_parallel:
         raise UsageError(
             f"{cls.name} is not trained by several workers",
-            "gru4rec, sasrec, bert4rec and s3rec are; leave --backend out",
+            "gru4rec, sasrec, bert4rec and s3rec are; leave out --backend",
         )
     if (backend.address or "").startswith("ray://"):
         raise UsageError("Ray Train needs a machine of the cluster", "run llmseq there, with --ray-address auto")

@@ -1,4 +1,4 @@
-"""Progress of work in another process: what it tells is sent as events, and told again where the user sits."""
+"""Progress of work in another process: sent as events, and shown in the user's process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who scores blocks of sessions: this process, or the workers of a Ray cluster. The lists are the same."""
+"""Score blocks of sessions in this process or on the workers of a Ray cluster, with the same lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training that goes on from an earlier run, mostly one on an older version of the dataset."""
+"""Continue training from an earlier run, usually one on an older version of the dataset."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def going_on(
         return options, None
     if not cls.starts_warm:
         raise UsageError(
-            f"{options.model} cannot start from another run", "leave --warm out: it trains from scratch in a moment"
+            f"{options.model} cannot start from another run", "leave out --warm: it trains from scratch in a moment"
         )
     with store.read("looking for a run") as con:
         found = find_run(con, options.warm, None, progress)

@@ -1,4 +1,4 @@
-"""Where units are computed: in this process, or in workers beside it. Arrays are shared once, and read by all."""
+"""Compute units in this process or in worker processes. Arrays are shared once and read by all."""
 
 from __future__ import annotations
 

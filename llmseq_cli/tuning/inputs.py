@@ -1,4 +1,4 @@
-"""Embeddings as trials want them: loaded and reduced once, here, and shared with all workers."""
+"""Embeddings for trials: loaded and reduced once in this process, and shared with all workers."""
 
 from __future__ import annotations
 

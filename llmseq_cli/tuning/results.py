@@ -1,4 +1,4 @@
-"""What studies found: the store's table of trials, the best of them, and which settings mattered."""
+"""Results of studies: the table of trials, the best ones, and which settings mattered."""
 
 from __future__ import annotations
 

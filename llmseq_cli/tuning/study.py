@@ -114,7 +114,7 @@ class Study:
             there = study_names(folder.parent)
             raise LlmseqError(
                 f"there is no study '{folder.name}'",
-                did_you_mean(folder.name, there) if there else "leave --resume out to begin one",
+                did_you_mean(folder.name, there) if there else "leave out --resume to begin one",
             )
         _mend(_journal(folder))
         with _quiet():

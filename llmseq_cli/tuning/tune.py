@@ -279,7 +279,7 @@ class Tuning:
                 raise UsageError("there are no embeddings to reduce", "add --embeddings SOURCE[:MODEL]")
             return None, None, None
         if cls.embeddings_use == "none":
-            raise UsageError(f"{cls.name} does not use item embeddings", "leave --embeddings out")
+            raise UsageError(f"{cls.name} does not use item embeddings", "leave out --embeddings")
         with self.store.read("looking for embeddings") as con:
             found = [find_embeddings(con, self.dataset.info.dataset_id, name)[1] for name in options.embeddings]
         must_reduce = cls.needs_dense and any(one["sparse"] for one in found)

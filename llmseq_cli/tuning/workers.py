@@ -1,4 +1,4 @@
-"""Who is at work on a study: processes of this machine hold a lock, those of others are known by their last sign."""
+"""The processes working on a study: those of this machine hold a lock, others are known by their last heartbeat."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ def test_download_again_where_the_file_is_not_what_was_kept(server, tmp_path, ch
 
 def test_a_file_of_someone_else_is_not_replaced(server, tmp_path):
     (tmp_path / "file.bin").write_text("mine")
-    with pytest.raises(LlmseqError, match="already there") as caught:
+    with pytest.raises(LlmseqError, match="exists, but was not downloaded") as caught:
         fetch(server, tmp_path)
     assert "--out" in caught.value.hint
     assert (tmp_path / "file.bin").read_text() == "mine"

@@ -161,7 +161,7 @@ def test_no_mirror_has_it(server, mirrored, tmp_path):
 def test_a_part_is_taken_up_at_the_mirror_that_it_came_from(server, mirrored, tmp_path):
     server.files = {"/b/x.json.gz": mirrored}
     server.cuts = [100, 0]
-    with pytest.raises(LlmseqError, match="100 bytes are kept"):
+    with pytest.raises(LlmseqError, match="after the 100 bytes received"):
         fetch("mirrored", tmp_path)
     server.files["/a/x.json.gz"] = mirrored
     server.requests.clear()

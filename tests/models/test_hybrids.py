@@ -154,7 +154,7 @@ def test_no_prompts():
         (HybridSequential, lambda: [on_paper("sasrec-2", np.arange(8.0)), sim()], "run 1 of hybrid-sequential must be"),
         (HybridPopularity, lambda: [sim(), sim("llmseqsim-2")], "takes 1 run, not 2"),
         (EmbeddingEnsemble, lambda: [sim(), on_paper("sasrec-2", np.arange(8.0))], "run 2 of embedding-ensemble"),
-        (EmbeddingEnsemble, lambda: [sim(), sim()], "names llmseqsim-1 twice"),
+        (EmbeddingEnsemble, lambda: [sim(), sim()], "contains llmseqsim-1 twice"),
     ],
 )
 def test_members_that_do_not_fit_are_refused(cls, base_models, said):

@@ -1,1 +1,1 @@
-"""Does a language model know a dataset by heart? Questions that only memory answers, against a permuted control."""
+"""Has a language model memorised a dataset? Questions that only memory can answer, compared with a permuted control."""

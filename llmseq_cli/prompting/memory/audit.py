@@ -1,4 +1,4 @@
-"""An audit: ask, grade against the control, store what came of it."""
+"""An audit: ask, compare with the control, store the findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be said of an audit of a language model's memory."""
+"""Options for an audit of a language model's memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PROBES = ("title", "id", "session", "history")
 
 @dataclass(frozen=True)
 class AuditOptions(AskingOptions):
-    """Who is asked about which dataset, and what.
+    """Which model to ask, about which dataset, and which probes.
 
     model: an id of the provider's, or a fine-tuning job. probes: some of PROBES. sample: questions a probe. called: the
     name by which the model may know the dataset; None for its name here.

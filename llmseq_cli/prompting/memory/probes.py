@@ -1,4 +1,4 @@
-"""Probes of memory: what is asked, what the right answer is, and a control in which it cannot be remembered."""
+"""Memory probes: the question, the right answer, and a control in which memory cannot help."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Re-ranking: a language model puts the first items of a stored run's lists in order."""
+"""Re-ranking: a language model reorders the first items of a stored run's lists."""

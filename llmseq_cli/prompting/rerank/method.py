@@ -1,4 +1,4 @@
-"""`Method`: what every way of re-ranking speaks."""
+"""`Method`: the interface of all re-ranking methods."""
 
 from __future__ import annotations
 

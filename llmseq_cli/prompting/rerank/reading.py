@@ -1,4 +1,4 @@
-"""From answers to orders: numbers in brackets, or titles, back to the candidates that were shown."""
+"""Parse answers into orders: map numbers in brackets, or titles, to the candidates shown."""
 
 from __future__ import annotations
 

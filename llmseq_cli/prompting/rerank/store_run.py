@@ -1,4 +1,4 @@
-"""From new orders to a run on the leaderboard."""
+"""Store new orders as a run on the leaderboard."""
 
 from __future__ import annotations
 

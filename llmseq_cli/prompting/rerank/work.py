@@ -1,4 +1,4 @@
-"""Re-ranking: ask a model to put the first items of a run's lists in order, and store what comes of it as a run."""
+"""Re-ranking: let a model reorder the first items of a run's lists, and store the result as a run."""
 
 from __future__ import annotations
 
