@@ -19,9 +19,11 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # doctor and runs without a network ask what is here, and need no torch for it
+    import torch
+    from torch import Tensor
 
 SWITCH = "LLMSEQ_KERNEL"
 _SOURCE = Path(__file__).with_suffix(".c")
@@ -57,7 +59,7 @@ class Kernel:
         weights: float32[n], of the targets. low: products in bfloat16.
         Raises IndexError where a target is no row of the items.
         """
-        grad_hidden, grad_items = torch.empty_like(hidden), torch.empty_like(items)
+        grad_hidden, grad_items = hidden.new_empty(hidden.shape), items.new_empty(items.shape)
         loss = ctypes.c_double()
         failed = self.library.llmseq_softmax(
             len(hidden),
@@ -75,12 +77,12 @@ class Kernel:
         return loss.value, grad_hidden, grad_items
 
 
-def kernel(dtype: torch.dtype = torch.float32) -> Kernel | None:
+def kernel(dtype: torch.dtype | None = None) -> Kernel | None:
     """The kernel, compiled if need be, where it computes products in this number format; None: take torch."""
     made = _made()
-    if not isinstance(made, Kernel) or (dtype == torch.bfloat16 and not made.bfloat16):
+    if not isinstance(made, Kernel):
         return None
-    return made if dtype in (torch.float32, torch.bfloat16) else None
+    return made if str(dtype) != "torch.bfloat16" or made.bfloat16 else None
 
 
 def about(*, compile_it: bool = False) -> str:
@@ -122,11 +124,16 @@ def _compiler() -> tuple[list[str], str]:
     command = shlex.split(os.environ.get("CC", "")) or ["cc"]
     if shutil.which(command[0]) is None:
         raise _NoKernelError(f"no C compiler: {command[0]}")
+    return command, _version(*command)
+
+
+@functools.cache
+def _version(*command: str) -> str:
     try:
         told = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=_SECONDS, check=True)
     except (subprocess.SubprocessError, OSError) as error:
         raise _NoKernelError(f"{command[0]} does not run") from error
-    return command, told.stdout.strip() or command[0]
+    return told.stdout.strip() or command[0]
 
 
 def _place(command: list[str], version: str) -> Path:

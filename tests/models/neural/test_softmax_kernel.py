@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -206,6 +208,13 @@ def test_it_is_compiled_once_for_the_user_alone(fresh, monkeypatch):
     monkeypatch.setattr(softmax_kernel, "_compile", None)
     assert softmax_kernel.kernel() is not None
     assert [file] == list(fresh.iterdir())
+
+
+def test_what_is_said_of_it_needs_no_torch():
+    """Runs without a network keep it with what they were made with."""
+    code = "import sys; from llmseq_cli.models.neural import softmax_kernel; softmax_kernel.about(); "
+    code += "sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize(
