@@ -99,7 +99,7 @@ def test_the_text_itself_counts_with_rerank(model):
 
 def test_what_cannot_be(model, tmp_path):
     for name, value in (("loss", "gbce"), ("layout", "paper"), ("item_vectors", "adapter"), ("item_init", "sessions")):
-        with pytest.raises(UsageError, match=f"knows no {name}"):
+        with pytest.raises(UsageError, match=f"has no {name}"):
             fitted("semantic-ids", SMALL | {name: value}, embeddings=embeddings())
     with pytest.raises(NotExportableError, match="not products"):
         write_onnx(model, tmp_path / "model.onnx")
