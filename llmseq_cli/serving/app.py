@@ -29,7 +29,7 @@ Time = Annotated[float, Field(strict=True)] | str
 Times = Annotated[list[Time], Field(max_length=MOST_ITEMS)]
 
 
-class Ask(BaseModel):
+class RecommendRequest(BaseModel):
     """One session, or several."""
 
     model_config = ConfigDict(extra="forbid", coerce_numbers_to_str=True, json_schema_extra={"required": []})
@@ -62,7 +62,7 @@ class Recommendations(BaseModel):
     unknown: list[str]
 
 
-class Answer(BaseModel):
+class RecommendResponse(BaseModel):
     """lists: one per session, in order."""
 
     run: str
@@ -124,8 +124,13 @@ def make_app(
         )
     }
 
-    @app.post("/recommend", response_model=Answer, responses=problems, response_description="Lists, best item first")
-    async def recommend(ask: Ask) -> Response:
+    @app.post(
+        "/recommend",
+        response_model=RecommendResponse,
+        responses=problems,
+        response_description="Lists, best item first",
+    )
+    async def recommend(ask: RecommendRequest) -> Response:
         """The next items for a session, or for each of several."""
         if (ask.session is None) == (ask.sessions is None):
             raise UsageError("give session or sessions", 'for example {"session": ["item-1", "item-2"], "k": 5}')
@@ -157,7 +162,7 @@ def make_app(
     return Guards(app, token, hosts, rate)
 
 
-def _times(ask: Ask, sessions: Sequence[Sequence[str]]) -> list[np.ndarray | None] | None:
+def _times(ask: RecommendRequest, sessions: Sequence[Sequence[str]]) -> list[np.ndarray | None] | None:
     """Microseconds of the items of each session. Raises UsageError where times and sessions do not fit together."""
     if ask.times is None:
         return None
