@@ -183,7 +183,7 @@ class OpenAIClient:
 
 
 def told_limits(headers: Mapping[str, str]) -> tuple[float | None, float | None]:
-    """(requests, tokens) per minute that the server allows the account, None where unknown."""
+    """(requests, tokens) per minute that the server allows the account, None if unknown."""
     return _rate(headers.get("x-ratelimit-limit-requests")), _rate(headers.get("x-ratelimit-limit-tokens"))
 
 

@@ -19,7 +19,7 @@ def metrics_at(
     """All metrics of the first k items of every list.
 
     items: int32[n_sessions, depth], depth ≥ k, NO_ITEM if a list is shorter. ranks: int32[n_sessions], 1-based rank of
-    the ground truth, 0 where it was not found. targets: int32[n_sessions], the ground truths. popularity:
+    the ground truth, 0 if it was not found. targets: int32[n_sessions], the ground truths. popularity:
     int64[n_items], interactions of every item in the whole dataset.
 
     ndcg, hr, mrr: means over sessions of the values from `per_session`. coverage: share of all catalog items that occur
@@ -44,7 +44,7 @@ def metrics_at(
 def per_session(ranks: np.ndarray, k: int) -> dict[str, np.ndarray]:
     """{"ndcg", "hr", "mrr"} of every session, float64[n_sessions] each.
 
-    ranks: int32[n_sessions], 1-based rank of the ground truth, 0 where it was not found.
+    ranks: int32[n_sessions], 1-based rank of the ground truth, 0 if it was not found.
     For a ground truth within the first k: ndcg 1/log2(rank + 1), hr 1, mrr 1/rank; else 0.
     """
     hits = (ranks > 0) & (ranks <= k)

@@ -21,7 +21,7 @@ class Beginning:
     states: Sequence[tuple[Tensor, Tensor]] = ()
 
     def cache(self, rows: int) -> Any:
-        """A cache that holds this beginning in every row; None where there is nothing to hold."""
+        """A cache that holds this beginning in every row; None if there is nothing to hold."""
         if not self.states:
             return None
         from transformers import DynamicCache
@@ -51,7 +51,7 @@ def read_beginning(model: Any, prompts: Sequence[Sequence[int]]) -> Beginning:
 
 
 def shared_tokens(prompts: Sequence[Sequence[int]]) -> int:
-    """How many tokens all prompts begin with; one at least is left of each. 0 where there are fewer than two."""
+    """How many tokens all prompts begin with; one at least is left of each. 0 if there are fewer than two."""
     if len(prompts) < 2:
         return 0
     first, last = min(map(list, prompts)), max(map(list, prompts))  # what these two share, all between them share

@@ -45,7 +45,7 @@ class Question:
 class AskOptions:
     """How to ask. concurrency: requests under way at a time. Rates: None keeps to what the provider says.
 
-    input_usd, output_usd: price of a token, None where not known. max_cost: US dollars that are not passed, those that
+    input_usd, output_usd: price of a token, None if not known. max_cost: US dollars that are not passed, those that
     were spent before among them. answer_tokens: what an answer is taken to need when a request is planned.
     """
 
@@ -263,7 +263,7 @@ class _Questions(Workload[Question, Completions]):
         return Answered(question, texts, finishes, prompt, completion, self._cost(prompt, completion))
 
     def _refused(self, question: Question, refusal: RefusedError) -> Answered:
-        """Empty answers, so that what is refused is not asked again and again. Raises FinalError where all is."""
+        """Empty answers, so that what is refused is not asked again and again. Raises FinalError if all is."""
         self.usage.refused += 1
         if self.usage.refused == 1:
             self.progress.warn(f"the model's server refuses a prompt: {refusal.reason}")

@@ -16,7 +16,7 @@ _SECONDS_PER_REQUEST = 2.0
 def cost_plan(
     whom: Whom, options: AskingOptions, requests: int, answers: int, prompt_tokens: int, completion_tokens: int
 ) -> dict[str, Any]:
-    """Figures of a plan; cost_usd is None where no price is known, minutes for a model on this machine."""
+    """Figures of a plan; cost_usd is None if no price is known, minutes for a model on this machine."""
     prices = [whom.price(kind, options.prices) for kind in ("input", "output")]
     cost = None
     if prices[0] is not None and prices[1] is not None:

@@ -164,7 +164,7 @@ class ReplyStore:
         return rows
 
     def usage(self, session_ids: np.ndarray) -> dict[str, Any]:
-        """requests, prompt_tokens, completion_tokens and cost_usd (None where no price was known) of all replies for
+        """requests, prompt_tokens, completion_tokens and cost_usd (None if no price was known) of all replies for
         these sessions.
         """
         with self.store.read("reading replies") as con:

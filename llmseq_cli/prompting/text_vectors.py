@@ -57,7 +57,7 @@ class TextVectors:
         self.tokens = 0
 
     def check(self) -> None:
-        """Raises LlmseqError where the model of the items' vectors is not there to make others."""
+        """Raises LlmseqError if the model of the items' vectors is not there to make others."""
         if self.about["source"] != "lexical":
             _ = self._source
 

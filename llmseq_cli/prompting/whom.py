@@ -44,7 +44,7 @@ class Whom:
         check_model(self.provider.retirement(self.model, ask=True), progress.warn, sure=sure)
 
     def known_prices(self, prices: str | None, max_cost: float | None) -> tuple[float | None, float | None]:
-        """US dollars of a token that is asked, and of one that is answered. Raises UsageError where max_cost is set and
+        """US dollars of a token that is asked, and of one that is answered. Raises UsageError if max_cost is set and
         one of them is not known.
         """
         known = self.price("input", prices), self.price("output", prices)
@@ -72,7 +72,7 @@ def base_model(model: str, at: Address) -> Whom:
 
 
 def model_of_job(ledger: Ledger, job: FinetuneJob, at: Address, progress: Progress, instead: str | None = None) -> Whom:
-    """The model of a job, or of its provider another one, `instead`. Raises LlmseqError where the job has none yet."""
+    """The model of a job, or of its provider another one, `instead`. Raises LlmseqError if the job has none yet."""
     if at.base_url and not provider_class(job.provider).remote:  # a server serves it under the job's name, as vLLM does
         provider = make_provider("openai", at.base_url, dict(at.settings))
         return Whom(provider, instead or job.job, instead or job.base_model, job)

@@ -108,7 +108,7 @@ class FireworksProvider(HostedProvider):
         return self._call(call)
 
     def _state(self, path: str) -> str | None:
-        """The state of a dataset, None where there is none."""
+        """The state of a dataset, None if there is none."""
         answer = self._got(path)
         return None if answer is None else answer.read(FireworksDataset).state or "UPLOADING"
 

@@ -288,7 +288,7 @@ class OpenAIProvider(FineTuneProvider):
         return model
 
     def _effort(self, model: str) -> str | None:
-        """How much a model shall think; None where that is not said."""
+        """How much a model shall think; None if that is not said."""
         own = self.client.is_openai and _REASONS.match(model)
         return self.settings.reasoning or ("none" if own else None)
 

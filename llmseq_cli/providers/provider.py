@@ -25,7 +25,7 @@ from llmseq_cli.settings import Settings
 @dataclass(frozen=True)
 class ProviderLimits:
     """What a provider takes. tokens_per_example: prompt and answer together. validation: most examples in the
-    validation file, 0 where it takes none; usual_validation: as many as there are where the user does not say (None:
+    validation file, 0 if it takes none; usual_validation: as many as there are where the user does not say (None:
     the most), and validation_share: at most so many of all examples. least_examples: fewer are refused, as are more
     than most_examples to train on and files of more than largest_file bytes. The rates are a new account's. None is no
     limit.
@@ -80,7 +80,7 @@ class FineTuneProvider(ABC):
     Settings: ClassVar[type[Settings]]
     """How it fine-tunes: `--set` of `llmseq finetune`."""
     default_model: ClassVar[str | None]
-    """What to start from where the user names no model; None where the user has to."""
+    """What to start from where the user names no model; None if the user has to."""
     remote: ClassVar[bool] = True
     """Whether a service does the work; one that is not remote trains in `work` and answers in `complete_many`."""
     weighs: ClassVar[str] = "nothing"
@@ -102,7 +102,7 @@ class FineTuneProvider(ABC):
 
     @abstractmethod
     def count_tokens(self, texts: list[str]) -> np.ndarray:
-        """Tokens of each text, int64[n]; an upper estimate where the tokenizer is not at hand. Additive: a text's
+        """Tokens of each text, int64[n]; an upper estimate where the tokenizer is not available. Additive: a text's
         tokens are at most those of its parts.
         """
 
@@ -111,15 +111,15 @@ class FineTuneProvider(ABC):
         """How many epochs a job is expected to run."""
 
     def minutes(self, tokens: int) -> float | None:
-        """How long a job that trains on so many tokens (of all epochs) is expected to take; None where not known."""
+        """How long a job that trains on so many tokens (of all epochs) is expected to take; None if not known."""
         return None
 
     def retirement(self, model: str, *, ask: bool) -> Retirement | None:
-        """When the model is shut down, None where nothing is announced. ask: the service may be asked."""
+        """When the model is shut down, None if nothing is announced. ask: the service may be asked."""
         return None
 
     def tuning_end(self) -> TuningEnd | None:
-        """When the service stops taking jobs, None where nothing is announced."""
+        """When the service stops taking jobs, None if nothing is announced."""
         return None
 
     def usual_sampling(self, base_model: str) -> tuple[float, float] | None:
@@ -151,7 +151,7 @@ class FineTuneProvider(ABC):
 
     @abstractmethod
     def poll(self, remote_id: str) -> RemoteJob | None:
-        """The job's state, None where the provider does not know it."""
+        """The job's state, None if the provider does not know it."""
 
     def work(self, remote_id: str) -> None:  # noqa: B027 nothing is left to do where a service does it
         """Does a submitted job, or goes on with it, where no service does; see `remote`."""

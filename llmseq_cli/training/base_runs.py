@@ -54,7 +54,7 @@ class BaseRuns:
     def open(self, cls: type[Recommender], names: Sequence[str], train: Sessions | None = None) -> tuple[BaseRun, ...]:
         """The base models for a model of this class; trained again on `train` alone, where it is given.
 
-        Raises UsageError where it is not made of such runs, LlmseqError where there is no such run of the dataset or
+        Raises UsageError if it is not made of such runs, LlmseqError where there is no such run of the dataset or
         its files are gone.
         """
         infos = self.check(cls, names)

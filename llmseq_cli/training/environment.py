@@ -59,7 +59,7 @@ def processor_name() -> str:
 
 
 def peak_memory_mb() -> float:
-    """Largest resident memory of this process so far, in MiB; 0 where the system does not tell."""
+    """Largest resident memory of this process so far, in MiB; 0 if the system does not tell."""
     try:
         import resource
     except ImportError:  # Windows

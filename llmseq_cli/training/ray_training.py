@@ -39,7 +39,7 @@ _WAIT_SECONDS = 20  # for workers, before it is said what is waited for
 
 
 def check_backend(cls: type[Recommender], backend: Backend) -> None:
-    """Raises UsageError where the model is not trained by several processes, or this one is not on the cluster."""
+    """Raises UsageError if the model is not trained by several processes, or this one is not on the cluster."""
     if not cls.data_parallel:
         raise UsageError(
             f"{cls.name} is not trained by several workers",
@@ -102,7 +102,7 @@ class RayTraining:
     def fit(self, model: Recommender, sessions: Sessions, context: FitContext) -> dict[str, float]:
         """Train the model, as its `fit` does; figures say workers (those of the last part) and workers lost, too.
 
-        Raises LlmseqError where a worker raises one or too many are lost, InterruptedByUserError after Ctrl-C.
+        Raises LlmseqError if a worker raises one or too many are lost, InterruptedByUserError after Ctrl-C.
         """
         assert isinstance(model, NeuralRecommender)
         begin(context.checkpoints, context.resume, context.progress)
@@ -215,7 +215,7 @@ def _device(wanted: str, nodes: list[Mapping[str, float]], workers: int | None) 
 
 
 def _divided(nodes: list[Mapping[str, float]], wanted: int | None, device: str) -> tuple[int, int]:
-    """(workers, CPUs of each): as many as fit. Raises UsageError where so many workers do not."""
+    """(workers, CPUs of each): as many as fit. Raises UsageError if so many workers do not."""
     cpus = [int(node.get("CPU", 0)) for node in nodes]
     gpus = [int(node.get("GPU", 0)) for node in nodes]
     cuda = device == "cuda"

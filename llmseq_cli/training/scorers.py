@@ -56,7 +56,7 @@ class OnRay:
 
 @contextmanager
 def open_scorer(model: Recommender, backend: Backend, *, exclude_history: bool = True) -> Iterator[Scorer]:
-    """exclude_history: whether items of the history are left out. Raises LlmseqError where there is no cluster."""
+    """exclude_history: whether items of the history are left out. Raises LlmseqError if there is no cluster."""
     if not backend.on_ray:
         yield Here(model, exclude_history)
         return

@@ -31,7 +31,7 @@ def store_run(
     """Stores a run in one transaction; returns its name. A run that is listed always has its files.
 
     write_files: writes the run's files into a folder. insert_more: inserts further rows of the run, by its number.
-    Raises LlmseqError where the dataset was removed or replaced in the meantime.
+    Raises LlmseqError if the dataset was removed or replaced in the meantime.
     """
     with store.transaction(f"storing a run of {record.model}", wait=True) as con:
         run_id = next_run_id(con)
@@ -59,7 +59,7 @@ def run_folder(workspace: Path, run: str) -> Path:
 
 
 def load_model(workspace: Path, run: str, model: str, n_items: int | None = None) -> Recommender:
-    """The trained model of a stored run. n_items: of its catalog. Raises LlmseqError where its files are gone or
+    """The trained model of a stored run. n_items: of its catalog. Raises LlmseqError if its files are gone or
     damaged, or a language model made it.
     """
     if model.startswith("prompt-"):

@@ -27,7 +27,7 @@ def going_on(
 ) -> tuple[TrainOptions, RunInfo | None]:
     """The options with what is left unsaid taken from the run that `options.warm` names, and that run.
 
-    Raises UsageError where the model cannot go on from it.
+    Raises UsageError if the model cannot go on from it.
     """
     if not options.warm:
         if options.settings.get("warm"):
@@ -57,7 +57,7 @@ def going_on(
 
 
 def open_start(store: Store, run: RunInfo, dataset: Dataset) -> WarmStart:
-    """What training goes on from. Raises LlmseqError where the run trained on what the dataset's split tests."""
+    """What training goes on from. Raises LlmseqError if the run trained on what the dataset's split tests."""
     with store.read(f"reading {run.run}") as con:
         of = find_dataset(con, run.dataset)
         given = {"trained": of.split_id, "tested": dataset.info.split_id}

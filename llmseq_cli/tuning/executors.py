@@ -146,7 +146,7 @@ def measure_from_files(unit: Unit, folder: str) -> Measured:
 
 
 def make_executor(backend: Backend, folder: Path, *, stops: bool = False) -> Executor:
-    """Who computes the units. Raises LlmseqError where a cluster cannot be reached.
+    """Who computes the units. Raises LlmseqError if a cluster cannot be reached.
 
     stops: units may have to be stopped while they are computed, which only those of other processes can be.
     """

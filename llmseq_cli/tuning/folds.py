@@ -27,7 +27,7 @@ def temporal_folds(train: Sessions, n_folds: int, n_items: int, *, keep_unseen: 
     """Fold f learns from the first f of n_folds + 1 equal bins and validates on the one after (Boz et al. 7.1.4).
 
     keep_unseen: leave items that a fold has not seen in the sessions that it validates on.
-    Raises LlmseqError where a fold has nothing to learn from or to validate on.
+    Raises LlmseqError if a fold has nothing to learn from or to validate on.
     """
     sizes = np.full(n_folds + 1, len(train) // (n_folds + 1))
     sizes[: len(train) % (n_folds + 1)] += 1  # as the bins that are stored with the sessions

@@ -27,7 +27,7 @@ class Inputs:
         self._shared: dict[tuple[str, str | None, int | None], VectorArrays] = {}
 
     def vectors(self, cls: type[Recommender], wanted: Configuration, executor: Executor) -> VectorArrays | None:
-        """Where a worker finds the vectors of a configuration. Raises UsageError where they cannot be reduced so."""
+        """Where a worker finds the vectors of a configuration. Raises UsageError if they cannot be reduced so."""
         if wanted.embeddings is None:
             return None
         key = (wanted.embeddings, wanted.reduce, wanted.dim)

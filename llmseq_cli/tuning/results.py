@@ -64,7 +64,7 @@ def best_configuration(
 ) -> tuple[str, Configuration, tuple[str, ...]]:
     """(what it is in words, configuration, runs) of the best finished trial of a model on a dataset.
 
-    embeddings: only trials with these. Raises LlmseqError where there is none.
+    embeddings: only trials with these. Raises LlmseqError if there is none.
     """
     wanted = {"model": model, "split_id": split_id, "study": study, "embeddings": embeddings}
     with store.read("looking for trials") as con:
@@ -103,7 +103,7 @@ def tuned(store: Store, options: TrainOptions, progress: Progress) -> TrainOptio
 def study_overview(workspace: Path, name: str) -> dict[str, Any]:
     """One study: its trials, the best of them, and how much each setting matters.
 
-    Raises LlmseqError where there is no such study.
+    Raises LlmseqError if there is no such study.
     """
     study = Study.open(studies_folder(workspace) / name)
     trials = study.trials()

@@ -84,7 +84,7 @@ class Study:
     def create(cls, folder: Path, spec: Spec, first: dict[str, Any]) -> Study:
         """A new study, whole or not at all. first: settings that its first trial tries; it draws what they leave open.
 
-        Raises UsageError where there is one already.
+        Raises UsageError if there is one already.
         """
         import optuna
 
@@ -107,7 +107,7 @@ class Study:
 
     @classmethod
     def open(cls, folder: Path) -> Study:
-        """A study that was begun. Raises LlmseqError where there is none."""
+        """A study that was begun. Raises LlmseqError if there is none."""
         import optuna
 
         if not _journal(folder).exists():
@@ -126,7 +126,7 @@ class Study:
     # Trials.
 
     def begin(self, enough: Callable[[], bool]) -> tuple[optuna.Trial, Configuration] | None:
-        """A new trial of mine; None where there are enough. Nobody else begins one meanwhile."""
+        """A new trial of mine; None if there are enough. Nobody else begins one meanwhile."""
         with self._alone():
             if enough():
                 return None

@@ -119,7 +119,7 @@ def vector_arrays(name: str, embeddings: ItemEmbeddings) -> tuple[VectorArrays, 
 
 
 def measure(unit: Unit, arrays: Arrays, base_models: tuple[BaseRun, ...] = ()) -> Measured:
-    """Learn and rank. Raises LlmseqError where the settings cannot be: heads that do not divide dimensions, say."""
+    """Learn and rank. Raises LlmseqError if the settings cannot be: heads that do not divide dimensions, say."""
     if unit.threads:
         _use_threads(unit.threads)
     clock = time.perf_counter()

@@ -14,7 +14,7 @@ from llmseq_cli.clients.token_estimate import TokenEstimate
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one request, and of sending per minute; None where the source sets no limit.
+    """Limits of one request, and of sending per minute; None if the source sets no limit.
 
     requests_per_minute and tokens_per_minute are the usual limits of a new account; the user can change them.
     """

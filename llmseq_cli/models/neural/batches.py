@@ -23,7 +23,7 @@ class Batch:
     lengths: int64[n]. places: int64[m], where in the flattened items a loss is taken; one that stands there several
     times counts so often. targets: int64[m], rows. positions: how many different places there are.
 
-    times: int64[n, length], microseconds of the interactions, or None where the network does not read them.
+    times: int64[n, length], microseconds of the interactions, or None if the network does not read them.
 
     Of a share of a batch (see `share`): whole is that batch, which positions counts, too; sessions int64[n], which of
     its sessions these are; weight, the share of its targets.
@@ -143,7 +143,7 @@ class Windows:
         return self.items[places], lengths
 
     def times_of(self, windows: np.ndarray) -> np.ndarray | None:
-        """int64[n, longest] of the same items, filled up with 0; None where the sessions have no times."""
+        """int64[n, longest] of the same items, filled up with 0; None if the sessions have no times."""
         return None if self.times is None else self.times[self._places(windows)[0]]
 
     def _places(self, windows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -57,7 +57,7 @@ class Kernel:
         """(loss, its gradient by hidden, its gradient by items); float32 and int64 on the CPU, contiguous.
 
         weights: float32[n], of the targets. low: products in bfloat16.
-        Raises IndexError where a target is no row of the items.
+        Raises IndexError if a target is no row of the items.
         """
         grad_hidden, grad_items = hidden.new_empty(hidden.shape), items.new_empty(items.shape)
         loss = ctypes.c_double()

@@ -245,5 +245,5 @@ _KEPT = ("probe", "asked", "recited", "control_asked", "control_recited", "recit
 
 
 def list_audits(con: duckdb.DuckDBPyConnection, dataset: str | None) -> list[dict[str, Any]]:
-    """What audits found: one dict a model and probe."""
+    """What audits found: one dict per model and probe."""
     return rows_of(con, "prompting/audits", {"dataset": dataset})

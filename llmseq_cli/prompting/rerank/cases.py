@@ -42,7 +42,7 @@ class Cases:
 
 
 def test_cases(con: duckdb.DuckDBPyConnection, dataset: Dataset, info: RunInfo) -> Cases:
-    """The test sessions that a run was scored on, and its stored lists. Raises UsageError where it stored none."""
+    """The test sessions that a run was scored on, and its stored lists. Raises UsageError if it stored none."""
     depth = info.list_length
     columns = con.execute(query("prompting/run_lists"), {"run_id": info.run_id, "depth": depth}).fetchnumpy()
     case_ids, row_of = np.unique(np.ma.getdata(columns["case_id"]), return_inverse=True)
