@@ -35,9 +35,11 @@ RENAMED = {
 class SettingInfo:
     """Facts about a setting besides its default.
 
-    help: one line for `llmseq models`. low, high: inclusive bounds (numbers). choices: the accepted words (strings).
-    tune: the range or choices that tuning searches; None keeps the setting fixed. log: search on a logarithmic scale.
-    by_split: other defaults for some kinds of split.
+    help: one line for `llmseq models`.
+    low, high: inclusive bounds (numbers).
+    choices: the accepted words (strings). tune: the range or choices that tuning searches; None keeps the setting
+    fixed.
+    log: search on a logarithmic scale. by_split: other defaults for some kinds of split.
     """
 
     help: str

@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 class Workspace:
     """A folder of datasets, embeddings and runs.
 
-    folder: see `workspace_folder`; the first verb that writes creates it. wait_for_lock: wait while another process
-    writes, instead of raising WorkspaceBusyError. progress: receives progress reports; silent by default.
+    folder: see `workspace_folder`; the first verb that writes creates it.
+    wait_for_lock: wait while another process writes, instead of raising WorkspaceBusyError.
+    progress: receives progress reports; silent by default.
     """
 
     def __init__(
@@ -444,8 +445,8 @@ class Workspace:
 
         format: parquet, csv, json (recommendations, one file), trec (a folder: one file per run, and qrels), recbole (a
         folder: atomic files of the dataset) or mlflow (a folder or tracking server) or bundle (a new folder that
-        recommends without a workspace; one run). k: the first k items of a list. safe_cells: in CSV, put a ' before
-        text that a spreadsheet would run as a formula.
+        recommends without a workspace; one run). k: the first k items of a list.
+        safe_cells: in CSV, put a ' before text that a spreadsheet would run as a formula.
         """
         from llmseq_cli.reporting.export import export_runs
 

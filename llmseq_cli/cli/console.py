@@ -66,8 +66,9 @@ def print_table(
 ) -> None:
     """Print a table to stdout; columns of numbers are right-aligned.
 
-    marks: {(row, column): rich style} for single cells. right: other columns to right-align. whole: columns that are
-    never wrapped. If columns would be narrower than a word, each row becomes a list of names and values.
+    marks: {(row, column): rich style} for single cells. right: other columns to right-align.
+    whole: columns that are never wrapped. If columns would be narrower than a word, each row becomes a list of names
+    and values.
     """
     if _too_narrow(columns, rows):
         for row in rows:

@@ -48,9 +48,9 @@ class DispatchOptions:
 
     concurrency: requests in flight at a time. waiting_threads: use twice as many threads, so that a free slot is taken
     at once while others wait to retry. requests_per_minute, tokens_per_minute: budgets; None sets no limit.
-    fixed_requests, fixed_tokens: the user chose the budget, so the server's limits do not replace it. max_cost: upper
-    limit in US dollars. grace_seconds: how long to wait, after a failure or Ctrl-C, for answers in flight: they are
-    paid for.
+    fixed_requests, fixed_tokens: the user chose the budget, so the server's limits do not replace it.
+    max_cost: upper limit in US dollars. grace_seconds: how long to wait, after a failure or Ctrl-C, for answers in
+    flight: they are paid for.
     """
 
     concurrency: int = 8

@@ -30,8 +30,8 @@ class UnreachableError(TransientError):
 class BadAnswerError(TransientError):
     """A useless answer that is paid for: retried only `Patience.bad_answers` times.
 
-    refuses: the texts may be the cause, so RefusedError follows instead of FinalError. hint: what to do about it. part:
-    the valid part of the answer (`Vectors`), or None. tokens: the provider's count for it, None if unknown.
+    refuses: the texts may be the cause, so RefusedError follows instead of FinalError. hint: what to do about it.
+    part: the valid part of the answer (`Vectors`), or None. tokens: the provider's count for it, None if unknown.
     """
 
     part: Any = None

@@ -20,9 +20,9 @@ T = TypeVar("T")
 class Patience:
     """When to give up: after this many attempts, but not before this many seconds.
 
-    unreachable: attempts to reach a server that has never answered. longest_wait: give up if the server asks to wait
-    longer (seconds). first_wait, largest_wait: bounds of the random pauses if the server names none; they double with
-    each attempt.
+    unreachable: attempts to reach a server that has never answered.
+    longest_wait: give up if the server asks to wait longer (seconds). first_wait, largest_wait: bounds of the random
+    pauses if the server names none; they double with each attempt.
     """
 
     attempts: int = 8

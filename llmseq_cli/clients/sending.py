@@ -10,8 +10,8 @@ class SendingOptions:
     """Limits on the rate and cost of requests.
 
     concurrency: requests in flight at a time. requests_per_minute, tokens_per_minute: None uses the server's own
-    limits. max_cost: in US dollars. prices: a TOML file. retry_refused: resend what the server refused. yes: continue
-    with a model that is being shut down.
+    limits. max_cost: in US dollars. prices: a TOML file. retry_refused: resend what the server refused.
+    yes: continue with a model that is being shut down.
     """
 
     concurrency: int = 8

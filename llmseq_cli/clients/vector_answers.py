@@ -19,8 +19,9 @@ class FoundVectors:
     """The valid part of an answer.
 
     places: positions of the texts that have a vector, int64[n], ascending. vectors: float32[n, dim], finite, dim above
-    0. tokens: of the whole answer, None if unknown. wrong: what is wrong with the rest, None if every text has a
-    vector. not_finite: whether the problem is numbers that are not finite.
+    0.
+    tokens: of the whole answer, None if unknown. wrong: what is wrong with the rest, None if every text has a vector.
+    not_finite: whether the problem is numbers that are not finite.
     """
 
     places: np.ndarray

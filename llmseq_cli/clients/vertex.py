@@ -45,8 +45,8 @@ class VertexClient:
     own).
 
     base_url: another endpoint (private, or a gateway); default: $GOOGLE_VERTEX_BASE_URL, or the region's own. project,
-    location: None takes them from the environment, or uses the credentials' project and DEFAULT_LOCATION. variant: the
-    endpoint if it is not Google's, without user and password.
+    location: None takes them from the environment, or uses the credentials' project and DEFAULT_LOCATION.
+    variant: the endpoint if it is not Google's, without user and password.
     """
 
     def __init__(self, base_url: str | None, project: str | None, location: str | None, timeout: float) -> None:

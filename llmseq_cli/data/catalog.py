@@ -18,9 +18,9 @@ from llmseq_cli.errors import LlmseqError, did_you_mean
 class Catalog:
     """The items of a dataset, addressed by dense ids 0 … n − 1 that never change for a dataset.
 
-    external_ids, titles, classes: str[n_items] (object arrays); a missing title or class is ''. popularity:
-    int64[n_items], interactions of the item in the whole dataset (train and test). in_train: bool[n_items], whether the
-    item occurs in a training session.
+    external_ids, titles, classes: str[n_items] (object arrays); a missing title or class is ''.
+    popularity: int64[n_items], interactions of the item in the whole dataset (train and test).
+    in_train: bool[n_items], whether the item occurs in a training session.
     """
 
     external_ids: np.ndarray

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class DatasetInfo:
     """Facts about a dataset and one of its splits, without reading interactions.
 
-    name: how users address it: the dataset's name or, except for the first split, "DATASET/SPLIT". protocol: how it was
-    made, and the rule of the split. statistics: of the dataset and the split.
+    name: how users address it: the dataset's name or, except for the first split, "DATASET/SPLIT".
+    protocol: how it was made, and the rule of the split. statistics: of the dataset and the split.
     """
 
     split_id: int

@@ -26,12 +26,14 @@ class Protocol:
     """How interactions become sessions, and how these are split. Stored with the dataset.
 
     k_core: sessions and items with fewer interactions are removed until nothing changes; 0 or 1 removes nothing. None:
-    5, or 0 if the parts come from files. min_session: sessions with fewer interactions are removed after that. None: 2,
-    or 1 if the parts come from files. deduplicate: keep only the first of several interactions of a user with an item.
-    anonymise: replace titles and categories with neutral ones and remove other attributes, so that a language model
-    cannot recognise anything. tie_break: order of interactions with equal times: "random" (md5 of user and item),
-    "input", "item". seed: of the random tie-break and random splits. splits: kinds of splits to make; the dataset's
-    name alone means the first. The other fields are those of `SplitRule`; None uses the default of the kind.
+    5, or 0 if the parts come from files.
+    min_session: sessions with fewer interactions are removed after that. None: 2, or 1 if the parts come from files.
+    deduplicate: keep only the first of several interactions of a user with an item. anonymise: replace titles and
+    categories with neutral ones and remove other attributes, so that a language model cannot recognise anything.
+    tie_break: order of interactions with equal times: "random" (md5 of user and item), "input", "item".
+    seed: of the random tie-break and random splits.
+    splits: kinds of splits to make; the dataset's name alone means the first. The other fields are those of
+    `SplitRule`; None uses the default of the kind.
     """
 
     k_core: int | None = None

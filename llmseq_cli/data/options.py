@@ -16,9 +16,9 @@ from llmseq_cli.errors import UsageError
 class IngestOptions(ReadOptions):
     """Files to read into a dataset, and how; see `ReadOptions` for the options of reading.
 
-    paths: files, globs, folders or http(s) URLs. name: of the dataset. items: files of item metadata. protocol: how
-    interactions become sessions, training and test data. replace: replace an existing dataset of this name and remove
-    its runs.
+    paths: files, globs, folders or http(s) URLs. name: of the dataset. items: files of item metadata.
+    protocol: how interactions become sessions, training and test data. replace: replace an existing dataset of this
+    name and remove its runs.
     """
 
     paths: Sequence[str | Path]

@@ -20,8 +20,8 @@ class ReadOptions:
     name or position. strict: fail on the first bad row instead of setting it aside. quote: the quote character of CSV
     files, "none" if quotes are text. time_format: a strptime pattern, or s, ms, us, ns, iso. where: an SQL condition on
     the columns of the interactions; other rows are left out. min_rating, max_rating: leave out rows with a rating
-    outside. session_gap: cut users into sessions after a pause of this length: 30m, 2h, 1d. drop_duplicates: keep one
-    of several rows with the same user, item and time.
+    outside. session_gap: cut users into sessions after a pause of this length: 30m, 2h, 1d.
+    drop_duplicates: keep one of several rows with the same user, item and time.
     """
 
     format: str = "auto"

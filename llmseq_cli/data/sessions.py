@@ -16,10 +16,11 @@ if TYPE_CHECKING:
 class Sessions:
     """Sessions as flat arrays: the items of all sessions, concatenated.
 
-    items: int32[n_interactions], dense item ids of the catalog, oldest first within a session. offsets:
-    int64[n_sessions + 1]; session s has items[offsets[s]:offsets[s + 1]]. ids: int64[n_sessions], the session ids of
-    the dataset. They increase with the time of the last interaction, so a larger id is a more recent session. times:
-    int64[n_interactions], microseconds since 1970, or None if they were not requested.
+    items: int32[n_interactions], dense item ids of the catalog, oldest first within a session.
+    offsets: int64[n_sessions + 1]; session s has items[offsets[s]:offsets[s + 1]].
+    ids: int64[n_sessions], the session ids of the dataset. They increase with the time of the last interaction, so a
+    larger id is a more recent session.
+    times: int64[n_interactions], microseconds since 1970, or None if they were not requested.
     """
 
     items: np.ndarray

@@ -26,8 +26,8 @@ def text_hash(text: str) -> str:
 class TextVectorCache:
     """Stored vectors of one source, model, number of dimensions and variant.
 
-    con: a writing connection outside a transaction; a reading one is enough for `known` and `refused`. model_id: the
-    model's number, None while nothing is stored for it.
+    con: a writing connection outside a transaction; a reading one is enough for `known` and `refused`.
+    model_id: the model's number, None while nothing is stored for it.
     """
 
     def __init__(self, con: duckdb.DuckDBPyConnection, source: EmbeddingSource) -> None:

@@ -32,9 +32,9 @@ class FetchOptions:
     """How to query a source.
 
     concurrency: requests in flight at a time. requests_per_minute, tokens_per_minute: None uses the source's limits,
-    which the server can replace. usd_per_token: price of a token, None if unknown. max_cost: upper limit in US dollars.
-    dimensions: required width of vectors, None takes that of the first answer. proven: the model has answered before,
-    so a refusal is due to the texts.
+    which the server can replace. usd_per_token: price of a token, None if unknown.
+    max_cost: upper limit in US dollars. dimensions: required width of vectors, None takes that of the first answer.
+    proven: the model has answered before, so a refusal is due to the texts.
     """
 
     concurrency: int = 8
@@ -104,10 +104,10 @@ def fetch(
 ) -> Usage:
     """Get vectors of all texts and pass them to `keep` as answers arrive (several at a time if they arrive faster).
 
-    texts: non-empty, within the source's token limit per text. tokens: int64[n], the source's estimates. in_flight:
-    where requests are recorded before they are sent; lost requests of an earlier run are repeated first, unchanged.
-    Texts that the server refuses are left out and listed. Raises FinalError or LlmseqError if it cannot continue;
-    answers until then are stored.
+    texts: non-empty, within the source's token limit per text. tokens: int64[n], the source's estimates.
+    in_flight: where requests are recorded before they are sent; lost requests of an earlier run are repeated first,
+    unchanged. Texts that the server refuses are left out and listed. Raises FinalError or LlmseqError if it cannot
+    continue; answers until then are stored.
     """
     limits = source.limits
     lost = in_flight.left() if in_flight else []

@@ -17,11 +17,12 @@ _PERMUTATION = 20  # gives this use of a seed its own random stream
 class ItemEmbeddings:
     """Vectors of all items of a catalog.
 
-    vectors: float32[n_items, dim], or a sparse csr_array of the same shape for sources that are sparse. source, model:
-    their origin, for example ("openai", "text-embedding-3-small"). text: the template that made an item's text, for
-    example "{title}". reduction: applied to them, for example "none", "pca" or "whiten@0.5". lengths: "keep" if models
-    must not change the vectors' lengths, otherwise "unit". permuted: whether vectors were shuffled across items, see
-    `permute`.
+    vectors: float32[n_items, dim], or a sparse csr_array of the same shape for sources that are sparse.
+    source, model: their origin, for example ("openai", "text-embedding-3-small").
+    text: the template that made an item's text, for example "{title}".
+    reduction: applied to them, for example "none", "pca" or "whiten@0.5".
+    lengths: "keep" if models must not change the vectors' lengths, otherwise "unit".
+    permuted: whether vectors were shuffled across items, see `permute`.
     """
 
     vectors: np.ndarray | csr_array

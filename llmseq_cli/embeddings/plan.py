@@ -20,9 +20,9 @@ class EmbeddingPlan:
     """The distinct texts of a catalog, cut to the model's limit.
 
     texts, hashes: of each distinct text. of_items: int64[n_items], place of each item's text, -1 for items without one.
-    to_send: int64[n], places of texts without a vector. tokens: int64[n], of the texts to send, estimated. refused:
-    reasons, by place, of texts that the server refused before; they are not sent again. cut: how many texts were cut;
-    cut_places: their places.
+    to_send: int64[n], places of texts without a vector. tokens: int64[n], of the texts to send, estimated.
+    refused: reasons, by place, of texts that the server refused before; they are not sent again. cut: how many texts
+    were cut; cut_places: their places.
     """
 
     texts: list[str]

@@ -26,8 +26,9 @@ _HISTORIES_PER_BLOCK = 4096  # lists do not depend on it
 class Evaluation:
     """A model's results on the evaluated sessions.
 
-    ranking: [n_sessions, depth]. ranks: int32[n_sessions], 1-based rank of the ground truth, 0 if it is not among the
-    depth items. case_ids: int64[n_sessions].
+    ranking: [n_sessions, depth].
+    ranks: int32[n_sessions], 1-based rank of the ground truth, 0 if it is not among the depth items.
+    case_ids: int64[n_sessions].
     """
 
     ranking: Ranking

@@ -18,14 +18,16 @@ def metrics_at(
 ) -> dict[str, float]:
     """All metrics of the first k items of every list.
 
-    items: int32[n_sessions, depth], depth ≥ k, NO_ITEM if a list is shorter. ranks: int32[n_sessions], 1-based rank of
-    the ground truth, 0 if it was not found. targets: int32[n_sessions], the ground truths. popularity:
-    int64[n_items], interactions of every item in the whole dataset.
+    items: int32[n_sessions, depth], depth ≥ k, NO_ITEM if a list is shorter.
+    ranks: int32[n_sessions], 1-based rank of the ground truth, 0 if it was not found.
+    targets: int32[n_sessions], the ground truths.
+    popularity: int64[n_items], interactions of every item in the whole dataset.
 
-    ndcg, hr, mrr: means over sessions of the values from `per_session`. coverage: share of all catalog items that occur
-    in at least one list. serendipity: share of sessions whose ground truth was found and is not among the k most
-    popular items. novelty: mean over sessions of the mean of −log2(share of all interactions) over their items. Without
-    sessions, all values are 0. Raises UsageError if the lists are shorter than k.
+    ndcg, hr, mrr: means over sessions of the values from `per_session`.
+    coverage: share of all catalog items that occur in at least one list.
+    serendipity: share of sessions whose ground truth was found and is not among the k most popular items.
+    novelty: mean over sessions of the mean of −log2(share of all interactions) over their items. Without sessions, all
+    values are 0. Raises UsageError if the lists are shorter than k.
     """
     if not 1 <= k <= items.shape[1]:
         raise UsageError(f"lists of {items.shape[1]} items cannot be measured at {k}", "give a smaller k")

@@ -18,8 +18,8 @@ NO_ITEM = -1
 class Ranking:
     """Recommendations, best first.
 
-    items: int32[n_sessions, k], NO_ITEM if a list is shorter than k. scores: float32[n_sessions, k], −inf where there
-    is no item.
+    items: int32[n_sessions, k], NO_ITEM if a list is shorter than k.
+    scores: float32[n_sessions, k], −inf where there is no item.
     """
 
     items: np.ndarray

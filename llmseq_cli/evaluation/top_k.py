@@ -40,8 +40,9 @@ def rank_in_blocks(
     """The k best items of every history: Ranking of [n_histories, k].
 
     score: returns float32[size, n_items] for `size` histories; the array is overwritten. The last block is padded with
-    empty histories, so that `score` always computes in the same shape. size: histories per block, if `SmallBlocks`
-    found another than block_size(n_items). candidates: bool[n_items], which items may be recommended; None means all.
+    empty histories, so that `score` always computes in the same shape.
+    size: histories per block, if `SmallBlocks` found another than block_size(n_items).
+    candidates: bool[n_items], which items may be recommended; None means all.
 
     Scores are ranked and returned after `without_noise`.
     """
@@ -81,9 +82,9 @@ def top_k(
 ) -> Ranking:
     """The k highest scores of every row, best first; with equal scores, the lower item id first.
 
-    scores: float32[n, n_items], overwritten; −inf (or NaN) means that an item cannot be recommended. exclude: sessions,
-    one per row, whose items are not recommended. candidates: bool[n_items], which items may be recommended; None means
-    all.
+    scores: float32[n, n_items], overwritten; −inf (or NaN) means that an item cannot be recommended.
+    exclude: sessions, one per row, whose items are not recommended.
+    candidates: bool[n_items], which items may be recommended; None means all.
     """
     n_items = scores.shape[1]
     if candidates is not None:

@@ -17,10 +17,10 @@ DEFAULT_CLUSTERS = 200
 class TaskOptions:
     """What to ask a language model; None means the default.
 
-    task: genitem, genlist, classify, rank or preference. template: a TOML file, or a built-in name. candidates: the run
-    whose lists genlist, rank and preference use; default: the best llmseqsim. embeddings: SOURCE[:MODEL], to cluster
-    items for classify and to map answers to items; default: the newest. k: items in a list answer. clusters: categories
-    of classify.
+    task: genitem, genlist, classify, rank or preference. template: a TOML file, or a built-in name.
+    candidates: the run whose lists genlist, rank and preference use; default: the best llmseqsim. embeddings:
+    SOURCE[:MODEL], to cluster items for classify and to map answers to items; default: the newest. k: items in a list
+    answer. clusters: categories of classify.
     """
 
     task: str | None = None
@@ -43,10 +43,10 @@ class FinetuneOptions(TaskOptions):
     provider: a name in `llmseq_cli.providers.registry`; None means openai if base_url or $OPENAI_BASE_URL is set,
     otherwise local. model: to start from; any id of the provider. base_url: a server that speaks OpenAI's protocol.
     settings: hyperparameters by name. limit: training examples, drawn at random. validation: most validation examples.
-    context: most tokens of an example. suffix: part of the fine-tuned model's name. max_cost: do not start if it may
-    cost more US dollars. prices: a TOML file. again: submit the same job again. yes: continue with a model that has
-    been or will soon be shut down. prepare_only: write the training files and send nothing. wait: until the job has
-    ended.
+    context: most tokens of an example. suffix: part of the fine-tuned model's name.
+    max_cost: do not start if it may cost more US dollars. prices: a TOML file. again: submit the same job again. yes:
+    continue with a model that has been or will soon be shut down. prepare_only: write the training files and send
+    nothing. wait: until the job has ended.
     """
 
     task: str | None = DEFAULT_TASK

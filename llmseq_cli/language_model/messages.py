@@ -64,8 +64,9 @@ class JobEvent:
 class Constraint:
     """The only allowed answers: titles, each at most once.
 
-    line: the wording of one title, with the placeholders {title} and {number}. separator: the text between two. titles:
-    distinct. allowed: places of allowed titles, int64[n]; without: places to exclude. names: how many an answer names.
+    line: the wording of one title, with the placeholders {title} and {number}. separator: the text between two.
+    titles: distinct. allowed: places of allowed titles, int64[n]; without: places to exclude. names: how many an answer
+    names.
     """
 
     line: str

@@ -23,9 +23,10 @@ class Candidates:
     """The base models' values for candidate items of the held-out sessions.
 
     Contains only sessions whose target is in a list (others cannot be hit), with all listed items that are not in the
-    history. Entries of a session are adjacent, ordered by item. values: float32[n_base_models + n_traits, n_entries],
-    gains, then item traits, if any. first: int64[n_sessions], the start of each session's entries. targets:
-    int64[n_sessions], which entries are the targets.
+    history. Entries of a session are adjacent, ordered by item.
+    values: float32[n_base_models + n_traits, n_entries], gains, then item traits, if any.
+    first: int64[n_sessions], the start of each session's entries.
+    targets: int64[n_sessions], which entries are the targets.
     """
 
     values: np.ndarray

@@ -29,10 +29,12 @@ _ALL = 2**64 - 1
 class BoostedTrees:
     """Trees whose leaf values are summed. The inner nodes of all trees are concatenated.
 
-    baseline: float64[1], the start value of every row. offsets: int64[n_trees + 1], the start of each tree's nodes.
-    feature: int64[n_nodes], the column that a node tests. threshold: float64[n_nodes]; rows up to it go left.
-    missing_left: bool[n_nodes], whether rows go left if the column is NaN. kept: uint64[n_nodes], the remaining leaves
-    of a row that goes right, as bits. values: float64[n_trees, most leaves], what each leaf adds.
+    baseline: float64[1], the start value of every row.
+    offsets: int64[n_trees + 1], the start of each tree's nodes. feature: int64[n_nodes], the column that a node tests.
+    threshold: float64[n_nodes]; rows up to it go left. missing_left: bool[n_nodes], whether rows go left if the column
+    is NaN.
+    kept: uint64[n_nodes], the remaining leaves of a row that goes right, as bits.
+    values: float64[n_trees, most leaves], what each leaf adds.
     """
 
     baseline: np.ndarray

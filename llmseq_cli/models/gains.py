@@ -16,10 +16,10 @@ METHODS = ("zscore", "rrf", "weighted-rank")
 def gains(ranking: Ranking, own: np.ndarray, method: str, rrf_k: float = 60.0) -> np.ndarray:
     """A base model's values for the items of its lists, relative to all other items: float64[n, depth], ≥ 0.
 
-    own: bool[n, depth], items of the history, which are excluded from the statistics of their list. zscore: (score −
-    floor) / standard deviation of the list's scores. The floor is the lowest score of the list; for a short list with
-    scores above 0, it is 0, and the missing places count as 0 in the deviation. rrf: 1 / (rrf_k + rank). weighted-rank:
-    (depth + 1 − rank) / depth.
+    own: bool[n, depth], items of the history, which are excluded from the statistics of their list.
+    zscore: (score − floor) / standard deviation of the list's scores. The floor is the lowest score of the list; for a
+    short list with scores above 0, it is 0, and the missing places count as 0 in the deviation.
+    rrf: 1 / (rrf_k + rank). weighted-rank: (depth + 1 − rank) / depth.
     """
     listed = ranking.items != NO_ITEM
     if method == "zscore":

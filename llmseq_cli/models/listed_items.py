@@ -26,8 +26,8 @@ _TRAITS = 4  # rows of `ItemTraits.values`: newness, then popularity in three wi
 class ItemKnowledge:
     """Facts about the items besides the lists.
 
-    words: which of WORDS are used. traits: float32[4, n_items] of `ItemTraits`, or None. vectors: float32[n_items, dim]
-    of length 1 or 0, or None.
+    words: which of WORDS are used. traits: float32[4, n_items] of `ItemTraits`, or None.
+    vectors: float32[n_items, dim] of length 1 or 0, or None.
     """
 
     words: tuple[str, ...] = ()
@@ -88,9 +88,10 @@ class ItemKnowledge:
 class ListedItems:
     """The items of all lists of some histories; those of a history are adjacent, ordered by number.
 
-    rows: int64[n], the history of each item. items: int64[n]. features: float32[n, n_features]. For each base model:
-    the item's gain, rank, score, and distance to the best score of the list, NaN if the list lacks the item; then the
-    share of lists that contain it and the length of the history; then the columns of `ItemKnowledge`.
+    rows: int64[n], the history of each item. items: int64[n].
+    features: float32[n, n_features]. For each base model: the item's gain, rank, score, and distance to the best score
+    of the list, NaN if the list lacks the item; then the share of lists that contain it and the length of the history;
+    then the columns of `ItemKnowledge`.
     """
 
     rows: np.ndarray

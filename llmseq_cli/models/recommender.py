@@ -31,8 +31,9 @@ _TRAIN_AGAIN = "train it again"
 class BaseRun:
     """A trained run used as a base model of another model.
 
-    run: its name, for example "sasrec-3". model: the trained model. refitted_lists: (train, histories, k) → lists of
-    the same model (settings, embeddings, seed) trained again on `train` only, including items of the histories.
+    run: its name, for example "sasrec-3". model: the trained model.
+    refitted_lists: (train, histories, k) → lists of the same model (settings, embeddings, seed) trained again on
+    `train` only, including items of the histories.
     """
 
     run: str
@@ -45,7 +46,8 @@ class ItemSpace:
     """The vectors by which a model scores: an item's score is the similarity of its vector to the session's.
 
     vectors: float32[n_items, d]. candidates: bool[n_items], items that may be recommended; only their rows are
-    meaningful. similarity: "dot", "cosine" or "euclidean". of_sessions: float32[n, d], the vectors of sessions.
+    meaningful.
+    similarity: "dot", "cosine" or "euclidean". of_sessions: float32[n, d], the vectors of sessions.
     """
 
     vectors: np.ndarray
@@ -73,13 +75,17 @@ class WarmStart:
 class FitContext:
     """What a model may need besides the training sessions.
 
-    seed: the source of all of a model's randomness. device: "cpu", "cuda" or "mps". checkpoints: folder to continue an
-    interrupted training from; None stores nothing. resume: continue from there instead of starting from the beginning.
-    base_models: the trained runs to combine. keeps_unseen: whether test sessions contain items that never occur in
-    training; sessions that a model holds out of training should be similar. validation: the split's validation cases,
-    each a history and its target as last item; None if a model must hold out training sessions itself. allows_repeats:
-    whether lists may contain items of their history. ranks: the processes that train a data-parallel model; whoever
-    starts them calls `checkpoints.begin`. warm: the run to start from, for models with `starts_warm`.
+    seed: the source of all of a model's randomness.
+    device: "cpu", "cuda" or "mps".
+    checkpoints: folder to continue an interrupted training from; None stores nothing.
+    resume: continue from there instead of starting from the beginning. base_models: the trained runs to combine.
+    keeps_unseen: whether test sessions contain items that never occur in training; sessions that a model holds out of
+    training should be similar.
+    validation: the split's validation cases, each a history and its target as last item; None if a model must hold out
+    training sessions itself.
+    allows_repeats: whether lists may contain items of their history.
+    ranks: the processes that train a data-parallel model; whoever starts them calls `checkpoints.begin`.
+    warm: the run to start from, for models with `starts_warm`.
     """
 
     catalog: Catalog

@@ -20,9 +20,10 @@ _DEEPEST = 1020  # largest age; older items count as this old
 class Pairs:
     """Pairs of a history and a training session.
 
-    offsets: int64[n_histories + 1]; history r has the pairs offsets[r] … offsets[r + 1] − 1. sessions: int32[n_pairs],
-    numbers of training sessions in the order of sampling. values: float64[n_pairs]. ages: int64[n_pairs], position from
-    the history's end of the most recent shared item, or empty.
+    offsets: int64[n_histories + 1]; history r has the pairs offsets[r] … offsets[r + 1] − 1.
+    sessions: int32[n_pairs], numbers of training sessions in the order of sampling.
+    values: float64[n_pairs].
+    ages: int64[n_pairs], position from the history's end of the most recent shared item, or empty.
     """
 
     offsets: np.ndarray
@@ -51,8 +52,8 @@ class Pairs:
 class SessionIndex:
     """Training sessions, numbered in sampling order: a sample consists of the candidates with the lowest numbers.
 
-    order: int64[n_train], places in `train` in sampling order. sample_size: most training sessions to compare a history
-    with.
+    order: int64[n_train], places in `train` in sampling order.
+    sample_size: most training sessions to compare a history with.
     """
 
     def __init__(self, train: Sessions, order: np.ndarray, n_items: int, sample_size: int) -> None:

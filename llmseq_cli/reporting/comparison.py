@@ -82,8 +82,9 @@ def overlap(first: np.ndarray, second: np.ndarray) -> dict[str, float]:
     """How similar two runs' recommendations are; lists: int32[n_sessions, k] each, NO_ITEM if shorter.
 
     common: mean share of the items of the longer list that both have; jaccard: mean of common items over all items of
-    both; rank_biased: mean rank-biased overlap, extrapolated from the end of the longer list, p 0.9 (Webber, Moffat and
-    Zobel 2010, eq. 32), 1 for the same items in the same order; same_first: share of sessions with the same first item;
+    both;
+    rank_biased: mean rank-biased overlap, extrapolated from the end of the longer list, p 0.9 (Webber, Moffat and Zobel
+    2010, eq. 32), 1 for the same items in the same order; same_first: share of sessions with the same first item;
     catalog: items that either run recommends at all, the share of them that both do.
     """
     n, k = first.shape

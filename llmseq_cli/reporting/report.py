@@ -21,9 +21,9 @@ class Report:
 
     columns: the user's choice, in order; None for the default. datasets: protocol and statistics by name. sort: the
     column to sort by; empty for rows that are already in order. notes: by dataset, what readers of its table must know.
-    store: for formats that read more than the leaderboard. published: by dataset, models that only the paper has.
-    layouts: columns of the table, from wide to narrow terminals; None for those of the leaderboard. nothing: shown if
-    there are no rows.
+    store: for formats that read more than the leaderboard.
+    published: by dataset, models that only the paper has. layouts: columns of the table, from wide to narrow terminals;
+    None for those of the leaderboard. nothing: shown if there are no rows.
     """
 
     rows: list[dict[str, Any]]

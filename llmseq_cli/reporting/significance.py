@@ -33,9 +33,10 @@ _PERMUTATIONS_PER_BLOCK = 500
 def paired_p(differences: np.ndarray, test: str = "t") -> np.ndarray:
     """Two-sided p-values for the hypothesis that the mean of each column is 0.
 
-    differences: float64[n_sessions, n_comparisons], one run's metric minus the other's in each session. test: "t",
-    Student's; "permutation", 10,000 random changes of sign, under the null hypothesis that the two runs could be
-    swapped in any session; "wilcoxon", signed ranks. Columns of zeros have p = 1. Raises UsageError for another test.
+    differences: float64[n_sessions, n_comparisons], one run's metric minus the other's in each session.
+    test: "t", Student's; "permutation", 10,000 random changes of sign, under the null hypothesis that the two runs
+    could be swapped in any session; "wilcoxon", signed ranks. Columns of zeros have p = 1. Raises UsageError for
+    another test.
     """
     if test not in TESTS:
         raise UsageError(f"there is no test '{test}'", did_you_mean(test, list(TESTS)))

@@ -17,8 +17,8 @@ MOST_WAITING = 2048  # sessions waiting in a worker; further requests are refuse
 @dataclass(frozen=True)
 class ServeOptions:
     """runs: runs, models or bundles, as for `recommend`; the first is the default. dataset: of the runs. fallback: the
-    run that answers if another has nothing to recommend. host, port: where the service listens; port 0 takes any free
-    one. rate_limit: requests per second, over all workers.
+    run that answers if another has nothing to recommend.
+    host, port: where the service listens; port 0 takes any free one. rate_limit: requests per second, over all workers.
     """
 
     runs: tuple[str, ...]

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 class RunRecord:
     """What is stored about a run except its lists.
 
-    label: the name in reports, for example "LLM2SASRec". embeddings: source, model, text, reduction and dimensions, or
-    None for models without embeddings. environment: versions, device, threads, processor. figures: train_seconds,
-    score_seconds, peak_memory_mb, and the model's report on its training.
+    label: the name in reports, for example "LLM2SASRec".
+    embeddings: source, model, text, reduction and dimensions, or None for models without embeddings.
+    environment: versions, device, threads, processor.
+    figures: train_seconds, score_seconds, peak_memory_mb, and the model's report on its training.
     """
 
     dataset_id: int

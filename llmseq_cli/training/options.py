@@ -25,16 +25,17 @@ class TrainOptions:
 
     model: its name, as `llmseq models` lists them. embeddings: SOURCE[:MODEL]. reduce, dim: reduction of the
     embeddings: none, pca, whiten (or whiten@POWER), lda, autoencoder or random, to this many dimensions; None whitens
-    dense ones and keeps sparse ones, unless the model needs dense ones. lengths: unit for reduced vectors of length 1,
-    keep for the lengths after the reduction. permute: then shuffle the vectors across items (see
-    `ItemEmbeddings.permute`), as a control. runs: names of the runs that a hybrid, blend or stack combines. settings:
-    of the model, by name.
+    dense ones and keeps sparse ones, unless the model needs dense ones.
+    lengths: unit for reduced vectors of length 1, keep for the lengths after the reduction. permute: then shuffle the
+    vectors across items (see `ItemEmbeddings.permute`), as a control. runs: names of the runs that a hybrid, blend or
+    stack combines. settings: of the model, by name.
 
-    seed: the first. seeds: number of seeds, one run each. list_length: recommendations to store per session. resume:
-    keep finished runs, and continue an interrupted one ("if-begun": without a message if there is nothing to continue).
-    from_tuning: use settings and embeddings of the best trial of any study of the model on the dataset, or of the named
-    study; values given here take precedence. warm: a run of the model to continue from, which also provides settings
-    and embeddings that are not given here. backend: the workers of a Ray cluster can train a neural model together.
+    seed: the first. seeds: number of seeds, one run each. list_length: recommendations to store per session.
+    resume: keep finished runs, and continue an interrupted one ("if-begun": without a message if there is nothing to
+    continue). from_tuning: use settings and embeddings of the best trial of any study of the model on the dataset, or
+    of the named study; values given here take precedence. warm: a run of the model to continue from, which also
+    provides settings and embeddings that are not given here. backend: the workers of a Ray cluster can train a neural
+    model together.
     """
 
     model: str

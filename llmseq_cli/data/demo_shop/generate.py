@@ -198,7 +198,8 @@ def _category_weights() -> tuple[np.ndarray, np.ndarray]:
     """For each mission: transitions between its categories, and the set of its categories.
 
     follow: int64[n_missions, n_categories, n_categories], the category after each; from a category outside the mission,
-    the first of the mission. members: int64[n_missions, n_categories].
+    the first of the mission.
+    members: int64[n_missions, n_categories].
     """
     place = {aisle.category: c for c, aisle in enumerate(AISLES)}
     members = np.zeros((len(MISSIONS), len(AISLES)), dtype=np.int64)

@@ -28,8 +28,9 @@ _MOVIELENS = "files.grouplens.org/datasets/movielens"
 class PublicFile:
     """One file of a dataset.
 
-    urls: mirrors, tried in this order. sha256: for files that their owners have frozen. members: files to unpack from
-    an archive: those that `ingest` reads, then a README.
+    urls: mirrors, tried in this order.
+    sha256: for files that their owners have frozen.
+    members: files to unpack from an archive: those that `ingest` reads, then a README.
     """
 
     urls: tuple[str, ...]
@@ -178,8 +179,8 @@ def download_dataset(
 ) -> DownloadedDataset:
     """Download the files of a public dataset into the folder `out`, and unpack archives.
 
-    base_url: of another mirror; replaces everything before the file names. patience: how often and how long to try each
-    URL.
+    base_url: of another mirror; replaces everything before the file names.
+    patience: how often and how long to try each URL.
 
     Raises UsageError for an unknown name, LlmseqError if no mirror provides a file.
     """

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 class Source(ReadOptions):
     """What to read.
 
-    paths: files, globs or folders, or s3:// URLs that DuckDB reads itself. items: files of item metadata; without them,
-    formats with a naming convention look for them among the paths.
+    paths: files, globs or folders, or s3:// URLs that DuckDB reads itself.
+    items: files of item metadata; without them, formats with a naming convention look for them among the paths.
     """
 
     paths: list[str]

@@ -41,8 +41,8 @@ _USUAL_AFTER = 3e8  # seconds since 1970: mid 1979
 class _Layout:
     """How a table of interactions is read.
 
-    columns: {alias: column} of the scan. form: of the times; None if the order of the rows is used instead. whole:
-    aliases of ids that are written as floats but are integers. condition: which rows to keep.
+    columns: {alias: column} of the scan. form: of the times; None if the order of the rows is used instead.
+    whole: aliases of ids that are written as floats but are integers. condition: which rows to keep.
     """
 
     columns: dict[str, str]
@@ -100,8 +100,8 @@ def read_interactions(
 ) -> None:
     """Stage the interactions of a table. Raises LlmseqError if a column is missing.
 
-    given: columns defined by the format; those of --map take precedence. name: of the format, for the note. part:
-    train, validation or test if the file is one of these.
+    given: columns defined by the format; those of --map take precedence. name: of the format, for the note.
+    part: train, validation or test if the file is one of these.
     """
     source = reading.source
     given = (given or {}) | dict(source.columns)

@@ -30,8 +30,9 @@ class Limits:
 class VectorAnswer:
     """The answer to one request.
 
-    vectors: float32[n_texts, dim], in the order of the texts. tokens: as counted by the provider, None if unknown.
-    requests_per_minute, tokens_per_minute: the account's limits according to the answer, None if unknown.
+    vectors: float32[n_texts, dim], in the order of the texts.
+    tokens: as counted by the provider, None if unknown. requests_per_minute, tokens_per_minute: the account's limits
+    according to the answer, None if unknown.
     """
 
     vectors: np.ndarray

@@ -32,8 +32,8 @@ class Categories:
 class Ingredients:
     """The inputs from which tasks make examples.
 
-    k: how many items an answer names. seed: of all shuffling. groups: see `title_groups`. candidates: a model's lists,
-    (prompts, k) → int32[n, k], for tasks that need them. categories: likewise.
+    k: how many items an answer names. seed: of all shuffling. groups: see `title_groups`.
+    candidates: a model's lists, (prompts, k) → int32[n, k], for tasks that need them. categories: likewise.
     """
 
     k: int

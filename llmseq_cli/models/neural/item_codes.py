@@ -52,9 +52,10 @@ def _numbers(codes: np.ndarray) -> np.ndarray:
 class CodeTree:
     """Prefixes of all items' codes: node v of level l is the v-th distinct sequence of l codes.
 
-    nodes: for every level int64[n_items], the node of each item; level 0 has one node. prefixes: for every level
-    int64[n_nodes, l], the codes that lead to a node. children: for every level int64[n_nodes, size], the node of the
-    next level for each code, −1 if no item has these codes. After the last code come the items themselves.
+    nodes: for every level int64[n_items], the node of each item; level 0 has one node.
+    prefixes: for every level int64[n_nodes, l], the codes that lead to a node.
+    children: for every level int64[n_nodes, size], the node of the next level for each code, −1 if no item has these
+    codes. After the last code come the items themselves.
     """
 
     nodes: list[np.ndarray]

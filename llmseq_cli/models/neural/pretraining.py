@@ -40,8 +40,8 @@ _MOST_ATTRIBUTES = 1000  # so that free-text classes do not fill the memory
 class Attributes:
     """The keywords of items, stored by class, because there are many items but few classes.
 
-    names: the keywords, sorted. class_of: int64[n_rows], the class of every row. of_class: bool[n_classes,
-    n_attributes], which keywords a class has; a class without keywords means unknown.
+    names: the keywords, sorted. class_of: int64[n_rows], the class of every row.
+    of_class: bool[n_classes, n_attributes], which keywords a class has; a class without keywords means unknown.
     """
 
     names: list[str]
@@ -106,8 +106,9 @@ class Pretraining(nn.Module):
 
     both_ways: the network's encoder, in which every position sees its whole session: (float32[n, length, dim], lengths
     int64[n]) → float32[n, length, dim]. weights: of the tasks (see `TASKS`) in the sum; tasks with weight 0 are not
-    computed. attributes: None leaves out the tasks about them. item_loss: of MIP, (hidden float32[m, dim], items
-    float32[n_rows, dim], targets int64[m]) → mean loss. ranks: processes that share the batches.
+    computed.
+    attributes: None leaves out the tasks about them. item_loss: of MIP, (hidden float32[m, dim], items float32[n_rows,
+    dim], targets int64[m]) → mean loss. ranks: processes that share the batches.
     """
 
     class_of: Tensor
