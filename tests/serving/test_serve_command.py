@@ -34,7 +34,7 @@ def test_what_keeps_it_from_starting(llmseq, trained, monkeypatch, tmp_path):
         assert (status, f"port {port} is in use" in said) == (1, True)
     for words, wanted, part in (
         (["none-such"], 1, "there is no run 'none-such'"),
-        (["v-sknn", "v-sknn-1"], 2, "named twice"),
+        (["v-sknn", "v-sknn-1"], 2, "given twice"),
         (["v-sknn", "--dataset", "shop@1"], 1, "there is no dataset 'shop@1'"),
         (["v-sknn", "--fallback", "none-such"], 1, "none-such"),
         (["v-sknn", "--host", "no.such.host.invalid"], 2, "LLMSEQ_SERVE_TOKEN is not set"),
