@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from llmseq_cli.recipes.recipe import Recipe
     from llmseq_cli.recipes.run_recipe import Done, RecipeRun
 
-_PAPERS = ("beauty", "steam", "delivery-hero", "beauty-leave-one-out")
+_PAPERS = ("beauty", "steam", "delivery-hero", "beauty-leave-one-out", "toys-leave-one-out")
 
 
 @dataclass(frozen=True)
@@ -111,12 +111,12 @@ def run(
 
 def reproduce(
     common: Common,
-    name: Annotated[str, typer.Argument(help="beauty, steam, delivery-hero or beauty-leave-one-out.", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help=f"{', '.join(_PAPERS[:-1])} or {_PAPERS[-1]}.", metavar="NAME")],
     how: Execution,
 ) -> None:
     """Reproduce a published table and show the published figures beside ours.
 
-    beauty, steam and delivery-hero use the paper's settings, beauty-leave-one-out our defaults.
+    beauty, steam and delivery-hero use the paper's settings, the two leave-one-out recipes ours.
 
     Rows that need a paid model or an LLM are left out; the best stored item embeddings are used. After an interruption,
     the same command continues where it stopped. `llmseq run NAME --copy FILE` writes the recipe to a file.

@@ -84,6 +84,8 @@ class FitContext:
     validation: the split's validation cases, each a history and its target as last item; None if a model must hold out
     training sessions itself.
     allows_repeats: whether lists may contain items of their history.
+    refits_validation: whether the validation cases may be trained on after all choices; not where others are judged or
+    learnt by them.
     ranks: the processes that train a data-parallel model; whoever starts them calls `checkpoints.begin`.
     warm: the run to start from, for models with `starts_warm`.
     """
@@ -99,6 +101,7 @@ class FitContext:
     keeps_unseen: bool = False
     validation: Sessions | None = None
     allows_repeats: bool = False
+    refits_validation: bool = False
     ranks: Ranks | None = None
     warm: WarmStart | None = None
 

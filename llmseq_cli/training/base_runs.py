@@ -95,7 +95,8 @@ class BaseRuns:
 
         def refitted_lists(train: Sessions, histories: Sessions, k: int) -> Ranking:
             # What was trained on just these sessions need not be trained again.
-            same = train is self.dataset.train and self.dataset.validation is not None
+            given = train is self.dataset.train and self.dataset.validation is not None
+            same = given and not info.settings.get("refit_validation")
             return (model if same else self._refitted(info, train)).recommend(histories, k, exclude_history=False)
 
         if train is not None:

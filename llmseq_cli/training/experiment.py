@@ -198,6 +198,7 @@ def _run_once(
         dataset.info.keeps_unseen,
         dataset.validation,
         dataset.info.allows_repeats,
+        refits_validation=True,
         warm=warm,
     )
     clock = time.perf_counter()

@@ -151,6 +151,7 @@ class RayTraining:
             keeps_unseen=context.keeps_unseen,
             validation=context.validation,
             allows_repeats=context.allows_repeats,
+            refits_validation=context.refits_validation,
             warm=context.warm,
         )
         return self._ray.put(Share(model.name, model.settings.to_dict(), model.n_items, sessions, needed))

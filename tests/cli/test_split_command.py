@@ -247,6 +247,9 @@ def test_the_recipe_of_the_fields_table_is_planned(llmseq):
     assert plan.json[0]["with"] == "download of beauty"
     missing = llmseq("reproduce", "beauty-leave-one-out", "--dry-run", "--data", "nowhere/")
     assert (missing.status, "nowhere/ does not exist" in missing.err) == (1, True)
+    toys = llmseq("reproduce", "toys-leave-one-out", "--dry-run", "--json")
+    assert toys.status == 0, toys.err
+    assert [row["what"] for row in toys.json if row["step"] == "train"][-2:] == ["sasrec", "sasrec-from-sessions"]
 
 
 def test_sampled_metrics_only_on_request_and_never_beside_others(llmseq, both):

@@ -35,6 +35,7 @@ from llmseq_cli.models.neural.settings import LAYOUTS, NeuralSettings
 from llmseq_cli.models.neural.times import TIMES, check_times
 from llmseq_cli.models.neural.torch_state import precision, torch_state
 from llmseq_cli.models.neural.warm import grown, transferred
+from llmseq_cli.models.neural.with_validation import with_validation
 from llmseq_cli.models.recommender import FitContext, ItemSpace, Recommender, WarmStart
 
 _REDUCED_DIM = 128
@@ -115,16 +116,26 @@ class NeuralRecommender(Recommender):
             self._check_times(train)
         if context.ranks is None:
             begin(context.checkpoints, context.resume, context.progress)
-        sessions = self._number_items(train, context.embeddings)
+        known = self._all_known(train, context)
+        first = train if known is None or self.settings.patience else known  # nothing is chosen without patience
+        sessions = self._number_items(first, context.embeddings)
         kept, held_out = self._split(sessions, context)
         with torch_state(self.settings.threads, context.seed, self.device):
             state = self._train(kept, held_out, sessions, context)
             figures = _figures(state)
             self.curve = state.curve
-            if len(kept) < len(sessions) and self.settings.refit:
+            if known is not None and self.settings.patience:
+                figures = self._refit(self._number_items(known, context.embeddings), state, figures, context)
+            elif len(kept) < len(sessions) and self.settings.refit:
                 figures = self._refit(sessions, state, figures, context)
             self._settle()
         return figures
+
+    def _all_known(self, train: Sessions, context: FitContext) -> Sessions | None:
+        """The sessions with the split's validation items, where the network is to be trained on these at last."""
+        if self.settings.refit_validation and context.refits_validation and context.validation is not None:
+            return with_validation(train, context.validation)
+        return None
 
     @classmethod
     def needs_times(cls, settings: Any) -> bool:
@@ -155,7 +166,7 @@ class NeuralRecommender(Recommender):
     def _refit(
         self, sessions: Sessions, state: TrainingState, figures: dict[str, float], context: FitContext
     ) -> dict[str, float]:
-        """Train again on all sessions for the best number of epochs; return the figures of both trainings together."""
+        """Train again on these sessions for the best number of epochs; return the figures of both trainings together."""
         factors = [1.0, *(entry["rate_factor"] for entry in state.curve)]
         again = self._train(sessions, None, sessions, context, state.best_epoch, factors)
         both = figures | {"refit_epochs": again.epoch}

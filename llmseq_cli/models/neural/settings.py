@@ -102,6 +102,11 @@ class NeuralSettings(Settings):
         5000, "most sessions to validate on; at most a tenth of all if they are held out of training", low=1, high=10**9
     )
     refit: bool = setting(True, "afterwards, train again on all sessions for the best number of epochs")
+    refit_validation: bool = setting(
+        False,
+        "afterwards, train again with the validation items of the split, where it has some, for the best number of "
+        "epochs (with patience=0 at once, for all epochs); published leave-one-out tables do not",
+    )
     loss: str = setting("softmax", "softmax over the whole catalog, sampled softmax, or gBCE", choices=LOSSES)
     negatives: int = setting(512, "negatives that a sampled loss draws per step", low=1, high=1_000_000)
     negatives_for: int | None = setting(
