@@ -216,6 +216,9 @@ def _notes(rows: list[dict[str, Any]], sort: str) -> dict[str, list[str]]:
                 f"several runs of {_some(several)}: picking the best of them here means choosing by test; "
                 "a model's name means its best run by validation"
             )
+        knowing = [row["run"] for row in own if not is_partial(row) and row["settings"].get("refit_validation")]
+        if knowing:
+            notes.setdefault(dataset, []).append(f"trained on validation items, too: {_some(knowing)}")
     return notes
 
 

@@ -114,9 +114,9 @@ class NeuralRecommender(Recommender):
             train = replace(train, times=None)
         else:
             self._check_times(train)
+        known = self._all_known(train, context)
         if context.ranks is None:
             begin(context.checkpoints, context.resume, context.progress)
-        known = self._all_known(train, context)
         first = train if known is None or self.settings.patience else known  # nothing is chosen without patience
         sessions = self._number_items(first, context.embeddings)
         kept, held_out = self._split(sessions, context)
@@ -133,9 +133,11 @@ class NeuralRecommender(Recommender):
 
     def _all_known(self, train: Sessions, context: FitContext) -> Sessions | None:
         """The sessions with the split's validation items, where the network is to be trained on these at last."""
-        if self.settings.refit_validation and context.refits_validation and context.validation is not None:
-            return with_validation(train, context.validation)
-        return None
+        if not (self.settings.refit_validation and context.refits_validation):
+            return None
+        if context.validation is None:
+            raise UsageError("the split has no validation items of its own", "leave refit_validation out")
+        return with_validation(train, context.validation)
 
     @classmethod
     def needs_times(cls, settings: Any) -> bool:

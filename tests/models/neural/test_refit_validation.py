@@ -73,5 +73,11 @@ def test_blends_learn_weights_from_a_model_without_them(llmseq, shop):
         [row] = done.json
         learnt.append(list(row["figures"]["weights"].values()))
     assert learnt[0] == learnt[1]
+    assert "trained on validation items, too: sasrec-2" in " ".join(llmseq("report", "--split", "last").out.split())
     scores = [llmseq("show", run, "--json").json["metrics"] for run in ("blend-4", "blend-5")]
     assert scores[0] != scores[1], "the model that is blended is the one that knows all"
+
+
+def test_a_split_without_validation_items_has_none_to_train_on(llmseq, shop):
+    done = llmseq("train", "sasrec", "--set", "refit_validation=true", "--set", "epochs=1")
+    assert (done.status, "the split has no validation items of its own" in done.err) == (2, True), done.err
