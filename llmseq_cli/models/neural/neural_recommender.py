@@ -168,7 +168,7 @@ class NeuralRecommender(Recommender):
     def _refit(
         self, sessions: Sessions, state: TrainingState, figures: dict[str, float], context: FitContext
     ) -> dict[str, float]:
-        """Train again on these sessions for the best number of epochs; return the figures of both trainings together."""
+        """Train again on these sessions for the best number of epochs; return the figures of both trainings."""
         factors = [1.0, *(entry["rate_factor"] for entry in state.curve)]
         again = self._train(sessions, None, sessions, context, state.best_epoch, factors)
         both = figures | {"refit_epochs": again.epoch}
