@@ -93,6 +93,11 @@ class Settings:
         return {name: values[split] for name, values in by_split.items() if split in values}
 
     @classmethod
+    def unset(cls, split: str | None, *, informed: bool) -> dict[str, Any]:
+        """What settings mean whose default is None, for a search to start from. informed: by embeddings."""
+        return {}
+
+    @classmethod
     def describe(cls) -> list[dict[str, Any]]:
         """One dict per setting: name, type, default (also by split), help, range or choices, and the search range."""
         hints = get_type_hints(cls)

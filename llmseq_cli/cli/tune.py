@@ -22,6 +22,7 @@ from llmseq_cli.cli.common import (
 )
 from llmseq_cli.cli.console import out, print_facts, print_json, print_table
 from llmseq_cli.errors import UsageError
+from llmseq_cli.tuning.options import RUNGS
 
 _SHOWN = 10
 _LEAST_SHARE = 0.005  # share of importance; settings below it are not shown
@@ -73,6 +74,14 @@ def tune(
     runs: Annotated[
         str | None, typer.Option("--runs", help="Runs to combine in a hybrid, blend or stack.", metavar="RUN,RUN,…")
     ] = None,
+    rungs: Annotated[
+        str,
+        typer.Option(
+            "--rungs",
+            help="Epochs of the first fold after which the best third of the trials goes on; none: compare folds only.",
+            metavar="N,…|none",
+        ),
+    ] = ",".join(map(str, RUNGS)),
     study: Annotated[
         str | None, typer.Option("--study", help="Name of the study; default: DATASET-MODEL.", metavar="NAME")
     ] = None,
@@ -91,8 +100,10 @@ def tune(
     """Search for a model's best settings on the training sessions.
 
     Runs TPE over temporal folds of the training sessions and maximizes the mean NDCG@20. It never looks at test
-    sessions. The first trial uses the defaults. After ten trials, those in the bottom 20 % are stopped early. Continue
-    an interrupted study with --resume. The same command with --resume in another process, or on another machine with
+    sessions. The first trial uses the defaults. Of a model that trains by epochs, only the best third of the trials
+    goes on after 3 and 9 epochs of the first fold, and after every fold (successive halving; see --rungs). Of other
+    models, those in the bottom 20 % after a fold are given up, once ten trials are complete. Continue an interrupted
+    study with --resume. The same command with --resume in another process, or on another machine with
     the same workspace folder, works on the study at the same time.
 
     Examples:
@@ -120,8 +131,9 @@ def tune(
         search=parse_assignments(search or [], "--search k=50..800"),
         embeddings=listed(embeddings),
         reduce=listed(reduce),
-        dims=_numbers(dim),
+        dims=_numbers(dim, "--dim", "numbers separated by commas, for example --dim 64,128"),
         runs=listed(runs),
+        rungs=() if rungs == "none" else _numbers(rungs, "--rungs", "epochs separated by commas, for example 3,9"),
         seed=seed,
         device=device,
         backend=Backend(backend, ray_address, workers),
@@ -134,11 +146,11 @@ def tune(
         print_study(made)
 
 
-def _numbers(words: str | None) -> tuple[int, ...]:
+def _numbers(words: str | None, option: str, hint: str) -> tuple[int, ...]:
     try:
         return tuple(int(one) for one in listed(words))
     except ValueError:
-        raise UsageError(f"--dim is '{words}'", "numbers separated by commas, for example --dim 64,128") from None
+        raise UsageError(f"{option} is '{words}'", hint) from None
 
 
 def _seconds(words: str | None) -> float | None:

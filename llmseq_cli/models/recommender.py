@@ -78,7 +78,9 @@ class FitContext:
     seed: the source of all of a model's randomness.
     device: "cpu", "cuda" or "mps".
     checkpoints: folder to continue an interrupted training from; None stores nothing.
-    resume: continue from there instead of starting from the beginning. base_models: the trained runs to combine.
+    resume: continue from there instead of starting from the beginning.
+    pause: stop after this many epochs, with a checkpoint to continue from, for models with `pauses`; None: do not stop.
+    base_models: the trained runs to combine.
     keeps_unseen: whether test sessions contain items that never occur in training; sessions that a model holds out of
     training should be similar.
     validation: the split's validation cases, each a history and its target as last item; None if a model must hold out
@@ -97,6 +99,7 @@ class FitContext:
     progress: Progress = field(default_factory=SilentProgress)
     checkpoints: Path | None = None
     resume: Resume = False
+    pause: int | None = None
     base_models: tuple[BaseRun, ...] = ()
     keeps_unseen: bool = False
     validation: Sessions | None = None
@@ -132,6 +135,9 @@ class Recommender(ABC):
 
     starts_warm: ClassVar[bool] = False
     """Whether training can continue from the weights of an earlier run, see `WarmStart`."""
+
+    pauses: ClassVar[bool] = False
+    """Whether the model trains by epochs and can stop after some of them, see `FitContext.pause`."""
 
     needs_dense: ClassVar[bool] = False
     """Whether sparse embeddings must be reduced before the model can take them."""

@@ -90,6 +90,7 @@ class S3Rec(SASRec):
                 validate=None,
                 epochs=settings.pretrain_epochs,
                 factors=None,
+                pause=None,
                 title=f"Pre-training {job.title.lower()}",
                 checkpoints=job.checkpoints and job.checkpoints.beside("pretraining"),
             )

@@ -23,13 +23,14 @@ _WATCH_SECONDS = 2.0
 
 
 class Executor(Protocol):
-    """Computes units. slots: how many at a time.
+    """Computes units. slots: how many at a time. shares_disk: whether a unit finds the files that one before it left.
 
     What `submit` returns is only handed back: to `wait`, and to `result`, which raises what the unit raised, or
     WorkerLostError.
     """
 
     slots: int
+    shares_disk: bool
 
     def share(self, arrays: Mapping[str, np.ndarray]) -> None: ...
 
@@ -46,6 +47,7 @@ class InProcess:
     """One unit at a time, here: for one worker, and for models made of runs, whose files lie here."""
 
     slots = 1
+    shares_disk = True
 
     def __init__(self, base_models: FoldBaseRuns | None = None) -> None:
         self.arrays: dict[str, np.ndarray] = {}
@@ -73,6 +75,8 @@ class Loky:
     folder: where the files lie; they are kept, since a study that goes on needs the same. A file that does not hold the
     array any more, whatever happened to it, is written again.
     """
+
+    shares_disk = True
 
     def __init__(self, workers: int, folder: Path) -> None:
         self.slots = workers

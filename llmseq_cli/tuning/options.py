@@ -10,6 +10,8 @@ from llmseq_cli.backend import LOKY, Backend
 from llmseq_cli.devices import check_device_name
 from llmseq_cli.errors import UsageError
 
+RUNGS = (3, 9)
+
 
 @dataclass(frozen=True)
 class TuneOptions:
@@ -18,6 +20,7 @@ class TuneOptions:
     study: its name; None for DATASET-MODEL. trials: of the whole study, None for no limit. timeout: in seconds.
     patience: stop after this many trials without a better one; 0: never. startup: random trials before TPE begins.
     settings: with a fixed value. search: ranges ("50..800") or choices ("cosine,dot") instead of the model's own.
+    rungs: epochs of the first fold after which only the best trials continue, for models that train by epochs.
     embeddings, reduce, dims: values to try. runs: names of the runs that a hybrid, blend or stack combines. resume:
     continue a study, alone or together with other processes. backend: its workers is the number of trials at a time.
     """
@@ -36,6 +39,7 @@ class TuneOptions:
     reduce: Sequence[str] = ()
     dims: Sequence[int] = ()
     runs: Sequence[str] = ()
+    rungs: Sequence[int] = RUNGS
     seed: int = 0
     device: str = "auto"
     resume: bool = False
@@ -50,6 +54,10 @@ class TuneOptions:
             raise UsageError(f"--patience is {self.patience}", "give 0 (never) or more")
         if self.timeout is not None and self.timeout <= 0:
             raise UsageError("--timeout must be longer than 0", "for example --timeout 2h")
+        if any(rung < 1 for rung in self.rungs) or list(self.rungs) != sorted(set(self.rungs)):
+            raise UsageError(
+                f"--rungs is {','.join(map(str, self.rungs))}", "numbers of epochs that grow, for example 3,9; or none"
+            )
         if any(dim < 1 for dim in self.dims):
             raise UsageError(f"--dim is {min(self.dims)}", "give at least 1")
 

@@ -14,6 +14,8 @@ from llmseq_cli.tuning.units import Measured, Unit, measure
 class Ray:
     """A Ray cluster's workers. workers: units at a time; address: of the cluster, None to start one on this machine."""
 
+    shares_disk = False
+
     def __init__(self, workers: int, address: str | None) -> None:
         self.slots = workers
         self._tasks = RayTasks(address, workers)

@@ -133,6 +133,7 @@ def _about(one: TrialRecord) -> dict[str, Any]:
     return {
         "trial": one.number,
         "value": one.value,
+        "rungs": list(one.rungs),
         "folds": list(one.values),
         "state": one.state.lower(),
         "settings": one.configuration.settings,

@@ -102,6 +102,9 @@ class Space:
     def defaults(self, cls: type[Settings], split: str | None = None) -> dict[str, Any]:
         """The default settings as far as the space holds them: what a search should not end below. split: its kind."""
         usual = {one.name: one.default for one in fields(cls)} | (cls.defaults_on(split) if split else {})
+        informed = self.embeddings is not None or self.fixed.get("item_init") == "sessions"
+        unset = cls.unset(split, informed=informed)
+        usual |= {name: value for name, value in unset.items() if usual[name] is None}
         return {name: usual[name] for name, one in self.settings.items() if one.holds(usual[name])}
 
     @property

@@ -9,7 +9,7 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     import optuna
 
 _PRUNE_AFTER, _KEPT_PERCENT = 10, 80.0
-"""After ten configurations, trials in the bottom 20 % so far are given up (Boz et al., Section 7.1.4)."""
+"""Without rungs: after ten configurations, trials in the bottom 20 % of a fold are given up (Boz et al., 7.1.4)."""
+
+_HALVING = 3
+"""With rungs: of the trials that have reached one, the best third goes on."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,8 @@ class Spec:
     """What a study is about; it does not change once it has begun.
 
     folds: how many. seed: of what is drawn. startup: configurations drawn at random before the model of the objective
-    is trusted. runs: what a model that is made of others is made of.
+    is trusted. runs: what a model that is made of others is made of. rungs: epochs of the first fold after which a
+    trial is compared with those that came so far, as it is after every fold; empty: after every fold alone.
     """
 
     model: str
@@ -43,20 +47,24 @@ class Spec:
     seed: int
     startup: int
     runs: tuple[str, ...] = ()
+    rungs: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {**self.__dict__, "space": self.space.to_json(), "runs": list(self.runs)}
+        return {**self.__dict__, "space": self.space.to_json(), "runs": list(self.runs), "rungs": list(self.rungs)}
 
     @classmethod
     def from_json(cls, about: dict[str, Any]) -> Spec:
-        return cls(**{**about, "space": Space.from_json(about["space"]), "runs": tuple(about["runs"])})
+        about = {"rungs": (), **about}  # studies of earlier versions have none
+        lists = {name: tuple(about[name]) for name in ("runs", "rungs")}
+        return cls(**{**about, **lists, "space": Space.from_json(about["space"])})
 
 
 @dataclass(frozen=True)
 class TrialRecord:
     """A trial as the journal has it. value: mean NDCG@20 over the folds measured so far. state: as Optuna names it.
 
-    seconds: of learning and ranking. error: why it failed.
+    rungs: NDCG@20 on the first fold at the rungs that it reached (see `Spec`). seconds: of learning and ranking.
+    error: why it failed.
     """
 
     number: int
@@ -67,10 +75,24 @@ class TrialRecord:
     started_at: datetime | None
     ended_at: datetime | None
     error: str | None
+    rungs: tuple[float, ...] = ()
 
     @property
     def value(self) -> float | None:
         return sum(self.values) / len(self.values) if self.values else None
+
+
+@dataclass
+class OpenTrial:
+    """A trial at work. rungs, folds: NDCG@20 at those that are done. seconds: of learning and ranking. lost: how often
+    a worker went away over it."""
+
+    trial: optuna.Trial
+    configuration: Configuration
+    rungs: list[float] = field(default_factory=list)
+    folds: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    lost: int = 0
 
 
 class Study:
@@ -118,14 +140,14 @@ class Study:
             )
         _mend(_journal(folder))
         with _quiet():
-            study = optuna.load_study(study_name=folder.name, storage=_storage(folder), pruner=_pruner())
+            study = optuna.load_study(study_name=folder.name, storage=_storage(folder))
             spec = Spec.from_json(json.loads(study.user_attrs["spec"]))
-            study.sampler = _sampler(spec)
+            study.sampler, study.pruner = _sampler(spec), _pruner(spec)
         return cls(folder, spec, study)
 
     # Trials.
 
-    def begin(self, enough: Callable[[], bool]) -> tuple[optuna.Trial, Configuration] | None:
+    def begin(self, enough: Callable[[], bool]) -> OpenTrial | None:
         """A new trial of mine; None if there are enough. Nobody else begins one meanwhile."""
         with self._alone():
             if enough():
@@ -135,13 +157,13 @@ class Study:
                 trial.set_user_attr("worker", self.worker.name)
                 configuration = self.spec.space.suggest(trial)
             trial.set_user_attr("configuration", json.dumps(configuration.__dict__))
-        return trial, configuration
+        return OpenTrial(trial, configuration)
 
-    def abandoned(self, most: int) -> list[tuple[optuna.Trial, Configuration, list[float]]]:
-        """Trials whose process is gone, which are mine from now on; with what their folds gave so far."""
+    def abandoned(self, most: int) -> list[OpenTrial]:
+        """Trials whose process is gone, which are mine from now on."""
         from optuna.trial import Trial, TrialState
 
-        mine: list[tuple[optuna.Trial, Configuration, list[float]]] = []
+        mine: list[OpenTrial] = []
         with self._alone():
             for frozen in self._study.get_trials(states=(TrialState.RUNNING,)):
                 if len(mine) >= most:
@@ -154,7 +176,8 @@ class Study:
                 # One that was killed before its configuration was written draws what it lacks.
                 configuration = Configuration(**json.loads(kept)) if kept else self.spec.space.suggest(trial)
                 trial.set_user_attr("configuration", json.dumps(configuration.__dict__))
-                mine.append((trial, configuration, list(frozen.user_attrs.get("folds", []))))
+                rungs, folds = (list(frozen.user_attrs.get(name, [])) for name in ("rungs", "folds"))
+                mine.append(OpenTrial(trial, configuration, rungs, folds, frozen.user_attrs.get("seconds", 0.0)))
         return mine
 
     def _alone(self) -> Any:
@@ -170,12 +193,20 @@ class Study:
                 return _record(frozen)
         return None
 
-    def report(self, trial: optuna.Trial, values: list[float], seconds: float) -> bool:
-        """Keep what the folds gave so far; → whether the trial is not worth going on with."""
-        trial.report(sum(values) / len(values), step=len(values))
-        trial.set_user_attr("folds", values)
-        trial.set_user_attr("seconds", seconds)
-        return len(values) < self.spec.folds and trial.should_prune()
+    def report(self, work: OpenTrial) -> bool:
+        """Keep what the trial gave so far; → whether it is not worth going on with. The first one always is.
+
+        With rungs this is successive halving without waiting (Li et al., "A system for massively parallel
+        hyperparameter tuning", 2020), by Optuna's pruner, for which every stage of a trial costs thrice the one before.
+        """
+        stage = len(work.rungs) + len(work.folds)
+        value = sum(work.folds) / len(work.folds) if work.folds else work.rungs[-1]
+        work.trial.report(value, step=_HALVING ** (stage - 1) if self.spec.rungs else stage)
+        work.trial.set_user_attr("rungs", work.rungs)
+        work.trial.set_user_attr("folds", work.folds)
+        work.trial.set_user_attr("seconds", work.seconds)
+        lags = work.trial.should_prune()  # which keeps the value for the trials to come, too
+        return lags and len(work.folds) < self.spec.folds and work.trial.number > 0
 
     def end(self, trial: optuna.Trial, values: list[float], state: str, error: str | None = None) -> None:
         """state: COMPLETE, PRUNED or FAIL."""
@@ -224,6 +255,7 @@ def _record(frozen: optuna.trial.FrozenTrial) -> TrialRecord:
         frozen.datetime_start,
         frozen.datetime_complete,
         attributes.get("error"),
+        tuple(attributes.get("rungs", ())),
     )
 
 
@@ -243,9 +275,11 @@ def _sampler(spec: Spec) -> Any:
     return make_sampler(spec.seed, spec.startup)
 
 
-def _pruner() -> Any:
+def _pruner(spec: Spec) -> Any:
     import optuna
 
+    if spec.rungs:
+        return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=_HALVING)
     return optuna.pruners.PercentilePruner(_KEPT_PERCENT, n_startup_trials=_PRUNE_AFTER)
 
 

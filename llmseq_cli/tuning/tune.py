@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import re
+import shutil
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from llmseq_cli.data.dataset import DatasetInfo, load_dataset
 from llmseq_cli.data.names import checked_name
 from llmseq_cli.devices import resolve_device
 from llmseq_cli.embeddings.reduce import parse_method
 from llmseq_cli.embeddings.stored import find_embeddings
-from llmseq_cli.errors import LlmseqError, UsageError, WorkerLostError
+from llmseq_cli.errors import InterruptedByUserError, LlmseqError, UsageError, WorkerLostError
 from llmseq_cli.models.base_models import MadeOfRuns
 from llmseq_cli.models.registry import model_class
 from llmseq_cli.progress import Progress, Task
@@ -25,12 +27,9 @@ from llmseq_cli.tuning.folds import folds_of
 from llmseq_cli.tuning.inputs import Inputs
 from llmseq_cli.tuning.options import TuneOptions
 from llmseq_cli.tuning.results import best_of, keep_trials, studies_folder
-from llmseq_cli.tuning.space import DIM, Choices, Configuration, Space, searched_settings
-from llmseq_cli.tuning.study import Spec, Study, TrialRecord
-from llmseq_cli.tuning.units import FoldBaseRuns, Unit, catalog_arrays, fold_arrays
-
-if TYPE_CHECKING:
-    import optuna
+from llmseq_cli.tuning.space import DIM, Choices, Space, searched_settings
+from llmseq_cli.tuning.study import OpenTrial, Spec, Study, TrialRecord
+from llmseq_cli.tuning.units import FoldBaseRuns, Measured, Unit, catalog_arrays, fold_arrays
 
 _REDUCTIONS = ("none", "pca", "whiten")
 _DIMS = (64, 128, 256, 512)
@@ -38,17 +37,6 @@ _LOOK_SECONDS = 5.0
 _IN_MINUTES = 120  # seconds from which on time left is told in minutes
 _MOST_LOST = 3  # times that a worker may be lost over one unit
 _MOST_FAILED = 5  # first trials that may all fail, before it must be the study's fault
-
-
-@dataclass
-class _OpenTrial:
-    """A trial at work. values: of the folds that are done. lost: how often a worker went away over it."""
-
-    trial: optuna.Trial
-    configuration: Configuration
-    values: list[float]
-    seconds: float = 0.0
-    lost: int = 0
 
 
 class Tuning:
@@ -74,7 +62,7 @@ class Tuning:
         self.spec = self.study.spec
         self.device = resolve_device(options.device) if self.cls.uses_device else "cpu"
         self.inputs = Inputs(store, self.dataset, self.spec.seed, progress)
-        self.pending: dict[Any, _OpenTrial] = {}
+        self.pending: dict[Any, OpenTrial] = {}
         self.started = time.monotonic()
 
     def run(self) -> str:
@@ -109,32 +97,33 @@ class Tuning:
 
     def _fill(self, executor: Executor, task: Task) -> None:
         """Give every free worker a trial: first those whose process is gone, then new ones."""
-        for trial, configuration, values in self.study.abandoned(executor.slots - len(self.pending)):
-            self._go_on(executor, _OpenTrial(trial, configuration, values), task)
+        for work in self.study.abandoned(executor.slots - len(self.pending)):
+            self._go_on(executor, work, task)
         while len(self.pending) < executor.slots:
             begun = self.study.begin(self._enough)
             if begun is None:
                 return
-            trial, configuration = begun
-            twin = self.study.twin(trial)
+            twin = self.study.twin(begun.trial)
             if twin is not None:  # small spaces repeat themselves
-                self._end(trial, list(twin.values), twin.state, task)
+                begun.folds = list(twin.values)
+                self._end(begun, twin.state, task)
             else:
-                self._go_on(executor, _OpenTrial(trial, configuration, []), task)
+                self._go_on(executor, begun, task)
 
-    def _go_on(self, executor: Executor, work: _OpenTrial, task: Task) -> None:
-        """Have the next fold computed, or end the trial."""
-        if len(work.values) >= self.spec.folds:
-            self._end(work.trial, work.values, "COMPLETE", task)
+    def _go_on(self, executor: Executor, work: OpenTrial, task: Task) -> None:
+        """Have the next fold computed, or the first up to the next rung; or end the trial."""
+        if len(work.folds) >= self.spec.folds:
+            self._end(work, "COMPLETE", task)
             return
         try:
             vectors = self.inputs.vectors(self.cls, work.configuration, executor)
         except UsageError as error:  # more dimensions than there are, say
-            self._end(work.trial, work.values, "FAIL", task, error.message)
+            self._end(work, "FAIL", task, error.message)
             return
+        keeps = self.spec.rungs and not work.folds and executor.shares_disk
         unit = Unit(
             work.trial.number,
-            len(work.values),
+            len(work.folds),
             self.spec.model,
             work.configuration.settings,
             vectors,
@@ -144,11 +133,22 @@ class Tuning:
             validates=self.dataset.validation is not None,
             allows_repeats=self.dataset.info.allows_repeats,
             split=self.dataset.info.kind,
+            pause=self._pause(work),
+            checkpoints=str(self._checkpoints(work)) if keeps else None,
         )
         self.pending[executor.submit(unit)] = work
 
-    def _take(self, executor: Executor, job: Any, work: _OpenTrial, task: Task) -> None:
-        """What a worker said of a fold: the next one, or the end of the trial."""
+    def _pause(self, work: OpenTrial) -> int | None:
+        """The epochs of the next rung of the first fold; None where no rung is left."""
+        rung = len(work.rungs)
+        return self.spec.rungs[rung] if not work.folds and rung < len(self.spec.rungs) else None
+
+    def _checkpoints(self, work: OpenTrial) -> Path:
+        """Where the first fold's training goes on from."""
+        return self.folder / "checkpoints" / f"trial-{work.trial.number}"
+
+    def _take(self, executor: Executor, job: Any, work: OpenTrial, task: Task) -> None:
+        """What a worker said of a fold, or of a part of it: what is next, or the end of the trial."""
         try:
             measured = executor.result(job)
         except WorkerLostError as error:
@@ -157,23 +157,37 @@ class Tuning:
                 self.progress.warn(f"trial {work.trial.number}: {error.message}; it is computed again")
                 self._go_on(executor, work, task)
             else:
-                self._end(work.trial, work.values, "FAIL", task, f"{error.message}, {work.lost} times ({error.hint})")
+                self._end(work, "FAIL", task, f"{error.message}, {work.lost} times ({error.hint})")
             return
+        except InterruptedByUserError:
+            raise
         except LlmseqError as error:  # settings that go wrong, a loss that is no number: others may do better
-            self._end(work.trial, work.values, "FAIL", task, error.message)
+            self._end(work, "FAIL", task, error.message)
             return
         except Exception as error:  # out of memory, say
-            self._end(work.trial, work.values, "FAIL", task, f"{type(error).__name__}: {error}")
+            self._end(work, "FAIL", task, f"{type(error).__name__}: {error}")
             return
-        work.values.append(measured.ndcg)
-        work.seconds += measured.seconds
-        if self.study.report(work.trial, work.values, work.seconds):
-            self._end(work.trial, work.values, "PRUNED", task)
+        if self._lags(work, measured):
+            self._end(work, "PRUNED", task)
         else:
             self._go_on(executor, work, task)
 
-    def _end(self, trial: optuna.Trial, values: list[float], state: str, task: Task, error: str | None = None) -> None:
-        self.study.end(trial, values, state, error)
+    def _lags(self, work: OpenTrial, measured: Measured) -> bool:
+        """Whether the trial is given up for what was measured now."""
+        work.seconds += measured.seconds
+        pause = self._pause(work)
+        (work.folds if pause is None else work.rungs).append(measured.ndcg)
+        lags = self.study.report(work)
+        # Training that ended by itself stands at the rungs to come as it does at this one.
+        while not lags and pause is not None and measured.epochs < pause and self._pause(work) is not None:
+            work.rungs.append(measured.ndcg)
+            lags = self.study.report(work)
+        return lags
+
+    def _end(self, work: OpenTrial, state: str, task: Task, error: str | None = None) -> None:
+        trial = work.trial
+        self.study.end(trial, work.folds, state, error)
+        shutil.rmtree(self._checkpoints(work), ignore_errors=True)
         keep_trials(self.store, self.study)
         task.advance(1)
         trials = self.study.trials()
@@ -247,8 +261,17 @@ class Tuning:
         folds = len(self.folds)
         info = self.dataset.info
         runs = options.runs or parse_runs(options.settings.get("runs"))
+        rungs = tuple(options.rungs) if self.cls.pauses else ()
         return Spec(
-            options.model, info.name, info.split_id, self._space(), folds, options.seed, options.startup, tuple(runs)
+            options.model,
+            info.name,
+            info.split_id,
+            self._space(),
+            folds,
+            options.seed,
+            options.startup,
+            tuple(runs),
+            rungs,
         )
 
     def _space(self) -> Space:

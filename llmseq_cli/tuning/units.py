@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -50,7 +51,9 @@ class Unit:
 
     keeps_unseen: whether its held-out sessions hold items that the fold has not seen. validates: whether the model
     stops by the held-out cases, too, as it does where the split hands them out. allows_repeats: whether lists may hold
-    items of their history. split: the kind of split, whose defaults count for what is not in `settings`.
+    items of their history. split: the kind of split, whose defaults count for what is not in `settings`. pause: stop
+    learning after so many epochs; None: learn to the end. checkpoints: the folder in which what was learnt until the
+    pause before lies, and is kept; None: begin anew.
     """
 
     trial: int
@@ -65,6 +68,8 @@ class Unit:
     validates: bool = False
     allows_repeats: bool = False
     split: str | None = None
+    pause: int | None = None
+    checkpoints: str | None = None
 
     def arrays(self) -> list[str]:
         """The names of the arrays that it reads."""
@@ -80,10 +85,11 @@ class Unit:
 
 @dataclass(frozen=True)
 class Measured:
-    """ndcg: NDCG@20 on the held-out sessions. seconds: of learning and ranking."""
+    """ndcg: NDCG@20 on the held-out sessions. seconds: of learning and ranking. epochs: until learning stopped."""
 
     ndcg: float
     seconds: float
+    epochs: float = 0
 
 
 _SESSIONS, _TIMES = ("items", "offsets", "ids"), "times"
@@ -138,11 +144,15 @@ def measure(unit: Unit, arrays: Arrays, base_models: tuple[BaseRun, ...] = ()) -
         keeps_unseen=unit.keeps_unseen,
         validation=held_out if unit.validates else None,
         allows_repeats=unit.allows_repeats,
+        pause=unit.pause,
+        checkpoints=Path(unit.checkpoints) if unit.checkpoints else None,
+        resume=unit.checkpoints is not None,
     )
-    model.fit(train, context)
+    figures = model.fit(train, context)
     lists = model.recommend(held_out.histories(), K, exclude_history=not unit.allows_repeats)
     ranks = lists.ranks(held_out.targets())
-    return Measured(float(per_session(ranks, K)["ndcg"].mean()), time.perf_counter() - clock)
+    ndcg = float(per_session(ranks, K)["ndcg"].mean())
+    return Measured(ndcg, time.perf_counter() - clock, figures.get("epochs", 0))
 
 
 def _use_threads(threads: int) -> None:

@@ -135,7 +135,10 @@ def test_time_ends_a_study_in_the_middle_of_a_fold(llmseq, shop):
 
 @pytest.mark.parametrize("jobs", ["1", "2"])
 def test_killed_and_gone_on_with_no_trial_is_lost_or_run_twice(llmseq, shop, jobs):
-    words = ["tune", "gru4rec", "--set", "epochs=2", "--set", "dim=16", "--trials", "4", *RANDOM, "--workers", jobs]
+    # With two at a time, what has come so far when a trial reaches a rung is a matter of chance.
+    rungs = {"1": "1,2", "2": "none"}[jobs]
+    searched = ["--set", "epochs=2", "--set", "dim=16", "--rungs", rungs, *RANDOM]
+    words = ["tune", "gru4rec", *searched, "--workers", jobs, "--trials", "4"]
     process = Command(*words)
     journal = shop.folder / "artifacts" / "studies" / "shop-gru4rec" / "journal.log"
     while not (journal.exists() and journal.read_text().count('"folds"') >= 4):
@@ -151,7 +154,7 @@ def test_killed_and_gone_on_with_no_trial_is_lost_or_run_twice(llmseq, shop, job
     assert all(len(row["folds"]) == 3 or row["state"] == "pruned" for row in kept)
     for number, configuration in begun.items():
         assert kept[number]["settings"] == configuration.settings
-    assert llmseq(*words[:-2], "--study", "whole", "--json").status == 0
+    assert llmseq(*words, "--study", "whole", "--json").status == 0
     whole = trials_of(llmseq, "whole")
     assert [(r["settings"], r["folds"]) for r in whole] == [(r["settings"], r["folds"]) for r in kept]
 
@@ -193,6 +196,20 @@ def test_an_interrupted_study_goes_on_in_the_same_process(shop, monkeypatch):
 
 def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
+
+
+def test_an_interrupted_training_ends_the_study_and_fails_no_trial(shop, monkeypatch):
+    from llmseq_cli.errors import InterruptedByUserError
+    from llmseq_cli.tuning.executors import InProcess
+    from llmseq_cli.tuning.tune import TuneOptions
+
+    def interrupted(*_: object) -> None:
+        raise InterruptedByUserError("stopped in epoch 2")
+
+    monkeypatch.setattr(InProcess, "result", interrupted)
+    with pytest.raises(InterruptedByUserError):
+        shop.tune(TuneOptions("sknn", trials=3))
+    assert [one["state"] for one in shop.study("shop-sknn")["trials"]] == ["running"]
 
 
 def test_workers_go_with_the_process_that_they_work_for(llmseq, shop):
@@ -241,6 +258,9 @@ def test_two_processes_work_on_one_study(llmseq, shop):
         (["llmseqsim"], 2, "needs item embeddings"),
         (["llmseqsim", "--embeddings", "lexical"], 1, "no embeddings 'lexical'"),
         (["sasrec", "--dim", "x"], 2, "--dim is 'x'"),
+        (["sasrec", "--rungs", "x"], 2, "--rungs is 'x'"),
+        (["sasrec", "--rungs", "9,3"], 2, "--rungs is 9,3"),
+        (["sasrec", "--rungs", "0"], 2, "--rungs is 0"),
         (["sasrec", "--reduce", "pca"], 2, "no embeddings to reduce"),
         (["hybrid-sequential"], 2, "is made of other runs"),
         (["nope"], 2, "no model is called 'nope'"),

@@ -61,7 +61,8 @@ class Job:
     memory at once. draw_weights: probability of every row as a negative, float64[n_rows] that sum to 1, None for
     uniform. validate: () → NDCG@20 of the current network, None if nothing is held out. epochs: at most; schedules use
     the setting of that name. factors: of the learning rate in each epoch, for plateau, if known from an earlier
-    training. loss: Batch → the mean loss over its targets, if it is not the loss over the network's items; for a share
+    training. pause: stop after this many epochs and write a checkpoint then, not after every epoch; None: do not stop.
+    loss: Batch → the mean loss over its targets, if it is not the loss over the network's items; for a share
     of a batch, its contribution to the mean over the whole. ranks: the processes that train together.
     """
 
@@ -79,6 +80,7 @@ class Job:
     validate: Callable[[], float] | None
     epochs: int
     factors: list[float] | None
+    pause: int | None
     title: str
     progress: Progress
     checkpoints: Checkpoints | None
@@ -139,7 +141,8 @@ class _Loop:
     def _done(self) -> bool:
         state, settings = self.state, self.job.settings
         waited = state.epoch - state.best_epoch
-        return state.epoch >= self.job.epochs or (
+        most = self.job.epochs if self.job.pause is None else min(self.job.epochs, self.job.pause)
+        return state.epoch >= most or (
             self.job.validate is not None and settings.patience > 0 and waited >= settings.patience
         )
 
@@ -249,7 +252,8 @@ class _Loop:
             self.best = {name: tensor.clone() for name, tensor in self.average.items()} or self._copied()
         elif (state.epoch - state.best_epoch) % _PLATEAU_EPOCHS == 0:
             state.rate_factor *= _PLATEAU_FACTOR
-        self._checkpoint()
+        if job.pause is None or self._done():
+            self._checkpoint()
 
     def _validated(self) -> float:
         """NDCG@20 of the averaged weights if there are any, otherwise of the weights."""

@@ -31,7 +31,7 @@ from llmseq_cli.models.neural.network import Encoder, Network, ProjectionHead
 from llmseq_cli.models.neural.paper_layout import UNIFORM, glorot
 from llmseq_cli.models.neural.ranks import ALONE
 from llmseq_cli.models.neural.scoring import rank_sessions, target_ranks
-from llmseq_cli.models.neural.settings import LAYOUTS, NeuralSettings
+from llmseq_cli.models.neural.settings import LAYOUTS, RATES, NeuralSettings
 from llmseq_cli.models.neural.times import TIMES, check_times
 from llmseq_cli.models.neural.torch_state import precision, torch_state
 from llmseq_cli.models.neural.warm import grown, transferred
@@ -39,7 +39,6 @@ from llmseq_cli.models.neural.with_validation import with_validation
 from llmseq_cli.models.recommender import FitContext, ItemSpace, Recommender, WarmStart
 
 _REDUCED_DIM = 128
-_RATES = {True: 1e-3, False: 3e-3}  # at high rates, information from text or sessions before training is soon lost
 _EMA_DECAYS = {True: 0.998, False: 0.995}  # vectors that start at random change too fast for long averages
 VALIDATION_DEPTH = 20
 _A_YEAR = 365 * 86_400 * 10**6  # in microseconds, the unit of times
@@ -58,6 +57,7 @@ class NeuralRecommender(Recommender):
     uses_device = True
     data_parallel = True
     starts_warm = True
+    pauses = True
     needs_dense = True
     reduced_dim = _REDUCED_DIM
     free_to_change = ("epochs", "patience")
@@ -126,7 +126,7 @@ class NeuralRecommender(Recommender):
             self.curve = state.curve
             if known is not None and self.settings.patience:
                 figures = self._refit(self._number_items(known, context.embeddings), state, figures, context)
-            elif len(kept) < len(sessions) and self.settings.refit:
+            elif len(kept) < len(sessions) and self.settings.refit and context.pause is None:
                 figures = self._refit(sessions, state, figures, context)
             self._settle()
         return figures
@@ -319,7 +319,7 @@ class NeuralRecommender(Recommender):
             windows=windows,
             make_batch=self.make_batch,
             settings=settings,
-            learning_rate=_RATES[informed] if rate is None else rate,
+            learning_rate=RATES[informed] if rate is None else rate,
             ema_decay=_EMA_DECAYS[informed] if settings.ema_decay is None else settings.ema_decay,
             seed=context.seed,
             device=context.device,
@@ -329,6 +329,7 @@ class NeuralRecommender(Recommender):
             validate=None if held_out is None else self._validator(held_out, context.allows_repeats),
             epochs=epochs or settings.epochs,
             factors=factors,
+            pause=context.pause,
             title="Refit epoch" if epochs else "Epoch",
             progress=context.progress,
             checkpoints=self._checkpoints(context, "refit" if epochs else "search"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from llmseq_cli.models.neural.times import TIMES
 from llmseq_cli.models.neural.transformer import INITS
@@ -18,6 +19,8 @@ HEADS = ("none", "projection")
 WINDOWS = ("all", "last")
 LAYOUTS = ("ours", "paper")
 PRECISIONS = ("auto", "float32", "bfloat16")
+RATES = {True: 1e-3, False: 3e-3}
+"""Learning rates: what text, or what sessions say before training, is soon lost at high ones."""
 
 
 @dataclass(frozen=True)
@@ -158,6 +161,12 @@ class NeuralSettings(Settings):
     threads: int | None = setting(None, "CPU threads; none: torch's default", low=1, high=4096)
     warm: str = setting("", "the run to continue training from (--warm)")
     compile: bool = setting(False, "use torch.compile; train without it if it fails")
+
+    @classmethod
+    def unset(cls, split: str | None, *, informed: bool) -> dict[str, Any]:
+        dim = (cls.defaults_on(split) if split else {}).get("dim_without_embeddings", cls.dim_without_embeddings)
+        clip = cls.__dataclass_fields__["grad_clip"].metadata["setting"].tune[-1]  # the loosest that is searched
+        return {"dim": dim, "learning_rate": RATES[informed], "grad_clip": clip}
 
 
 @dataclass(frozen=True)
