@@ -5,7 +5,7 @@ catalog, float32[n_items, d]) and `targets` (int64[n], rows of `items`), and ret
 
 The full softmax computes both gradients in the forward pass, and the logits of the whole batch never stand in memory.
 There are three ways, equal up to rounding:
-- on a CPU with a C compiler: softmax_kernel.py;
+- on a CPU with a C compiler: softmax_kernel.py; on CUDA with Triton: softmax_triton.py;
 - else transposed, a chunk of targets at a time: Z = E·hᵀ of [n_items, chunk] is one buffer that is exponentiated in
   place and never normalised; 1/Σ goes to the hidden vectors instead, and both gradients are products with the buffer;
 - where the catalog is so large that this buffer would be: blocks of items, twice, first for the sums, then for the
@@ -15,6 +15,7 @@ In bfloat16 only the products and the exponentials are: sums over targets and th
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
@@ -45,8 +46,22 @@ def softmax_loss(
     """
     n = len(hidden)
     weights = hidden.new_full((n,), 1 / max(1, n)) if counts is None else (counts / counts.sum()).to(hidden.dtype)
-    loss: Tensor = _FullSoftmax.apply(hidden, items, targets, weights, chunk, precision)  # type: ignore[no-untyped-call]  # torch gives `apply` no types
+    loss: Tensor
+    if hidden.is_cuda and (kernel := fused()) and kernel.works(hidden.device, hidden.shape[1], precision):
+        loss = kernel.fused_softmax_loss(hidden, items, targets, weights, precision)
+        return loss
+    loss = _FullSoftmax.apply(hidden, items, targets, weights, chunk, precision)  # type: ignore[no-untyped-call]  # torch gives `apply` no types
     return loss
+
+
+@functools.cache
+def fused() -> Any:
+    """The kernel for GPUs if Triton is installed, else None."""
+    try:
+        from llmseq_cli.models.neural import softmax_triton
+    except ImportError:
+        return None
+    return softmax_triton
 
 
 class _FullSoftmax(torch.autograd.Function):

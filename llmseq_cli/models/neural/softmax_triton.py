@@ -58,7 +58,8 @@ def works(device: torch.device, dim: int, precision: torch.dtype) -> bool:
     ):
         leaves = [each.clone().requires_grad_() for each in (h, e)]
         try:
-            value = loss(*leaves)
+            with torch.enable_grad():
+                value = loss(*leaves)
             value.backward()
         except Exception:  # compilers fail in a hundred ways
             return False

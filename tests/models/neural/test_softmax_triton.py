@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,16 @@ def test_it_compiles_for_gpus(kind, architecture):
         assert made.metadata.shared <= 48 * 1024
         products = "wgmma" if architecture == 90 else "mma.sync"
         assert (products in made.asm["ptx"]) == (kind == "bf16")
+
+
+def test_the_benchmark_runs_without_a_gpu(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "benchmarks")
+    import bench_gpu
+
+    bench_gpu.run(Namespace(dry_gpu=True))
+    printed = capsys.readouterr().out
+    assert "figures mean nothing" in printed
+    assert [line.split()[0] for line in printed.splitlines() if line.startswith("  ")] == ["fused", "plain"] * 2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
