@@ -78,7 +78,7 @@ def tune(
         str,
         typer.Option(
             "--rungs",
-            help="Epochs of the first fold after which the best third of the trials goes on; none: compare folds only.",
+            help="Epochs of the first fold after which the best half of the trials goes on; none: compare folds only.",
             metavar="N,…|none",
         ),
     ] = ",".join(map(str, RUNGS)),
@@ -100,7 +100,7 @@ def tune(
     """Search for a model's best settings on the training sessions.
 
     Runs TPE over temporal folds of the training sessions and maximizes the mean NDCG@20. It never looks at test
-    sessions. The first trial uses the defaults. Of a model that trains by epochs, only the best third of the trials
+    sessions. The first trial uses the defaults. Of a model that trains by epochs, only the best half of the trials
     goes on after 3 and 9 epochs of the first fold, and after every fold (successive halving; see --rungs). Of other
     models, those in the bottom 20 % after a fold are given up, once ten trials are complete. Continue an interrupted
     study with --resume. The same command with --resume in another process, or on another machine with

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 _PRUNE_AFTER, _KEPT_PERCENT = 10, 80.0
 """Without rungs: after ten configurations, trials in the bottom 20 % of a fold are given up (Boz et al., 7.1.4)."""
 
-_HALVING = 3
-"""With rungs: of the trials that have reached one, the best third goes on."""
+_HALVING = 2
+"""With rungs: of the trials that have reached one, the best half goes on."""
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ class Study:
         """Keep what the trial gave so far; → whether it is not worth going on with. The first one always is.
 
         With rungs this is successive halving without waiting (Li et al., "A system for massively parallel
-        hyperparameter tuning", 2020), by Optuna's pruner, for which every stage of a trial costs thrice the one before.
+        hyperparameter tuning", 2020), by Optuna's pruner, for which every stage of a trial costs twice the one before.
         """
         stage = len(work.rungs) + len(work.folds)
         value = sum(work.folds) / len(work.folds) if work.folds else work.rungs[-1]

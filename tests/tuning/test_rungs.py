@@ -48,7 +48,7 @@ def test_what_is_pre_trained_is_not_paused(arrays, tmp_path):
     assert measure(parts, arrays).ndcg == once.ndcg
 
 
-def test_the_best_third_goes_on(llmseq, shop):
+def test_the_best_half_goes_on(llmseq, shop):
     words = ["tune", "sasrec", "--set", "dim=8", "--set", "epochs=3", "--set", "layers=1", "--set", "heads=1"]
     made = llmseq(*words, "--set", "threads=1", "--rungs", "1,2", "--trials", "8", *RANDOM, "--json")
     assert made.status == 0, made.err
@@ -59,7 +59,7 @@ def test_the_best_third_goes_on(llmseq, shop):
         gone_through = [*trial["rungs"], *(sum(folds[: n + 1]) / (n + 1) for n in range(len(folds)))]
         for number, value in enumerate(gone_through[:4]):  # the fifth is the end
             stages[number].append(value)
-            leads = value >= sorted(stages[number], reverse=True)[max(len(stages[number]) // 3 - 1, 0)]
+            leads = value >= sorted(stages[number], reverse=True)[max(len(stages[number]) // 2 - 1, 0)]
             assert (leads or trial["trial"] == 0) == (len(gone_through) > number + 1)
         assert trial["state"] == ("complete" if len(folds) == 3 else "pruned")
     states = {trial["state"] for trial in trials}
