@@ -14,6 +14,7 @@ Only imported where Triton is installed. With TRITON_INTERPRET=1 set before, the
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -52,10 +53,11 @@ def works(device: torch.device, dim: int, precision: torch.dtype) -> bool:
     targets = torch.randint(len(e), (len(h),), generator=numbers).to(device)
     weights = torch.full((len(h),), 1 / len(h), device=device)
     found = []
-    for loss in (
+    ways: list[Callable[[Tensor, Tensor], Tensor]] = [
         lambda h, e: fused_softmax_loss(h, e, targets, weights, precision, shares=2),
         lambda h, e: functional.cross_entropy(h @ e.T, targets),
-    ):
+    ]
+    for loss in ways:
         leaves = [each.clone().requires_grad_() for each in (h, e)]
         try:
             with torch.enable_grad():
@@ -73,7 +75,7 @@ def _shares(hidden: Tensor, items: Tensor, precision: torch.dtype) -> int:
         return 1
     tile, _ = _TILES[precision]
     wanted = 4 * torch.cuda.get_device_properties(hidden.device).multi_processor_count
-    return max(1, min(_MOST_SHARES, wanted // triton.cdiv(len(hidden), tile), triton.cdiv(len(items), tile)))
+    return max(1, min(_MOST_SHARES, wanted // -(-len(hidden) // tile), -(-len(items) // tile)))
 
 
 class _FusedSoftmax(torch.autograd.Function):
