@@ -65,7 +65,7 @@ class Broken:
     [
         ("no_such_module:X", "cannot be loaded: ModuleNotFoundError"),
         ("test_plug_in:Missing", "cannot be loaded: AttributeError"),
-        ("test_plug_in:Broken", "is no Recommender"),
+        ("test_plug_in:Broken", "is not a Recommender"),
         ("llmseq_cli.models.popularity:MostPopular", "calls itself 'most-popular'"),
     ],
 )
