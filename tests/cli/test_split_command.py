@@ -46,7 +46,7 @@ def test_another_split_needs_no_files(llmseq, both, shop_files):
     assert made.status == 0, made.err
     assert made.json["evaluated_sessions"] > made.json["test_sessions"] > 0
     again = llmseq("split", "shop", "--split", "users", "--as", "each")
-    assert (again.status, "has a split 'each' already" in again.err) == (1, True)
+    assert (again.status, "already has a split 'each'" in again.err) == (1, True)
     wrong = llmseq("split", "shop", "--split", "leave-one-out", "--targets", "all", "--as", "x")
     assert (wrong.status, "--targets does not apply" in wrong.err) == (2, True)
     assert llmseq("split", "shop", "--split", "users", "--as", "a/b").status == 2

@@ -186,7 +186,7 @@ def test_as_many_examples_validate_as_in_the_paper(llmseq, server, ready):
     assert (limits.usual_validation, limits.validation) == (250, 5000)
     assert llmseq("finetune", *HERE, "--validation", "5000", "--dry-run").status == 0
     refused = llmseq("finetune", *HERE, "--validation", "5001")
-    assert (refused.status, "takes 5000 at most" in refused.err) == (2, True)
+    assert (refused.status, "allows at most 5000" in refused.err) == (2, True)
 
 
 def test_models_that_think_and_give_one_candidate(server):

@@ -18,7 +18,7 @@ DAY = 86_400_000_000
 MODELS = ["gru4rec", "sasrec", "bert4rec", "s3rec"]
 SMALL = {"dim": 32, "batch_size": 16, "dropout": 0.1, "learning_rate": 0.005, "threads": 1}
 # Enough to learn the pattern.
-LEARNING = {"epochs": 20, "patience": 3, "learning_rate": 0.01, "refit": False}
+LEARNING = {"epochs": 20, "patience": 5, "learning_rate": 0.01, "refit": False}
 
 
 def following(item):

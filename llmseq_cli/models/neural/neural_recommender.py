@@ -124,7 +124,7 @@ class NeuralRecommender(Recommender):
             state = self._train(kept, held_out, sessions, context)
             figures = _figures(state)
             self.curve = state.curve
-            if known is not None and self.settings.patience:
+            if known is not None and self.settings.patience and context.pause is None:
                 figures = self._refit(self._number_items(known, context.embeddings), state, figures, context)
             elif len(kept) < len(sessions) and self.settings.refit and context.pause is None:
                 figures = self._refit(sessions, state, figures, context)

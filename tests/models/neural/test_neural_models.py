@@ -266,7 +266,7 @@ def test_a_loss_that_is_no_number_is_an_error(monkeypatch):
         return (hidden * torch.nan).sum()
 
     monkeypatch.setattr(loop, "softmax_loss", lost)
-    with pytest.raises(LlmseqError, match="not a number") as raised:
+    with pytest.raises(LlmseqError, match="no longer a number") as raised:
         fitted("gru4rec", {"epochs": 1})
     assert "learning_rate" in raised.value.hint
 
