@@ -212,6 +212,7 @@ def make_split(con: duckdb.DuckDBPyConnection, dataset_id: int, name: str, rule:
     ids = {"split_id": split_id, "dataset_id": dataset_id}
     con.execute(query("splits/store_sessions"), ids | {"bins": rule.folds + 1})
     con.execute(query("splits/store_items"), ids)
+    con.execute(query("splits/macros"))
     for part in ("validation", "test"):
         _store_targets(con, ids, part, rule)
     con.execute("drop table split_cut")

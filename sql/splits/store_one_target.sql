@@ -2,27 +2,8 @@
 -- is "random", one by the md5 of name, position and seed; its history is all that stands before it, which must hold an
 -- item that counts. Items that are never trained on count only where the split keeps them.
 insert into core.target
-with ranges as (
-    select
-        session_id,
-        if($part = 'test', test_from, valid_from) as target_from,
-        if($part = 'test', test_to, valid_to) as target_to
-    from split_cut
-    where if($part = 'test', test_from, valid_from) is not null
-),
-
-counted as (
-    select
-        x.session_id,
-        x.position,
-        x.item_id,
-        r.target_from
-    from core.interaction as x
-    inner join ranges as r on x.session_id = r.session_id and x.position <= r.target_to
-    inner join core.split_item as i on i.split_id = $split_id and x.item_id = i.item_id
-    where
-        x.dataset_id = $dataset_id
-        and ($keep or i.train_popularity > 0)
+with counted as (
+    select * from countable($dataset_id, $split_id, $part, $keep)
 ),
 
 begun as (

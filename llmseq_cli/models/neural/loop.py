@@ -51,6 +51,17 @@ class TrainingState:
     rate_factor: float = 1.0
     curve: list[dict[str, Any]] = field(default_factory=list)
 
+    def figures(self) -> dict[str, float]:
+        """The numbers that are stored with a run."""
+        figures = {
+            "epochs": self.epoch,
+            "best_epoch": self.best_epoch,
+            "trained_positions": self.positions,
+            "train_loop_seconds": self.seconds,
+            "positions_per_second": self.positions / self.seconds if self.seconds else 0.0,
+        }
+        return figures | ({"validation_ndcg": self.best_ndcg} if self.best_ndcg >= 0 else {})
+
 
 @dataclass(frozen=True)
 class Job:

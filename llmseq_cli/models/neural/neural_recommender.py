@@ -24,6 +24,7 @@ from llmseq_cli.models import saved_arrays
 from llmseq_cli.models.neural.batches import Batch, Windows, history_blocks, next_item
 from llmseq_cli.models.neural.checkpoints import Checkpoints, begin
 from llmseq_cli.models.neural.cooccurrence import session_vectors
+from llmseq_cli.models.neural.held_out import hold_out, some_cases, with_validation
 from llmseq_cli.models.neural.item_vectors import ItemVectors
 from llmseq_cli.models.neural.loop import Job, TrainingState, train
 from llmseq_cli.models.neural.memory import forecast
@@ -35,7 +36,6 @@ from llmseq_cli.models.neural.settings import LAYOUTS, RATES, NeuralSettings
 from llmseq_cli.models.neural.times import TIMES, check_times
 from llmseq_cli.models.neural.torch_state import precision, torch_state
 from llmseq_cli.models.neural.warm import grown, transferred
-from llmseq_cli.models.neural.with_validation import with_validation
 from llmseq_cli.models.recommender import FitContext, ItemSpace, Recommender, WarmStart
 
 _REDUCED_DIM = 128
@@ -122,7 +122,7 @@ class NeuralRecommender(Recommender):
         kept, held_out = self._split(sessions, context)
         with torch_state(self.settings.threads, context.seed, self.device):
             state = self._train(kept, held_out, sessions, context)
-            figures = _figures(state)
+            figures = state.figures()
             self.curve = state.curve
             if known is not None and self.settings.patience and context.pause is None:
                 figures = self._refit(self._number_items(known, context.embeddings), state, figures, context)
@@ -173,7 +173,7 @@ class NeuralRecommender(Recommender):
         again = self._train(sessions, None, sessions, context, state.best_epoch, factors)
         both = figures | {"refit_epochs": again.epoch}
         for name in ("trained_positions", "train_loop_seconds"):
-            both[name] += _figures(again)[name]
+            both[name] += again.figures()[name]
         both["positions_per_second"] = both["trained_positions"] / max(both["train_loop_seconds"], 1e-9)
         return both
 
@@ -200,27 +200,13 @@ class NeuralRecommender(Recommender):
 
     def _split(self, sessions: Sessions, context: FitContext) -> tuple[Sessions, Sessions | None]:
         """(sessions to train on, sessions to validate on or None)."""
-        if context.validation is not None:
-            return sessions, self._validation(context.validation, context.seed) if self.settings.patience else None
-        places = np.flatnonzero(sessions.lengths >= 2)
-        n = min(self.settings.validation_sessions, len(places) // 10)
-        if n == 0 or self.settings.patience == 0:
+        if context.validation is None:
+            return hold_out(sessions, self.settings, context.seed)
+        if not self.settings.patience:
             return sessions, None
-        if self.settings.validation == "temporal":
-            chosen = places[np.argsort(sessions.ids[places], kind="stable")[-n:]]
-        else:
-            chosen = np.sort(np.random.default_rng([context.seed, 3]).choice(places, n, replace=False))
-        return sessions.take(np.setdiff1d(np.arange(len(sessions)), chosen)), sessions.take(chosen)
-
-    def _validation(self, cases: Sessions, seed: int) -> Sessions | None:
-        """A limited number of the split's validation cases that have a history and a target known to the network."""
-        known = np.isin(cases.targets(), self.item_ids)
-        rows = self._rows(cases.take(np.flatnonzero(known)))
-        places = np.flatnonzero(rows.lengths >= 2)
-        most = self.settings.validation_sessions
-        if len(places) > most:
-            places = np.sort(np.random.default_rng([seed, 3]).choice(places, most, replace=False))
-        return rows.take(places) if len(places) else None
+        known = np.isin(context.validation.targets(), self.item_ids)
+        cases = self._rows(context.validation.take(np.flatnonzero(known)))
+        return sessions, some_cases(cases, self.settings.validation_sessions, context.seed)
 
     def _build(self, sessions: Sessions, context: FitContext) -> Network:
         """Build the network; sessions: the training sessions."""
@@ -483,14 +469,3 @@ def _draw_weights(sessions: Sessions, n_rows: int) -> np.ndarray:
     counts = sessions.counts(n_rows).astype(np.float64)
     weights: np.ndarray = 0.5 * counts / counts.sum() + 0.5 / n_rows
     return weights
-
-
-def _figures(state: TrainingState) -> dict[str, float]:
-    figures = {
-        "epochs": state.epoch,
-        "best_epoch": state.best_epoch,
-        "trained_positions": state.positions,
-        "train_loop_seconds": state.seconds,
-        "positions_per_second": state.positions / state.seconds if state.seconds else 0.0,
-    }
-    return figures | ({"validation_ndcg": state.best_ndcg} if state.best_ndcg >= 0 else {})

@@ -9,6 +9,7 @@ from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.embeddings.item_embeddings import ItemEmbeddings
 from llmseq_cli.errors import LlmseqError, UsageError
 from llmseq_cli.models.neural import loop, memory
+from llmseq_cli.models.neural.held_out import hold_out
 from llmseq_cli.models.recommender import FitContext, Recommender
 from llmseq_cli.models.registry import model_class
 
@@ -254,8 +255,8 @@ def test_without_patience_all_sessions_are_trained_on_for_all_epochs():
 
 @pytest.mark.parametrize("validation", ["temporal", "random"])
 def test_what_is_held_out(validation):
-    model, _ = fitted("sasrec", {"epochs": 1, "validation": validation})
-    kept, held_out = model._split(sessions(), FitContext(None, seed=0))
+    settings = model_class("sasrec").Settings(validation=validation)
+    kept, held_out = hold_out(sessions(), settings, seed=0)
     assert len(held_out) == 30
     assert sorted([*kept.ids, *held_out.ids]) == list(range(300))
     assert (held_out.ids.min() > kept.ids.max()) == (validation == "temporal")

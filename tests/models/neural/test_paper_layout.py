@@ -5,13 +5,13 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from support.planted import N_ITEMS, catalog, embeddings, fitted, hit_rate, sessions
+from support.planted import N_ITEMS, embeddings, fitted, hit_rate, sessions
 
 from llmseq_cli.data.sessions import Sessions
 from llmseq_cli.errors import UsageError
 from llmseq_cli.models.neural.batches import Batch, Windows, next_item
+from llmseq_cli.models.neural.held_out import hold_out
 from llmseq_cli.models.neural.paper_layout import PaperGRU, PaperTransformer
-from llmseq_cli.models.recommender import FitContext
 from llmseq_cli.models.registry import model_class
 
 PAPER = {"layout": "paper", "validation": "random", "ema_decay": 0.0, "refit": False, "last_weight": 1}
@@ -209,7 +209,7 @@ def test_copies_make_an_epoch_longer():
 def test_no_more_sessions_are_validated_than_asked_for():
     data = Sessions.from_lists([[1, 2, 3]] * 300)
     for asked, held_out in ((10, 10), (30, 30), (500, 30)):
-        kept, validation = model("sasrec", validation_sessions=asked)._split(data, FitContext(catalog()))
+        kept, validation = hold_out(data, model("sasrec", validation_sessions=asked).settings, seed=0)
         assert (len(kept), len(validation)) == (300 - held_out, held_out)
 
 

@@ -5,7 +5,7 @@ import pytest
 from support.planted import N_ITEMS, fitted, sessions
 
 from llmseq_cli.data.sessions import Sessions
-from llmseq_cli.models.neural.with_validation import with_validation
+from llmseq_cli.models.neural.held_out import with_validation
 
 NEW = N_ITEMS - 1
 QUICK = {"epochs": 1, "refit_validation": True}
