@@ -75,13 +75,14 @@ def tune(
         str | None, typer.Option("--runs", help="Runs to combine in a hybrid, blend or stack.", metavar="RUN,RUN,…")
     ] = None,
     rungs: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--rungs",
-            help="Epochs of the first fold after which the best half of the trials goes on; none: compare folds only.",
+            help=f"Epochs of the first fold after which the best half of the trials goes on; none: compare folds only; "
+            f"default: {','.join(map(str, RUNGS))} for models that train by epochs.",
             metavar="N,…|none",
         ),
-    ] = ",".join(map(str, RUNGS)),
+    ] = None,
     study: Annotated[
         str | None, typer.Option("--study", help="Name of the study; default: DATASET-MODEL.", metavar="NAME")
     ] = None,
@@ -133,7 +134,7 @@ def tune(
         reduce=listed(reduce),
         dims=_numbers(dim, "--dim", "numbers separated by commas, for example --dim 64,128"),
         runs=listed(runs),
-        rungs=() if rungs == "none" else _numbers(rungs, "--rungs", "epochs separated by commas, for example 3,9"),
+        rungs=_rungs(rungs),
         seed=seed,
         device=device,
         backend=Backend(backend, ray_address, workers),
@@ -144,6 +145,12 @@ def tune(
         print_json(made)
     else:
         print_study(made)
+
+
+def _rungs(words: str | None) -> tuple[int, ...] | None:
+    if words is None:
+        return None
+    return () if words == "none" else _numbers(words, "--rungs", "epochs separated by commas, for example 3,9")
 
 
 def _numbers(words: str | None, option: str, hint: str) -> tuple[int, ...]:

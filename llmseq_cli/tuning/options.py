@@ -20,7 +20,8 @@ class TuneOptions:
     study: its name; None for DATASET-MODEL. trials: of the whole study, None for no limit. timeout: in seconds.
     patience: stop after this many trials without a better one; 0: never. startup: random trials before TPE begins.
     settings: with a fixed value. search: ranges ("50..800") or choices ("cosine,dot") instead of the model's own.
-    rungs: epochs of the first fold after which only the best trials continue, for models that train by epochs.
+    rungs: epochs of the first fold after which only the best trials continue, () for none;
+    None: RUNGS for models that train by epochs.
     embeddings, reduce, dims: values to try. runs: names of the runs that a hybrid, blend or stack combines. resume:
     continue a study, alone or together with other processes. backend: its workers is the number of trials at a time.
     """
@@ -39,7 +40,7 @@ class TuneOptions:
     reduce: Sequence[str] = ()
     dims: Sequence[int] = ()
     runs: Sequence[str] = ()
-    rungs: Sequence[int] = RUNGS
+    rungs: Sequence[int] | None = None
     seed: int = 0
     device: str = "auto"
     resume: bool = False
@@ -54,10 +55,10 @@ class TuneOptions:
             raise UsageError(f"--patience is {self.patience}", "give 0 (never) or more")
         if self.timeout is not None and self.timeout <= 0:
             raise UsageError("--timeout must be longer than 0", "for example --timeout 2h")
-        if any(rung < 1 for rung in self.rungs) or list(self.rungs) != sorted(set(self.rungs)):
-            raise UsageError(
-                f"--rungs is {','.join(map(str, self.rungs))}", "numbers of epochs that grow, for example 3,9; or none"
-            )
+        rungs = list(self.rungs or ())
+        if any(rung < 1 for rung in rungs) or rungs != sorted(set(rungs)):
+            given = ",".join(map(str, rungs))
+            raise UsageError(f"--rungs is {given}", "give growing numbers of epochs, for example 3,9, or none")
         if any(dim < 1 for dim in self.dims):
             raise UsageError(f"--dim is {min(self.dims)}", "give at least 1")
 

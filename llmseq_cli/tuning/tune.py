@@ -25,7 +25,7 @@ from llmseq_cli.training.environment import usable_cores
 from llmseq_cli.tuning.executors import Executor, InProcess, make_executor
 from llmseq_cli.tuning.folds import folds_of
 from llmseq_cli.tuning.inputs import Inputs
-from llmseq_cli.tuning.options import TuneOptions
+from llmseq_cli.tuning.options import RUNGS, TuneOptions
 from llmseq_cli.tuning.results import best_of, keep_trials, studies_folder
 from llmseq_cli.tuning.space import DIM, Choices, Space, searched_settings
 from llmseq_cli.tuning.study import OpenTrial, Spec, Study, TrialRecord
@@ -252,8 +252,13 @@ class Tuning:
             if asked != study.spec.space.to_json():
                 raise UsageError(
                     f"the study '{name}' searches something else",
-                    "leave the ranges out to continue it, or use --study NAME",
+                    "leave out the ranges to continue it, or use --study NAME",
                 )
+        if options.rungs is not None and self._rungs() != study.spec.rungs:
+            stored = ",".join(map(str, study.spec.rungs)) or "none"
+            raise UsageError(
+                f"the study '{name}' has --rungs {stored}", "leave out --rungs to continue it, or use --study NAME"
+            )
         return study
 
     def _spec(self) -> Spec:
@@ -261,7 +266,6 @@ class Tuning:
         folds = len(self.folds)
         info = self.dataset.info
         runs = options.runs or parse_runs(options.settings.get("runs"))
-        rungs = tuple(options.rungs) if self.cls.pauses else ()
         return Spec(
             options.model,
             info.name,
@@ -271,8 +275,16 @@ class Tuning:
             options.seed,
             options.startup,
             tuple(runs),
-            rungs,
+            self._rungs(),
         )
+
+    def _rungs(self) -> tuple[int, ...]:
+        rungs = self.options.rungs
+        if rungs is None:
+            return RUNGS if self.cls.pauses else ()
+        if rungs and not self.cls.pauses:
+            raise UsageError(f"{self.options.model} does not train by epochs", "leave out --rungs")
+        return tuple(rungs)
 
     def _space(self) -> Space:
         options, cls = self.options, self.cls

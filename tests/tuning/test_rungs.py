@@ -73,6 +73,8 @@ def test_the_best_half_goes_on(llmseq, shop):
     }
     folder = shop.folder / "artifacts" / "studies" / "shop-sasrec"
     assert not list((folder / "checkpoints").glob("*"))
+    other = llmseq(*words[:2], "--resume", "--rungs", "2", "--trials", "9")
+    assert (other.status, "the study 'shop-sasrec' has --rungs 1,2" in other.err) == (2, True), other.err
     again = llmseq(*words, "--set", "threads=1", "--rungs", "1,2", "--trials", "8", *RANDOM, "--study", "x", "--json")
     assert [one | {"seconds": 0} for one in again.json["trials"]] == [one | {"seconds": 0} for one in trials]
 

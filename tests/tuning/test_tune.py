@@ -261,6 +261,7 @@ def test_two_processes_work_on_one_study(llmseq, shop):
         (["sasrec", "--rungs", "x"], 2, "--rungs is 'x'"),
         (["sasrec", "--rungs", "9,3"], 2, "--rungs is 9,3"),
         (["sasrec", "--rungs", "0"], 2, "--rungs is 0"),
+        (["sknn", "--rungs", "3"], 2, "sknn does not train by epochs"),
         (["sasrec", "--reduce", "pca"], 2, "no embeddings to reduce"),
         (["hybrid-sequential"], 2, "is made of other runs"),
         (["nope"], 2, "no model is called 'nope'"),

@@ -136,7 +136,7 @@ class NeuralRecommender(Recommender):
         if not (self.settings.refit_validation and context.refits_validation):
             return None
         if context.validation is None:
-            raise UsageError("the split has no validation items of its own", "leave refit_validation out")
+            raise UsageError("the split has no validation items of its own", "leave out refit_validation")
         return with_validation(train, context.validation)
 
     @classmethod
